@@ -1,0 +1,23 @@
+# The targets that continuous integration calls. PYTHON is any interpreter with '.[test]' installed.
+PYTHON ?= python
+
+.PHONY: test test-all lint types check benchmarks
+
+test:            ## the quick tests
+	$(PYTHON) -m pytest
+
+test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
+	$(PYTHON) -m pytest -m "slow or mnist"
+
+lint:            ## style and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:           ## mypy strict, and every public name typed
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pyright --verifytypes pairsim --ignoreexternal
+
+check: lint types test test-all
+
+benchmarks:      ## the quick benchmarks
+	$(PYTHON) -m benchmarks --quick

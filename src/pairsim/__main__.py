@@ -1,0 +1,6 @@
+"""`python -m pairsim` is the command `pairsim`."""
+
+from pairsim.cli import main
+
+if __name__ == "__main__":
+    main()

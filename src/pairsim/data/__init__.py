@@ -1,0 +1,27 @@
+"""Labelled images and the pairs and batches drawn from them. Knows labels and numbers, never models."""
+
+from pairsim.data.batches import ClassBalancedBatches as ClassBalancedBatches
+from pairsim.data.class_index import ClassIndex as ClassIndex
+from pairsim.data.image_sets import ImageFiles as ImageFiles
+from pairsim.data.image_sets import ImageTensors as ImageTensors
+from pairsim.data.labels import read_labels as read_labels
+from pairsim.data.named import LabelledData as LabelledData
+from pairsim.data.named import load_data as load_data
+from pairsim.data.pair_dataset import PairDataset as PairDataset
+from pairsim.data.pair_sampler import PairIndices as PairIndices
+from pairsim.data.pair_sampler import PairSampler as PairSampler
+from pairsim.data.splits import stratified_split as stratified_split
+
+__all__ = [
+    "ClassBalancedBatches",
+    "ClassIndex",
+    "ImageFiles",
+    "ImageTensors",
+    "LabelledData",
+    "PairDataset",
+    "PairIndices",
+    "PairSampler",
+    "load_data",
+    "read_labels",
+    "stratified_split",
+]

@@ -1,0 +1,100 @@
+"""Which images belong to which class, compressed to two arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pairsim.data.random import Int64Array
+from pairsim.errors import DataError
+
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassIndex:
+    """The images of each class: sorted order and offsets.
+
+    The images of class `c` are `order[offsets[c]:offsets[c + 1]]`, ascending.
+
+    Attributes:
+        classes: The distinct labels `[C]`, ascending; a class's number is its place here.
+        codes: Class number of each image `[N]`.
+        order: Image numbers `[N]`, sorted by class and then by number.
+        offsets: Where each class begins in `order`, `[C + 1]`.
+
+    Example:
+        >>> index = ClassIndex.from_labels(np.array(["b", "a", "b"]))
+        >>> index.classes.tolist(), index.order.tolist(), index.offsets.tolist()
+        (['a', 'b'], [1, 0, 2], [0, 1, 3])
+    """
+
+    classes: npt.NDArray[Any]
+    codes: IntArray
+    order: IntArray
+    offsets: Int64Array
+    counts: Int64Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", np.diff(self.offsets))
+
+    @property
+    def num_images(self) -> int:
+        """Number of images, N."""
+        return len(self.codes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, C."""
+        return len(self.classes)
+
+    @classmethod
+    def from_labels(cls, labels: npt.NDArray[Any]) -> ClassIndex:
+        """Build the index in one sort.
+
+        Args:
+            labels: One label per image `[N]`, whole numbers or strings (see `read_labels`).
+
+        Raises:
+            DataError: If there are no labels.
+        """
+        if len(labels) == 0:
+            raise DataError("Expected a dataset with images, found none. Check the path, the split or the filter.")
+        classes, codes = _encode(labels)
+        counts = np.bincount(codes, minlength=len(classes))
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        # numpy sorts 16-bit numbers by radix, in linear time
+        narrow = np.int32 if len(labels) <= np.iinfo(np.int32).max else np.int64
+        order: IntArray = np.argsort(codes, kind="stable").astype(narrow)
+        return cls(classes=classes, codes=codes, order=order, offsets=offsets)
+
+
+def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
+    """Distinct labels, ascending, and the place of each label among them, in the narrowest type."""
+    if labels.dtype.kind in "iub":
+        low, high = int(labels.min()), int(labels.max())
+        if high - low < max(65_536, 2 * len(labels)):  # dense numbers: count instead of sorting
+            present = np.zeros(high - low + 1, dtype=bool)
+            for part in _parts(labels):
+                present[part.astype(np.int64) - low] = True
+            places = np.flatnonzero(present)
+            table = np.zeros(high - low + 1, dtype=_code_type(len(places)))
+            table[places] = np.arange(len(places))
+            codes = np.empty(len(labels), dtype=table.dtype)
+            for part, out in zip(_parts(labels), _parts(codes), strict=True):
+                out[:] = table[part.astype(np.int64) - low]
+            return (places + low).astype(labels.dtype), codes
+    classes, inverse = np.unique(labels, return_inverse=True)
+    return classes, np.asarray(inverse, dtype=_code_type(len(classes)))
+
+
+def _code_type(num_classes: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+    return np.dtype(np.uint16) if num_classes <= 2**16 else np.dtype(np.uint32)
+
+
+def _parts(values: npt.NDArray[Any], size: int = 1 << 20) -> list[npt.NDArray[Any]]:
+    """Views of a long array, so that temporary copies stay small."""
+    return [values[start : start + size] for start in range(0, len(values), size)]

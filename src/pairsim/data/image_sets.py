@@ -1,0 +1,183 @@
+"""Labelled images as datasets: in memory, or as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from pairsim.data.labels import read_labels
+from pairsim.data.random import Int64Array
+from pairsim.errors import DataError
+from pairsim.images import Preprocessing, read_image
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A map-style dataset of `(image, label)`."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class ImageTensors(Dataset[tuple[Tensor, Any]]):
+    """Labelled images in one tensor in memory; batches are slices of it, without a loader.
+
+    Args:
+        images: `[N, C, H, W]` or `[N, H, W]` (grey), uint8 pixels or preprocessed floating point.
+        labels: One label per image: whole numbers or strings.
+
+    Raises:
+        DataError: If the shapes do not fit or pixels are not finite.
+
+    Example:
+        >>> ImageTensors(torch.zeros(2, 28, 28, dtype=torch.uint8), [0, 1])[1][0].shape
+        torch.Size([1, 28, 28])
+    """
+
+    def __init__(self, images: Tensor, labels: Any) -> None:
+        if images.ndim == 3:
+            images = images[:, None]
+        if images.ndim != 4:
+            raise DataError(f"Expected images to have shape [N, C, H, W] or [N, H, W], got {list(images.shape)}.")
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise DataError(
+                f"Expected images as uint8 pixels or floating point, got {images.dtype}. Use images.to(torch.uint8)."
+            )
+        check_finite(images, range(len(images)))
+        self.images = images
+        self.targets = read_labels(range(len(images)), labels)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self.images[index], self.targets[index].item()
+
+
+class ImageFiles(Dataset[tuple[Tensor, Any]]):
+    """Labelled picture files, read when asked for.
+
+    Args:
+        paths: One file per image.
+        labels: One label per image: whole numbers or strings.
+        image_size: Height and width that every picture is resized to; `None` keeps each picture's own.
+        channels: 1 for grey, 3 for colour.
+
+    Raises:
+        DataError: If there is not one label per file.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        labels: Any,
+        *,
+        image_size: tuple[int, int] | None = None,
+        channels: int = 3,
+    ) -> None:
+        self.paths = [os.fspath(path) for path in paths]
+        self.targets = read_labels(self.paths, labels)
+        self.image_size = image_size
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        pixels = read_image(self.paths[index], channels=self.channels, image_size=self.image_size)
+        return pixels, self.targets[index].item()
+
+
+def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
+    """Some images of a dataset, of the same kind where that is faster than a `Subset`."""
+    if isinstance(dataset, ImageTensors):
+        return ImageTensors(dataset.images[torch.from_numpy(indices.astype(np.int64))], dataset.targets[indices])
+    return Subset(dataset, indices.tolist())
+
+
+def in_memory(dataset: Any) -> Any:
+    """A dataset as `ImageTensors` where its pixels are in memory anyway, otherwise the dataset itself.
+
+    This holds for torchvision's MNIST family without a transform, and for a `TensorDataset` of images and labels.
+    """
+    pixels = getattr(dataset, "data", None)
+    plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
+    if plain and isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3:
+        return ImageTensors(pixels, read_labels(dataset))
+    if isinstance(dataset, torch.utils.data.TensorDataset) and dataset.tensors[0].ndim == 4:
+        return ImageTensors(dataset.tensors[0], read_labels(dataset))
+    return dataset
+
+
+def check_finite(images: Tensor, indices: Sequence[int] | Int64Array) -> None:
+    """Refuse NaN and infinite pixels.
+
+    Raises:
+        DataError: Naming the first image that has one.
+    """
+    if not images.is_floating_point() or bool(torch.isfinite(images.sum())):
+        return
+    finite = torch.isfinite(images).flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        bad = int(torch.nonzero(~finite)[0])
+        raise DataError(
+            f"Expected finite pixels, found NaN or infinite values in image {int(indices[bad])}. "
+            "Check the transform, or remove the image."
+        )
+
+
+def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing | None = None) -> Tensor:
+    """The images at some places of a dataset as one batch.
+
+    Args:
+        dataset: Items are `(image, ...)` or images; an image is a tensor, or a picture when `preprocessing` is given.
+        indices: Image numbers `[n]`; an image that is asked for twice is fetched once.
+        preprocessing: Reads items that are PIL images, arrays or paths.
+
+    Returns:
+        `[n, C, H, W]`, uint8 or floating point.
+
+    Raises:
+        DataError: If images differ in shape, are not images, or have pixels that are not finite.
+        ImageReadError: If a file cannot be read; the message names it.
+    """
+    if isinstance(dataset, ImageTensors):
+        return dataset.images[torch.from_numpy(indices)]
+    unique, inverse = np.unique(indices, return_inverse=True)
+    if hasattr(dataset, "__getitems__"):
+        items = cast("list[Any]", dataset.__getitems__(unique.tolist()))
+    else:
+        items = [dataset[int(index)] for index in unique]
+    images = [_as_tensor(item, int(index), preprocessing) for item, index in zip(items, unique, strict=True)]
+    for image, index in zip(images, unique, strict=True):
+        if image.shape != images[0].shape:
+            raise DataError(
+                f"Expected all images to have one shape, found {list(images[0].shape)} at index {int(unique[0])} "
+                f"and {list(image.shape)} at index {int(index)}. Add a resize to the dataset's transform."
+            )
+    batch = torch.stack(images)
+    check_finite(batch, unique)
+    return batch[torch.from_numpy(inverse)]
+
+
+def _as_tensor(item: Any, index: int, preprocessing: Preprocessing | None) -> Tensor:
+    image = item[0] if isinstance(item, tuple | list) else item
+    if isinstance(image, Tensor):
+        if image.ndim == 2:
+            image = image[None]
+        if image.ndim != 3:
+            raise DataError(f"Expected image {index} to have shape [C, H, W], got {list(image.shape)}.")
+        return image
+    if preprocessing is not None and not isinstance(image, int | float):
+        return preprocessing.read(image)
+    raise DataError(
+        f"Expected item {index} to be (image, label) with the image as a tensor [C, H, W], got {type(image).__name__}. "
+        "Add a transform such as torchvision.transforms.v2.PILToTensor()."
+    )

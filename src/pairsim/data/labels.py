@@ -1,0 +1,176 @@
+"""The labels of any dataset, without decoding an image where that can be avoided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from tqdm import tqdm
+
+from pairsim.errors import DataError
+
+_ATTRIBUTES = ("targets", "labels", "_labels")
+
+
+def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
+    """Find the label of every image of a dataset.
+
+    Looks, in this order, at `labels`, at `Subset`, `ConcatDataset` and other wrappers (`.dataset`), at the attributes
+    `.targets`, `.labels`, `.samples` (path and label) and at the last tensor of a `TensorDataset`. A
+    `target_transform` is applied to each distinct label once. Only when nothing of this is there, the dataset is
+    read once from end to end, with a progress bar and a hint.
+
+    Args:
+        dataset: Map-style dataset whose items are `(image, label)`, or anything with `labels`.
+        labels: One label per image, instead of the dataset's own: ints, strings, a tensor or an array.
+
+    Returns:
+        One-dimensional array with one label per image, of whole numbers or strings.
+
+    Raises:
+        DataError: If there is not one label per image, or labels are missing, NaN, or neither whole numbers nor text.
+        TypeError: If the dataset has no length.
+
+    Example:
+        >>> read_labels(range(3), labels=["cat", "dog", "cat"]).tolist()
+        ['cat', 'dog', 'cat']
+    """
+    if not isinstance(dataset, Sized):
+        raise TypeError(
+            f"Expected a map-style dataset with a length, got {type(dataset).__name__}. "
+            "Iterable datasets cannot be paired: load them into a list or a map-style dataset first."
+        )
+    size = len(dataset)
+    found = _as_labels(labels) if labels is not None else _labels_of(dataset)
+    if len(found) != size:
+        raise DataError(
+            f"Expected one label for each of {size} images, found {len(found)} labels. "
+            "Pass labels= in the order of the dataset."
+        )
+    return found
+
+
+def _labels_of(dataset: Any) -> npt.NDArray[Any]:
+    found = _stored_labels(dataset)
+    return found if found is not None else _labels_by_reading(dataset)
+
+
+def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
+    """Labels that need no image, or None."""
+    if isinstance(dataset, Subset):
+        inner = _stored_labels(dataset.dataset)
+        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_stored_labels(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
+    for name in _ATTRIBUTES:
+        values = getattr(dataset, name, None)
+        if values is not None and not callable(values):
+            return _transformed(dataset, _as_labels(values))
+    samples = getattr(dataset, "samples", None)
+    if isinstance(samples, Sequence) and all(isinstance(item, tuple | list) and len(item) == 2 for item in samples[:1]):
+        return _transformed(dataset, _as_labels([label for _, label in samples]))
+    if isinstance(dataset, TensorDataset) and dataset.tensors[-1].ndim == 1 and len(dataset.tensors) > 1:
+        return _as_labels(dataset.tensors[-1])
+    inner_dataset = getattr(dataset, "dataset", None)
+    # A wrapper that changes images keeps their number; one that drops or repeats some cannot be seen through.
+    if isinstance(inner_dataset, Sized) and len(inner_dataset) == len(dataset):
+        return _stored_labels(inner_dataset)
+    return None
+
+
+def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    transform = getattr(dataset, "target_transform", None)
+    if transform is None:
+        return labels
+    distinct, inverse = np.unique(labels, return_inverse=True)
+    return _as_labels([transform(value) for value in distinct.tolist()])[inverse]
+
+
+def _labels_by_reading(dataset: Any) -> npt.NDArray[Any]:
+    name = type(dataset).__name__
+    bar = tqdm(
+        range(len(dataset)),
+        desc=f"Reading every item of {name} for its label (pass labels=[...] to skip this)",
+        unit=" images",
+        disable=None,
+    )
+    values = []
+    for index in bar:
+        item = dataset[index]
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise DataError(
+                f"Expected {name} to give (image, label), item {index} is {type(item).__name__}. "
+                "Pass labels=[...] with one label per image."
+            )
+        values.append(item[1])
+    return _as_labels(values)
+
+
+def _as_labels(values: Any) -> npt.NDArray[Any]:
+    """A checked one-dimensional array of whole numbers or strings."""
+    if isinstance(values, torch.Tensor):
+        array = values.detach().cpu().numpy()
+    elif isinstance(values, np.ndarray):
+        array = values
+    else:
+        array = _array_of(cast("Iterable[Any]", values))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DataError(
+            f"Expected one label per image, found labels of shape {list(array.shape)}. "
+            "Pass labels= with a single class per image."
+        )
+    if array.dtype.kind == "f":
+        bad = np.flatnonzero(~np.isfinite(array))
+        if bad.size:
+            raise DataError(
+                f"Expected a label for every image, found {bad.size} NaN or infinite, the first at index {bad[0]}. "
+                "Remove those images or label them."
+            )
+        if not np.array_equal(array, np.floor(array)):
+            raise DataError(
+                "Expected labels to be whole numbers or text, found fractions. Pass class numbers or names."
+            )
+        return array.astype(np.int64)
+    if array.dtype.kind in "biuU":
+        return array
+    if array.dtype.kind == "S":
+        return array.astype(str)
+    raise DataError(f"Expected labels to be whole numbers or text, found {array.dtype}. Pass labels=[...].")
+
+
+def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
+    items = list(values)
+    kinds = {type(item) for item in items}
+    if not kinds:
+        return np.empty(0, dtype=np.int64)
+    if kinds <= {str}:
+        return np.array(items, dtype=np.str_)
+    if any(issubclass(kind, torch.Tensor | np.ndarray) for kind in kinds):
+        items = [_scalar(item) for item in items]
+        kinds = {type(item) for item in items}
+    for index, item in enumerate(items if kinds - {int, bool, str} else ()):
+        if item is None:
+            raise DataError(f"Expected a label for every image, found None at index {index}. Label it or remove it.")
+        if not isinstance(item, int | float | str | np.generic):
+            raise DataError(
+                f"Expected labels to be whole numbers or text, found {type(item).__name__} at index {index}. "
+                "Pass labels=[...] with one class per image."
+            )
+    if str in kinds and len(kinds) > 1:
+        raise DataError("Expected labels of one kind, found text and numbers mixed. Convert them all to text.")
+    return np.array(items)
+
+
+def _scalar(item: Any) -> Any:
+    """The number in a tensor or array of one element; anything else as it is."""
+    if isinstance(item, torch.Tensor | np.ndarray) and int(np.prod(item.shape)) == 1:
+        return item.item()
+    return item

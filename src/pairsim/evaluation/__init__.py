@@ -1,0 +1,44 @@
+"""Metrics, curves and intervals: functions of scores and targets that know nothing of how they were made.
+
+One direction everywhere: higher scores are more alike, **target 1 = same class**, a match is `score >= threshold`.
+"""
+
+from pairsim.evaluation.all_pairs import Logistic as Logistic
+from pairsim.evaluation.all_pairs import PairScores as PairScores
+from pairsim.evaluation.all_pairs import all_pair_scores as all_pair_scores
+from pairsim.evaluation.clustered import image_level_intervals as image_level_intervals
+from pairsim.evaluation.clustered import image_level_intervals_of_pairs as image_level_intervals_of_pairs
+from pairsim.evaluation.curves import RocCurve as RocCurve
+from pairsim.evaluation.curves import average_precision as average_precision
+from pairsim.evaluation.curves import det_curve as det_curve
+from pairsim.evaluation.curves import equal_error_rate as equal_error_rate
+from pairsim.evaluation.curves import fnmr_at_fmr as fnmr_at_fmr
+from pairsim.evaluation.curves import roc_auc as roc_auc
+from pairsim.evaluation.curves import roc_curve as roc_curve
+from pairsim.evaluation.decisions import accuracy as accuracy
+from pairsim.evaluation.decisions import balanced_accuracy as balanced_accuracy
+from pairsim.evaluation.decisions import fmr_fnmr as fmr_fnmr
+from pairsim.evaluation.probabilities import brier_score as brier_score
+from pairsim.evaluation.probabilities import expected_calibration_error as expected_calibration_error
+from pairsim.evaluation.probabilities import log_loss as log_loss
+
+__all__ = [
+    "Logistic",
+    "PairScores",
+    "RocCurve",
+    "accuracy",
+    "all_pair_scores",
+    "average_precision",
+    "balanced_accuracy",
+    "brier_score",
+    "det_curve",
+    "equal_error_rate",
+    "expected_calibration_error",
+    "fmr_fnmr",
+    "fnmr_at_fmr",
+    "image_level_intervals",
+    "image_level_intervals_of_pairs",
+    "log_loss",
+    "roc_auc",
+    "roc_curve",
+]

@@ -1,0 +1,189 @@
+"""What the metrics accept, brought to one form and checked."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Values: TypeAlias = npt.ArrayLike | torch.Tensor
+"""An array, a sequence of numbers or a tensor on any device."""
+
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def as_array(values: Values, name: str) -> npt.NDArray[Any]:
+    """Bring an array, a sequence or a tensor to a NumPy array.
+
+    Args:
+        values: Values of any shape; a tensor may be on any device, of any dtype, and require gradients.
+        name: What the message calls them.
+
+    Returns:
+        The array, same shape; bfloat16 becomes float64, which holds each of its values exactly.
+
+    Raises:
+        TypeError: If the values are no numbers in a regular shape.
+
+    Example:
+        >>> as_array(torch.tensor([0.5], dtype=torch.bfloat16, requires_grad=True), "scores")
+        array([0.5])
+    """
+    if isinstance(values, torch.Tensor):
+        tensor = values.detach().cpu()
+        # NumPy has no bfloat16; widening changes no value and no tie.
+        return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"Expected {name} to be an array, a tensor or a flat sequence of numbers, got {type(values).__name__} "
+            f"({error}). Join a list of batches with torch.cat or numpy.concatenate."
+        ) from error
+
+
+def vector(values: Values, name: str, kinds: str = "biuf") -> npt.NDArray[Any]:
+    """Bring values to a one-dimensional array of numbers.
+
+    Args:
+        values: Values `[P]`.
+        name: What the message calls them.
+        kinds: The kinds of dtype that are accepted, as in `numpy.dtype.kind`.
+
+    Returns:
+        The array `[P]`; empty input gives an empty array.
+
+    Raises:
+        TypeError: If the dtype is of another kind.
+        ValueError: If the values are not one-dimensional.
+
+    Example:
+        >>> vector([1, 2], "labels").tolist()
+        [1, 2]
+    """
+    array = as_array(values, name)
+    if array.ndim != 1:
+        raise ValueError(
+            f"Expected {name} to be one-dimensional, [P], got shape {list(array.shape)}. "
+            "Give one value per pair, flattened with .reshape(-1)."
+        )
+    if array.size == 0 and array.dtype.kind not in kinds:
+        return np.zeros(0)
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"Expected {name} to be real numbers, got dtype {array.dtype}. Convert them first.")
+    return array
+
+
+def scores_and_targets(scores: Values, targets: Values, name: str = "scores") -> tuple[Float64Array, BoolArray]:
+    """Bring scores and targets to float64 and bool, and check them.
+
+    Widening to float64 is exact for float16, bfloat16 and float32, so order and ties stay as they were.
+
+    Args:
+        scores: One score per pair `[P]`, real, higher = more alike; infinities are fine.
+        targets: One target per pair `[P]`, bool or 0 and 1; 1 = same class.
+        name: What messages call the scores.
+
+    Returns:
+        Scores `[P]` float64 and targets `[P]` bool; both are empty for empty input.
+
+    Raises:
+        TypeError: If either is not numeric.
+        ValueError: If shapes differ, a target is not 0 or 1, or a score is NaN.
+
+    Example:
+        >>> scores_and_targets([0.9, 0.1], [1, 0])
+        (array([0.9, 0.1]), array([ True, False]))
+    """
+    values = vector(scores, name).astype(np.float64)
+    marks = vector(targets, "targets")
+    if values.size != marks.size:
+        raise ValueError(
+            f"Expected as many targets as {name}, got {values.size} {name} and {marks.size} targets. "
+            "Give one of each per pair, in the same order."
+        )
+    wrong = np.flatnonzero((marks != 0) & (marks != 1))
+    if wrong.size:
+        raise ValueError(
+            f"Expected targets of 0 (different class) and 1 (same class), got {marks[wrong[0]]} at index {wrong[0]}. "
+            "Give booleans or 0 and 1."
+        )
+    missing = np.flatnonzero(np.isnan(values))
+    if missing.size:
+        raise ValueError(
+            f"Expected {name} without NaN, got {missing.size} NaN among {values.size}, the first at index "
+            f"{missing[0]}. Mend what produces them, or leave these pairs out."
+        )
+    return values, marks != 0
+
+
+def check_threshold(threshold: float) -> float:
+    """Return a threshold as a float, refusing NaN.
+
+    Args:
+        threshold: A cut on the score; infinities are fine.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        ValueError: If it is NaN, which no score can be compared with.
+
+    Example:
+        >>> check_threshold(1)
+        1.0
+    """
+    value = float(threshold)
+    if np.isnan(value):
+        raise ValueError("Expected threshold to be a number, got NaN. Choose a threshold on validation pairs.")
+    return value
+
+
+def check_fraction(value: float, name: str) -> float:
+    """Return a rate as a float, refusing what is outside [0, 1].
+
+    Args:
+        value: The rate.
+        name: What the message calls it.
+
+    Returns:
+        The rate.
+
+    Raises:
+        ValueError: If it is NaN or outside [0, 1].
+
+    Example:
+        >>> check_fraction(0.001, "fmr")
+        0.001
+    """
+    fraction = float(value)
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(
+            f"Expected {name} to be a rate from 0 to 1, got {fraction}. Give a fraction, such as 0.001 for 0.1 %."
+        )
+    return fraction
+
+
+def check_probabilities(probabilities: Float64Array, offset: int = 0) -> None:
+    """Refuse values that are not probabilities.
+
+    Args:
+        probabilities: Values `[P]`.
+        offset: Added to the index that the message names.
+
+    Raises:
+        ValueError: If a value is NaN or outside [0, 1].
+
+    Example:
+        >>> check_probabilities(np.array([0.0, 1.0]))
+    """
+    # Two reductions instead of a mask: this also runs on chunks of all pairs. NaN fails both comparisons.
+    if probabilities.size and not (probabilities.min() >= 0.0 and probabilities.max() <= 1.0):
+        first = int(np.flatnonzero(~((probabilities >= 0.0) & (probabilities <= 1.0)))[0])
+        raise ValueError(
+            f"Expected probabilities in [0, 1], got {probabilities[first]:g} at index {first + offset}: "
+            "looks like similarities or logits; pass model.predict_proba(...) instead."
+        )

@@ -1,0 +1,326 @@
+"""Exact figures over all N(N-1)/2 pairs of labelled embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pairsim.evaluation import _sorted
+from pairsim.evaluation._inputs import Float64Array, Values, as_array
+from pairsim.evaluation._sorted import Scores, ToProbability
+from pairsim.evaluation.curves import RocCurve
+
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+UNIT_TOLERANCE = 0.01
+"""How far the length of an embedding may be from 1: more than bfloat16 rounding, less than no normalisation at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """Scores of pairs, apart by target and sorted: what every figure is computed from.
+
+    A pair is called a match when its score is at least the threshold. Build it with `all_pair_scores` or `from_scores`.
+
+    Attributes:
+        positive: Scores of the pairs of the same class `[P]`, ascending, float32 or float64.
+        negative: Scores of the pairs of different classes `[M]`, ascending, of the same dtype.
+
+    Raises:
+        TypeError: If the arrays are not both float32 or both float64.
+        ValueError: If one is not one-dimensional, not ascending, or holds NaN.
+
+    Example:
+        >>> pairs = PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0])
+        >>> pairs.num_pairs, pairs.roc_auc(), pairs.fmr_fnmr(0.3)
+        (4, 0.75, (0.5, 0.0))
+    """
+
+    positive: Scores
+    negative: Scores
+
+    def __post_init__(self) -> None:
+        for name, scores in (("positive", self.positive), ("negative", self.negative)):
+            if scores.dtype not in (np.float32, np.float64) or self.positive.dtype != self.negative.dtype:
+                raise TypeError(
+                    "Expected positive and negative both float32 or both float64, "
+                    f"got {self.positive.dtype} and {self.negative.dtype}. Convert one of them with .astype."
+                )
+            # NaN compares as false, so it is refused here too, unless it is alone.
+            if scores.ndim != 1 or not np.all(scores[1:] >= scores[:-1]) or np.isnan(scores[:1]).any():
+                raise ValueError(
+                    f"Expected {name} to be one ascending array without NaN, got another order, shape "
+                    f"{list(scores.shape)}, or NaN. Build the object with PairScores.from_scores or all_pair_scores."
+                )
+            locked = scores.view()
+            locked.setflags(write=False)
+            object.__setattr__(self, name, locked)
+
+    @classmethod
+    def from_scores(cls, scores: Values, targets: Values) -> PairScores:
+        """Sort the scores of given pairs.
+
+        Args:
+            scores: One score per pair `[P]`, higher = more alike.
+            targets: One target per pair `[P]`, 1 = same class.
+
+        Returns:
+            The scores in float64, by target; both arrays are empty for empty input.
+
+        Raises:
+            TypeError: If the input is not numeric.
+            ValueError: If shapes differ, a target is not 0 or 1, or a score is NaN.
+
+        Example:
+            >>> PairScores.from_scores([0.9, 0.4, 0.6], [1, 1, 0]).positive.tolist()
+            [0.4, 0.9]
+        """
+        return cls(*_sorted.split(scores, targets))
+
+    @property
+    def num_positive(self) -> int:
+        """Number of pairs of the same class."""
+        return int(self.positive.size)
+
+    @property
+    def num_negative(self) -> int:
+        """Number of pairs of different classes."""
+        return int(self.negative.size)
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs."""
+        return self.num_positive + self.num_negative
+
+    def roc_curve(self, max_points: int | None = None) -> RocCurve:
+        """Compute FMR and FNMR at every distinct score, or at a choice of them.
+
+        Args:
+            max_points: Most points to return, at least 5; each is exact. They are dense where either error is small.
+                None returns every point, which for all pairs of 10,000 images takes over a gigabyte.
+
+        Returns:
+            The curve, as `pairsim.evaluation.roc_curve` gives it.
+
+        Raises:
+            ValueError: If `max_points` is below 5.
+        """
+        return RocCurve(*_sorted.curve(self.positive, self.negative, max_points))
+
+    def roc_auc(self) -> float:
+        """Area under the ROC curve; NaN without positive or without negative pairs. See `evaluation.roc_auc`."""
+        return _sorted.roc_auc(self.positive, self.negative)
+
+    def average_precision(self) -> float:
+        """Average precision; NaN without positive pairs. See `evaluation.average_precision`."""
+        return _sorted.average_precision(self.positive, self.negative)
+
+    def equal_error_rate(self) -> float:
+        """Equal error rate; NaN without positive or without negative pairs. See `evaluation.equal_error_rate`."""
+        return _sorted.equal_error(self.positive, self.negative)[0]
+
+    def equal_error_threshold(self) -> float:
+        """Score that is the threshold with FMR and FNMR nearest to each other; NaN where the rate is NaN."""
+        return _sorted.equal_error(self.positive, self.negative)[1]
+
+    def fnmr_at_fmr(self, fmr: float) -> float:
+        """Lowest FNMR attained with an FMR of at most `fmr`, in [0, 1]; see `evaluation.fnmr_at_fmr`."""
+        return _sorted.at_fmr(self.positive, self.negative, fmr)[0]
+
+    def threshold_at_fmr(self, fmr: float) -> float:
+        """Find the threshold of `fnmr_at_fmr`.
+
+        Args:
+            fmr: Highest false match rate allowed, in [0, 1].
+
+        Returns:
+            The lowest score that keeps the FMR at or below `fmr`; just above all scores where none does. NaN without
+            positive or without negative pairs, and where negative pairs at +inf let no threshold keep it.
+
+        Raises:
+            ValueError: If `fmr` is outside [0, 1].
+
+        Example:
+            >>> PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0]).threshold_at_fmr(0.0)
+            0.9
+        """
+        return _sorted.at_fmr(self.positive, self.negative, fmr)[1]
+
+    def accuracy(self, threshold: float) -> float:
+        """Share of right decisions; NaN for no pairs. See `evaluation.accuracy`."""
+        return _sorted.accuracy(self.positive, self.negative, threshold)
+
+    def balanced_accuracy(self, threshold: float) -> float:
+        """1 - (FMR + FNMR) / 2; NaN without positive or without negative pairs. See `evaluation.balanced_accuracy`."""
+        return _sorted.balanced_accuracy(self.positive, self.negative, threshold)
+
+    def fmr_fnmr(self, threshold: float) -> tuple[float, float]:
+        """False match rate and false non-match rate; NaN over no pairs. See `evaluation.fmr_fnmr`."""
+        return _sorted.fmr_fnmr(self.positive, self.negative, threshold)
+
+    def log_loss(self, probability: ToProbability) -> float:
+        """Log-loss of `probability(score)`, in nats; NaN for no pairs. See `evaluation.log_loss`.
+
+        Args:
+            probability: Maps float64 scores `[K]` to probabilities `[K]` element by element, as `Logistic` does. Scores
+                come in chunks.
+
+        Returns:
+            The loss.
+
+        Raises:
+            ValueError: If the function gives another shape or values outside [0, 1].
+        """
+        return _sorted.log_loss(self.positive, self.negative, probability)
+
+    def brier_score(self, probability: ToProbability) -> float:
+        """Brier score of `probability(score)`; NaN for no pairs. See `log_loss` and `evaluation.brier_score`."""
+        return _sorted.brier_score(self.positive, self.negative, probability)
+
+    def expected_calibration_error(self, probability: ToProbability, num_bins: int = 15) -> float:
+        """Calibration error of `probability(score)`; see `log_loss` and `evaluation.expected_calibration_error`."""
+        return _sorted.expected_calibration_error(self.positive, self.negative, probability, num_bins)
+
+    def calibration_bins(
+        self, probability: ToProbability, num_bins: int = 15
+    ) -> tuple[Float64Array, Float64Array, IntArray]:
+        """Return what a reliability diagram shows.
+
+        Args:
+            probability: Maps scores to probabilities; see `log_loss`.
+            num_bins: Number of bins of equal width over [0, 1].
+
+        Returns:
+            Mean probability, share of positive pairs (both NaN for an empty bin) and number of pairs of each bin, each
+            `[num_bins]`.
+
+        Raises:
+            ValueError: As in `log_loss`, or if `num_bins` is not a whole number of at least 1.
+        """
+        return _sorted.calibration_bins(self.positive, self.negative, probability, num_bins)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The function from score to probability 1 / (1 + exp(-(weight x score + bias))), in float64.
+
+    Attributes:
+        weight: Factor on the score.
+        bias: Added to it.
+
+    Example:
+        >>> Logistic(10.0, -5.0)(np.array([0.5])).tolist()
+        [0.5]
+    """
+
+    weight: float
+    bias: float
+
+    def __call__(self, scores: Float64Array) -> Float64Array:
+        """Map scores of any shape to probabilities of the same shape; NaN stays NaN."""
+        logits = self.weight * scores
+        logits += self.bias
+        # exp(700) is still finite, and its reciprocal is far below any clipping.
+        np.clip(logits, -700.0, 700.0, out=logits)
+        np.negative(logits, out=logits)
+        np.exp(logits, out=logits)
+        logits += 1.0
+        return np.reciprocal(logits, out=logits)
+
+
+def all_pair_scores(embeddings: Values, labels: Values, *, block_size: int = 1024) -> PairScores:
+    """Compute the cosine of every pair of images, by target and sorted.
+
+    Each of the N(N-1)/2 pairs is one float32 product over all of D, clipped to [-1, 1]. How the matrix library adds up
+    may depend on the shape of a block, so another `block_size` (or machine) can move a score by some float32 roundings:
+    less than `1e-6` for D up to 1,024. Memory: 4 bytes per pair, and one block of `block_size x N` floats.
+
+    Args:
+        embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float32 on the CPU.
+        labels: Class of each image `[N]`, whole numbers.
+        block_size: Rows of a block, at least 1.
+
+    Returns:
+        The scores as float32; both arrays are empty for fewer than two images.
+
+    Raises:
+        TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
+        ValueError: If shapes do not fit, an embedding is not of length 1 (within 1 %) or NaN, or `block_size` is below
+            1.
+
+    Example:
+        >>> pairs = all_pair_scores(np.eye(3, dtype=np.float32), [0, 0, 1])
+        >>> pairs.positive.tolist(), pairs.negative.tolist()
+        ([0.0], [0.0, 0.0])
+    """
+    vectors, codes, _ = by_class(embeddings, labels)
+    num_images = len(vectors)
+    ends = np.searchsorted(codes, codes, side="right")
+    num_positive = int((ends - np.arange(num_images) - 1).sum())
+    positive = np.empty(num_positive, dtype=np.float32)
+    negative = np.empty(num_images * (num_images - 1) // 2 - num_positive, dtype=np.float32)
+    filled_positive = filled_negative = 0
+    for start, products in similarity_blocks(vectors, block_size, upper=True):
+        for row in range(len(products)):
+            # With images in class order, a row is: itself, then the rest of its class, then everything else.
+            image, end = start + row, int(ends[start + row])
+            same, other = products[row, row + 1 : end - start], products[row, end - start :]
+            positive[filled_positive : filled_positive + end - image - 1] = same
+            negative[filled_negative : filled_negative + num_images - end] = other
+            filled_positive += end - image - 1
+            filled_negative += num_images - end
+    positive.sort()
+    negative.sort()
+    return PairScores(positive, negative)
+
+
+def by_class(embeddings: Values, labels: Values) -> tuple[Float32Array, IntArray, IntArray]:
+    """Check embeddings and labels and put the images in class order.
+
+    Returns:
+        Embeddings `[N, D]` float32 and class numbers `[N]`, both in class order, and the image number `[N]` of each
+        row.
+    """
+    vectors = as_array(embeddings, "embeddings")
+    if vectors.ndim != 2:
+        raise ValueError(
+            f"Expected embeddings to have shape [N, D], got {list(vectors.shape)}. Give one row per image, "
+            "as model.encode(images) does."
+        )
+    if vectors.dtype.kind != "f":
+        raise TypeError(f"Expected embeddings of a float dtype, got {vectors.dtype}. Convert them to float32.")
+    classes = as_array(labels, "labels")
+    if classes.size and classes.dtype.kind not in "iub":
+        raise TypeError(f"Expected labels to be whole numbers, got dtype {classes.dtype}. Give class numbers.")
+    if classes.shape != vectors.shape[:1]:
+        raise ValueError(
+            f"Expected one label per embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "
+            "Give the labels of the same images, in the same order."
+        )
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))
+    if wrong.size:
+        raise ValueError(
+            f"Expected embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "
+            f"({wrong.size} such of {len(vectors)}). Normalise them: torch.nn.functional.normalize(embeddings)."
+        )
+    order = np.argsort(classes, kind="stable")
+    _, codes = np.unique(classes[order], return_inverse=True)
+    return np.ascontiguousarray(vectors[order], dtype=np.float32), codes.astype(np.int64), order
+
+
+def similarity_blocks(vectors: Float32Array, block_size: int, *, upper: bool) -> Iterator[tuple[int, Float32Array]]:
+    """Yield the first row and the products of each block of rows, clipped to [-1, 1].
+
+    NumPy multiplies, not torch: global settings of torch (TF32, autocast, matmul precision) then cannot lower the
+    precision. With `upper`, a block begins at the column of its first row; else it has all N columns.
+    """
+    if block_size < 1:
+        raise ValueError(f"Expected block_size to be at least 1, got {block_size}. Use 1024, say.")
+    for start in range(0, len(vectors), block_size):
+        products = vectors[start : start + block_size] @ (vectors[start:] if upper else vectors).T
+        yield start, np.clip(products, -1.0, 1.0, out=products)

@@ -1,0 +1,134 @@
+"""What a model does to pixels before its net: size, channels, scale. It is stored with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairsim.images.reading import PictureLike, read_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Size, channels and normalisation of the images that a model takes.
+
+    uint8 means pixels as they come from a picture, 0 to 255: they are scaled to [0, 1], then
+    `(x - mean) / std` per channel. Floating point means that the caller has preprocessed: it is passed on as it is.
+
+    Args:
+        image_size: Height and width in pixels.
+        channels: 1 (grey) or 3 (colour) for pictures read from files; any number for tensors.
+        mean: Mean of each channel on the [0, 1] scale.
+        std: Standard deviation of each channel on the [0, 1] scale, positive.
+
+    Raises:
+        ValueError: If a size is not positive, or `mean` or `std` does not have one number per channel.
+
+    Example:
+        >>> mnist = Preprocessing(image_size=(28, 28), channels=1, mean=(0.1307,), std=(0.3081,))
+        >>> mnist(torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)).max().item()
+        2.8214...
+    """
+
+    image_size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ValueError(f"Expected image_size as (height, width) in pixels, got {self.image_size}.")
+        if self.channels < 1:
+            raise ValueError(f"Expected channels to be at least 1, got {self.channels}.")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("Expected mean and std together, or neither.")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(
+                    f"Expected {name} to have one number for each of {self.channels} channels, got {values}."
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"Expected std to be positive, got {self.std}.")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise a batch.
+
+        Args:
+            images: `[N, C, H, W]`, uint8 pixels or a floating dtype that is passed on unchanged.
+
+        Returns:
+            Floating point `[N, C, H, W]` on the same device.
+        """
+        if images.dtype != torch.uint8:
+            return images
+        scaled = images.to(torch.float32)
+        if self.mean is None or self.std is None:
+            return scaled / 255.0
+        # (x / 255 - mean) / std as one multiplication and one addition
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        return scaled * (1 / (255.0 * std)) - mean / std
+
+    def read(self, image: PictureLike) -> Tensor:
+        """Read one picture (see `read_image`) as the uint8 `[C, H, W]` that this preprocessing takes."""
+        return read_image(image, channels=self.channels, image_size=self.image_size)
+
+    def read_batch(self, images: Sequence[PictureLike]) -> Tensor:
+        """Read pictures as one uint8 batch `[N, C, H, W]`; an empty sequence gives `N = 0`."""
+        if not images:
+            return torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
+        return torch.stack([self.read(image) for image in images])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return {
+            "image_size": list(self.image_size),
+            "channels": self.channels,
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`."""
+        mean, std = values.get("mean"), values.get("std")
+        height, width = values["image_size"]
+        return cls(
+            image_size=(int(height), int(width)),
+            channels=int(values["channels"]),
+            mean=None if mean is None else tuple(map(float, mean)),
+            std=None if std is None else tuple(map(float, std)),
+        )
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images, on the [0, 1] scale, exactly.
+
+    Counts the 256 values of each channel, so that memory stays small and the order of summation does not matter.
+
+    Args:
+        images: uint8 `[N, C, H, W]` with at least one pixel.
+
+    Returns:
+        Means and standard deviations, one a channel; a channel of one single value gets standard deviation 1.
+
+    Example:
+        >>> channel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+        ((0.5,), (0.5,))
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255.0
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.zeros(256, dtype=torch.float64)
+        for part in images[:, channel].split(4096):
+            counts += torch.bincount(part.flatten(), minlength=256).cpu()
+        share = counts / counts.sum()
+        mean = float((share * values).sum())
+        variance = float((share * (values - mean) ** 2).sum())
+        means.append(mean)
+        stds.append(variance**0.5 if variance > 0 else 1.0)
+    return tuple(means), tuple(stds)

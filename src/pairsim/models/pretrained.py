@@ -1,0 +1,143 @@
+"""Model folders: `model.safetensors` with the weights and `config.json` with the rest. Nothing in them is code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from pairsim import storage
+from pairsim.errors import RunError
+
+FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The content of a model folder."""
+
+    folder: Path
+    weights: dict[str, Tensor]
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    operating_point: dict[str, Any] | None
+
+
+def save(
+    folder: Path,
+    *,
+    state: Mapping[str, Tensor],
+    architecture: dict[str, Any],
+    preprocessing: dict[str, Any],
+    operating_point: dict[str, Any] | None,
+) -> None:
+    """Write a model folder: weights, then the config with their checksum."""
+    weights = serialize(state)
+    config = {
+        "format": "pairsim-model",
+        "format_version": FORMAT_VERSION,
+        "architecture": architecture,
+        "preprocessing": preprocessing,
+        "operating_point": operating_point,
+        "weights_sha256": storage.sha256(weights),
+    }
+    storage.write_file(folder / WEIGHTS, weights)
+    storage.write_file(folder / CONFIG, storage.to_json(config))
+
+
+def serialize(state: Mapping[str, Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file."""
+    # clones: safetensors takes neither shared nor non-contiguous memory (channels_last weights are the latter)
+    return bytes(
+        safetensors.torch.save({name: value.detach().cpu().clone().contiguous() for name, value in state.items()})
+    )
+
+
+def deserialize(content: bytes, source: Path) -> dict[str, Tensor]:
+    """The inverse of `serialize`.
+
+    Raises:
+        RunError: If the bytes are not a safetensors file; names `source`.
+    """
+    try:
+        return dict(safetensors.torch.load(content))
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{source} is damaged: {error}.") from error
+
+
+def find(folder: Path) -> Path:
+    """The model folder itself: `folder`, or the best model in a run folder.
+
+    Raises:
+        RunError: If there is none.
+    """
+    for place in (folder, folder / "model"):
+        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
+            return place
+    raise RunError(
+        f"Expected a model or run folder at {folder}, found "
+        f"{'no ' + CONFIG + ' and ' + WEIGHTS + ' in it' if folder.is_dir() else 'no such folder'}. "
+        "Train one with: pairsim train DATA --out RUN"
+    )
+
+
+def check_format(config: Mapping[str, Any], kind: str, version: int, path: Path) -> None:
+    """Refuse a folder of another kind or of a newer format.
+
+    Raises:
+        RunError: Saying which.
+    """
+    if config.get("format") != kind:
+        raise RunError(f"Expected {path} to say format {kind}, found {config.get('format')!r}. Is it the right folder?")
+    found = config.get("format_version")
+    if not isinstance(found, int) or found > version:
+        raise RunError(
+            f"Expected {path} to be of format version {version} at most, found {found}: it was made by a newer "
+            "pairsim. Upgrade with: pip install --upgrade pairsim"
+        )
+
+
+def load(folder: Path) -> SavedModel:
+    """Read a model folder, checking format and checksum.
+
+    Raises:
+        RunError: If it is not one, is damaged or of a newer format.
+    """
+    place = find(folder)
+    config = storage.read_json(place / CONFIG)
+    check_format(config, "pairsim-model", FORMAT_VERSION, place / CONFIG)
+    content = (place / WEIGHTS).read_bytes()
+    if storage.sha256(content) != config.get("weights_sha256"):
+        raise RunError(
+            f"{place / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
+            "Copy the folder again, or load best_model.pt."
+        )
+    try:
+        return SavedModel(
+            folder=place,
+            weights=deserialize(content, place / WEIGHTS),
+            architecture=config["architecture"],
+            preprocessing=config["preprocessing"],
+            operating_point=config.get("operating_point"),
+        )
+    except KeyError as error:
+        raise RunError(f"Expected {place / CONFIG} to have {error}, found none.") from error
+
+
+def load_weights(model: nn.Module, saved: SavedModel) -> None:
+    """Put saved weights into a model, strictly.
+
+    Raises:
+        RunError: If names or shapes differ.
+    """
+    try:
+        model.load_state_dict(saved.weights, strict=True)
+    except RuntimeError as error:
+        raise RunError(f"The weights in {saved.folder} do not fit the model: {error}") from error

@@ -1,0 +1,151 @@
+"""Files and folders that are either whole or not there.
+
+Everything is written beside its place, synced to disk, and renamed into it, so that a kill or a full disk at any
+moment leaves the old content or the new, never a part. Folders carry the SHA-256 of each of their files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pairsim.errors import RunError
+
+CHECKSUMS = "checksums.json"
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":  # other systems give no handle on a folder
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"Could not write {path}: {error.strerror or error}. What was saved there before is untouched. "
+            "Free some space or choose another folder, then run the same command again."
+        ) from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step.
+
+    Args:
+        path: The file; its folder is made if needed.
+        content: The new content.
+
+    Raises:
+        RunError: If it cannot be written (disk full, no permission). The old file stays as it was.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
+        try:
+            _write_synced(beside, content)
+            os.chmod(beside, 0o666 & ~_umask())  # mkstemp's own mode would lock out the group
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """Encode an object as readable, strict JSON (no NaN), ending in a newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: If the file is missing, cannot be read, or does not hold one JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"Expected {path} to hold one JSON object, found {type(value).__name__}.")
+    return value
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make a new folder of files with their checksums, in one step.
+
+    Args:
+        path: The folder, which must not exist yet.
+        files: Content by file name.
+
+    Raises:
+        RunError: If it cannot be written. Nothing is left behind.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
+            sums = {name: sha256(content) for name, content in files.items()}
+            for name, content in {**files, CHECKSUMS: to_json(sums)}.items():
+                _write_synced(beside / name, content)
+            _sync_folder(beside)
+            os.rename(beside, path)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def read_folder(path: Path) -> dict[str, bytes]:
+    """Read a folder made by `write_folder` and check every file against its checksum.
+
+    Returns:
+        Content by file name.
+
+    Raises:
+        RunError: If a file is missing or differs from its checksum; the message names it.
+    """
+    files: dict[str, bytes] = {}
+    for name, expected in read_json(path / CHECKSUMS).items():
+        try:
+            content = (path / name).read_bytes()
+        except OSError as error:
+            raise RunError(f"Expected {path / name} to be readable, but: {error.strerror}.") from error
+        if sha256(content) != expected:
+            raise RunError(f"{path / name} is damaged: its SHA-256 differs from the one in {CHECKSUMS}.")
+        files[name] = content
+    return files

@@ -1,0 +1,171 @@
+"""`TrainConfig`: every choice of a training run, checked when it is made."""
+
+# No postponed annotations here: the command line reads these types from a subclass in another module.
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pairsim.data.pair_sampler import NEGATIVES, Negatives
+from pairsim.training.devices import PRECISIONS, PrecisionName
+
+ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""`(embeddings [N, D], labels [N]) -> scalar loss`."""
+OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+ObjectiveName = Literal["pairs", "all-pairs"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "objective": ("pairs", "all-pairs"),
+    "optimizer": ("adam", "adamw", "sgd"),
+    "scheduler": ("auto", "plateau", "onecycle", "cosine", "none"),
+    "precision": PRECISIONS,
+    "negatives": NEGATIVES,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. What is left at `None` or `"auto"` follows the objective's recipe.
+
+    The recipe of `"pairs"`: 30 epochs of 20,000 pairs (fewer for small data) in batches of 256 pairs, learning rate
+    halved when the validation loss has not improved for 3 epochs. The recipe of `"all-pairs"`: 10 passes over the
+    images in batches of 256 images, one-cycle learning rate.
+
+    Args:
+        objective: "pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images,
+            positives and negatives weighing one half each. From Python also any function (embeddings, labels) -> loss.
+        out: Run folder. From Python it may be left out, then nothing is written.
+        epochs: Passes; 30 for "pairs", 10 for "all-pairs" by default.
+        batch_size: Pairs ("pairs") or images ("all-pairs") in a step; 256 by default.
+        num_pairs: Pairs in an epoch of "pairs"; by default 20,000, or the number of images if that is smaller.
+        positive_fraction: Share of positive pairs in "pairs", in [0, 1].
+        negatives: Negative pairs by "class" or by "instance".
+        images_per_class: Images of a class that come together in a batch of "all-pairs", at least 2.
+        optimizer: "adam", "adamw" or "sgd". From Python also a function from parameters to an optimizer.
+        learning_rate: Peak learning rate, positive.
+        weight_decay: Not negative.
+        momentum: Momentum of "sgd", in [0, 1).
+        scheduler: "plateau", "onecycle", "cosine" or "none".
+        plateau_patience: Epochs without improvement before "plateau" lowers the learning rate.
+        plateau_factor: What "plateau" multiplies the learning rate by, in (0, 1).
+        precision: "auto", "fp32", "bf16" or "fp16".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        channels_last: Whether images and weights are laid out with channels last, which is faster nearly everywhere.
+        compile: Whether the net is compiled with torch.compile.
+        num_workers: Reading processes for data that is not in memory; by default up to 4.
+        pin_memory: Page-locked batches for faster copies to a GPU; by default with CUDA.
+        grad_clip: Largest norm of the gradient, positive; not limited by default.
+        grad_accumulation: Batches whose gradients are added up for one step.
+        ema_decay: Decay of an exponential moving average of the weights in (0, 1), which is then what is validated
+            and saved; none by default.
+        early_stopping: Epochs without a better validation loss after which training ends; never by default.
+        val_fraction: Share of the training images split off as validation data if none are given, in (0, 1).
+        seed: Seeds initialisation (on the command line), pairs, batches, split and random transforms.
+        deterministic: Only deterministic algorithms; fails where there is none.
+        checkpoint_steps: Steps between checkpoints within an epoch; there is always one at its end.
+        progress: Whether to show a progress bar; by default where there is a terminal.
+
+    Raises:
+        ValueError: If a value is out of range; the message names it.
+
+    Example:
+        >>> TrainConfig(epochs=0)
+        Traceback (most recent call last):
+        ValueError: Expected epochs to be at least 1, got 0.
+    """
+
+    objective: ObjectiveName | ObjectiveFunction = "all-pairs"
+    out: Path | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    num_pairs: int | None = None
+    positive_fraction: float = 0.5
+    negatives: Negatives = "class"
+    images_per_class: int = 4
+    optimizer: OptimizerName | OptimizerFactory = "adam"
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-5
+    momentum: float = 0.9
+    scheduler: SchedulerName = "auto"
+    plateau_patience: int = 2
+    plateau_factor: float = 0.5
+    precision: PrecisionName = "auto"
+    device: str = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    num_workers: int | None = None
+    pin_memory: bool | None = None
+    grad_clip: float | None = None
+    grad_accumulation: int = 1
+    ema_decay: float | None = None
+    early_stopping: int | None = None
+    val_fraction: float = 0.1
+    seed: int = 0
+    deterministic: bool = False
+    checkpoint_steps: int | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            callable_allowed = name in ("objective", "optimizer") and callable(value)
+            if value not in choices and not callable_allowed:
+                raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {value!r}.")
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("num_pairs", 1),
+            ("images_per_class", 2),
+            ("plateau_patience", 0),
+            ("num_workers", 0),
+            ("grad_accumulation", 1),
+            ("early_stopping", 1),
+            ("checkpoint_steps", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and (value < least or value != int(value)):
+                raise ValueError(f"Expected {name} to be at least {least}, got {value}.")
+        self._check("positive_fraction", 0 <= self.positive_fraction <= 1, "in [0, 1]")
+        self._check("learning_rate", 0 < self.learning_rate < math.inf, "positive")
+        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        self._check("plateau_factor", 0 < self.plateau_factor < 1, "in (0, 1)")
+        self._check("grad_clip", self.grad_clip is None or 0 < self.grad_clip < math.inf, "positive")
+        self._check("ema_decay", self.ema_decay is None or 0 < self.ema_decay < 1, "in (0, 1)")
+        self._check("val_fraction", 0 < self.val_fraction < 1, "in (0, 1)")
+
+    def _check(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"Expected {name} to be {expected}, got {getattr(self, name)}.")
+
+    def resolved(self) -> "TrainConfig":
+        """This config with the objective's recipe filled in for epochs, batch size and scheduler."""
+        pairs = self.objective == "pairs"
+        scheduler: SchedulerName = "plateau" if pairs else "onecycle"
+        return dataclasses.replace(
+            self,
+            epochs=self.epochs if self.epochs is not None else (30 if pairs else 10),
+            batch_size=self.batch_size if self.batch_size is not None else 256,
+            scheduler=self.scheduler if self.scheduler != "auto" else scheduler,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values; functions by their names."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if callable(value):
+        return f"{type(value).__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return value

@@ -1,0 +1,70 @@
+"""What a training run leaves to read: one record for each epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        train_loss: Mean loss of its batches.
+        val_loss: Loss on validation pairs, `None` without validation data.
+        val_balanced_accuracy: In [0, 1], at probability one half; `None` without validation data.
+        learning_rate: At the end of the epoch, of the first parameter group.
+        best: Whether this is the best model so far.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    val_balanced_accuracy: float | None
+    learning_rate: float
+    best: bool
+
+    def to_json(self) -> str:
+        """One line of JSON without a time in it, so that equal runs give equal logs."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+
+@dataclass
+class History:
+    """The epochs of a run, oldest first.
+
+    Attributes:
+        records: One for each epoch.
+        seconds: Wall time of each epoch, with validation; of an epoch that was interrupted, of its last part.
+        num_images: Image forwards of training in each epoch.
+        notes: What was decided or passed over, a line each.
+    """
+
+    records: list[EpochRecord] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    num_images: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self.records)
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch whose model was kept, `None` before the first."""
+        chosen = [record for record in self.records if record.best]
+        return chosen[-1] if chosen else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The records as JSON values."""
+        return {
+            "epochs": [asdict(record) for record in self.records],
+            "seconds": self.seconds,
+            "notes": self.notes,
+        }

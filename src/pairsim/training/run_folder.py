@@ -1,0 +1,127 @@
+"""The folder of a run: what it holds and how each file is written.
+
+run.json          format, versions, device, what makes the run reproducible
+config.json       the TrainConfig, resolved
+log.jsonl         one line for each epoch, without times
+timings.jsonl     seconds and images per second of each epoch
+best_model.pt     weights of the best model, for torch.load
+model/            the best model, for SimilarityModel.from_pretrained
+checkpoints/      the newest checkpoints, to resume from
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairsim import storage
+from pairsim.errors import RunError
+from pairsim.models import SimilarityModel
+from pairsim.models.pretrained import check_format
+from pairsim.training import checkpoint
+from pairsim.training.history import History
+
+FORMAT_VERSION = 1
+
+# A run may be taken up again with other values of these: they change where and how fast, not what is computed,
+# or only how long.
+_FREE = {"out", "epochs", "num_workers", "pin_memory", "progress", "checkpoint_steps", "early_stopping"}
+
+
+class RunFolder:
+    """Reads and writes one run.
+
+    Args:
+        path: The folder; made by `start`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    def start(self, info: dict[str, Any], config: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
+        """Open the run, anew or to go on with it.
+
+        Args:
+            info: What the data and the machine are.
+            config: The resolved config.
+            resume: Whether to go on from the newest checkpoint; otherwise an earlier run here is removed.
+
+        Returns:
+            The state to go on from, or `None` to begin, with a list of problems under the key `problems`.
+
+        Raises:
+            RunError: If the folder holds something else, another run, or a run of a newer format.
+        """
+        existing = self.path / "run.json"
+        if existing.is_file():
+            check_format(storage.read_json(existing), "pairsim-run", FORMAT_VERSION, existing)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(
+                f"Expected {self.path} to be a run folder or empty, found "
+                f"{'other files' if self.path.is_dir() else 'a file'}. "
+                "Choose another --out."
+            )
+        state = None
+        if resume and existing.is_file():
+            state, problems = checkpoint.load_checkpoint(self.checkpoints)
+            if state is not None:
+                self._check_same_run(info, config)
+                state["problems"] = problems
+        if state is None:
+            checkpoint.remove_checkpoints(self.checkpoints)
+            for name in ("log.jsonl", "timings.jsonl"):
+                storage.write_file(self.path / name, b"")
+        body = {"format": "pairsim-run", "format_version": FORMAT_VERSION, **info}
+        storage.write_file(self.path / "run.json", storage.to_json(body))
+        storage.write_file(self.path / "config.json", storage.to_json(config))
+        return state
+
+    def _check_same_run(self, info: dict[str, Any], config: dict[str, Any]) -> None:
+        before = storage.read_json(self.path / "config.json")
+        free = _FREE if config["scheduler"] in ("plateau", "none") else _FREE - {"epochs"}
+        changed = [name for name in config if name not in free and before.get(name) != config[name]]
+        if changed:
+            listed = ", ".join(f"{name} {before.get(name)!r} -> {config[name]!r}" for name in changed)
+            raise RunError(
+                f"Expected the settings that {self.path} was begun with, found changes: {listed}. "
+                "Restore them, choose another --out, or start again with --resume never."
+            )
+        data = storage.read_json(self.path / "run.json").get("data")
+        if data != info["data"]:
+            raise RunError(
+                f"Expected the data that {self.path} was begun with ({data}), found {info['data']}. "
+                "Restore it, choose another --out, or start again with --resume never."
+            )
+
+    def write_log(self, history: History) -> None:
+        """Write the log of all epochs so far."""
+        self._write_lines("log.jsonl", [record.to_json() for record in history])
+        timings = [
+            {
+                "epoch": record.epoch,
+                "seconds": round(seconds, 3),
+                "images_per_s": round(history.num_images / seconds, 1),
+            }
+            for record, seconds in zip(history.records, history.seconds, strict=True)
+        ]
+        self._write_lines("timings.jsonl", map(json.dumps, timings))
+
+    def _write_lines(self, name: str, lines: Iterable[str]) -> None:
+        storage.write_file(self.path / name, "".join(f"{line}\n" for line in lines).encode())
+
+    def write_best(self, model: SimilarityModel) -> None:
+        """Save the best model, as plain weights and as a model folder."""
+        buffer = io.BytesIO()
+        torch.save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, buffer)
+        storage.write_file(self.path / "best_model.pt", buffer.getvalue())
+        model.save_pretrained(self.path / "model")
+
+    def write_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Save the state after a step."""
+        checkpoint.save_checkpoint(self.checkpoints, step, state)

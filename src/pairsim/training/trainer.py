@@ -1,0 +1,389 @@
+"""`Trainer`: the training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from pairsim.data.random import stream_key
+from pairsim.errors import TrainingError
+from pairsim.models import SimilarityModel
+from pairsim.training.callbacks import Callback
+from pairsim.training.config import TrainConfig
+from pairsim.training.data_setup import set_up_data
+from pairsim.training.devices import resolve_device, resolve_precision
+from pairsim.training.environment import describe_environment
+from pairsim.training.history import EpochRecord, History
+from pairsim.training.objectives import all_pairs_loss, function_loss, pairs_loss
+from pairsim.training.optimizers import make_optimizer, make_scheduler
+from pairsim.training.run_folder import RunFolder
+from pairsim.training.validation import Validation, fit_projection, validate
+
+_CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
+
+
+class Trainer:
+    """Trains a similarity model.
+
+    The best model is chosen by validation loss and is in `model` when `fit` returns. Pairs, batches and random
+    transforms are pure functions of seed, epoch and batch, so a run that is resumed goes on exactly as if it had not
+    stopped (bit for bit on the same CPU, build and thread count).
+
+    Args:
+        model: Trained in place and moved to the device.
+        config: All choices; with `config.out` a run folder is written.
+        train: A labelled dataset of `(image, label)`, or a `PairDataset` for objective "pairs". Images are uint8
+            pixels, which the model's preprocessing normalises, or preprocessed floating point.
+        val: Likewise; by default `config.val_fraction` of the images of a labelled `train` is split off.
+        callbacks: Called at the hooks of `Callback`.
+
+    Raises:
+        DataError: If the data cannot be trained on.
+        DeviceError: If the device is absent.
+        ValueError: If the images do not fit the model.
+
+    Example:
+        >>> from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+        >>> from pairsim.data import ImageTensors
+        >>> images = ImageTensors(torch.randint(0, 256, (64, 16, 16), dtype=torch.uint8), [0, 1] * 32)
+        >>> model = SimilarityModel(EmbeddingNet(image_size=16))
+        >>> history = Trainer(model, TrainConfig(epochs=2, batch_size=16), train=images).fit()
+        >>> len(history)
+        2
+    """
+
+    def __init__(
+        self,
+        model: SimilarityModel,
+        config: TrainConfig | None = None,
+        *,
+        train: Any,
+        val: Any = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.config = (config or TrainConfig()).resolved()
+        self.callbacks = tuple(callbacks)
+        self.device = resolve_device(self.config.device)
+        self.precision = resolve_precision(self.config.precision, self.device)
+        model.to(self.device)
+        if self.config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        pin = self.config.pin_memory if self.config.pin_memory is not None else self.device.type == "cuda"
+        self.data = set_up_data(train, val, self.config, model, pin_memory=pin)
+        self.history = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
+        self.optimizer = make_optimizer(self.config, model.parameters())
+        self._steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / self.config.grad_accumulation)
+        self.scheduler = make_scheduler(
+            self.config, self.optimizer, total_steps=self._num_epochs * self._steps_per_epoch
+        )
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_gradients)
+        self._ema: AveragedModel | None = None
+        if self.config.ema_decay is not None:
+            self._ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay), use_buffers=True)
+        self._run = RunFolder(self.config.out) if self.config.out is not None else None
+        self._best: dict[str, Tensor] | None = None
+        self._best_loss = math.inf
+        self._next = (0, 0)  # epoch and batch to go on with
+        self._loss_sum = torch.zeros((), dtype=torch.float32, device=self.device)
+        self._step = 0
+        self._stopped = False
+
+    @property
+    def _num_epochs(self) -> int:
+        assert self.config.epochs is not None, "the config is resolved"
+        return self.config.epochs
+
+    def stop(self) -> None:
+        """End training after the current epoch; for callbacks."""
+        self._stopped = True
+
+    def fit(self, resume: Literal["auto", "never"] = "auto") -> History:
+        """Train to the end.
+
+        Args:
+            resume: "auto" goes on from the newest checkpoint in `config.out`, if there is one; "never" starts again
+                and removes an earlier run there.
+
+        Returns:
+            One record for each epoch, those before a resume included.
+
+        Raises:
+            RunError: If the run folder cannot be used or written.
+            TrainingError: If the loss is not finite.
+        """
+        for _ in self.epochs(resume):
+            pass
+        return self.history
+
+    def epochs(self, resume: Literal["auto", "never"] = "auto") -> Iterator[EpochRecord]:
+        """Train an epoch each time the next record is asked for; the same as `fit`, step by step.
+
+        Yields:
+            The record of each epoch.
+        """
+        if resume not in ("auto", "never"):
+            raise ValueError(f'Expected resume to be "auto" or "never", got {resume!r}.')
+        self._start(resume)
+        compiled = self.config.compile
+        if compiled:
+            self.model.embedding_net.compile()
+        for callback in self.callbacks:
+            callback.on_fit_start(self)
+        with self._progress() as bar:
+            while self._next[0] < self._num_epochs and not self._stopped:
+                with _deterministic(self.config.deterministic), torch.random.fork_rng(self._rng_devices()):
+                    record = self._epoch(bar)
+                for callback in self.callbacks:
+                    callback.on_epoch_end(self, record)
+                yield record
+        if self._best is not None:
+            self.model.load_state_dict(self._best)
+        self.model.eval()
+        self._measure_operating_point()
+        if self._run is not None and self._best is not None:
+            self._run.write_best(self.model)
+        for callback in self.callbacks:
+            callback.on_fit_end(self, self.history)
+
+    def _rng_devices(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+    def _start(self, resume: str) -> None:
+        if self._run is None:
+            return
+        info = {
+            "data": self.data.fingerprint,
+            "precision": self.precision.name,
+            "environment": describe_environment(self.device),
+        }
+        state = self._run.start(info, self.config.to_dict(), resume=resume == "auto")
+        if state is not None:
+            self._restore(state)
+
+    def _progress(self) -> tqdm[Any]:
+        plan = self.data.loader.plan
+        done = self._next[0] * plan.num_images
+        shown = self.config.progress
+        return tqdm(
+            total=self._num_epochs * plan.num_images,
+            initial=done,
+            unit=" images",
+            unit_scale=True,
+            file=sys.stderr,
+            disable=None if shown is None else not shown,
+            dynamic_ncols=True,
+        )
+
+    def _epoch(self, bar: tqdm[Any]) -> EpochRecord:
+        began = time.perf_counter()
+        epoch, first_batch = self._next
+        plan = self.data.loader.plan
+        bar.set_description(f"epoch {epoch + 1}/{self._num_epochs}", refresh=False)
+        self.model.train()
+        for number, (images, extra) in enumerate(self.data.loader.epoch(epoch, start=first_batch), start=first_batch):
+            # Dropout and the like become a function of the step, so that a resumed run draws the same.
+            torch.manual_seed(stream_key("step", self.config.seed, epoch, number))
+            self._loss_sum += self._accumulate(images, extra)
+            last = number + 1 == plan.num_batches
+            if (number + 1) % self.config.grad_accumulation == 0 or last:
+                self._update()
+                if self._step % _CHECK_EVERY == 0 or last:
+                    self._check_loss(epoch, number)
+                every = self.config.checkpoint_steps
+                if every is not None and self._step % every == 0 and not last:
+                    self._check_loss(epoch, number)
+                    self._next = (epoch, number + 1)
+                    self._save_checkpoint()
+            bar.update(len(images))
+        record = self._end_epoch(epoch, plan.num_batches)
+        self.history.records.append(record)
+        self.history.seconds.append(time.perf_counter() - began)
+        self._next = (epoch + 1, 0)
+        self._loss_sum.zero_()
+        patience, best = self.config.early_stopping, self.history.best
+        if patience is not None and best is not None and record.epoch - best.epoch >= patience:
+            self._stopped = True
+        shown = record.val_loss if record.val_loss is not None else record.train_loss
+        bar.set_postfix_str(f"{'val' if record.val_loss is not None else 'train'} loss {shown:.4f}", refresh=False)
+        if self._run is not None:
+            self._save_checkpoint()
+            self._run.write_log(self.history)
+        return record
+
+    def _accumulate(self, images: Tensor, extra: Tensor) -> Tensor:
+        """Forward and backward of one batch; its loss, still on the device."""
+        images, extra = self._to_device(images), extra.to(self.device, non_blocking=True)
+        with self.precision.autocast():
+            embeddings = self.model.embed(images)
+        if self.config.objective == "pairs":
+            loss = pairs_loss(self.model, embeddings, extra)
+        elif self.config.objective == "all-pairs":
+            loss = all_pairs_loss(self.model, embeddings, extra)
+        else:
+            assert callable(self.config.objective)
+            loss = function_loss(self.config.objective, embeddings, extra)
+        self._scaler.scale(loss / self.config.grad_accumulation).backward()
+        return loss.detach()
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+
+    def _update(self) -> None:
+        """One optimizer step from the gradients that have been gathered."""
+        if self.config.grad_clip is not None:
+            self._scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        scale_before = self._scaler.get_scale() if self.precision.scales_gradients else 1.0
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._step += 1
+        # a step that the scaler has skipped does not count for the schedule
+        skipped = self.precision.scales_gradients and self._scaler.get_scale() < scale_before
+        if self.scheduler is not None and not isinstance(self.scheduler, ReduceLROnPlateau) and not skipped:
+            self.scheduler.step()
+        if self._ema is not None:
+            self._ema.update_parameters(self.model)
+        for callback in self.callbacks:
+            callback.on_step_end(self, self._step)
+
+    def _check_loss(self, epoch: int, number: int) -> None:
+        if not math.isfinite(float(self._loss_sum)):
+            raise TrainingError(
+                f"Expected a finite loss, found NaN or infinity by batch {number + 1} of epoch {epoch + 1}. "
+                "Lower learning_rate, set grad_clip=1.0, or use precision fp32. Saved checkpoints are from before."
+            )
+
+    def _end_epoch(self, epoch: int, num_batches: int) -> EpochRecord:
+        train_loss = float(self._loss_sum) / num_batches
+        model = self._validated_model()
+        validation = self._validate(model)
+        criterion = validation.loss if validation is not None else train_loss
+        learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(criterion)
+        best = validation is None or criterion < self._best_loss
+        if best:
+            self._best_loss = criterion
+            self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            if self._run is not None:
+                self._run.write_best(model)
+        return EpochRecord(
+            epoch=epoch + 1,
+            train_loss=train_loss,
+            val_loss=None if validation is None else validation.loss,
+            val_balanced_accuracy=None if validation is None else validation.balanced_accuracy,
+            learning_rate=learning_rate,
+            best=best,
+        )
+
+    def _validated_model(self) -> SimilarityModel:
+        if self._ema is None:
+            return self.model
+        averaged = self._ema.module
+        assert isinstance(averaged, SimilarityModel)
+        return averaged
+
+    def _validate(self, model: SimilarityModel) -> Validation | None:
+        if self.data.val_loader is None or self.data.val_pairs is None:
+            return None
+        parts = []
+        with model.evaluating(), torch.no_grad():
+            for images, _ in self.data.val_loader.epoch(0):
+                with self.precision.autocast():
+                    parts.append(model.embed(self._to_device(images)))
+            similarities = self.data.val_pairs.parts(torch.cat(parts))
+            if callable(self.config.objective):
+                fit_projection(model, similarities)
+            return validate(model, similarities)
+
+    def _measure_operating_point(self) -> None:
+        self.model.operating_point = None
+        validation = self._validate(self.model)
+        if validation is not None:
+            self.model.operating_point = validation.operating_point(self.model)
+
+    def _save_checkpoint(self) -> None:
+        if self._run is None:
+            return
+        self._run.write_checkpoint(
+            self._step,
+            {
+                "next": self._next,
+                "step": self._step,
+                "loss_sum": self._loss_sum,
+                "model": self.model.state_dict(),
+                "preprocessing": self.model.preprocessing.to_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "ema": None if self._ema is None else self._ema.state_dict(),
+                "best": self._best,
+                "best_loss": self._best_loss,
+                "stopped": self._stopped,
+                "records": [vars(record) for record in self.history.records],
+                "seconds": self.history.seconds,
+            },
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._next = state["next"]
+        self._step = state["step"]
+        self._loss_sum = state["loss_sum"].to(self.device)
+        self.model.load_state_dict(state["model"])
+        self.model.preprocessing = type(self.model.preprocessing).from_dict(state["preprocessing"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._match_layout()
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        self._best = state["best"]
+        self._best_loss = state["best_loss"]
+        self._stopped = state["stopped"]
+        self.history.records = [EpochRecord(**record) for record in state["records"]]
+        self.history.seconds = list(state["seconds"])
+        self.history.notes += state["problems"]
+        self.history.notes.append(f"Resumed in epoch {self._next[0] + 1} at step {self._step:,}.")
+        if self._run is not None:
+            self._run.write_log(self.history)
+
+    def _match_layout(self) -> None:
+        """Lay the optimizer's tensors out in memory like their parameters, as before saving: kernels differ by it."""
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Only deterministic algorithms inside; the caller's setting again afterwards."""
+    if not wanted:
+        yield
+        return
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

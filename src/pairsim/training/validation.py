@@ -1,0 +1,173 @@
+"""Validation: one figure to choose the best model by, the same for every objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pairsim.data.random import Int64Array
+from pairsim.models import OperatingPoint, SimilarityModel
+
+_ROWS = 1024  # rows of the similarity matrix held at once
+_NEWTON_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Result on validation pairs, positive and negative pairs weighing one half each.
+
+    Attributes:
+        loss: Binary cross-entropy of the model's probabilities.
+        balanced_accuracy: Mean of the two accuracies at probability one half.
+        fmr: Share of negative pairs at or above probability one half; NaN without negative pairs.
+        fnmr: Share of positive pairs below it; NaN without positive pairs.
+        num_positive: Positive pairs.
+        num_negative: Negative pairs.
+    """
+
+    loss: float
+    balanced_accuracy: float
+    fmr: float
+    fnmr: float
+    num_positive: int
+    num_negative: int
+
+    def operating_point(self, model: SimilarityModel) -> OperatingPoint | None:
+        """Probability one half as a threshold on similarity, or `None` where there is no such threshold."""
+        weight, bias = model.projection.weight.item(), model.projection.bias.item()
+        if weight <= 0 or not self.num_positive or not self.num_negative:
+            return None
+        return OperatingPoint(
+            -bias / weight,
+            self.fmr,
+            self.fnmr,
+            self.num_positive,
+            self.num_negative,
+            source="validation pairs",
+        )
+
+
+class ValidationPairs(Protocol):
+    """The pairs that validation is judged by, in parts of similarities and targets."""
+
+    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Positive and negative similarities, part by part."""
+        ...
+
+
+class GivenPairs:
+    """Pairs of embeddings by their places.
+
+    Args:
+        first: Place of each first embedding `[n]`.
+        second: Place of each second embedding `[n]`.
+        target: 1 or 0 `[n]`.
+    """
+
+    def __init__(
+        self, first: Int64Array, second: Int64Array, target: np.ndarray[tuple[int], np.dtype[np.uint8]]
+    ) -> None:
+        self._first, self._second = torch.from_numpy(first), torch.from_numpy(second)
+        self._positive = torch.from_numpy(target.astype(bool))
+
+    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Similarities of the positive and of the negative pairs, in one part."""
+        similarity = (embeddings[self._first] * embeddings[self._second]).sum(dim=-1)
+        positive = self._positive.to(similarity.device)
+        return [(similarity[positive], similarity[~positive])]
+
+
+class AllPairs:
+    """All pairs of labelled embeddings.
+
+    Args:
+        labels: Class numbers `[N]`.
+    """
+
+    def __init__(self, labels: Tensor) -> None:
+        self._labels = labels
+
+    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Similarities of the positive and of the negative pairs, a block of rows at a time."""
+        labels = self._labels.to(embeddings.device)
+        found = []
+        for start in range(0, len(labels), _ROWS):
+            similarity = embeddings[start : start + _ROWS] @ embeddings[start:].T
+            later = torch.ones_like(similarity, dtype=torch.bool).triu(diagonal=1)
+            same = labels[start : start + _ROWS, None] == labels[None, start:]
+            found.append((similarity[later & same], similarity[later & ~same]))
+        return found
+
+
+def validate(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> Validation:
+    """Loss and accuracy of a model's projection on similarities.
+
+    Args:
+        model: For its projection.
+        parts: Similarities of positive and negative pairs, from `ValidationPairs.parts`.
+
+    Returns:
+        The figures. With one kind of pair only, loss and accuracy are of that kind.
+    """
+    sums = torch.zeros(2, 2, dtype=torch.float64)
+    counts = [0, 0]
+    with torch.no_grad():
+        for kinds in parts:
+            for kind, similarity in enumerate(kinds):
+                logits = model.logits(similarity)
+                signed = -logits if kind == 0 else logits
+                wrong = logits < 0 if kind == 0 else logits >= 0
+                sums[kind, 0] += functional.softplus(signed).sum(dtype=torch.float64).cpu()
+                sums[kind, 1] += wrong.sum().cpu()
+                counts[kind] += len(similarity)
+    losses = [float(sums[kind, 0]) / counts[kind] for kind in (0, 1) if counts[kind]]
+    errors = [float(sums[kind, 1]) / counts[kind] if counts[kind] else float("nan") for kind in (0, 1)]
+    known = [error for kind, error in enumerate(errors) if counts[kind]]
+    return Validation(
+        loss=sum(losses) / len(losses),
+        balanced_accuracy=1.0 - sum(known) / len(known),
+        fmr=errors[1],
+        fnmr=errors[0],
+        num_positive=counts[0],
+        num_negative=counts[1],
+    )
+
+
+def fit_projection(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> None:
+    """Fit the projection by logistic regression, for objectives that do not train it.
+
+    Positive and negative pairs weigh one half each. Similarities are counted in 4,096 bins, so that the cost does not
+    grow with Newton's steps; a little ridge keeps separable data finite.
+
+    References:
+        Platt: Probabilistic outputs for support vector machines, 1999.
+    """
+    bins = 4096
+    counts = torch.zeros(2, bins, dtype=torch.float64)
+    for kinds in parts:
+        for kind, similarity in enumerate(kinds):
+            place = ((similarity.clamp(-1, 1) + 1) * (bins / 2)).long().clamp(max=bins - 1)
+            counts[kind] += torch.bincount(place, minlength=bins).cpu()
+    if not bool((counts.sum(dim=1) > 0).all()):
+        return
+    share = counts / counts.sum(dim=1, keepdim=True) / 2
+    centre = (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 / bins) - 1
+    features = torch.stack((centre, torch.ones_like(centre)))
+    weights = torch.tensor([10.0, -5.0], dtype=torch.float64)
+    ridge = torch.eye(2, dtype=torch.float64) * 1e-6
+    for _ in range(_NEWTON_STEPS):
+        probability = torch.sigmoid(weights @ features)
+        gradient = features @ ((share[0] + share[1]) * probability - share[0]) + ridge @ weights
+        curvature = (features * ((share[0] + share[1]) * probability * (1 - probability))) @ features.T + ridge
+        step = torch.linalg.solve(curvature, gradient)
+        weights = weights - step * min(1.0, 5.0 / float(step.abs().max().clamp(min=1e-12)))
+        if float(step.abs().max()) < 1e-10:
+            break
+    with torch.no_grad():
+        model.projection.weight.fill_(float(weights[0]))
+        model.projection.bias.fill_(float(weights[1]))

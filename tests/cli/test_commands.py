@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_command import Result, environment, pairsim
+
+EVALUATE_KEYS = {
+    "balanced_accuracy", "accuracy", "roc_auc", "eer", "threshold", "log_loss", "brier", "ece",
+    "fnmr_at_fmr", "num_images", "num_pairs", "num_positive", "intervals",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    done = pairsim("train", "digits", "--out", folder, "--epochs", "4", "--batch-size", "64", cwd=folder.parent)
+    assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one sub-folder per class: stripes across and stripes down."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for name in ("across", "down"):
+        (folder / name).mkdir()
+        for number in range(20):
+            pixels = np.zeros((20, 20), np.uint8)
+            pixels[int(generator.integers(0, 4)) :: 4] = 255
+            pixels = np.clip(pixels + generator.integers(0, 50, pixels.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels if name == "across" else pixels.T).save(folder / name / f"{number}.png")
+    return folder
+
+
+def one_line_failure(done: Result, status: int) -> str:
+    assert done.status == status, done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    last = done.err.strip().splitlines()[-1]
+    assert last.startswith("pairsim: ")
+    return last
+
+
+def test_train_leaves_a_run_folder(run: Path) -> None:
+    names = {entry.name for entry in run.iterdir()}
+    assert {
+        "run.json",
+        "config.json",
+        "data.json",
+        "log.jsonl",
+        "timings.jsonl",
+        "best_model.pt",
+        "model",
+        "checkpoints",
+    } == names
+    assert len((run / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_evaluate_prints_one_json_object(run: Path) -> None:
+    done = pairsim("evaluate", run, "digits", "--json", cwd=run.parent)
+    assert done.status == 0, done.err
+    assert set(done.json) >= EVALUATE_KEYS
+    assert done.json["num_images"] == 359
+    assert done.json["num_pairs"] == 359 * 358 // 2
+    assert done.json["balanced_accuracy"] > 0.9
+    low, high = done.json["intervals"]["eer"]
+    assert low <= done.json["eer"] <= high
+
+
+def test_evaluate_as_text(run: Path) -> None:
+    done = pairsim("evaluate", run, "digits", cwd=run.parent)
+    assert done.status == 0, done.err
+    assert "balanced accuracy" in done.out
+
+
+def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("first,second,label\n0,1,0\n2,3,0\n5,6,1\n0,4,1\n")
+    done = pairsim("evaluate", run, "digits", "--pairs", tmp_path / "pairs.csv", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert (done.json["num_pairs"], done.json["num_positive"]) == (4, 2)
+
+
+def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
+    arguments = ("--epochs", "6", "--batch-size", "16", "--seed", "1")
+    trained = pairsim("train", pictures, "--out", "run", *arguments, "--json", cwd=tmp_path)
+    assert trained.status == 0, trained.err
+    evaluated = pairsim("evaluate", "run", pictures, "--json", cwd=tmp_path)
+    assert evaluated.status == 0, evaluated.err
+    assert evaluated.json["num_images"] == 8
+    a, b, c = pictures / "across" / "0.png", pictures / "across" / "1.png", pictures / "down" / "0.png"
+    alike = pairsim("compare", "run", a, b, "--json", cwd=tmp_path).json
+    apart = pairsim("compare", "run", a, c, "--json", cwd=tmp_path).json
+    assert set(alike) >= {"similarity", "probability", "match", "threshold"}
+    assert alike["similarity"] > apart["similarity"]
+    assert (alike["match"], apart["match"]) == (True, False)
+    rows = "across/0.png,across/1.png,1\nacross/0.png,down/0.png,0\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    listed = pairsim("evaluate", "run", pictures, "--pairs", "pairs.csv", "--json", cwd=tmp_path)
+    assert listed.json["num_pairs"] == 2
+
+
+def test_compare_text_says_what_was_decided(run: Path, pictures: Path) -> None:
+    picture = pictures / "down" / "0.png"
+    done = pairsim("compare", run, picture, picture, cwd=run.parent)
+    assert done.status == 0, done.err
+    assert done.out.startswith("MATCH: 0.png and 0.png\nsimilarity 1.0000 >= threshold ")
+
+
+def test_options_from_a_config_file(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('[train]\nepochs = 3\nbatch_size = 64\nobjective = "pairs"\n')
+    done = pairsim("train", "digits", "--out", "run", "--config", "my.toml", "--epochs", "1", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.json["epochs"] == 1  # the command line wins over the file
+    assert '"objective": "pairs"' in (tmp_path / "run" / "config.json").read_text()
+
+
+def test_doctor(tmp_path: Path) -> None:
+    done = pairsim("doctor", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.json["versions"]["torch"]
+    assert pairsim("doctor", cwd=tmp_path).status == 0
+
+
+def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
+    done = pairsim("demo", "--out", "d", "--epochs", "6", cwd=tmp_path)
+    assert done.status == 0, done.err
+    for name in ("best_model.pt", "model/model.safetensors", "metrics.json", "pairs.png", "ranking.png"):
+        assert (tmp_path / "d" / name).stat().st_size > 0
+    assert "Try next:" in done.out
+    with Image.open(tmp_path / "d" / "pairs.png") as picture:
+        assert picture.width > 300
+    again = pairsim("demo", "--out", "d", "--epochs", "6", "--json", cwd=tmp_path)
+    assert again.status == 0, again.err
+    assert again.json["metrics"]["balanced_accuracy"] > 0.9
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"]):
+        done = pairsim(*arguments, cwd=tmp_path)
+        assert done.status == 0
+        assert "Usage: pairsim" in done.out
+    assert "Callable" not in pairsim("train", "--help", cwd=tmp_path).out
+    assert pairsim("--version", cwd=tmp_path).out.strip().count(".") == 2
+
+
+# --- failures: one line, status 1; wrong usage: status 2 ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], 'Did you mean "train"'),
+        (["train", "digits", "--out", "r", "--epocs", "3"], "Did you mean --epochs"),
+        (["train", "digits", "--out", "r", "--epochs", "0"], "Expected epochs to be at least 1, got 0."),
+        (
+            ["train", "digits", "--out", "r", "--positive-fraction", "1.5"],
+            "positive_fraction to be in [0, 1], got 1.5.",
+        ),
+        (["train", "digits", "--out", "r", "--objective", "triplet"], "--objective"),
+        (["train", "digits", "--out", "r", "--config", "absent.toml"], "absent.toml"),
+        (["train"], "DATA"),
+        (["train", "digits"], "--out"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
+    assert said in one_line_failure(pairsim(*arguments, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "mnits", "--out", "r"], "Did you mean mnist"),
+        (["train", ".", "--out", "r"], "one sub-folder per class"),
+        (["evaluate", "absent", "digits"], "Expected a model or run folder at absent, found no such folder"),
+        (["compare", ".", "a.png", "b.png"], "Expected a model or run folder"),
+    ],
+)
+def test_failures(arguments: list[str], said: str, tmp_path: Path) -> None:
+    assert said in one_line_failure(pairsim(*arguments, cwd=tmp_path), 1)
+
+
+def test_missing_and_unreadable_pictures_are_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    missing = one_line_failure(pairsim("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
+    assert "Expected an image file at absent.png, found none" in missing
+    unreadable = one_line_failure(pairsim("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
+    assert "text.png" in unreadable
+    assert "not of any known image format" in unreadable
+
+
+def test_no_data_and_no_network(tmp_path: Path) -> None:
+    # a proxy that nobody answers at is a network that is not there
+    env = environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", PAIRSIM_DATA=str(tmp_path))
+    line = one_line_failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
+    assert str(tmp_path / "MNIST" / "raw") in line
+    assert "--data-dir" in line
+
+
+def test_run_of_a_newer_format(run: Path, tmp_path: Path) -> None:
+    config = (run / "model" / "config.json").read_text().replace('"format_version": 1', '"format_version": 9')
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
+    line = one_line_failure(pairsim("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
+    assert "found 9: it was made by a newer pairsim" in line
+
+
+def test_metrics_are_numbers(run: Path) -> None:
+    report = pairsim("evaluate", run, "digits", "--json", cwd=run.parent).json
+    for key in EVALUATE_KEYS - {"fnmr_at_fmr", "intervals"}:
+        assert math.isfinite(report[key]), key

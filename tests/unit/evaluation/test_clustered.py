@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from pairsim.evaluation import PairScores, all_pair_scores, image_level_intervals, image_level_intervals_of_pairs
+
+Drawn = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+NAMES = ["accuracy", "balanced_accuracy", "eer", "fmr", "fnmr", "roc_auc"]
+
+
+def _draw(generator: np.random.Generator, num_images: int, noise: float = 0.55) -> Drawn:
+    """Images of six classes, some much harder than others."""
+    labels = generator.integers(0, 6, num_images)
+    difficulty = generator.gamma(2, 0.5, size=(num_images, 1))
+    embeddings = np.eye(6)[labels] + generator.normal(size=(num_images, 6)) * noise * difficulty
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels
+
+
+def _listed(embeddings: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+    first, second = np.triu_indices(len(labels), 1)
+    vectors = embeddings.astype(np.float32)
+    return (vectors @ vectors.T).clip(-1, 1)[first, second], labels[first] == labels[second], first, second
+
+
+def test_both_entries_agree() -> None:
+    embeddings, labels = _draw(np.random.default_rng(0), 80)
+    scores, same, first, second = _listed(embeddings, labels)
+    for threshold in (-1.0, 0.3, 0.7):
+        blocked = image_level_intervals(torch.from_numpy(embeddings), labels, threshold, block_size=13)
+        listed = image_level_intervals_of_pairs(scores, same, first, second, threshold)
+        assert sorted(blocked) == sorted(listed) == NAMES
+        for name in NAMES:
+            # The grid of the AUC's psi may move a width by some 1e-5 of it.
+            assert blocked[name] == pytest.approx(listed[name], abs=1e-6)
+
+
+def test_scores_in_hand_save_a_pass_and_change_nothing() -> None:
+    embeddings, labels = _draw(np.random.default_rng(1), 50)
+    pairs = all_pair_scores(embeddings, labels)
+    given = image_level_intervals(embeddings, labels, 0.5, pair_scores=pairs)
+    assert given == image_level_intervals(embeddings, labels, 0.5)
+
+
+def test_variance_is_the_sum_over_pairs_of_pairs_with_a_common_image() -> None:
+    embeddings, labels = _draw(np.random.default_rng(2), 14)
+    scores, same, first, second = _listed(embeddings, labels)
+    fnmr = float((scores[same] < 0.6).mean())
+    psi = np.where(same, ((scores < 0.6) - fnmr) / same.sum(), 0.0)
+    common = (first[:, None] == first) | (first[:, None] == second) | (second[:, None] == first)
+    common |= second[:, None] == second
+    variance = max(14 * 13 / 12**2 * float(psi @ common @ psi), float(psi @ psi))
+    margin = NormalDist().inv_cdf(0.95) * math.sqrt(variance)
+    expected = (max(0, fnmr - margin), min(1, fnmr + margin))
+    found = image_level_intervals_of_pairs(scores, same, first, second, 0.6, confidence=0.9)["fnmr"]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert image_level_intervals(embeddings, labels, 0.6, confidence=0.9)["fnmr"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_pairs_without_common_images_get_the_binomial_interval() -> None:
+    generator = np.random.default_rng(3)
+    scores, targets = generator.random(4000), generator.random(4000) < 0.5
+    low, high = image_level_intervals_of_pairs(scores, targets, np.arange(4000), np.arange(4000, 8000), 0.4)["accuracy"]
+    rate = ((scores >= 0.4) == targets).mean()
+    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(rate * (1 - rate) / 4000), rel=1e-3)
+    # An AUC of independent scores: DeLong's variance, close to (1/P + 1/M) / 12 where the classes do not differ.
+    low, high = image_level_intervals_of_pairs(scores, targets, np.arange(4000), np.arange(4000, 8000), 0.4)["roc_auc"]
+    expected = math.sqrt((1 / targets.sum() + 1 / (~targets).sum()) / 12)
+    assert (high - low) / 2 == pytest.approx(1.96 * expected, rel=0.05)
+
+
+def test_repeated_pairs_add_no_certainty() -> None:
+    embeddings, labels = _draw(np.random.default_rng(4), 40)
+    scores, same, first, second = _listed(embeddings, labels)
+    once = image_level_intervals_of_pairs(scores, same, first, second, 0.5)
+    twice = image_level_intervals_of_pairs(
+        np.tile(scores, 2), np.tile(same, 2), np.append(first, second), np.append(second, first), 0.5
+    )
+    for name in ("accuracy", "balanced_accuracy", "fmr", "fnmr", "roc_auc"):
+        assert twice[name] == pytest.approx(once[name], abs=1e-12)
+
+
+def test_images_are_named_by_anything() -> None:
+    scores, targets = [0.9, 0.7, 0.3, 0.2], [1, 1, 0, 0]
+    by_number = image_level_intervals_of_pairs(scores, targets, [4, 4, 9, 1], torch.tensor([9, 1, 7, 7]), 0.5)
+    by_name = image_level_intervals_of_pairs(
+        scores, targets, ["d.png", "d.png", "i.png", "a.png"], ["i.png", "a.png", "g.png", "g.png"], 0.5
+    )
+    assert by_number == by_name
+
+
+def test_an_image_with_itself_counts_once() -> None:
+    intervals = image_level_intervals_of_pairs([0.2, 0.9, 0.9], [1, 1, 1], [0, 1, 2], [0, 1, 2], 0.5)
+    deviation = math.sqrt(3 * 2 * ((2 / 9) ** 2 + 2 * (1 / 9) ** 2))
+    assert intervals["fnmr"][1] == pytest.approx(min(1, 1 / 3 + 1.96 * deviation), abs=1e-3)
+
+
+def test_missing_classes_and_no_pairs_are_nan() -> None:
+    intervals = image_level_intervals(np.eye(3), [0, 0, 0], 0.5)
+    assert [name for name in NAMES if math.isnan(intervals[name][0])] == ["balanced_accuracy", "eer", "fmr", "roc_auc"]
+    for intervals in (
+        image_level_intervals(np.zeros((0, 4)), [], 0.5),
+        image_level_intervals(np.ones((1, 1)), [3], 0.5),
+        image_level_intervals_of_pairs([], [], [], [], 0.5),
+    ):
+        assert all(math.isnan(end) for interval in intervals.values() for end in interval)
+
+
+def test_without_errors_the_interval_has_no_width() -> None:
+    embeddings = np.eye(3)[np.arange(12) % 3]
+    assert image_level_intervals(embeddings, np.arange(12) % 3, 0.5) == {
+        "accuracy": (1.0, 1.0),
+        "balanced_accuracy": (1.0, 1.0),
+        "eer": (0.0, 0.0),
+        "fmr": (0.0, 0.0),
+        "fnmr": (0.0, 0.0),
+        "roc_auc": (1.0, 1.0),
+    }
+
+
+def test_messages() -> None:
+    embeddings, labels = _draw(np.random.default_rng(5), 6)
+    with pytest.raises(ValueError, match=r"Expected confidence between 0 and 1, got 95"):
+        image_level_intervals(embeddings, labels, 0.5, confidence=95)
+    with pytest.raises(ValueError, match=r"Expected threshold to be a number, got NaN"):
+        image_level_intervals(embeddings, labels, math.nan)
+    with pytest.raises(ValueError, match=r"Expected pair_scores of these 15 pairs, .* got 1, 1 of them positive. Pass"):
+        image_level_intervals(embeddings, labels, 0.5, pair_scores=PairScores.from_scores([0.5], [1]))
+    with pytest.raises(ValueError, match=r"Expected first to name one image per pair, shape \[2\], got shape \[1\]"):
+        image_level_intervals_of_pairs([0.1, 0.2], [0, 1], [1], [2, 3], 0.5)
+    with pytest.raises(TypeError, match=r"Expected second to be whole numbers or strings, got dtype float64. Convert"):
+        image_level_intervals_of_pairs([0.1, 0.2], [0, 1], [1, 2], [2.0, 3.0], 0.5)
+
+
+@pytest.mark.slow
+def test_coverage_with_shared_images() -> None:
+    """Intervals cover the truth about as often as they say; those that ignore shared images do not."""
+    generator = np.random.default_rng(6)
+    truth = all_pair_scores(*_draw(generator, 8000))
+    fmr, fnmr = truth.fmr_fnmr(0.5)
+    expected = {"roc_auc": truth.roc_auc(), "eer": truth.equal_error_rate(), "fmr": fmr, "fnmr": fnmr}
+    expected["balanced_accuracy"] = truth.balanced_accuracy(0.5)
+    covered, covered_naively, num_sets = dict.fromkeys(expected, 0), 0, 300
+    for _ in range(num_sets):
+        embeddings, labels = _draw(generator, 60)
+        intervals = image_level_intervals(embeddings, labels, 0.5)
+        for name, value in expected.items():
+            covered[name] += intervals[name][0] <= value <= intervals[name][1]
+        scores, same, first, _ = _listed(embeddings, labels)
+        numbers = np.arange(first.size)
+        low, high = image_level_intervals_of_pairs(scores, same, numbers, numbers + first.size, 0.5)["roc_auc"]
+        covered_naively += low <= expected["roc_auc"] <= high
+    assert all(0.9 <= count / num_sets <= 0.99 for count in covered.values()), covered
+    assert covered_naively / num_sets < 0.75
