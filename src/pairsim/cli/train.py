@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from cyclopts import Parameter
+from tqdm import tqdm
 
 from pairsim import storage
 from pairsim.cli.output import UsageError, note, print_result
@@ -31,7 +33,7 @@ _DEFAULTS = TrainOptions()
 
 
 class _Report(Callback):
-    """One line for each epoch where there is no progress bar to look at."""
+    """One line for each epoch, for the person watching."""
 
     def on_fit_start(self, trainer: Trainer) -> None:
         for line in trainer.history.notes:
@@ -41,7 +43,8 @@ class _Report(Callback):
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
         if record.val_loss is not None and record.val_balanced_accuracy is not None:
             line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
-        note(f"{line}  {trainer.history.seconds[-1]:.1f} s{'  best' if record.best else ''}")
+        # written above a progress bar, where there is one
+        tqdm.write(f"{line}  {trainer.history.seconds[-1]:.1f} s{'  best' if record.best else ''}", file=sys.stderr)
 
 
 def train(

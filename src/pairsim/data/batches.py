@@ -42,17 +42,23 @@ class PairBatches:
     def __init__(self, pairs: PairDataset, batch_size: int, *, shuffle: bool = True) -> None:
         self.pairs = pairs
         self.batch_size = batch_size
-        self.shuffle = shuffle and pairs.is_fixed_list
-        self.num_batches = math.ceil(len(pairs) / batch_size)
-        self.num_images = 2 * len(pairs)
+        self.shuffle: bool = shuffle and pairs.is_fixed_list
+        self._cached: tuple[int, Int64Array] | None = None
+        self.num_batches: int = math.ceil(len(pairs) / batch_size)
+        self.num_images: int = 2 * len(pairs)
 
     def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:
         """Image numbers `[2n]` and float targets `[n]`."""
         positions = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, len(self.pairs)))
         if self.shuffle:
-            positions = permutation(stream_key("shuffle", self.pairs.seed, epoch), len(self.pairs))[positions]
+            positions = self._order(epoch)[positions]
         pairs = self.pairs.pairs_at(positions, epoch=epoch)
         return np.concatenate((pairs.first, pairs.second)), torch.from_numpy(pairs.target).float()
+
+    def _order(self, epoch: int) -> Int64Array:
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = (epoch, permutation(stream_key("shuffle", self.pairs.seed, epoch), len(self.pairs)))
+        return self._cached[1]
 
 
 class ClassBalancedBatches:
@@ -72,8 +78,8 @@ class ClassBalancedBatches:
     def __init__(self, index: ClassIndex, batch_size: int, *, images_per_class: int = 4, seed: int = 0) -> None:
         self.index = index
         self.seed = seed
-        self.num_images = index.num_images
-        self.num_batches = math.ceil(index.num_images / batch_size)
+        self.num_images: int = index.num_images
+        self.num_batches: int = math.ceil(index.num_images / batch_size)
         self._limits = np.linspace(0, index.num_images, self.num_batches + 1).round().astype(np.int64)
         self._num_groups = np.maximum(index.counts // images_per_class, 1)
         self._cached: tuple[int, Int64Array] | None = None
@@ -113,8 +119,8 @@ class SequentialBatches:
     def __init__(self, places: Int64Array, batch_size: int) -> None:
         self.places = places
         self.batch_size = batch_size
-        self.num_images = len(places)
-        self.num_batches = math.ceil(len(places) / batch_size)
+        self.num_images: int = len(places)
+        self.num_batches: int = math.ceil(len(places) / batch_size)
 
     def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:  # noqa: ARG002  the same in every epoch
         """Image numbers `[n]`, as array and as tensor."""

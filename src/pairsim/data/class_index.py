@@ -87,8 +87,11 @@ def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
             for part, out in zip(_parts(labels), _parts(codes), strict=True):
                 out[:] = table[part.astype(np.int64) - low]
             return (places + low).astype(labels.dtype), codes
-    classes, inverse = np.unique(labels, return_inverse=True)
-    return classes, np.asarray(inverse, dtype=_code_type(len(classes)))
+    classes = np.unique(labels)
+    codes = np.empty(len(labels), dtype=_code_type(len(classes)))
+    for part, out in zip(_parts(labels), _parts(codes), strict=True):
+        out[:] = np.searchsorted(classes, part)
+    return classes, codes
 
 
 def _code_type(num_classes: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:

@@ -52,7 +52,7 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
             )
         check_finite(images, range(len(images)))
         self.images = images
-        self.targets = read_labels(range(len(images)), labels)
+        self.targets: npt.NDArray[Any] = read_labels(range(len(images)), labels)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,8 +82,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         image_size: tuple[int, int] | None = None,
         channels: int = 3,
     ) -> None:
-        self.paths = [os.fspath(path) for path in paths]
-        self.targets = read_labels(self.paths, labels)
+        self.paths: list[str] = [os.fspath(path) for path in paths]
+        self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
         self.image_size = image_size
         self.channels = channels
 

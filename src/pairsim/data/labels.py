@@ -116,7 +116,7 @@ def _as_labels(values: Any) -> npt.NDArray[Any]:
     """A checked one-dimensional array of whole numbers or strings."""
     if isinstance(values, torch.Tensor):
         array = values.detach().cpu().numpy()
-    elif isinstance(values, np.ndarray):
+    elif isinstance(values, np.ndarray) and values.dtype.kind not in "OT":
         array = values
     else:
         array = _array_of(cast("Iterable[Any]", values))

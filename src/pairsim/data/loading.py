@@ -89,9 +89,9 @@ class BatchLoader:
         self.plan = plan
         self._batches = _PlannedBatches(dataset, plan, preprocessing, seed)
         self._sampler = _EpochSampler(plan.num_batches)
-        resident = isinstance(dataset, ImageTensors)
+        self._pin_memory = pin_memory
         self._loader: DataLoader[Any] | None = None
-        if not resident:
+        if not isinstance(dataset, ImageTensors):
             self._loader = DataLoader(
                 self._batches,
                 batch_size=None,
@@ -104,7 +104,8 @@ class BatchLoader:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches `start` to the last of an epoch: images `[n, C, H, W]` and what the plan says of them."""
         if self._loader is None:
-            return (self._batches[epoch, number] for number in range(start, self.plan.num_batches))
+            batches = (self._batches[epoch, number] for number in range(start, self.plan.num_batches))
+            return ((a.pin_memory(), b.pin_memory()) for a, b in batches) if self._pin_memory else batches
         self._sampler.epoch, self._sampler.start = epoch, start
         return iter(self._loader)
 

@@ -77,7 +77,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     def _set(self, dataset: Any, *, seed: int, num_pairs: int) -> None:
         self.dataset = dataset
-        self.seed = int(seed)
+        self.seed: int = int(seed)
         self._fixed: PairIndices | None = None
         self._num_pairs = int(num_pairs)
         # In shared memory, so that workers that are already running see a new epoch.

@@ -88,7 +88,7 @@ class PairSampler:
             raise ValueError(f'Expected negatives to be "class" or "instance", got {negatives!r}.')
         self.index = index
         self.positive_fraction = positive_fraction
-        self.seed = int(seed)
+        self.seed: int = int(seed)
         self.negatives: Negatives = negatives
         share = Fraction(positive_fraction).limit_denominator(1000)
         self._num_positive, self._group_size = share.numerator, share.denominator

@@ -302,7 +302,8 @@ def by_class(embeddings: Values, labels: Values) -> tuple[Float32Array, IntArray
             "Give the labels of the same images, in the same order."
         )
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))
+    # A zero embedding has no direction: its cosine to anything is 0, which the product gives.
+    wrong = np.flatnonzero(~((np.abs(lengths - 1.0) <= UNIT_TOLERANCE) | (lengths == 0.0)))
     if wrong.size:
         raise ValueError(
             f"Expected embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "

@@ -69,18 +69,18 @@ class EmbeddingNet(nn.Module):
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
             )
         self.in_channels = in_channels
-        self.image_size = (int(height), int(width))
+        self.image_size: tuple[int, int] = (int(height), int(width))
         self.embedding_dim = embedding_dim
         self.normalize = normalize
         self.backbone = backbone
         if backbone is None:
-            self.conv = nn.Sequential(*_conv_block(in_channels, 32), *_conv_block(32, 64))
+            self.conv: nn.Sequential = nn.Sequential(*_conv_block(in_channels, 32), *_conv_block(32, 64))
             features = 64 * (height // 4) * (width // 4)
-            self.fc = nn.Sequential(
+            self.fc: nn.Sequential = nn.Sequential(
                 nn.Flatten(), nn.Linear(features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ReLU()
             )
         else:
-            self.head = nn.Linear(_feature_size(backbone, in_channels, self.image_size), embedding_dim)
+            self.head: nn.Linear = nn.Linear(_feature_size(backbone, in_channels, self.image_size), embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.

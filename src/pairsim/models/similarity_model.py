@@ -91,7 +91,7 @@ class SimilarityModel(nn.Module):
         if not isinstance(net, nn.Module):
             raise TypeError(f"Expected embedding_net to be a torch.nn.Module, got {type(net).__name__}.")
         self.embedding_net = net
-        self.projection = nn.Linear(1, 1)
+        self.projection: nn.Linear = nn.Linear(1, 1)
         with torch.no_grad():
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)

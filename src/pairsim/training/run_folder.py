@@ -42,7 +42,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints: Path = path / "checkpoints"
 
     def start(self, info: dict[str, Any], config: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
         """Open the run, anew or to go on with it.
@@ -72,7 +72,7 @@ class RunFolder:
             state, problems = checkpoint.load_checkpoint(self.checkpoints)
             if state is not None:
                 self._check_same_run(info, config)
-                state["problems"] = problems
+                state["problems"] = problems + self._other_environment(info)
         if state is None:
             checkpoint.remove_checkpoints(self.checkpoints)
             for name in ("log.jsonl", "timings.jsonl"):
@@ -98,6 +98,13 @@ class RunFolder:
                 f"Expected the data that {self.path} was begun with ({data}), found {info['data']}. "
                 "Restore it, choose another --out, or start again with --resume never."
             )
+
+    def _other_environment(self, info: dict[str, Any]) -> list[str]:
+        before, now = storage.read_json(self.path / "run.json").get("environment", {}), info["environment"]
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+        if not changed:
+            return []
+        return [f"Resumed in another environment ({'; '.join(changed)}): it goes on, but not to the last bit the same."]
 
     def write_log(self, history: History) -> None:
         """Write the log of all epochs so far."""

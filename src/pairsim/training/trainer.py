@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -20,12 +21,12 @@ from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import TrainConfig
-from pairsim.training.data_setup import set_up_data
-from pairsim.training.devices import resolve_device, resolve_precision
+from pairsim.training.data_setup import TrainingData, set_up_data
+from pairsim.training.devices import Precision, resolve_device, resolve_precision
 from pairsim.training.environment import describe_environment
 from pairsim.training.history import EpochRecord, History
 from pairsim.training.objectives import all_pairs_loss, function_loss, pairs_loss
-from pairsim.training.optimizers import make_optimizer, make_scheduler
+from pairsim.training.optimizers import Scheduler, make_optimizer, make_scheduler
 from pairsim.training.run_folder import RunFolder
 from pairsim.training.validation import Validation, fit_projection, validate
 
@@ -72,19 +73,19 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
-        self.config = (config or TrainConfig()).resolved()
-        self.callbacks = tuple(callbacks)
-        self.device = resolve_device(self.config.device)
-        self.precision = resolve_precision(self.config.precision, self.device)
+        self.config: TrainConfig = (config or TrainConfig()).resolved()
+        self.callbacks: tuple[Callback, ...] = tuple(callbacks)
+        self.device: torch.device = resolve_device(self.config.device)
+        self.precision: Precision = resolve_precision(self.config.precision, self.device)
         model.to(self.device)
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
         pin = self.config.pin_memory if self.config.pin_memory is not None else self.device.type == "cuda"
-        self.data = set_up_data(train, val, self.config, model, pin_memory=pin)
-        self.history = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
-        self.optimizer = make_optimizer(self.config, model.parameters())
+        self.data: TrainingData = set_up_data(train, val, self.config, model, pin_memory=pin)
+        self.history: History = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
+        self.optimizer: Optimizer = make_optimizer(self.config, model.parameters())
         self._steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / self.config.grad_accumulation)
-        self.scheduler = make_scheduler(
+        self.scheduler: Scheduler | None = make_scheduler(
             self.config, self.optimizer, total_steps=self._num_epochs * self._steps_per_epoch
         )
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_gradients)

@@ -82,7 +82,8 @@ class Page:
 
     def __init__(self, width: float, height: float) -> None:
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
-        self.width, self.height = width, height
+        self.width: float = width
+        self.height: float = height
         self.figure: Figure = module.Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
 
     def axes(self, left: float, top: float, width: float, height: float, *, label: str) -> Axes:

@@ -1,0 +1,172 @@
+"""Results with all that they depend on: hardware, versions, threads, seeds, date, revision. Nothing names a host."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pairsim
+from benchmarks.options import Options
+from benchmarks.timing import Row
+
+_PACKAGES = ("torch", "torchvision", "numpy")
+_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        title: What was measured.
+        rows: One for each arm; a column that some rows lack stays empty in them.
+        notes: What a reader needs to judge the figures by.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON values."""
+        return {"title": self.title, "rows": list(self.rows), "notes": list(self.notes)}
+
+
+def describe(options: Options) -> dict[str, Any]:
+    """What results depend on besides the code of the benchmark, as JSON values."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "revision": _revision(),
+        "options": options.to_dict(),
+        "seeds": {"seed": options.seed},
+        "hardware": _hardware(options.device),
+        "load_before": _load(),
+        "threads": {"torch": torch.get_num_threads(), "torch_interop": torch.get_num_interop_threads()},
+        "versions": {
+            "pairsim": pairsim.__version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def to_json(environment: Mapping[str, Any], results: Mapping[str, Sequence[Table]]) -> str:
+    """The whole report; the tables of each benchmark are under `benchmarks`."""
+    tables = {name: [table.to_dict() for table in found] for name, found in results.items()}
+    return json.dumps({**environment, "benchmarks": tables}, indent=2, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, environment: Mapping[str, Any], results: Mapping[str, Sequence[Table]]) -> None:
+    """Write the report to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(environment, results), encoding="utf-8")
+
+
+def to_markdown(table: Table) -> str:
+    """A table to read."""
+    columns = list(dict.fromkeys(name for row in table.rows for name in row))
+    lines = [f"### {table.title}", ""]
+    lines.append("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
+    lines.append("|" + "|".join("---:" if _numeric(table.rows, column) else "---" for column in columns) + "|")
+    lines += ["| " + " | ".join(_text(row.get(column)) for column in columns) + " |" for row in table.rows]
+    if table.notes:
+        lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def environment_lines(environment: Mapping[str, Any]) -> str:
+    """The environment in a few lines to read."""
+    hardware, versions = environment["hardware"], environment["versions"]
+    threads = environment["threads"]["torch"]
+    lines = [
+        f"{hardware['cpu']}, {hardware['cores']} cores, {threads} threads, {', '.join(hardware['cpu_flags'])}",
+        f"GPU: {hardware['gpu']}" if hardware["gpu"] else "",
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"seed {environment['seeds']['seed']}, {environment['date']}, revision {environment['revision'] or 'unknown'}",
+    ]
+    load = environment["load_before"]
+    if load is not None and load > 0.5:
+        lines.append(
+            f"Other work is running ({load} processes on average in the last minute): do not quote these figures."
+        )
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _numeric(rows: Sequence[Row], column: str) -> bool:
+    return any(isinstance(row.get(column), int | float) for row in rows)
+
+
+def _text(value: Any) -> str:
+    """A value in four significant digits; thousands in whole numbers."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    """The git revision of this checkout, marked where files differ from it; `None` without one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{revision} with changes" if changed else revision
+
+
+def _load() -> float | None:
+    """Processes that ran or waited in the last minute: threads that share cores with others slow down unevenly."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    facts = _cpu_facts()
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    gpu = None
+    if torch.device(device).type == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        gpu = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return {
+        "cpu": facts.get("model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_flags": [flag for flag in _FLAGS if flag in flags],
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": gpu,
+    }
+
+
+def _cpu_facts() -> dict[str, str]:
+    """The first processor's entries in /proc/cpuinfo, where there is one."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
