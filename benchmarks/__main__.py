@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
     parser.add_argument("--rounds", type=_positive, metavar="N", help="timed rounds, each of every arm")
     parser.add_argument("--num-pairs", type=_positive, metavar="N", help="pairs to draw in an epoch or in a run")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="the notebook's loader workers (4)")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="keep run folders here, and use those that are")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is random (1)")
     found = parser.parse_args(arguments)
     unknown = [name for name in found.names if name not in BENCHMARKS]
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
         rounds=found.rounds,
         num_pairs=found.num_pairs,
         workers=found.workers,
+        runs=found.runs,
         seed=found.seed,
     )
     return list(found.names) or list(BENCHMARKS), found.json, options

@@ -24,6 +24,7 @@ class Options:
         rounds: Timed rounds; each round runs every arm once.
         num_pairs: Pairs to draw, in an epoch or in a run.
         workers: Worker processes of the notebook's loaders.
+        runs: Where to keep run folders, and to look for them.
         seed: Seeds everything that is random; for why it is 1, see `benchmarks.reference`.
     """
 
@@ -34,11 +35,12 @@ class Options:
     rounds: int | None = None
     num_pairs: int | None = None
     workers: int = 4
+    runs: Path | None = None
     seed: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as JSON values, without the folder, which says nothing about the result."""
-        return {name: value for name, value in asdict(self).items() if name != "data_dir"}
+        """The options as JSON values, without the folders, which say nothing about the result."""
+        return {name: value for name, value in asdict(self).items() if name not in ("data_dir", "runs")}
 
 
 def mnist_root(data_dir: Path | None) -> Path:

@@ -34,8 +34,8 @@ from typing import Any, Protocol
 import torch
 
 from benchmarks import notebook_recipe
+from benchmarks.judge import Quality, judge
 from benchmarks.options import OptionError, Options, mnist_root
-from benchmarks.quality import Quality, judge
 from benchmarks.report import Table
 from benchmarks.timing import Row, Timing, interleave, synchronizer, timing_rows
 from pairsim import PairDataset, SimilarityModel, TrainConfig, Trainer

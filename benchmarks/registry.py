@@ -30,6 +30,7 @@ class Benchmark:
 
 BENCHMARKS = {
     "reference": Benchmark("benchmarks.reference", "the notebook's recipe beside pairsim's: epochs, index, quality"),
+    "quality": Benchmark("benchmarks.mnist_quality", "what pairsim train mnist reaches, over seeds"),
     "sampling": Benchmark("benchmarks.sampling", "drawing pairs"),
     "index": Benchmark("benchmarks.index", "indexing labels: seconds and memory"),
     "import": Benchmark("benchmarks.import_time", "what `import pairsim` adds to `import torch`"),

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pairsim.data.batches import BatchPlan
 from pairsim.data.image_sets import ImageTensors, fetch_images
 from pairsim.data.random import stream_key
+from pairsim.errors import PairsimError
 from pairsim.images import Preprocessing
 
 
-class _PlannedBatches(Dataset[tuple[Tensor, Tensor]]):
+class _PlannedBatches(Dataset[tuple[Tensor, Tensor] | PairsimError]):
     """Item (epoch, b) is the whole batch b of that epoch, so that a worker needs no state."""
 
     def __init__(self, dataset: Any, plan: BatchPlan, preprocessing: Preprocessing | None, seed: int) -> None:
@@ -27,7 +28,7 @@ class _PlannedBatches(Dataset[tuple[Tensor, Tensor]]):
         self.preprocessing = preprocessing
         self.seed = seed
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor] | PairsimError:
         epoch, number = item
         indices, extra = self.plan.batch(epoch, number)
         if isinstance(self.dataset, ImageTensors):
@@ -42,6 +43,9 @@ class _PlannedBatches(Dataset[tuple[Tensor, Tensor]]):
             np.random.seed(key % 2**32)  # noqa: NPY002
             try:
                 return fetch_images(self.dataset, indices, self.preprocessing), extra
+            except PairsimError as error:
+                # Handed over as a value: raised in a worker it would arrive with the worker's traceback as its text.
+                return error
             finally:
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)  # noqa: NPY002
@@ -103,11 +107,13 @@ class BatchLoader:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches `start` to the last of an epoch: images `[n, C, H, W]` and what the plan says of them."""
-        if self._loader is None:
-            batches = (self._batches[epoch, number] for number in range(start, self.plan.num_batches))
-            return ((a.pin_memory(), b.pin_memory()) for a, b in batches) if self._pin_memory else batches
         self._sampler.epoch, self._sampler.start = epoch, start
-        return iter(self._loader)
+        source = (self._batches[item] for item in self._sampler) if self._loader is None else iter(self._loader)
+        for batch in source:
+            if isinstance(batch, PairsimError):
+                raise batch
+            pin = self._pin_memory and self._loader is None
+            yield (batch[0].pin_memory(), batch[1].pin_memory()) if pin else batch
 
 
 def num_workers(dataset: Any, wanted: int | None) -> int:

@@ -20,8 +20,8 @@ from torch import Tensor
 import pairsim
 from benchmarks import __main__ as command
 from benchmarks import import_time, index, notebook_recipe, reference, sampling
+from benchmarks.judge import judge
 from benchmarks.options import OptionError, Options, mnist_root
-from benchmarks.quality import judge
 from benchmarks.registry import BENCHMARKS
 from benchmarks.report import Table, describe, environment_lines, to_json, to_markdown, write_json
 from benchmarks.timing import Spread, Timing, alternate, interleave, speedup, timing_rows
