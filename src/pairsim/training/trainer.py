@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
@@ -73,10 +74,12 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
-        self.config: TrainConfig = (config or TrainConfig()).resolved()
+        resolved = (config or TrainConfig()).resolved()
         self.callbacks: tuple[Callback, ...] = tuple(callbacks)
-        self.device: torch.device = resolve_device(self.config.device)
-        self.precision: Precision = resolve_precision(self.config.precision, self.device)
+        self.device: torch.device = resolve_device(resolved.device)
+        self.precision: Precision = resolve_precision(resolved.precision, self.device)
+        # what "auto" came to, so that a resume on another machine does not quietly compute something else
+        self.config: TrainConfig = dataclasses.replace(resolved, device=str(self.device), precision=self.precision.name)
         model.to(self.device)
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
