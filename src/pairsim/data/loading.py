@@ -103,6 +103,7 @@ class BatchLoader:
                 num_workers=num_workers,
                 pin_memory=pin_memory,
                 persistent_workers=num_workers > 0,
+                generator=torch.Generator().manual_seed(0),  # else it draws from the caller's; seeds come by batch
             )
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

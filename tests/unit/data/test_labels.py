@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+
+from pairsim.data import read_labels
+from pairsim.errors import DataError
+
+
+class NeverRead(Dataset[Any]):
+    """A dataset whose images must not be touched."""
+
+    def __init__(self, size: int = 4, **attributes: Any) -> None:
+        self.size = size
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        raise AssertionError("an image was decoded")
+
+
+@pytest.mark.parametrize("values", [[3, 1, 3, 2], torch.tensor([3, 1, 3, 2]), np.array([3, 1, 3, 2]), (3, 1, 3, 2)])
+@pytest.mark.parametrize("name", ["targets", "labels", "_labels"])
+def test_attributes(name: str, values: Any) -> None:
+    assert read_labels(NeverRead(**{name: values})).tolist() == [3, 1, 3, 2]
+
+
+def test_samples_of_an_image_folder() -> None:
+    assert read_labels(NeverRead(2, samples=[("a.png", 1), ("b.png", 0)])).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "b", "a", "b"],
+        np.array(["a", "b", "a", "b"]),
+        np.array(["a", "b", "a", "b"], dtype=object),
+        np.array([b"a", b"b", b"a", b"b"]),
+    ],
+)
+def test_strings(values: Any) -> None:
+    assert read_labels(NeverRead(), values).tolist() == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "values", [[np.int64(1), 2, True, np.int32(0)], [torch.tensor(1), 2, 1, 0], [1.0, 2.0, 1.0, 0.0]]
+)
+def test_numbers_of_any_kind(values: Any) -> None:
+    assert read_labels(NeverRead(), values).tolist() == [1, 2, 1, 0]
+
+
+def test_labels_given_win_over_the_datasets_own() -> None:
+    assert read_labels(NeverRead(2, targets=[0, 0]), [5, 6]).tolist() == [5, 6]
+
+
+def test_through_wrappers() -> None:
+    inner = NeverRead(targets=[10, 11, 12, 13])
+    assert read_labels(Subset(Subset(inner, [3, 2, 1]), [0, 2])).tolist() == [13, 11]
+    assert read_labels(ConcatDataset([inner, Subset(inner, [0])])).tolist() == [10, 11, 12, 13, 10]
+    assert read_labels(NeverRead(dataset=inner)).tolist() == [10, 11, 12, 13]
+    assert read_labels(TensorDataset(torch.zeros(2, 1), torch.tensor([4, 5]))).tolist() == [4, 5]
+
+
+def test_target_transform_is_applied_once_to_each_distinct_label() -> None:
+    seen: list[int] = []
+
+    def halve(label: int) -> int:
+        seen.append(label)
+        return label // 2
+
+    assert read_labels(NeverRead(targets=[0, 3, 3, 2], target_transform=halve)).tolist() == [0, 1, 1, 1]
+    assert sorted(seen) == [0, 2, 3]
+
+
+class OnlyItems(Dataset[Any]):
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += 1
+        return self.items[index]
+
+
+def test_one_pass_only_when_nothing_else_is_left() -> None:
+    dataset = OnlyItems([("image", 2), ("image", 0)])
+    assert read_labels(dataset).tolist() == [2, 0]
+    assert dataset.reads == 2
+    # a wrapper of another length cannot be seen through, so it is read too
+    shorter = OnlyItems([("image", 1)])
+    shorter.dataset = NeverRead(4, targets=[0, 0, 0, 0])  # type: ignore[attr-defined]
+    assert read_labels(shorter).tolist() == [1]
+
+
+def test_items_without_labels_are_refused() -> None:
+    with pytest.raises(DataError, match=r"to give \(image, label\), item 0 is str.*Pass labels="):
+        read_labels(OnlyItems(["image"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, 2], "Expected one label for each of 4 images, found 2 labels"),
+        ([1.0, float("nan"), 0.0, float("nan")], "found 2 NaN or infinite, the first at index 1"),
+        ([1, None, 0, 1], "found None at index 1"),
+        ([0.5, 1.0, 0.0, 1.0], "found fractions"),
+        ([[1, 0], [0, 1], [1, 0], [0, 1]], "found list at index 0"),
+        (torch.zeros(4, 3), r"found labels of shape \[4, 3\]"),
+        (["a", 1, "b", 2], "found text and numbers mixed"),
+        (np.array([1j, 1, 1, 1]), "found complex128"),
+    ],
+)
+def test_bad_labels(values: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_labels(NeverRead(), values)
+
+
+def test_iterable_dataset_is_refused() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([])
+
+    with pytest.raises(TypeError, match="Expected a map-style dataset with a length, got Stream"):
+        read_labels(Stream())

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pairsim import EmbeddingNet
+
+REFERENCE = {
+    "conv.0.weight": (32, 1, 5, 5), "conv.0.bias": (32,), "conv.1.weight": (32,), "conv.1.bias": (32,),
+    "conv.1.running_mean": (32,), "conv.1.running_var": (32,), "conv.1.num_batches_tracked": (),
+    "conv.4.weight": (64, 32, 5, 5), "conv.4.bias": (64,), "conv.5.weight": (64,), "conv.5.bias": (64,),
+    "conv.5.running_mean": (64,), "conv.5.running_var": (64,), "conv.5.num_batches_tracked": (),
+    "fc.1.weight": (128, 3136), "fc.1.bias": (128,), "fc.2.weight": (128,), "fc.2.bias": (128,),
+    "fc.2.running_mean": (128,), "fc.2.running_var": (128,), "fc.2.num_batches_tracked": (),
+}  # fmt: skip
+
+
+def test_the_references_names_and_shapes() -> None:
+    assert {name: tuple(value.shape) for name, value in EmbeddingNet().state_dict().items()} == REFERENCE
+
+
+@pytest.mark.parametrize("image_size", [4, 17, 28, (20, 36)])
+@pytest.mark.parametrize("in_channels", [1, 3, 5])
+def test_any_size_and_channels(image_size: Any, in_channels: int) -> None:
+    net = EmbeddingNet(image_size=image_size, in_channels=in_channels, embedding_dim=70).eval()
+    embeddings = net(torch.rand(3, in_channels, *net.image_size))
+    assert embeddings.shape == (3, 70)
+    lengths = embeddings.norm(dim=1)
+    assert bool(((lengths - 1).abs() < 1e-5).all())
+
+
+class Backbone(nn.Module):
+    """Features with or without space, batch norm and dropout inside."""
+
+    def __init__(self, spatial: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Dropout(0.5))
+        self.spatial = spatial
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers(images)
+        return features if self.spatial else features.flatten(1)
+
+
+@pytest.mark.parametrize(("spatial", "size"), [(True, 6), (False, 6 * 8 * 8)])
+def test_backbone_feature_size_is_found_and_its_state_left_alone(spatial: bool, size: int) -> None:
+    backbone = Backbone(spatial)
+    backbone.layers[2].eval()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    net = EmbeddingNet(backbone, in_channels=3, image_size=10, embedding_dim=5)
+    assert net.head.in_features == size
+    assert net(torch.rand(2, 3, 10, 10)).shape == (2, 5)
+    assert backbone.training
+    assert not backbone.layers[2].training
+    net = EmbeddingNet(Backbone(spatial), in_channels=3, image_size=10)
+    assert all(torch.equal(before[n], v) for n, v in before.items())
+    assert int(net.backbone.state_dict()["layers.1.num_batches_tracked"]) == 0  # type: ignore[union-attr]
+
+
+def test_torchvision_backbone() -> None:
+    from torchvision.models import resnet18
+
+    net = EmbeddingNet(resnet18(weights=None), in_channels=3, image_size=32, embedding_dim=16)
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 16)
+
+
+def test_backbone_that_does_not_fit() -> None:
+    with pytest.raises(
+        ValueError, match=r"take images of shape \[2, 1, 28, 28\], but it failed.*Set in_channels and image_size"
+    ):
+        EmbeddingNet(nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=r"Expected the backbone to give features \[N, F\] .* got \[2, 28, 28\]"):
+        EmbeddingNet(nn.Flatten(1, 2))
+
+
+@pytest.mark.parametrize("settings", [{"image_size": 3}, {"in_channels": 0}, {"embedding_dim": 0}])
+def test_bad_sizes(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"Expected .* to be at least"):
+        EmbeddingNet(**settings)
+
+
+def test_without_normalisation() -> None:
+    net = EmbeddingNet(normalize=False).eval()
+    lengths = net(torch.rand(4, 1, 28, 28)).detach().norm(dim=1)
+    assert float((lengths - 1).abs().max()) > 1e-3

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pairsim import EmbeddingNet, SimilarityModel
+from pairsim.errors import ImageReadError, RunError
+from pairsim.images import Preprocessing
+from pairsim.models import OperatingPoint, unit_length
+
+
+class NotebookModel(nn.Module):
+    """The reference notebook's model, written from its description."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conv = nn.Sequential(
+            nn.Conv2d(1, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5, padding=2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        fc = nn.Sequential(nn.Flatten(), nn.Linear(3136, 128), nn.BatchNorm1d(128), nn.ReLU())
+        self.embedding_net = nn.ModuleDict({"conv": conv, "fc": fc})
+        self.projection = nn.Linear(1, 1)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return functional.normalize(self.embedding_net["fc"](self.embedding_net["conv"](images)), p=2, dim=1)
+
+    def get_raw_similarity(self, first: Tensor, second: Tensor) -> Tensor:
+        return functional.cosine_similarity(self.embed(first), self.embed(second))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        logits: Tensor = self.projection(self.get_raw_similarity(first, second).unsqueeze(1))
+        return logits.squeeze(1)
+
+
+def test_a_notebooks_weights_give_the_notebooks_figures() -> None:
+    torch.manual_seed(3)
+    notebook = NotebookModel()
+    with torch.no_grad():  # some batch statistics, as after training
+        notebook(torch.randn(32, 1, 28, 28), torch.randn(32, 1, 28, 28))
+    model = SimilarityModel()
+    model.load_state_dict(notebook.state_dict(), strict=True)
+    notebook.eval()
+    model.eval()
+    a, b = torch.randn(64, 1, 28, 28), torch.randn(64, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(model.get_raw_similarity(a, b), notebook.get_raw_similarity(a, b), rtol=0, atol=1e-6)
+        torch.testing.assert_close(model(a, b), notebook(a, b), rtol=0, atol=1e-6)
+
+
+def flat_model(dim: int = 4, **settings: Any) -> SimilarityModel:
+    """Embeddings are the images' own first pixels."""
+    return SimilarityModel(nn.Flatten(), **settings)
+
+
+def vectors(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows).view(len(rows), 1, 1, -1)
+
+
+def test_similarity_is_the_cosine() -> None:
+    a, b = torch.randn(20, 1, 1, 5), torch.randn(20, 1, 1, 5)
+    expected = functional.cosine_similarity(a.flatten(1).double(), b.flatten(1).double())
+    torch.testing.assert_close(flat_model().get_raw_similarity(a, b).double(), expected, rtol=0, atol=1e-6)
+
+
+def test_zero_embeddings_are_safe() -> None:
+    first = vectors([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]).requires_grad_()
+    second = vectors([1.0, 0.0], [1.0, 2.0], [0.0, 0.0])
+    model = flat_model()
+    similarity = model.get_raw_similarity(first, second)
+    torch.testing.assert_close(similarity.detach(), torch.tensor([0.0, 1.0, 0.0]))
+    model(first, second).sum().backward()
+    assert first.grad is not None
+    assert bool(torch.isfinite(first.grad).all())
+    assert bool((first.grad[0] == 0).all())
+
+
+def test_coincident_embeddings_have_finite_gradients() -> None:
+    image = torch.rand(4, 1, 28, 28)
+    model = SimilarityModel()
+    model(image, image).sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
+    similarity = model.eval().get_raw_similarity(image, image)
+    assert bool((similarity <= 1).all())
+
+
+def test_unit_length_of_tiny_vectors() -> None:
+    tiny = torch.full((1, 4), 1e-9, requires_grad=True)
+    found = unit_length(tiny)
+    assert bool((found == 0).all())
+    found.sum().backward()
+    assert tiny.grad is not None
+    assert bool((tiny.grad == 0).all())
+
+
+def test_learning_starts_at_once() -> None:
+    model = SimilarityModel()
+    found = model.probability(torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(found, torch.sigmoid(torch.tensor([-5.0, 0.0, 5.0])))
+    assert model.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (
+            (28, 28),
+            "Expected images to have shape [N, C, H, W], got [28, 28]. "
+            "Add batch and channel dimensions: x[None, None].",
+        ),
+        ((1, 28, 28), "Expected images to have shape [N, C, H, W], got [1, 28, 28]. Add a batch dimension: x[None]"),
+        ((2, 3, 28, 28), "Expected images with 1 channel [N, 1, H, W], got [2, 3, 28, 28]."),
+        ((2, 1, 32, 32), "Expected images of 28 x 28 pixels, got [2, 1, 32, 32]."),
+    ],
+)
+def test_wrong_shapes(shape: tuple[int, ...], said: str) -> None:
+    image = torch.rand(shape)
+    model = SimilarityModel()
+    for call in (
+        lambda: model(image, image),
+        lambda: model.get_raw_similarity(image, image),
+        lambda: model.embed(image),
+    ):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  the whole message is compared
+            call()
+        assert str(caught.value).startswith(said)
+
+
+def test_first_and_second_of_different_number() -> None:
+    model = SimilarityModel()
+    with pytest.raises(ValueError, match=r"to have one shape, got \[2, 1, 28, 28\] and \[3, 1, 28, 28\]"):
+        model(torch.rand(2, 1, 28, 28), torch.rand(3, 1, 28, 28))
+    with pytest.raises(ValueError, match="Expected as many first as second images, got 2 and 3"):
+        model.predict_proba(torch.rand(2, 1, 28, 28), torch.rand(3, 1, 28, 28))
+    with pytest.raises(TypeError, match=r"Expected images as a tensor \[N, C, H, W\], got str. Use encode for files"):
+        model.embed("a.png")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Expected embedding_net to be a torch.nn.Module, got str"):
+        SimilarityModel("resnet18")  # type: ignore[arg-type]
+
+
+def test_encode_of_everything(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (28, 28)).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "x.png")
+    model = SimilarityModel(preprocessing=Preprocessing(image_size=(28, 28), channels=1, mean=(0.1,), std=(0.3,)))
+    tensor = torch.from_numpy(pixels)[None]
+    one = model.encode(tensor[None])
+    assert one.shape == (1, 128)
+    same: Any
+    for same in (tmp_path / "x.png", str(tmp_path / "x.png"), picture, pixels, tensor, [pixels], [picture, tensor]):
+        found = model.encode(same)
+        torch.testing.assert_close(found, one.expand(len(found), -1))
+    already = model.preprocessing(tensor[None])
+    torch.testing.assert_close(model.encode(already), one)
+    large = picture.resize((56, 56), Image.Resampling.NEAREST)
+    assert model.encode([large, str(tmp_path / "x.png")], batch_size=1).shape == (2, 128)
+
+
+def test_encode_is_in_eval_mode_and_leaves_the_mode_alone() -> None:
+    model = SimilarityModel().train()
+    model.embedding_net.eval()
+    images = torch.rand(10, 1, 28, 28)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    whole, parts = model.encode(images), model.encode(images, batch_size=3)
+    torch.testing.assert_close(whole, parts)
+    assert model.training
+    assert not model.embedding_net.training
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert not whole.requires_grad
+
+
+def test_encode_of_nothing_and_of_bad_arguments() -> None:
+    model = SimilarityModel()
+    assert model.encode([]).shape == (0, 128)
+    assert model.encode(torch.empty(0, 1, 28, 28)).shape == (0, 128)
+    with pytest.raises(ValueError, match="Expected batch_size to be at least 1, got 0"):
+        model.encode([], batch_size=0)
+    with pytest.raises(ImageReadError, match=r"absent.png, found none"):
+        model.encode(["absent.png"])
+
+
+def test_similarity_matrix_and_probability() -> None:
+    model = SimilarityModel().eval()
+    a, b = torch.rand(3, 1, 28, 28), torch.rand(4, 1, 28, 28)
+    matrix = model.similarity_matrix(a, b)
+    assert matrix.shape == (3, 4)
+    expected = torch.stack([model.get_raw_similarity(a, b[k : k + 1].expand_as(a)) for k in range(4)], dim=1)
+    torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.similarity_matrix(a).diagonal(), torch.ones(3))
+    torch.testing.assert_close(model.predict_proba(a, b[:3]), torch.sigmoid(model(a, b[:3])), rtol=0, atol=1e-5)
+
+
+def test_verdicts() -> None:
+    model = SimilarityModel().eval()
+    image, other = torch.rand(1, 1, 28, 28), torch.zeros(1, 1, 28, 28)
+    verdict = model.verify(image, image)
+    assert verdict.match
+    assert verdict.similarity == pytest.approx(1.0, abs=1e-6)
+    assert verdict.fmr is None
+    assert not model.verify(image, other, threshold=1.1).match
+    model.operating_point = OperatingPoint(0.25, 0.01, 0.02, 10, 90, "validation pairs")
+    verdict = model.verify(image, other)
+    assert (verdict.threshold, verdict.fmr) == (0.25, 0.01)
+    assert model.verify(image, other, threshold=0.3).fmr is None
+    with pytest.raises(ValueError, match="Expected one pair of images, got 2"):
+        model.verify(torch.rand(2, 1, 28, 28), torch.rand(2, 1, 28, 28))
+
+
+def test_threshold_without_a_rising_projection() -> None:
+    model = SimilarityModel()
+    with torch.no_grad():
+        model.projection.weight.fill_(-1.0)
+    assert np.isnan(model.threshold)
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(image_size=(20, 24), channels=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    model = SimilarityModel(
+        EmbeddingNet(in_channels=3, image_size=(20, 24), embedding_dim=9), preprocessing=preprocessing
+    )
+    model.to(memory_format=torch.channels_last)
+    model.operating_point = OperatingPoint(0.25, 0.01, 0.02, 10, 90, "validation pairs")
+    model.save_pretrained(tmp_path / "m")
+    loaded = SimilarityModel.from_pretrained(tmp_path / "m")
+    assert not loaded.training
+    assert loaded.preprocessing == preprocessing
+    assert loaded.operating_point == model.operating_point
+    images = torch.randint(0, 256, (4, 3, 20, 24), dtype=torch.uint8)
+    # the layout in memory may change the last bit
+    torch.testing.assert_close(loaded.encode(images), model.encode(images), rtol=0, atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_own_nets_are_passed_again(tmp_path: Path) -> None:
+    def net() -> EmbeddingNet:
+        return EmbeddingNet(nn.Conv2d(1, 4, 3), image_size=8, embedding_dim=3)
+
+    model = SimilarityModel(net())
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RunError, match=r"Expected embedding_net=.*trained with torch.nn.modules.conv.Conv2d"):
+        SimilarityModel.from_pretrained(tmp_path)
+    loaded = SimilarityModel.from_pretrained(tmp_path, embedding_net=net())
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(loaded.encode(images), model.encode(images))
+    with pytest.raises(RunError, match="do not fit the model"):
+        SimilarityModel.from_pretrained(tmp_path, embedding_net=EmbeddingNet(image_size=8))
+
+
+def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="found no such folder"):
+        SimilarityModel.from_pretrained(tmp_path / "absent")
+    with pytest.raises(RunError, match=r"found no config.json and model.safetensors in it"):
+        SimilarityModel.from_pretrained(tmp_path)
+    SimilarityModel().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(RunError, match=r"version 1 at most, found 2: it was made by a newer pairsim"):
+        SimilarityModel.from_pretrained(tmp_path)
+    config.write_text(text.replace("pairsim-model", "other"))
+    with pytest.raises(RunError, match=r"Expected .* to say format pairsim-model, found 'other'"):
+        SimilarityModel.from_pretrained(tmp_path)
+    config.write_text("{")
+    with pytest.raises(RunError, match="Expected a readable JSON file"):
+        SimilarityModel.from_pretrained(tmp_path)
+    config.write_text(text)
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-7] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match=r"model.safetensors is damaged or from another save"):
+        SimilarityModel.from_pretrained(tmp_path)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsim import storage
+from pairsim.errors import MissingExtraError, PairsimError, RunError, require
+
+
+def no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_file_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "x.txt"
+    storage.write_file(file, b"one")
+    storage.write_file(file, b"two")
+    assert file.read_bytes() == b"two"
+    assert [path.name for path in file.parent.iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_full_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    file = tmp_path / "x.txt"
+    storage.write_file(file, b"old")
+    monkeypatch.setattr(os, failing, no_space)
+    with pytest.raises(RunError, match=r"Could not write .*x.txt: No space left on device.*untouched.*Free some space"):
+        storage.write_file(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
+def test_full_disk_leaves_no_part_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    monkeypatch.setattr(os, failing, no_space)
+    with pytest.raises(RunError, match="No space left on device"):
+        storage.write_folder(tmp_path / "f", {"a": b"1"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_round_trip_and_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    files = {"a": b"abc", "b": b""}
+    storage.write_folder(tmp_path / "f", files)
+    assert storage.read_folder(tmp_path / "f") == files
+    for bit in range(24):
+        (tmp_path / "f" / "a").write_bytes((int.from_bytes(b"abc", "big") ^ (1 << bit)).to_bytes(3, "big"))
+        with pytest.raises(RunError, match=r"f/a is damaged"):
+            storage.read_folder(tmp_path / "f")
+    (tmp_path / "f" / "a").unlink()
+    with pytest.raises(RunError, match=r"Expected .*f/a to be readable"):
+        storage.read_folder(tmp_path / "f")
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        storage.to_json({"x": float("nan")})
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(RunError, match="to hold one JSON object, found list"):
+        storage.read_json(tmp_path / "x.json")
+
+
+def test_missing_extras_are_named() -> None:
+    with pytest.raises(MissingExtraError, match=r"^Drawing needs the package nonesuch.*pip install 'pairsim\[viz\]'$"):
+        require("nonesuch.sub", extra="viz", purpose="Drawing")
+
+
+def test_a_package_that_fails_inside_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brokenpackage.py").write_text("import another_nonesuch\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="another_nonesuch") as caught:
+        require("brokenpackage", extra="viz", purpose="Drawing")
+    assert not isinstance(caught.value, PairsimError)
+
+
+def test_every_error_is_also_a_built_in_kind() -> None:
+    for kind in PairsimError.__subclasses__():
+        built_in = [
+            base
+            for base in kind.__mro__
+            if base.__module__ == "builtins" and base not in (Exception, BaseException, object)
+        ]
+        assert built_in, kind
