@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pairsim.data import ImageTensors
+
 
 @pytest.fixture(autouse=True)
 def _same_numbers_in_every_run() -> None:
     """A failure must come back when the test is run again."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def digits() -> ImageTensors:
+    """120 images of 10 classes, 8 x 8; the first pixel of each is its own number, which tells it from all others."""
+    images = torch.randint(0, 256, (120, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(120)
+    return ImageTensors(images, [number % 10 for number in range(120)])

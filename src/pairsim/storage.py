@@ -59,19 +59,40 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         RunError: If it cannot be written (disk full, no permission). The old file stays as it was.
     """
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        beside = Path(name)
-        try:
-            _write_synced(beside, content)
-            os.chmod(beside, 0o666 & ~_umask())  # mkstemp's own mode would lock out the group
-            os.replace(beside, path)
-        except BaseException:
+    write_files(path.parent, {path.name: content})
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Replace files that belong together: all are on disk before the first takes its place.
+
+    A full disk thus leaves all of them as they were; only a kill between two renames can leave new beside old.
+
+    Args:
+        folder: Made if needed.
+        files: New content by file name, put in place in this order.
+
+    Raises:
+        RunError: If one cannot be written (disk full, no permission); the message names it.
+    """
+    waiting: dict[Path, Path] = {}
+    try:
+        for name, content in files.items():
+            with _explained(folder / name):
+                folder.mkdir(parents=True, exist_ok=True)
+                handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+                os.close(handle)
+                waiting[folder / name] = Path(temporary)
+                _write_synced(Path(temporary), content)
+                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's own mode would lock out the group
+        for path, beside in waiting.items():
+            with _explained(path):
+                os.replace(beside, path)
+    except BaseException:
+        for beside in waiting.values():
             beside.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        raise
+    with _explained(folder):
+        _sync_folder(folder)
 
 
 def _umask() -> int:
@@ -123,6 +144,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             for name, content in {**files, CHECKSUMS: to_json(sums)}.items():
                 _write_synced(beside / name, content)
             _sync_folder(beside)
+            os.chmod(beside, 0o777 & ~_umask())  # as for files: mkdtemp lets in nobody but the owner
             os.rename(beside, path)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)

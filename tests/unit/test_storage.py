@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pairsim import storage
-from pairsim.errors import MissingExtraError, PairsimError, RunError, require
+from pairsim.errors import RunError
 
 
 def no_space(*_: Any) -> None:
@@ -63,26 +63,3 @@ def test_json_is_strict(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1]")
     with pytest.raises(RunError, match="to hold one JSON object, found list"):
         storage.read_json(tmp_path / "x.json")
-
-
-def test_missing_extras_are_named() -> None:
-    with pytest.raises(MissingExtraError, match=r"^Drawing needs the package nonesuch.*pip install 'pairsim\[viz\]'$"):
-        require("nonesuch.sub", extra="viz", purpose="Drawing")
-
-
-def test_a_package_that_fails_inside_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "brokenpackage.py").write_text("import another_nonesuch\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="another_nonesuch") as caught:
-        require("brokenpackage", extra="viz", purpose="Drawing")
-    assert not isinstance(caught.value, PairsimError)
-
-
-def test_every_error_is_also_a_built_in_kind() -> None:
-    for kind in PairsimError.__subclasses__():
-        built_in = [
-            base
-            for base in kind.__mro__
-            if base.__module__ == "builtins" and base not in (Exception, BaseException, object)
-        ]
-        assert built_in, kind

@@ -64,18 +64,25 @@ class PairBatches:
 class ClassBalancedBatches:
     """Batches in which classes come in small groups of images, so that every batch has positive pairs.
 
-    Each class is shuffled and cut into groups of `images_per_class` (a class that does not divide has groups one
-    larger); a class's groups are spread evenly over the epoch. Every image appears exactly once an epoch. Batches
-    differ in size by one image at most.
+    Each class is shuffled and cut into groups of `images_per_class`; what does not divide is spread over the class's
+    groups, and a smaller class is one group. A class's groups are spread evenly over the epoch. Every image appears
+    exactly once an epoch. Batches differ in size by one image at most.
 
     Args:
         index: The images of each class.
         batch_size: Images in a batch, at most; all images if there are fewer.
-        images_per_class: Size of a group.
+        images_per_class: Size of a group, at least.
         seed: Any whole number.
+
+    Raises:
+        ValueError: If `batch_size` or `images_per_class` is below 1.
     """
 
     def __init__(self, index: ClassIndex, batch_size: int, *, images_per_class: int = 4, seed: int = 0) -> None:
+        if batch_size < 1 or images_per_class < 1:
+            raise ValueError(
+                f"Expected batch_size and images_per_class to be at least 1, got {batch_size} and {images_per_class}."
+            )
         self.index = index
         self.seed = seed
         self.num_images: int = index.num_images

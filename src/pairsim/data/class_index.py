@@ -76,7 +76,8 @@ def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
     """Distinct labels, ascending, and the place of each label among them, in the narrowest type."""
     if labels.dtype.kind in "iub":
         low, high = int(labels.min()), int(labels.max())
-        if high - low < max(65_536, 2 * len(labels)):  # dense numbers: count instead of sorting
+        dense = high - low < max(65_536, 2 * len(labels))
+        if dense and high <= np.iinfo(np.int64).max:  # count instead of sorting
             present = np.zeros(high - low + 1, dtype=bool)
             for part in _parts(labels):
                 present[part.astype(np.int64) - low] = True

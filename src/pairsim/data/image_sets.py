@@ -105,13 +105,14 @@ def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
 def in_memory(dataset: Any) -> Any:
     """A dataset as `ImageTensors` where its pixels are in memory anyway, otherwise the dataset itself.
 
-    This holds for torchvision's MNIST family without a transform, and for a `TensorDataset` of images and labels.
+    This holds for torchvision's MNIST family without a transform, and for a `TensorDataset` of images and one label
+    each.
     """
     pixels = getattr(dataset, "data", None)
     plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
     if plain and isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3:
         return ImageTensors(pixels, read_labels(dataset))
-    if isinstance(dataset, torch.utils.data.TensorDataset) and dataset.tensors[0].ndim == 4:
+    if isinstance(dataset, torch.utils.data.TensorDataset) and [t.ndim for t in dataset.tensors] == [4, 1]:
         return ImageTensors(dataset.tensors[0], read_labels(dataset))
     return dataset
 

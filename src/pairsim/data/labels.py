@@ -8,12 +8,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 from tqdm import tqdm
 
 from pairsim.errors import DataError
 
 _ATTRIBUTES = ("targets", "labels", "_labels")
+_MIXED = "Expected labels of one kind, found text and numbers mixed. Convert them all to text."
 
 
 def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
@@ -39,7 +40,7 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
         >>> read_labels(range(3), labels=["cat", "dog", "cat"]).tolist()
         ['cat', 'dog', 'cat']
     """
-    if not isinstance(dataset, Sized):
+    if not isinstance(dataset, Sized) or isinstance(dataset, IterableDataset):
         raise TypeError(
             f"Expected a map-style dataset with a length, got {type(dataset).__name__}. "
             "Iterable datasets cannot be paired: load them into a list or a map-style dataset first."
@@ -56,7 +57,11 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
 
 def _labels_of(dataset: Any) -> npt.NDArray[Any]:
     found = _stored_labels(dataset)
-    return found if found is not None else _labels_by_reading(dataset)
+    if found is not None:
+        return found
+    if isinstance(dataset, ConcatDataset):  # read only those parts that need it
+        return _joined([_labels_of(part) for part in dataset.datasets])
+    return _labels_by_reading(dataset)
 
 
 def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
@@ -67,7 +72,7 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     if isinstance(dataset, ConcatDataset):
         parts = [_stored_labels(part) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
-        return np.concatenate(known) if len(known) == len(parts) else None
+        return _joined(known) if len(known) == len(parts) else None
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
@@ -80,8 +85,18 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     inner_dataset = getattr(dataset, "dataset", None)
     # A wrapper that changes images keeps their number; one that drops or repeats some cannot be seen through.
     if isinstance(inner_dataset, Sized) and len(inner_dataset) == len(dataset):
-        return _stored_labels(inner_dataset)
+        inner = _stored_labels(inner_dataset)
+        return None if inner is None else _transformed(dataset, inner)
     return None
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Labels of several datasets, one after the other."""
+    if len({part.dtype.kind == "U" for part in parts if len(part)}) > 1:
+        raise DataError(_MIXED)  # numpy would turn the numbers into text, and 1 and "1" into one class
+    joined = np.concatenate(parts)
+    # unsigned and signed 64-bit numbers meet in floating point, which cannot hold them all
+    return joined if joined.dtype.kind != "f" else _as_labels([label for part in parts for label in part.tolist()])
 
 
 def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -164,8 +179,8 @@ def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
                 f"Expected labels to be whole numbers or text, found {type(item).__name__} at index {index}. "
                 "Pass labels=[...] with one class per image."
             )
-    if str in kinds and len(kinds) > 1:
-        raise DataError("Expected labels of one kind, found text and numbers mixed. Convert them all to text.")
+    if len({issubclass(kind, str) for kind in kinds}) > 1:
+        raise DataError(_MIXED)
     return np.array(items)
 
 

@@ -38,7 +38,8 @@ class _PlannedBatches(Dataset[tuple[Tensor, Tensor] | PairsimError]):
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
         with torch.random.fork_rng(devices=[]):
             key = stream_key("transforms", self.seed, epoch, number)
-            torch.manual_seed(key)
+            # torch.manual_seed would also seed the GPU's generators, which belong to the training step
+            torch.default_generator.manual_seed(key)
             random.seed(key)
             np.random.seed(key % 2**32)  # noqa: NPY002
             try:
@@ -59,7 +60,8 @@ class _EpochSampler(Sampler[tuple[int, int]]):
         self.start = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, number) for number in range(self.start, self.num_batches))
+        epoch = self.epoch  # of now: the generator runs on while another epoch may be asked for
+        return ((epoch, number) for number in range(self.start, self.num_batches))
 
     def __len__(self) -> int:
         return self.num_batches - self.start

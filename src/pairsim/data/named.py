@@ -80,7 +80,7 @@ def load_data(
 
     Raises:
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
-        DataError: If the folder has no images.
+        DataError: If the folder has no images, or the files of a named dataset are damaged.
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -130,11 +130,17 @@ def _load_torchvision(name: str, split: Split, root: Path) -> LabelledData:
     kind = getattr(datasets, _TORCHVISION[name])
     places = [root, root / name]  # as torchvision lays it out below its root, or a folder for each dataset
     for place in places:
+        raw = place / kind.__name__ / "raw"
+        if not all((raw / Path(url).stem).is_file() for url, _ in kind.resources):
+            continue
         try:
             found = kind(str(place), train=split == "train", download=False)
             break
-        except RuntimeError:
-            continue
+        except Exception as error:  # torchvision raises whatever made it stumble, an AssertionError among them
+            raise DataError(
+                f"Expected whole IDX files of {name} in {raw}, but reading them failed ({_first_line(error)}). "
+                f"Remove that folder and load {name} again."
+            ) from error
     else:
         try:
             found = kind(str(root), train=split == "train", download=True)
@@ -162,11 +168,14 @@ def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None,
     own_splits = (folder / "train").is_dir()
     place = folder / split if own_splits else folder
     if not place.is_dir() or (split == "val" and not own_splits):
-        raise DatasetNotFoundError(f"Expected a folder {folder / split}, found none. Use --split train or test.")
+        there = [name for name in SPLITS if (folder / name).is_dir()] if own_splits else ["train", "test"]
+        raise DatasetNotFoundError(
+            f"Expected a folder {folder / split}, found none. Use the split {' or '.join(there)}."
+        )
     classes = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     paths, labels = [], []
     for name in classes:
-        files = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        files = sorted(p for p in (place / name).rglob("*") if _is_picture(p.relative_to(place)) and p.is_file())
         paths += files
         labels += [name] * len(files)
     if not paths:
@@ -189,6 +198,11 @@ def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None,
         channels=channels,
         source=str(place.resolve()),
     )
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; hidden files and folders hold what editors and systems keep for themselves, such as copies."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _look_at(paths: Sequence[Path]) -> tuple[tuple[int, int], int]:

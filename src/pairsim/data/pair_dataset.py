@@ -83,6 +83,10 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         # In shared memory, so that workers that are already running see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._epoch.share_memory_()  # a copy or an unpickled dataset comes with ordinary memory
+
     @classmethod
     def from_pairs(
         cls,

@@ -58,12 +58,20 @@ def _csv_rows(file: Path, lines: list[str]) -> list[tuple[str, str, int]]:
         label = fields[2].lower() if len(fields) == 3 else ""
         if label in _SAME or label in _DIFFERENT:
             rows.append((fields[0], fields[1], int(label in _SAME)))
-        elif number > 1 or len(fields) != 3:  # the first row may be a header
+        elif number > 1 or len(fields) != 3 or _is_number(label):  # the first row may be a header
             raise DataError(
                 f"Expected line {number} of {file} to be path1,path2,label with label 1 (same) or 0 (different), "
                 f"found {','.join(fields)!r}."
             )
     return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lfw_rows(file: Path, lines: list[str]) -> list[tuple[str, str, int]]:

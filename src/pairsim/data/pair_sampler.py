@@ -100,7 +100,7 @@ class PairSampler:
             )
         if self._num_positive < self._group_size and index.num_classes < 2:
             raise DataError(
-                f"Expected at least two classes to draw negative pairs from, found only {index.classes[0]!r}. "
+                f"Expected at least two classes to draw negative pairs from, found only {index.classes[0].item()!r}. "
                 "Add images of another class, or set positive_fraction=1."
             )
         self._paired: IntArray | None = None  # places in index.order whose class has company; None: all of them

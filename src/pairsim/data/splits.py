@@ -21,7 +21,8 @@ def stratified_split(
         fraction: Share to hold out, in (0, 1); each class gives its share rounded to a whole number, and a class of
             at least two images keeps one at least.
         seed: Any whole number; which images are held out depends on it and on their number, or on `names`.
-        names: One stable name per image; an image then stays on its side when others come or go.
+        names: One stable name per image; the split then does not depend on their order, and an image that comes or
+            goes moves at most one other of its class to the other side.
 
     Returns:
         Image numbers kept and held out, each ascending.

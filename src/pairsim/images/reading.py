@@ -49,7 +49,8 @@ def _open(path: str | os.PathLike[str]) -> Image:
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageReadError(
-            f"Expected {name} to be a readable image, but decoding failed: {error}. Replace or remove it."
+            f"Expected {name} to be a readable image, but decoding failed: {str(error).rstrip('.')}. "
+            "Replace or remove it."
         ) from error
 
 
@@ -117,8 +118,8 @@ def read_image(image: PictureLike, *, channels: int = 3, image_size: tuple[int, 
         uint8 tensor `[channels, H, W]`.
 
     Raises:
-        ImageReadError: If a file is missing, is not an image, is damaged, or has more than `MAX_PIXELS` pixels; the
-            message names the file.
+        ImageReadError: If a file is missing, is not an image, is damaged, has more than `MAX_PIXELS` pixels, or is of
+            a mode that cannot be converted; the message names the file.
         TypeError: If `image` is none of the above.
         ValueError: If `channels` is neither 1 nor 3, or an array or tensor is not uint8 or has another shape.
 
@@ -128,7 +129,14 @@ def read_image(image: PictureLike, *, channels: int = 3, image_size: tuple[int, 
     """
     if channels not in (1, 3):
         raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
-    picture = _to_mode(_as_pil(image), channels)
+    opened = _as_pil(image)
+    try:
+        picture = _to_mode(opened, channels)
+    except ValueError as error:
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else "the picture"
+        raise ImageReadError(
+            f"Expected {name} in grey or colour, found mode {opened.mode}: {error}. Convert it to RGB."
+        ) from error
     if image_size is not None and (picture.height, picture.width) != tuple(image_size):
         from PIL import Image
 

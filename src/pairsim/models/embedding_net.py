@@ -128,7 +128,7 @@ def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, 
     try:
         with torch.no_grad():
             features = backbone.eval()(blank)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise ValueError(
             f"Expected the backbone to take images of shape {list(blank.shape)}, but it failed: {error}. "
             "Set in_channels and image_size to what it was made for."

@@ -38,7 +38,7 @@ def save(
     preprocessing: dict[str, Any],
     operating_point: dict[str, Any] | None,
 ) -> None:
-    """Write a model folder: weights, then the config with their checksum."""
+    """Write a model folder: weights, and the config with their checksum."""
     weights = serialize(state)
     config = {
         "format": "pairsim-model",
@@ -48,8 +48,7 @@ def save(
         "operating_point": operating_point,
         "weights_sha256": storage.sha256(weights),
     }
-    storage.write_file(folder / WEIGHTS, weights)
-    storage.write_file(folder / CONFIG, storage.to_json(config))
+    storage.write_files(folder, {WEIGHTS: weights, CONFIG: storage.to_json(config)})
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:

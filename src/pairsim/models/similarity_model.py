@@ -97,6 +97,7 @@ class SimilarityModel(nn.Module):
             self.projection.bias.fill_(_INITIAL_BIAS)
         if preprocessing is None:
             size = getattr(net, "image_size", (28, 28))
+            size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
             preprocessing = Preprocessing(image_size=size, channels=getattr(net, "in_channels", 1))
         self.preprocessing = preprocessing
         self.operating_point: OperatingPoint | None = None
@@ -305,11 +306,18 @@ class SimilarityModel(nn.Module):
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder))
-        net = embedding_net if embedding_net is not None else _build_net(saved)
-        model = cls(net, preprocessing=Preprocessing.from_dict(saved.preprocessing))
+        try:
+            net = embedding_net if embedding_net is not None else _build_net(saved)
+            preprocessing = Preprocessing.from_dict(saved.preprocessing)
+            point = None if saved.operating_point is None else OperatingPoint(**saved.operating_point)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{saved.folder / pretrained.CONFIG} is damaged, the model cannot be built from it: "
+                f"{type(error).__name__}: {error}. Copy the folder again."
+            ) from error
+        model = cls(net, preprocessing=preprocessing)
         pretrained.load_weights(model, saved)
-        if saved.operating_point is not None:
-            model.operating_point = OperatingPoint(**saved.operating_point)
+        model.operating_point = point
         return model.eval()
 
     def _cosine(self, first: Tensor, second: Tensor) -> Tensor:
@@ -319,6 +327,8 @@ class SimilarityModel(nn.Module):
             raise ValueError(
                 f"Expected first and second to have one shape, got {list(first.shape)} and {list(second.shape)}."
             )
+        if first.dtype != second.dtype:  # joined below they would be of one dtype, and pixels no longer known as such
+            first, second = self.preprocessing(first), self.preprocessing(second)
         # One forward for both towers: half the calls, and one set of batch statistics.
         embeddings = self.embed(torch.cat((first, second)))
         a, b = embeddings.chunk(2)
@@ -352,7 +362,7 @@ class SimilarityModel(nn.Module):
             if tuple(images.shape[2:]) != size:
                 raise ValueError(
                     f"Expected images of {size[0]} x {size[1]} pixels, got {list(images.shape)}. "
-                    "Resize them, or use encode, which does."
+                    "Resize them, or give encode a list of pictures, which it resizes."
                 )
 
 

@@ -44,3 +44,25 @@ def test_types_are_narrow() -> None:
     index = ClassIndex.from_labels(np.arange(1000) % 10)
     assert index.codes.dtype == np.dtype(np.uint16)
     assert index.order.dtype == np.dtype(np.int32)
+
+
+@pytest.mark.parametrize("low", [2**63 - 2, 2**63 + 5, 2**64 - 2])
+def test_numbers_beyond_signed_64_bits(low: int) -> None:
+    index = ClassIndex.from_labels(np.array([low + 1, low, low + 1], dtype=np.uint64))
+    assert index.classes.tolist() == [low, low + 1]
+    assert index.codes.tolist() == [1, 0, 1]
+
+
+def test_more_classes_than_16_bits_hold() -> None:
+    labels = np.arange(2**16 + 2)[::-1]
+    index = ClassIndex.from_labels(labels)
+    assert index.num_classes == len(labels)
+    assert (index.codes == labels).all()
+    assert (index.counts == 1).all()
+
+
+def test_long_arrays_are_worked_on_in_parts() -> None:
+    labels = np.resize(np.array([7, 3, 5], dtype=np.int16), (1 << 20) + 5)  # longer than one part
+    index = ClassIndex.from_labels(labels)
+    assert (index.classes[index.codes] == labels).all()
+    assert (labels[index.order] == np.sort(labels)).all()

@@ -131,3 +131,65 @@ def test_iterable_dataset_is_refused() -> None:
 
     with pytest.raises(TypeError, match="Expected a map-style dataset with a length, got Stream"):
         read_labels(Stream())
+
+
+def test_iterable_dataset_with_a_length_is_refused_too() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([])
+
+        def __len__(self) -> int:
+            return 2
+
+    for labels in (None, [0, 1]):
+        with pytest.raises(TypeError, match="Iterable datasets cannot be paired"):
+            read_labels(Stream(), labels)
+
+
+def test_only_those_parts_are_read_that_have_no_labels_stored() -> None:
+    unlabelled = OnlyItems([("image", 5), ("image", 6)])
+    assert read_labels(ConcatDataset([NeverRead(2, targets=[1, 2]), unlabelled])).tolist() == [1, 2, 5, 6]
+    assert unlabelled.reads == 2
+
+
+def test_parts_of_different_kinds_are_refused() -> None:
+    parts: list[Dataset[Any]] = [NeverRead(1, targets=[1]), NeverRead(1, targets=["1"])]
+    with pytest.raises(DataError, match="found text and numbers mixed"):
+        read_labels(ConcatDataset(parts))
+
+
+def test_large_numbers_of_several_parts_stay_exact() -> None:
+    large = 2**53 + 1
+    signed, unsigned = NeverRead(1, targets=[large]), NeverRead(1, targets=np.array([large], dtype=np.uint64))
+    assert read_labels(ConcatDataset([signed, unsigned])).tolist() == [large, large]
+
+
+def test_text_of_numpy_and_numbers_are_not_mixed() -> None:
+    with pytest.raises(DataError, match="found text and numbers mixed"):
+        read_labels(NeverRead(2), [np.str_("1"), 1])
+
+
+def test_target_transforms_of_wrappers_and_folders() -> None:
+    inner = NeverRead(targets=[0, 1, 2, 3])
+    assert read_labels(NeverRead(dataset=inner, target_transform=lambda label: label // 2)).tolist() == [0, 0, 1, 1]
+    samples = NeverRead(2, samples=[("a.png", 0), ("b.png", 1)], target_transform=lambda label: f"class {label}")
+    assert read_labels(samples).tolist() == ["class 0", "class 1"]
+    with pytest.raises(DataError, match="found None at index 0"):
+        read_labels(NeverRead(targets=[0, 1, 2, 3], target_transform=lambda label: None))
+
+
+def test_subset_of_unlabelled_images_reads_only_its_own() -> None:
+    inner = OnlyItems([("image", number) for number in range(10)])
+    assert read_labels(Subset(inner, [7, 3])).tolist() == [7, 3]
+    assert inner.reads == 2
+
+
+def test_reading_shows_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    read_labels(OnlyItems([("image", 1)]))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_labels_are_not_the_callers_to_lose() -> None:
+    targets = torch.tensor([1, 0, 1, 0])
+    read_labels(NeverRead(targets=targets, target_transform=lambda label: 1 - label))
+    assert targets.tolist() == [1, 0, 1, 0]

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
+from pairsim.data import ClassBalancedBatches, ClassIndex
 from pairsim.data.batches import SequentialBatches
 from pairsim.data.image_sets import ImageTensors, fetch_images, in_memory, subset
 from pairsim.data.loading import BatchLoader, num_workers
@@ -115,3 +116,74 @@ def test_bad_items() -> None:
         ImageTensors(torch.zeros(2, 2), [0, 1])
     with pytest.raises(DataError, match=r"got torch.int64. Use images.to\(torch.uint8\)"):
         ImageTensors(torch.zeros(2, 1, 2, 2, dtype=torch.int64), [0, 1])
+
+
+def test_the_gpus_generators_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # seeding them here would make a model's dropout depend on the number of workers
+    def seeded(seed: int) -> None:
+        raise AssertionError("CUDA was seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    images_of()
+
+
+def test_random_transforms_do_not_depend_on_the_callers_state() -> None:
+    expected = images_of()
+    torch.manual_seed(123)
+    random.seed(123)
+    np.random.seed(123)  # noqa: NPY002
+    assert torch.equal(images_of(), expected)
+
+
+def test_generators_are_put_back_after_a_failure() -> None:
+    before = torch.get_rng_state(), random.getstate()
+    with pytest.raises(ImageReadError):
+        list(BatchLoader(Failing(), SequentialBatches(np.arange(20), 4)).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+def test_two_epochs_side_by_side_do_not_mix(digits: ImageTensors) -> None:
+    plan = ClassBalancedBatches(ClassIndex.from_labels(digits.targets), 16)
+    loader = BatchLoader(digits, plan)
+    expected = torch.cat([images for images, _ in loader.epoch(0)])
+    both = list(zip(loader.epoch(0), loader.epoch(1), strict=True))
+    assert torch.equal(torch.cat([first[0] for first, _ in both]), expected)
+    assert not torch.equal(torch.cat([second[0] for _, second in both]), expected)
+
+
+def test_batches_carry_what_the_plan_says_of_them(digits: ImageTensors) -> None:
+    plan = ClassBalancedBatches(ClassIndex.from_labels(digits.targets), 16)
+    for images, codes in BatchLoader(digits, plan).epoch(4, start=3):
+        assert (images[:, 0, 0, 0].long() % 10).tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_persistent_workers_give_each_epoch_its_own_batches(workers: int) -> None:
+    numbers = [(torch.full((1, 1, 1), float(number)), number % 3) for number in range(24)]
+    plan = ClassBalancedBatches(ClassIndex.from_labels(np.arange(24) % 3), 6)
+    loader = BatchLoader(numbers, plan, num_workers=workers)
+    for epoch in (0, 1, 0):
+        found = torch.cat([images for images, _ in loader.epoch(epoch)]).flatten().long()
+        assert found.tolist() == plan.epoch_order(epoch).tolist()
+
+
+def test_one_tensor_or_many_targets_stay_a_tensor_dataset() -> None:
+    bare = TensorDataset(torch.rand(3, 1, 2, 2))
+    boxes = TensorDataset(torch.rand(3, 1, 2, 2), torch.rand(3, 4))
+    assert in_memory(bare) is bare
+    assert in_memory(boxes) is boxes
+    labelled = in_memory(TensorDataset(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])))
+    assert isinstance(labelled, ImageTensors)
+    assert labelled.targets.tolist() == [0, 1, 0]
+
+
+def test_images_of_several_shapes_are_named() -> None:
+    items = [(torch.zeros(1, 2, 2), 0), (torch.zeros(1, 2, 3), 0)]
+    with pytest.raises(DataError, match=r"found \[1, 2, 2\] at index 0 and \[1, 2, 3\] at index 1. Add a resize"):
+        fetch_images(items, np.array([0, 1]))
+
+
+def test_large_but_finite_half_precision_is_not_refused() -> None:
+    images = torch.full((2, 1, 8, 8), 60_000.0, dtype=torch.float16)  # their sum is infinite
+    assert len(ImageTensors(images, [0, 1])) == 2

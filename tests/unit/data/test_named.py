@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairsim.data import ClassIndex, load_data, stratified_split
-from pairsim.errors import DataError, DatasetNotFoundError
+from pairsim.data import load_data, read_labels
+from pairsim.data.named import data_root
+from pairsim.errors import DataError, DatasetNotFoundError, MissingExtraError
 
 
 def write_pictures(folder: Path, names: list[str], num: int = 10, mode: str = "L") -> None:
@@ -88,7 +90,7 @@ def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(DataError, match="found 1 sub-folders and no picture"):
         load_data(tmp_path, "train")
-    with pytest.raises(DatasetNotFoundError, match="Use --split train or test"):
+    with pytest.raises(DatasetNotFoundError, match="Use the split train or test"):
         load_data(tmp_path, "val")
 
 
@@ -107,18 +109,76 @@ def test_no_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "PAIRSIM_DATA" in said
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
-def test_split_is_stratified_seeded_and_whole(fraction: float) -> None:
-    labels = np.repeat([0, 1, 2], [50, 20, 1])
-    index = ClassIndex.from_labels(labels)
-    kept, held = stratified_split(index, fraction, seed=4)
-    assert sorted([*kept, *held]) == list(range(71))
-    assert [int((labels[held] == c).sum()) for c in range(3)] == [round(50 * fraction), round(20 * fraction), 0]
-    assert (stratified_split(index, fraction, seed=4)[1] == held).all()
-    assert not np.array_equal(stratified_split(index, fraction, seed=5)[1], held)
+def test_missing_splits_say_which_are_there(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train", ["a", "b"], 2)
+    write_pictures(tmp_path / "val", ["a", "b"], 2)
+    with pytest.raises(
+        DatasetNotFoundError, match=r"Expected a folder .*test, found none\. Use the split train or val\."
+    ):
+        load_data(tmp_path, "test")
+    with pytest.raises(ValueError, match="Expected split to be one of train, val, test, got 'all'"):
+        load_data(tmp_path, "all")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
-def test_split_needs_a_share(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"to be in \(0, 1\)"):
-        stratified_split(ClassIndex.from_labels(np.array([0, 1])), fraction)
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a", "b", ".trash"], 3)
+    (tmp_path / "a" / "._0.png").write_bytes(b"what macOS leaves")
+    write_pictures(tmp_path / "a", [".ipynb_checkpoints"], 1)
+    train, test = load_data(tmp_path, "train"), load_data(tmp_path, "test")
+    assert len(train.dataset) + len(test.dataset) == 6
+    assert train.class_names == ("a", "b")
+
+
+def test_pictures_in_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", ["day", "night"], 5)
+    write_pictures(tmp_path, ["b"], 5)
+    assert read_labels(load_data(tmp_path, "train").dataset).tolist() == ["a"] * 8 + ["b"] * 4
+
+
+IDX = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+def write_idx(raw: Path, num: int = 20) -> None:
+    raw.mkdir(parents=True)
+    for name in IDX:
+        shape = (num, 28, 28) if "images" in name else (num,)
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+        (raw / f"{name}-ubyte").write_bytes(header + bytes(int(np.prod(shape))))
+
+
+@pytest.mark.parametrize("place", ["", "mnist"])
+def test_idx_files_are_found_below_the_root(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / place / "MNIST" / "raw")
+    monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path))
+    loaded = load_data("mnist", "train")
+    assert loaded.dataset.images.shape == (20, 1, 28, 28)
+    assert loaded.class_names[:2] == ("0 - zero", "1 - one")
+
+
+@pytest.mark.parametrize("cut", [0, 3, 10, 1000])
+def test_damaged_idx_files_are_named(tmp_path: Path, cut: int) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_idx(raw)
+    file = raw / "t10k-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(
+        DataError, match=r"Expected whole IDX files of mnist in .*raw, but reading them failed .*Remove"
+    ):
+        load_data("mnist", "test", data_dir=tmp_path)
+
+
+def test_where_data_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PAIRSIM_DATA", "/env")
+    assert data_root(tmp_path) == tmp_path
+    assert data_root() == Path("/env")
+    monkeypatch.delenv("PAIRSIM_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_root() == Path("/cache/pairsim")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert data_root() == Path.home() / ".cache" / "pairsim"
+
+
+def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(MissingExtraError, match=r"The dataset digits needs .* pip install 'pairsim\[digits\]'"):
+        load_data("digits", "train")

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
+import copy
 import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from pairsim import PairDataset
 from pairsim.data import ImageTensors
-from pairsim.errors import DataError, ImageReadError, MissingExtraError
+from pairsim.errors import DataError, MissingExtraError
 
 
 def numbered(num: int = 12) -> ImageTensors:
@@ -137,57 +136,55 @@ def test_dataframe_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         PairDataset(numbered(), 10).to_dataframe()
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    for name in ("a", "b", "c"):
-        Image.fromarray(np.full((6, 5), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
-    return tmp_path
+def test_without_set_epoch_the_pairs_are_those_of_epoch_0() -> None:
+    pairs = PairDataset(numbered(), 30, seed=4)
+    once = [tuple(map(int, pairs[k])) for k in range(30)]
+    assert [tuple(map(int, pairs[k])) for k in range(30)] == once
+    assert pairs.all_pairs().hash() == pairs.pairs_at(np.arange(30), epoch=0).hash()
 
 
-@pytest.mark.parametrize("header", ["", "path1,path2,label\n"])
-def test_csv(pictures: Path, header: str) -> None:
-    (pictures / "pairs.csv").write_text(f"{header}a.png,b.png,0\nb.png, c.png ,same\n\na.png,c.png,False\n")
-    pairs = PairDataset.from_csv(pictures / "pairs.csv", channels=1, image_size=(4, 4))
-    assert pairs.all_pairs().target.tolist() == [0, 1, 0]
-    first, second, target = pairs[1]
-    assert (first.shape, int(first[0, 0, 0]), int(second[0, 0, 0]), float(target)) == ((1, 4, 4), ord("b"), ord("c"), 1)
-    assert "first_path" in pairs.to_dataframe().columns
+@pytest.mark.parametrize("copied", [pickle.loads, copy.deepcopy])
+def test_copies_reach_their_running_workers_too(copied: Any) -> None:
+    original = PairDataset(numbered(), 32, seed=9)
+    pairs = copied(pickle.dumps(original)) if copied is pickle.loads else copied(original)
+    loader = DataLoader(pairs, batch_size=16, num_workers=1, persistent_workers=True, multiprocessing_context="fork")
+    for epoch in (0, 3):
+        pairs.set_epoch(epoch)
+        found = torch.cat([first.flatten() for first, _, _ in loader])
+        assert found.tolist() == pairs.all_pairs().first.tolist()
+    assert original.epoch == 0
 
 
-def test_csv_with_transform_and_root(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.mktemp("lists") / "pairs.csv"
-    file.write_text("a.png,b.png,1\n")
-    pairs = PairDataset.from_csv(file, pictures, channels=1, transform=torch.Tensor.float)
-    assert pairs[0][0].dtype == torch.float32
+@pytest.mark.slow
+def test_a_new_epoch_reaches_spawned_workers() -> None:
+    pairs = PairDataset(numbered(), 32, seed=9)
+    loader = DataLoader(pairs, batch_size=16, num_workers=1, persistent_workers=True, multiprocessing_context="spawn")
+    for epoch in (0, 3):
+        pairs.set_epoch(epoch)
+        found = torch.cat([first.flatten() for first, _, _ in loader])
+        assert found.tolist() == pairs.all_pairs().first.tolist()
 
 
-def test_lfw_pairs(tmp_path: Path) -> None:
-    for name, number in (("Ann_B", 1), ("Ann_B", 4), ("Cy_D", 2)):
-        (tmp_path / name).mkdir(exist_ok=True)
-        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name / f"{name}_{number:04d}.jpg")
-    (tmp_path / "pairs.txt").write_text("1\t1\nAnn_B\t1\t4\nAnn_B\t4\tCy_D\t2\n")
-    pairs = PairDataset.from_csv(tmp_path / "pairs.txt")
-    assert pairs.all_pairs().target.tolist() == [1, 0]
+def test_a_dataset_of_bare_images_needs_labels_only() -> None:
+    pairs = PairDataset(numbered().images, 10, labels=[n % 3 for n in range(12)])
+    first, second, target = pairs[0]
+    assert (int(first) % 3 == int(second) % 3) == bool(target)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a.png,b.png,0\na.png,b.png,perhaps\n", "Expected line 2 of .* label 1 .* found 'a.png,b.png,perhaps'"),
-        ("a.png,b.png\n", "Expected line 1"),
-        ("path1,path2,label\n", "to list pairs as path1,path2,label, found none"),
-        ("10\t3\nAnn\t1\n", r"Expected line 2 .* found 'Ann\\t1'"),
-    ],
-)
-def test_bad_lists(pictures: Path, text: str, said: str) -> None:
-    (pictures / "pairs.csv").write_text(text)
-    with pytest.raises(DataError, match=said):
-        PairDataset.from_csv(pictures / "pairs.csv")
+def test_dataframe_of_given_pairs_has_no_labels() -> None:
+    table = PairDataset.from_pairs(numbered(), [0, 1], [3, 2], [1, 0]).to_dataframe()
+    assert table.to_dict("list") == {"first": [0, 1], "second": [3, 2], "target": [1, 0]}
 
 
-def test_missing_list_and_missing_picture(pictures: Path) -> None:
-    with pytest.raises(DataError, match="Expected a readable list of pairs at"):
-        PairDataset.from_csv(pictures / "absent.csv")
-    (pictures / "pairs.csv").write_text("a.png,absent.png,0\n")
-    with pytest.raises(ImageReadError, match=r"1 do not, such as .*absent.png. Pass root="):
-        PairDataset.from_csv(pictures / "pairs.csv")
+def test_dataframe_is_of_the_epoch_that_was_set() -> None:
+    pairs = PairDataset(numbered(), 40)
+    pairs.set_epoch(2)
+    assert pairs.to_dataframe()["first"].tolist() == pairs.pairs_at(np.arange(40), epoch=2).first.tolist()
+
+
+def test_pair_targets_may_be_bool_but_not_missing() -> None:
+    assert PairDataset.from_pairs(numbered(), [0], [3], [True]).all_pairs().target.tolist() == [1]
+    with pytest.raises(DataError, match="Expected every target to be 1"):
+        PairDataset.from_pairs(numbered(), [0], [3], [float("nan")])  # type: ignore[list-item]
+    with pytest.raises(DataError, match="Expected first to hold image numbers from 0 to 11"):
+        PairDataset.from_pairs(numbered(), [0.0], [3], [1])  # type: ignore[list-item]

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.errors import ImageReadError, RunError
+from pairsim import SimilarityModel
+from pairsim.errors import ImageReadError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, unit_length
 
@@ -218,63 +218,3 @@ def test_threshold_without_a_rising_projection() -> None:
     with torch.no_grad():
         model.projection.weight.fill_(-1.0)
     assert np.isnan(model.threshold)
-
-
-def test_save_and_load(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    preprocessing = Preprocessing(image_size=(20, 24), channels=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    model = SimilarityModel(
-        EmbeddingNet(in_channels=3, image_size=(20, 24), embedding_dim=9), preprocessing=preprocessing
-    )
-    model.to(memory_format=torch.channels_last)
-    model.operating_point = OperatingPoint(0.25, 0.01, 0.02, 10, 90, "validation pairs")
-    model.save_pretrained(tmp_path / "m")
-    loaded = SimilarityModel.from_pretrained(tmp_path / "m")
-    assert not loaded.training
-    assert loaded.preprocessing == preprocessing
-    assert loaded.operating_point == model.operating_point
-    images = torch.randint(0, 256, (4, 3, 20, 24), dtype=torch.uint8)
-    # the layout in memory may change the last bit
-    torch.testing.assert_close(loaded.encode(images), model.encode(images), rtol=0, atol=1e-5)
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
-
-
-def test_own_nets_are_passed_again(tmp_path: Path) -> None:
-    def net() -> EmbeddingNet:
-        return EmbeddingNet(nn.Conv2d(1, 4, 3), image_size=8, embedding_dim=3)
-
-    model = SimilarityModel(net())
-    model.save_pretrained(tmp_path)
-    with pytest.raises(RunError, match=r"Expected embedding_net=.*trained with torch.nn.modules.conv.Conv2d"):
-        SimilarityModel.from_pretrained(tmp_path)
-    loaded = SimilarityModel.from_pretrained(tmp_path, embedding_net=net())
-    images = torch.rand(2, 1, 8, 8)
-    assert torch.equal(loaded.encode(images), model.encode(images))
-    with pytest.raises(RunError, match="do not fit the model"):
-        SimilarityModel.from_pretrained(tmp_path, embedding_net=EmbeddingNet(image_size=8))
-
-
-def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="found no such folder"):
-        SimilarityModel.from_pretrained(tmp_path / "absent")
-    with pytest.raises(RunError, match=r"found no config.json and model.safetensors in it"):
-        SimilarityModel.from_pretrained(tmp_path)
-    SimilarityModel().save_pretrained(tmp_path)
-    config = tmp_path / "config.json"
-    text = config.read_text()
-    config.write_text(text.replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(RunError, match=r"version 1 at most, found 2: it was made by a newer pairsim"):
-        SimilarityModel.from_pretrained(tmp_path)
-    config.write_text(text.replace("pairsim-model", "other"))
-    with pytest.raises(RunError, match=r"Expected .* to say format pairsim-model, found 'other'"):
-        SimilarityModel.from_pretrained(tmp_path)
-    config.write_text("{")
-    with pytest.raises(RunError, match="Expected a readable JSON file"):
-        SimilarityModel.from_pretrained(tmp_path)
-    config.write_text(text)
-    weights = tmp_path / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-7] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(RunError, match=r"model.safetensors is damaged or from another save"):
-        SimilarityModel.from_pretrained(tmp_path)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pairsim.images import Preprocessing
+from pairsim.images.preprocessing import channel_statistics
+
+
+def test_equals_to_tensor_and_normalize() -> None:
+    from torchvision.transforms import v2
+
+    pixels = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    expected = v2.Normalize(list(mean), list(std))(pixels.float() / 255)
+    found = Preprocessing(image_size=(8, 8), channels=3, mean=mean, std=std)(pixels)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(Preprocessing(image_size=(8, 8), channels=3)(pixels), pixels.float() / 255)
+
+
+def test_floating_point_is_passed_on() -> None:
+    images = torch.rand(2, 1, 4, 4)
+    assert Preprocessing(image_size=(4, 4), channels=1, mean=(0.5,), std=(0.5,))(images) is images
+
+
+def test_statistics_are_exact() -> None:
+    images = torch.randint(0, 256, (300, 2, 5, 5), dtype=torch.uint8)
+    mean, std = channel_statistics(images)
+    values = images.numpy().transpose(1, 0, 2, 3).reshape(2, -1) / 255.0
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-10)
+    assert channel_statistics(torch.zeros(2, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
+
+
+def test_round_trip() -> None:
+    for preprocessing in (
+        Preprocessing(image_size=(4, 5), channels=1),
+        Preprocessing(image_size=(4, 5), channels=1, mean=(0.1,), std=(0.2,)),
+    ):
+        assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"image_size": (0, 4)}, "Expected image_size as"),
+        ({"channels": 0}, "Expected channels to be at least 1"),
+        ({"mean": (0.1,)}, "Expected mean and std together"),
+        ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "Expected mean to have one number for each of 1 channels"),
+        ({"mean": (0.1,), "std": (0.0,)}, "Expected std to be positive"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Preprocessing(**{"image_size": (4, 4), "channels": 1, **settings})
