@@ -14,9 +14,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from pairsim.errors import RunError
+from pairsim.errors import PairsimError, RunError
 
 CHECKSUMS = "checksums.json"
 
@@ -42,6 +42,8 @@ def _write_synced(path: Path, content: bytes) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except PairsimError:  # some are an OSError too, such as a picture that cannot be read
+        raise
     except OSError as error:
         raise RunError(
             f"Could not write {path}: {error.strerror or error}. What was saved there before is untouched. "
@@ -93,6 +95,37 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise
     with _explained(folder):
         _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, part by part, which replaces another in one step when all is written.
+
+    Args:
+        path: The file to replace; its folder is made if needed.
+
+    Yields:
+        An empty file, open for writing bytes.
+
+    Raises:
+        RunError: If it cannot be written (disk full, no permission). Then, and if anything else is raised inside, the
+            old file stays as it was and nothing is left beside it.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        beside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(beside, 0o666 & ~_umask())  # as in write_files
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def _umask() -> int:

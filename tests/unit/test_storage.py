@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pairsim import storage
-from pairsim.errors import RunError
+from pairsim.errors import ImageReadError, RunError
 
 
 def no_space(*_: Any) -> None:
@@ -63,3 +63,31 @@ def test_json_is_strict(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1]")
     with pytest.raises(RunError, match="to hold one JSON object, found list"):
         storage.read_json(tmp_path / "x.json")
+
+
+def test_a_file_written_in_parts_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.bin"
+    with storage.replacing(path) as file:
+        file.write(b"one ")
+        assert not path.exists()
+        file.write(b"two")
+        file.seek(0)
+        file.write(b"ONE")
+    assert path.read_bytes() == b"ONE two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["x.bin"]
+
+
+def test_a_file_that_fails_midway_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.bin"
+    storage.write_file(path, b"old")
+
+    def fail() -> bytes:
+        raise ImageReadError("7.png")
+
+    with pytest.raises(ImageReadError, match=r"^7\.png$"), storage.replacing(path) as file:
+        file.write(b"new" + fail())
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(RunError, match=r"Could not write .*x\.bin: No space"), storage.replacing(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pairsim import storage
 from pairsim.cli.output import UsageError, note, print_result
+from pairsim.data.augment import AugmentName
 from pairsim.data.named import LabelledData, load_data
 from pairsim.errors import DatasetNotFoundError
 from pairsim.models import EmbeddingNet, SimilarityModel
@@ -25,6 +26,7 @@ from pairsim.training.config import ObjectiveName, OptimizerName
 class TrainOptions(TrainConfig):  # noqa: D101  the docstring is set below
     objective: ObjectiveName = "all-pairs"
     optimizer: OptimizerName = "adam"
+    augment: AugmentName = "none"
 
 
 # The options and their help are those of the config; only what can be written on a command line is narrower.
@@ -43,8 +45,9 @@ class _Report(Callback):
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
         if record.val_loss is not None and record.val_balanced_accuracy is not None:
             line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
-        # written above a progress bar, where there is one
-        tqdm.write(f"{line}  {trainer.history.seconds[-1]:.1f} s{'  best' if record.best else ''}", file=sys.stderr)
+        seconds, waiting = trainer.history.seconds[-1], trainer.history.waiting[-1]
+        line += f"  {seconds:.1f} s, {waiting:.1%} waiting for data{'  best' if record.best else ''}"
+        tqdm.write(line, file=sys.stderr)  # above a progress bar, where there is one
 
 
 def train(

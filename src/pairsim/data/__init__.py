@@ -1,5 +1,6 @@
 """Labelled images and the pairs and batches drawn from them. Knows labels and numbers, never models."""
 
+from pairsim.data.augment import RandomAffine as RandomAffine
 from pairsim.data.batches import ClassBalancedBatches as ClassBalancedBatches
 from pairsim.data.class_index import ClassIndex as ClassIndex
 from pairsim.data.image_sets import ImageFiles as ImageFiles
@@ -10,6 +11,7 @@ from pairsim.data.named import load_data as load_data
 from pairsim.data.pair_dataset import PairDataset as PairDataset
 from pairsim.data.pair_sampler import PairIndices as PairIndices
 from pairsim.data.pair_sampler import PairSampler as PairSampler
+from pairsim.data.resident import make_resident as make_resident
 from pairsim.data.splits import stratified_split as stratified_split
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "PairDataset",
     "PairIndices",
     "PairSampler",
+    "RandomAffine",
     "load_data",
+    "make_resident",
     "read_labels",
     "stratified_split",
 ]

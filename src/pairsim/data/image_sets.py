@@ -1,9 +1,10 @@
-"""Labelled images as datasets: in memory, or as files."""
+"""Labelled images as datasets: in memory, in one mapped file, or as picture files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -27,10 +28,11 @@ class Labelled(Protocol):
 
 
 class ImageTensors(Dataset[tuple[Tensor, Any]]):
-    """Labelled images in one tensor in memory; batches are slices of it, without a loader.
+    """Labelled images in one tensor in memory; batches are picked from it, without a loader.
 
     Args:
-        images: `[N, C, H, W]` or `[N, H, W]` (grey), uint8 pixels or preprocessed floating point.
+        images: `[N, C, H, W]` or `[N, H, W]` (grey), uint8 pixels or preprocessed floating point, on any device. In
+            channels_last layout they are handed out so, without converting batch by batch.
         labels: One label per image: whole numbers or strings.
 
     Raises:
@@ -95,19 +97,82 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         return pixels, self.targets[index].item()
 
 
+class MappedImages(Dataset[tuple[Tensor, Any]]):
+    """Labelled images in a file of pixels, which the system reads as they are asked for and keeps as long as it can.
+
+    Args:
+        path: The file; it must stay as it is.
+        offset: Bytes before the first pixel.
+        shape: `(N, C, H, W)` of the uint8 pixels in it.
+        targets: One label per place.
+        places: Which images of the file these are `[n]`; all by default.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int,
+        shape: tuple[int, int, int, int],
+        targets: npt.NDArray[Any],
+        places: Int64Array | None = None,
+    ) -> None:
+        self.path = path
+        self.offset = offset
+        self.shape = shape
+        self.places: Int64Array = np.arange(shape[0]) if places is None else places
+        self.targets = targets
+        self._pixels: npt.NDArray[np.uint8] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_pixels": None}  # a worker maps the file for itself, instead of being sent its content
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self.batch(np.array([index]))[0], self.targets[index].item()
+
+    def batch(self, indices: npt.NDArray[np.integer]) -> Tensor:
+        """Some images as uint8 `[n, C, H, W]`."""
+        if self._pixels is None:
+            # Read-only, unlike torch.from_file: a map that could be written to must not exceed the machine's memory.
+            self._pixels = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=self.shape)
+        return torch.from_numpy(np.asarray(self._pixels).take(self.places[indices], axis=0))
+
+
+def gather(images: Tensor, index: Tensor) -> Tensor:
+    """Images `[n, C, H, W]` at the places `index`, int64 `[n]` on the same device, in the layout of `images`."""
+    if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+        return images.index_select(0, index)  # many times as fast as images[index]
+    # As rows of pixels with channels last they are copied whole; index_select itself would go value by value.
+    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+
+
 def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     """Some images of a dataset, of the same kind where that is faster than a `Subset`."""
+    places = indices.astype(np.int64)
     if isinstance(dataset, ImageTensors):
-        return ImageTensors(dataset.images[torch.from_numpy(indices.astype(np.int64))], dataset.targets[indices])
-    return Subset(dataset, indices.tolist())
+        index = torch.from_numpy(places).to(dataset.images.device)
+        return ImageTensors(gather(dataset.images, index), dataset.targets[places])
+    if isinstance(dataset, MappedImages):
+        return MappedImages(
+            dataset.path, dataset.offset, dataset.shape, dataset.targets[places], places=dataset.places[places]
+        )
+    if isinstance(dataset, ImageFiles):
+        paths = [dataset.paths[place] for place in places.tolist()]
+        return ImageFiles(paths, dataset.targets[places], image_size=dataset.image_size, channels=dataset.channels)
+    return Subset(dataset, places.tolist())
 
 
 def in_memory(dataset: Any) -> Any:
     """A dataset as `ImageTensors` where its pixels are in memory anyway, otherwise the dataset itself.
 
-    This holds for torchvision's MNIST family without a transform, and for a `TensorDataset` of images and one label
-    each.
+    This holds for torchvision's MNIST family without a transform, for a `TensorDataset` of images and one label each,
+    and for a `Subset` of either.
     """
+    if type(dataset) is Subset:  # a class derived from it may change images
+        whole = in_memory(dataset.dataset)
+        return subset(whole, np.asarray(dataset.indices)) if isinstance(whole, ImageTensors) else dataset
     pixels = getattr(dataset, "data", None)
     plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
     if plain and isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3:
@@ -150,7 +215,9 @@ def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing
         ImageReadError: If a file cannot be read; the message names it.
     """
     if isinstance(dataset, ImageTensors):
-        return dataset.images[torch.from_numpy(indices)]
+        return gather(dataset.images, torch.from_numpy(indices).to(dataset.images.device))
+    if isinstance(dataset, MappedImages):
+        return dataset.batch(indices)
     unique, inverse = np.unique(indices, return_inverse=True)
     if hasattr(dataset, "__getitems__"):
         items = cast("list[Any]", dataset.__getitems__(unique.tolist()))

@@ -2,8 +2,8 @@
 
 from pairsim.models.embedding_net import EmbeddingNet as EmbeddingNet
 from pairsim.models.embedding_net import unit_length as unit_length
-from pairsim.models.similarity_model import OperatingPoint as OperatingPoint
 from pairsim.models.similarity_model import SimilarityModel as SimilarityModel
-from pairsim.models.similarity_model import Verdict as Verdict
+from pairsim.models.verdict import OperatingPoint as OperatingPoint
+from pairsim.models.verdict import Verdict as Verdict
 
 __all__ = ["EmbeddingNet", "OperatingPoint", "SimilarityModel", "Verdict", "unit_length"]

@@ -29,7 +29,7 @@ def unit_length(vectors: Tensor) -> Tensor:
 class EmbeddingNet(nn.Module):
     """Maps images to embeddings.
 
-    Without a backbone this is the reference network: two blocks of 5 x 5 convolution, batch norm, ReLU and pooling
+    Without a backbone this is the reference network: two blocks of 5 x 5 convolution, batch norm, pooling and ReLU
     (`conv`), then a linear layer, batch norm and ReLU (`fc`). Its closing ReLU makes embeddings non-negative, so their
     similarities lie in [0, 1].
 
@@ -106,12 +106,46 @@ class EmbeddingNet(nn.Module):
         }
 
 
+def check_images(images: Tensor, net: nn.Module) -> None:
+    """Refuse what a net cannot embed.
+
+    Args:
+        images: What was given as images.
+        net: If it has `in_channels`, images must have as many; the reference network also takes one size only.
+
+    Raises:
+        TypeError: If it is not a tensor.
+        ValueError: If it is not `[N, C, H, W]`, or of other channels or size than the net's.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"Expected images as a tensor [N, C, H, W], got {type(images).__name__}. Use encode for files.")
+    if images.ndim != 4:
+        advice = {
+            2: " Add batch and channel dimensions: x[None, None].",
+            3: " Add a batch dimension: x[None] (or a channel dimension, x[:, None], if it is [N, H, W]).",
+        }.get(images.ndim, "")
+        raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
+    channels = getattr(net, "in_channels", images.shape[1])
+    if images.shape[1] != channels:
+        raise ValueError(
+            f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
+            f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
+        )
+    if isinstance(net, EmbeddingNet) and net.backbone is None and tuple(images.shape[2:]) != net.image_size:
+        height, width = net.image_size
+        raise ValueError(
+            f"Expected images of {height} x {width} pixels, got {list(images.shape)}. "
+            "Resize them, or give encode a list of pictures, which it resizes."
+        )
+
+
 def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, out_channels, kernel_size=5, padding=2),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
+        # the reference has ReLU first: the values and gradients are the same, and this rectifies a quarter as many
         nn.MaxPool2d(2),
+        nn.ReLU(),
     ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,52 +15,14 @@ from torch.nn import functional
 from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
-from pairsim.models.embedding_net import EmbeddingNet, unit_length
-
-Images: TypeAlias = Tensor | PictureLike | Sequence[PictureLike]
+from pairsim.models.collecting import collect
+from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
+from pairsim.models.inference import InferenceNet, InferenceNets, PrecisionName, default_batch_size, inference_dtype
+from pairsim.models.inputs import Images, image_batches
+from pairsim.models.verdict import OperatingPoint, Verdict
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
 """Probability 0.5 at similarity 0.5, 0.0067 at 0 and 0.9933 at 1: steep enough that learning starts at once."""
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold and the error rates that were seen at it.
-
-    Attributes:
-        threshold: Cut on similarity: a pair is a match from here on upwards.
-        fmr: False match rate, the share of negative pairs at or above the threshold.
-        fnmr: False non-match rate, the share of positive pairs below it.
-        num_positive: Positive pairs that the rates were measured on.
-        num_negative: Negative pairs likewise.
-        source: Which data that was.
-    """
-
-    threshold: float
-    fmr: float
-    fnmr: float
-    num_positive: int
-    num_negative: int
-    source: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer on one pair of images.
-
-    Attributes:
-        match: Whether `similarity >= threshold`.
-        similarity: Cosine of the two embeddings, in [-1, 1].
-        probability: That both show the same thing, by the model's projection, in [0, 1].
-        threshold: The cut that was used.
-        fmr: False match rate seen at that threshold, or `None` if it was not measured there.
-    """
-
-    match: bool
-    similarity: float
-    probability: float
-    threshold: float
-    fmr: float | None
 
 
 class SimilarityModel(nn.Module):
@@ -101,6 +62,7 @@ class SimilarityModel(nn.Module):
             preprocessing = Preprocessing(image_size=size, channels=getattr(net, "in_channels", 1))
         self.preprocessing = preprocessing
         self.operating_point: OperatingPoint | None = None
+        self._inference_nets = InferenceNets()
 
     @property
     def device(self) -> torch.device:
@@ -146,58 +108,116 @@ class SimilarityModel(nn.Module):
         Raises:
             ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
         """
-        self._check_images(images)
-        embeddings = self.embedding_net(self.preprocessing(images))
-        normalized = isinstance(self.embedding_net, EmbeddingNet) and self.embedding_net.normalize
-        return embeddings if normalized else unit_length(embeddings)
+        check_images(images, self.embedding_net)
+        return self._unit_length(self.embedding_net(self.preprocessing(images)))
 
     def logits(self, similarity: Tensor) -> Tensor:
         """Projected similarities: `weight * similarity + bias`, any shape, in float32."""
         weight, bias = self.projection.weight.view(()), self.projection.bias.view(())
         return similarity.float() * weight.float() + bias.float()
 
-    def encode(self, images: Images, *, batch_size: int = 256) -> Tensor:
+    def encode(
+        self,
+        images: Images,
+        *,
+        batch_size: int | None = None,
+        precision: PrecisionName = "fp32",
+        progress: bool | None = None,
+    ) -> Tensor:
         """Embeddings of any number of images, in eval mode and without gradients.
+
+        The net is run from a copy for inference, with batch norm folded into the layers before it, which is kept until
+        the weights change. Embeddings differ from those of `embed` by rounding: by 1e-6 at most for the reference net.
+        Files are decoded in threads ahead of the net.
 
         Args:
             images: A tensor `[N, C, H, W]`; or one or several of: path, PIL image, uint8 array `[H, W]` or
-                `[H, W, C]`, uint8 tensor `[C, H, W]`. Pictures are resized to the model's size.
-            batch_size: Images embedded at once.
+                `[H, W, C]`, uint8 tensor `[C, H, W]`, in a sequence or a generator. Pictures are resized to the
+                model's size. For a labelled dataset use `pairsim.encode_dataset`.
+            batch_size: Images embedded at once; by default what suits the device and the size of the images.
+            precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which moves
+                similarities by up to 0.01; `"auto"` in 16 bits where the hardware has them. The weights stay as they
+                are, an autocast outside has no effect, and the result is float32 in any case.
+            progress: Whether to show a progress bar; by default for long work on a terminal.
 
         Returns:
             `[N, D]` on the model's device, float32; `N = 0` gives `[0, D]` where D is known.
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
-            ValueError: If `batch_size` is below 1 or shapes are wrong.
+            TypeError: If `images` is a dataset.
+            ValueError: If `batch_size` is below 1, there is no such precision, or shapes are wrong.
+
+        Example:
+            >>> SimilarityModel().encode(torch.rand(3, 1, 28, 28), precision="bf16").shape
+            torch.Size([3, 128])
         """
+        if batch_size is None:
+            size = self.preprocessing.image_size
+            if isinstance(images, Tensor) and images.ndim == 4:
+                size = (images.shape[2], images.shape[3])
+            batch_size = default_batch_size(self.device, size)
         if batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
-        batch = images if isinstance(images, Tensor) and images.ndim == 4 else None
-        single = isinstance(images, Tensor | str | os.PathLike) or hasattr(images, "__array_interface__")
-        pictures: Sequence[PictureLike] = [] if batch is not None else [images] if single else list(images)  # type: ignore[list-item, arg-type]
-        size = len(batch) if batch is not None else len(pictures)
-        parts = [torch.empty((0, getattr(self.embedding_net, "embedding_dim", 0)), device=self.device)]
-        with self.evaluating(), torch.inference_mode():
-            for start in range(0, size, batch_size):
-                part = slice(start, start + batch_size)
-                pixels = batch[part] if batch is not None else self.preprocessing.read_batch(pictures[part])
-                parts.append(self.embed(pixels.to(self.device)))
-        return torch.cat(parts[1:] or parts)
+        found = image_batches(images, self.preprocessing, batch_size)
+        with contextlib.closing(found.batches) as batches:
+            embeddings = self.encode_batches(batches, found.num_images, precision=precision, progress=progress)
+        return embeddings if found.places is None else embeddings[found.places.to(embeddings.device)]
 
-    def similarity_matrix(self, a: Images, b: Images | None = None, *, batch_size: int = 256) -> Tensor:
+    def encode_batches(
+        self,
+        batches: Iterable[Tensor],
+        num_images: int | None = None,
+        *,
+        precision: PrecisionName = "fp32",
+        progress: bool | None = None,
+    ) -> Tensor:
+        """Embeddings of images that come in batches, as from a loader; otherwise the same as `encode`.
+
+        Args:
+            batches: Each `[n, C, H, W]`, uint8 pixels or preprocessed floating point, on any device.
+            num_images: Images in all batches, N, where it is known: the result then needs no second copy.
+            precision: As for `encode`.
+            progress: As for `encode`.
+
+        Returns:
+            `[N, D]` on the model's device, float32.
+
+        Raises:
+            ValueError: If shapes are wrong, or there are not `num_images` images.
+
+        Example:
+            >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
+            torch.Size([5, 128])
+        """
+        embed = self._embedder(inference_dtype(precision, self.device))
+        parts = (embed(batch) for batch in batches if len(batch))
+        found = collect(parts, num_images, progress=progress)
+        return found if found is not None else torch.empty((0, self._embedding_dim), device=self.device)
+
+    def similarity_matrix(
+        self,
+        a: Images,
+        b: Images | None = None,
+        *,
+        batch_size: int | None = None,
+        precision: PrecisionName = "fp32",
+        progress: bool | None = None,
+    ) -> Tensor:
         """Similarity of every image of `a` to every image of `b`.
 
         Args:
             a: Images as for `encode`.
             b: Images as for `encode`; `a` again by default.
-            batch_size: Images embedded at once.
+            batch_size: As for `encode`.
+            precision: As for `encode`.
+            progress: As for `encode`.
 
         Returns:
             `[N, M]` in [-1, 1].
         """
-        rows = self.encode(a, batch_size=batch_size)
-        columns = rows if b is None else self.encode(b, batch_size=batch_size)
+        rows = self.encode(a, batch_size=batch_size, precision=precision, progress=progress)
+        columns = rows if b is None else self.encode(b, batch_size=batch_size, precision=precision, progress=progress)
         return (rows @ columns.T).clamp(-1.0, 1.0)
 
     def predict_proba(self, first: Images, second: Images) -> Tensor:
@@ -262,13 +282,14 @@ class SimilarityModel(nn.Module):
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
         """Eval mode inside, and each module's own mode again afterwards."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
+        training = [module for module in self.modules() if module.training]
+        if training:
+            self.eval()
         try:
             yield
         finally:
-            for module, mode in modes.items():
-                module.training = mode
+            for module in training:
+                module.training = True
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save weights (`model.safetensors`) and everything else (`config.json`) in a folder.
@@ -320,9 +341,40 @@ class SimilarityModel(nn.Module):
         model.operating_point = point
         return model.eval()
 
+    def _unit_length(self, embeddings: Tensor) -> Tensor:
+        normalized = isinstance(self.embedding_net, EmbeddingNet) and self.embedding_net.normalize
+        return embeddings if normalized else unit_length(embeddings)
+
+    def _embedder(self, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
+        """What embeds batches for inference until the end of a call; the net is made ready with the first of them."""
+        net: InferenceNet | None = None
+        own = type(self).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
+
+        def embed(images: Tensor) -> Tensor:
+            nonlocal net
+            check_images(images, self.embedding_net)
+            images = images.to(self.device)
+            if not own:
+                images = self.preprocessing(images)
+            if own and net is None:
+                net = InferenceNet(net=self.embed, dtype=dtype)
+            elif net is None:
+                with self.evaluating():
+                    net = self._inference_nets.get(self.embedding_net, images, dtype)
+            # a copy is in eval mode for good, so that the model's own mode is left alone, for other threads' sake
+            with contextlib.nullcontext() if net.is_copy else self.evaluating():
+                embeddings = net(images)
+            return embeddings if own else self._unit_length(embeddings)
+
+        return embed
+
+    @property
+    def _embedding_dim(self) -> int:
+        return int(getattr(self.embedding_net, "embedding_dim", 0))
+
     def _cosine(self, first: Tensor, second: Tensor) -> Tensor:
-        self._check_images(first)
-        self._check_images(second)
+        check_images(first, self.embedding_net)
+        check_images(second, self.embedding_net)
         if first.shape != second.shape:
             raise ValueError(
                 f"Expected first and second to have one shape, got {list(first.shape)} and {list(second.shape)}."
@@ -339,31 +391,6 @@ class SimilarityModel(nn.Module):
         if a.shape != b.shape:
             raise ValueError(f"Expected as many first as second images, got {len(a)} and {len(b)}.")
         return functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
-
-    def _check_images(self, images: Tensor) -> None:
-        if not isinstance(images, Tensor):
-            raise TypeError(
-                f"Expected images as a tensor [N, C, H, W], got {type(images).__name__}. Use encode for files."
-            )
-        if images.ndim != 4:
-            advice = {
-                2: " Add batch and channel dimensions: x[None, None].",
-                3: " Add a batch dimension: x[None] (or a channel dimension, x[:, None], if it is [N, H, W]).",
-            }.get(images.ndim, "")
-            raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
-        channels = getattr(self.embedding_net, "in_channels", images.shape[1])
-        if images.shape[1] != channels:
-            raise ValueError(
-                f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
-                f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
-            )
-        if isinstance(self.embedding_net, EmbeddingNet) and self.embedding_net.backbone is None:
-            size = self.embedding_net.image_size
-            if tuple(images.shape[2:]) != size:
-                raise ValueError(
-                    f"Expected images of {size[0]} x {size[1]} pixels, got {list(images.shape)}. "
-                    "Resize them, or give encode a list of pictures, which it resizes."
-                )
 
 
 def _build_net(saved: pretrained.SavedModel) -> EmbeddingNet:

@@ -19,10 +19,13 @@ from pairsim.data import (
     read_labels,
     stratified_split,
 )
+from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.batches import BatchPlan, PairBatches, SequentialBatches
+from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images, in_memory, subset
 from pairsim.data.loading import BatchLoader, num_workers
-from pairsim.data.random import Int64Array
+from pairsim.data.placement import Placement
+from pairsim.data.random import Int64Array, stream_key
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics
 from pairsim.models import SimilarityModel
@@ -32,6 +35,7 @@ from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
 _DEFAULT_NUM_PAIRS = 20_000
+_LEAST_IMAGES_PER_CLASS = 4
 
 
 @dataclass
@@ -61,34 +65,65 @@ def set_up_data(train: Any, val: Any, config: TrainConfig, model: SimilarityMode
         TypeError: If a `PairDataset` is given to an objective that needs labelled images.
     """
     notes: list[str] = []
+    placement = Placement(
+        device=model.device,
+        resident=config.resident,
+        memory_budget_mb=config.memory_budget_mb,
+        cache_dir=config.cache_dir,
+        channels_last=config.channels_last,
+        workers=config.num_workers,
+        progress=config.progress,
+        notes=notes,
+    )
+    augment = make_augmentation(config.augment, config.seed)
     if isinstance(train, PairDataset):
         if config.objective != "pairs":
             raise TypeError(
                 f"Expected a labelled dataset for objective {config.objective!r}, got a PairDataset. "
                 'Pass the dataset itself, or use objective="pairs".'
             )
-        images = in_memory(train.dataset)
-        plan: BatchPlan = PairBatches(train, _batch_size(config))
+        images = placement.cached(in_memory(train.dataset))
+        labels: Any = np.arange(len(images))  # the pairs say what belongs together
         fingerprint = _pair_fingerprint(train)
         if val is None:
             notes.append("No validation data: the model of the last epoch counts as the best. Pass val=.")
     else:
-        images, val, index = _labelled(train, val, config, notes)
-        plan = _plan(images, index, config, notes)
+        images, labels, val, index = _labelled(train, val, config, placement)
         fingerprint = {
             "num_images": index.num_images,
             "num_classes": index.num_classes,
             "labels": _hash(index.codes),
         }
-    _look_at_images(images, model)
-    settings: dict[str, Any] = {"preprocessing": model.preprocessing, "pin_memory": pin_memory, "seed": config.seed}
-    loader = BatchLoader(images, plan, num_workers=num_workers(images, config.num_workers), **settings)
+    in_memory_before = isinstance(images, ImageTensors)
+    _look_at_images(images, model, config.seed, augment)
+    placed = placement.place(images, labels, model.preprocessing)
+    _learn_normalisation(placed, model, config.seed, of_all=in_memory_before)
+    plan: BatchPlan = (
+        PairBatches(train, _batch_size(config))
+        if isinstance(train, PairDataset)
+        else _plan(placed, index, config, notes)
+    )
+    settings: dict[str, Any] = {
+        "preprocessing": model.preprocessing,
+        "pin_memory": pin_memory,
+        "seed": config.seed,
+        "device": model.device,
+        "channels_last": config.channels_last,
+    }
+    workers = num_workers(placed, config.num_workers)
+    loader = BatchLoader(placed, plan, num_workers=workers, augment=augment, **settings)
     if val is None:
         return TrainingData(loader, None, None, fingerprint, notes)
-    val_images, val_places, val_pairs = _validation(val, config, notes)
-    _look_at_images(val_images, model)
+    val_images, val_places, val_pairs = _validation(val, config, placement)
+    _look_at_images(val_images, model, config.seed, None)
+    if isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset:
+        val_placed = placed
+    else:
+        val_labels = np.arange(len(val_images))  # the validation pairs say what belongs together
+        val_placed = placement.place(val_images, val_labels, model.preprocessing, what="Validation images")
+    _learn_normalisation(val_placed, model, config.seed, of_all=isinstance(val_images, ImageTensors))
     val_plan = SequentialBatches(val_places, _batch_size(config))
-    val_loader = BatchLoader(val_images, val_plan, num_workers=num_workers(val_images, config.num_workers), **settings)
+    val_loader = BatchLoader(val_placed, val_plan, num_workers=num_workers(val_placed, config.num_workers), **settings)
     fingerprint["num_val_images"] = len(val_places)
     return TrainingData(loader, val_loader, val_pairs, fingerprint, notes)
 
@@ -98,9 +133,10 @@ def _batch_size(config: TrainConfig) -> int:
     return config.batch_size
 
 
-def _labelled(train: Any, val: Any, config: TrainConfig, notes: list[str]) -> tuple[Any, Any, ClassIndex]:
-    """Training images, validation data and the index of the training images."""
-    images = in_memory(train)
+def _labelled(train: Any, val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Any, Any, ClassIndex]:
+    """Training images, their labels, validation data and the index of the training images."""
+    notes = placement.notes
+    images = placement.cached(in_memory(train))
     labels = read_labels(images)
     index = ClassIndex.from_labels(labels)
     if index.num_classes < 2:
@@ -121,14 +157,14 @@ def _labelled(train: Any, val: Any, config: TrainConfig, notes: list[str]) -> tu
             )
         else:
             val = subset(images, held)
-            images = subset(images, kept)
-            index = ClassIndex.from_labels(labels[kept])
             notes.append(f"Split off {len(held):,} of {len(labels):,} images as validation data.")
+            images, labels = subset(images, kept), labels[kept]
+            index = ClassIndex.from_labels(labels)
     alone = int((index.counts == 1).sum())
     if alone:
         some = ", ".join(str(name) for name in index.classes[index.counts == 1][:3])
         notes.append(f"{alone} classes have one image ({some}): it serves in negative pairs, never in positive ones.")
-    return images, val, index
+    return images, labels, val, index
 
 
 def _plan(images: Any, index: ClassIndex, config: TrainConfig, notes: list[str]) -> BatchPlan:
@@ -143,41 +179,84 @@ def _plan(images: Any, index: ClassIndex, config: TrainConfig, notes: list[str])
         return PairBatches(pairs, _batch_size(config))
     if _batch_size(config) > index.num_images:
         notes.append(f"batch_size {config.batch_size} is more than the {index.num_images} images: one batch an epoch.")
-    return ClassBalancedBatches(index, _batch_size(config), images_per_class=config.images_per_class, seed=config.seed)
+    images_per_class = _images_per_class(config, index)
+    return ClassBalancedBatches(index, _batch_size(config), images_per_class=images_per_class, seed=config.seed)
 
 
-def _validation(val: Any, config: TrainConfig, notes: list[str]) -> tuple[Any, Int64Array, ValidationPairs]:
+def _images_per_class(config: TrainConfig, index: ClassIndex) -> int:
+    """Images of a class that come together.
+
+    Raises:
+        DataError: If no class has so many, or a batch does not hold two such groups.
+    """
+    batch_size, wanted, largest = _batch_size(config), config.images_per_class, int(index.counts.max())
+    if wanted is None:
+        return max(min(_LEAST_IMAGES_PER_CLASS, batch_size // 2), batch_size // index.num_classes)
+    if wanted > largest:
+        raise DataError(
+            f"Expected images_per_class of at most {largest}, the images of the largest class, got {wanted}. Lower it."
+        )
+    if 2 * wanted > batch_size:
+        raise DataError(
+            f"Expected batch_size to hold two groups of images_per_class={wanted}, got {batch_size}: a batch of one "
+            f"class has no negative pair. Use batch_size={2 * wanted} or more, or fewer images_per_class."
+        )
+    return wanted
+
+
+def _validation(val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Int64Array, ValidationPairs]:
     """Validation images, the places of those that are used, and the pairs of them."""
     if isinstance(val, PairDataset):
         pairs = val.all_pairs()
         places, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
         first, second = np.split(inverse.astype(np.int64), 2)
-        return in_memory(val.dataset), places, GivenPairs(first, second, pairs.target)
-    images = in_memory(val)
+        return placement.cached(in_memory(val.dataset)), places, GivenPairs(first, second, pairs.target)
+    images = placement.cached(in_memory(val))
     index = ClassIndex.from_labels(read_labels(images))
     places = np.arange(index.num_images)
     if index.num_images > _MAX_VAL_IMAGES:
         _, places = stratified_split(index, _MAX_VAL_IMAGES / index.num_images, seed=config.seed)
-        notes.append(f"Validating on {len(places):,} of {index.num_images:,} validation images.")
-    return images, places, AllPairs(torch.from_numpy(index.codes[places].astype(np.int64)))
+        placement.notes.append(f"Validating on {len(places):,} of {index.num_images:,} validation images.")
+        images = subset(images, places)  # no room is needed for the others
+    codes = torch.from_numpy(index.codes[places].astype(np.int64))
+    return images, np.arange(len(places)), AllPairs(codes)
 
 
-def _look_at_images(images: Any, model: SimilarityModel) -> None:
+def _look_at_images(images: Any, model: SimilarityModel, seed: int, augment: Augmentation | None) -> None:
     """Fetch a few images and let the model try them, so that a misfit shows before training."""
     places = np.unique(np.linspace(0, len(images) - 1, num=8).astype(np.int64))
-    batch = fetch_images(images, places, model.preprocessing)
-    if batch.dtype == torch.uint8 and model.preprocessing.mean is None:
-        mean, std = channel_statistics(_sample(images, model))
-        model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
+    batch = _fetched(images, places, model, seed).to(model.device)
+    if augment is not None:
+        batch = augment(batch, 0, 0)
     with model.evaluating(), torch.no_grad():
-        model.embed(batch.to(model.device))
+        model.embed(batch)
 
 
-def _sample(images: Any, model: SimilarityModel) -> Tensor:
-    if isinstance(images, ImageTensors):
-        return images.images
-    places = np.unique(np.linspace(0, len(images) - 1, num=_STATISTICS_IMAGES).astype(np.int64))
-    return fetch_images(images, places, model.preprocessing)
+def _learn_normalisation(images: Any, model: SimilarityModel, seed: int, *, of_all: bool) -> None:
+    """Measure mean and standard deviation of pixels, unless they are known.
+
+    Args:
+        images: The dataset.
+        model: Whose preprocessing is filled in.
+        seed: Of random transforms.
+        of_all: Of all images, or of some spread over the dataset. Where the images are kept must not matter here.
+    """
+    if model.preprocessing.mean is not None:
+        return
+    if of_all:
+        sample = images.images
+    else:
+        places = np.unique(np.linspace(0, len(images) - 1, num=_STATISTICS_IMAGES).astype(np.int64))
+        sample = _fetched(images, places, model, seed)
+    if sample.dtype == torch.uint8:
+        mean, std = channel_statistics(sample)
+        model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
+
+
+def _fetched(images: Any, places: Int64Array, model: SimilarityModel, seed: int) -> Tensor:
+    """Some images, with random transforms that are the same in every run and leave the caller's generators alone."""
+    with seeded_generators(stream_key("look", seed)):
+        return fetch_images(images, places, model.preprocessing)
 
 
 def _pair_fingerprint(pairs: PairDataset) -> dict[str, Any]:

@@ -40,12 +40,15 @@ class History:
     Attributes:
         records: One for each epoch.
         seconds: Wall time of each epoch, with validation; of an epoch that was interrupted, of its last part.
+        waiting: Share of each epoch's `seconds` in which the training loop waited for its next batch, in [0, 1] (see
+            `pairsim.data.loading.TimedBatches`).
         num_images: Image forwards of training in each epoch.
         notes: What was decided or passed over, a line each.
     """
 
     records: list[EpochRecord] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    waiting: list[float] = field(default_factory=list)
     num_images: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -66,5 +69,6 @@ class History:
         return {
             "epochs": [asdict(record) for record in self.records],
             "seconds": self.seconds,
+            "waiting": self.waiting,
             "notes": self.notes,
         }

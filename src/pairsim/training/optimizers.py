@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -14,8 +15,16 @@ from pairsim.training.config import TrainConfig
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
 
 
-def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter], *, recordable: bool = False) -> Optimizer:
     """The optimizer of a config over the parameters that need gradients.
+
+    Args:
+        config: A named optimizer is fused, one kernel for all parameters, where the device has that.
+        parameters: Of the model.
+        recordable: Whether its step must work in a CUDA graph: the learning rate is then a tensor on the device.
+
+    Returns:
+        The optimizer.
 
     Raises:
         ValueError: If no parameter needs gradients.
@@ -24,13 +33,16 @@ def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> O
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         raise ValueError("Expected a model with parameters that need gradients, found none. Unfreeze some.")
-    rate, decay = config.learning_rate, config.weight_decay
+    device, decay = trained[0].device, config.weight_decay
+    rate = torch.tensor(config.learning_rate, device=device) if recordable else config.learning_rate
+    fused = all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in trained)
     if config.optimizer == "adam":
-        return Adam(trained, lr=rate, weight_decay=decay)
+        return Adam(trained, lr=rate, weight_decay=decay, fused=fused, capturable=recordable)
     if config.optimizer == "adamw":
-        return AdamW(trained, lr=rate, weight_decay=decay)
+        return AdamW(trained, lr=rate, weight_decay=decay, fused=fused, capturable=recordable)
     if config.optimizer == "sgd":
-        return SGD(trained, lr=rate, weight_decay=decay, momentum=config.momentum, nesterov=config.momentum > 0)
+        nesterov = config.momentum > 0
+        return SGD(trained, lr=rate, weight_decay=decay, momentum=config.momentum, nesterov=nesterov, fused=fused)
     optimizer = config.optimizer(trained)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"Expected the optimizer factory to return an Optimizer, got {type(optimizer).__name__}.")
@@ -49,7 +61,8 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
         return ReduceLROnPlateau(optimizer, patience=config.plateau_patience, factor=config.plateau_factor)
     if config.scheduler == "onecycle":
         peaks = [float(group["lr"]) for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(total_steps, 2))
+        # without cycling the momentum: it helps as much, and a CUDA graph would not notice its changes
+        return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(total_steps, 2), cycle_momentum=False)
     if config.scheduler == "cosine":
         return CosineAnnealingLR(optimizer, T_max=max(total_steps, 1))
     return None

@@ -3,7 +3,7 @@
 run.json          format, versions, device, what makes the run reproducible
 config.json       the TrainConfig, resolved
 log.jsonl         one line for each epoch, without times
-timings.jsonl     seconds and images per second of each epoch
+timings.jsonl     seconds, images per second and share of waiting for data of each epoch
 best_model.pt     weights of the best model, for torch.load
 model/            the best model, for SimilarityModel.from_pretrained
 checkpoints/      the newest checkpoints, to resume from
@@ -30,7 +30,19 @@ FORMAT_VERSION = 1
 
 # A run may be taken up again with other values of these: they change where and how fast, not what is computed,
 # or only how long.
-_FREE = {"out", "epochs", "num_workers", "pin_memory", "progress", "checkpoint_steps", "early_stopping"}
+_FREE = {
+    "out",
+    "epochs",
+    "num_workers",
+    "pin_memory",
+    "resident",
+    "memory_budget_mb",
+    "cache_dir",
+    "cuda_graph",
+    "progress",
+    "checkpoint_steps",
+    "early_stopping",
+}
 
 
 class RunFolder:
@@ -114,8 +126,9 @@ class RunFolder:
                 "epoch": record.epoch,
                 "seconds": round(seconds, 3),
                 "images_per_s": round(history.num_images / seconds, 1),
+                "waiting": round(waiting, 4),
             }
-            for record, seconds in zip(history.records, history.seconds, strict=True)
+            for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
         ]
         self._write_lines("timings.jsonl", map(json.dumps, timings))
 

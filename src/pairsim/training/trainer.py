@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import sys
 import time
@@ -17,19 +18,22 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from pairsim.data.loading import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
-from pairsim.models import SimilarityModel
+from pairsim.models import OperatingPoint, SimilarityModel
+from pairsim.training.allocator import keeping_freed_memory
+from pairsim.training.batch_norm import reestimate_batch_norm
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import TrainConfig
 from pairsim.training.data_setup import TrainingData, set_up_data
 from pairsim.training.devices import Precision, resolve_device, resolve_precision
 from pairsim.training.environment import describe_environment
 from pairsim.training.history import EpochRecord, History
-from pairsim.training.objectives import all_pairs_loss, function_loss, pairs_loss
-from pairsim.training.optimizers import Scheduler, make_optimizer, make_scheduler
+from pairsim.training.optimizers import Scheduler, make_scheduler
 from pairsim.training.run_folder import RunFolder
-from pairsim.training.validation import Validation, fit_projection, validate
+from pairsim.training.step import TrainingStep
+from pairsim.training.validation import fit_projection, kept_projection, validate
 
 _CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 
@@ -74,7 +78,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
-        resolved = (config or TrainConfig()).resolved()
+        resolved = (config or TrainConfig()).resolved(len(train) if hasattr(train, "__len__") else None)
         self.callbacks: tuple[Callback, ...] = tuple(callbacks)
         self.device: torch.device = resolve_device(resolved.device)
         self.precision: Precision = resolve_precision(resolved.precision, self.device)
@@ -86,18 +90,19 @@ class Trainer:
         pin = self.config.pin_memory if self.config.pin_memory is not None else self.device.type == "cuda"
         self.data: TrainingData = set_up_data(train, val, self.config, model, pin_memory=pin)
         self.history: History = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
-        self.optimizer: Optimizer = make_optimizer(self.config, model.parameters())
+        self._train_step = TrainingStep(model, self.config, self.precision, self.device, note=self.history.notes.append)
+        self.optimizer: Optimizer = self._train_step.optimizer
         self._steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / self.config.grad_accumulation)
         self.scheduler: Scheduler | None = make_scheduler(
             self.config, self.optimizer, total_steps=self._num_epochs * self._steps_per_epoch
         )
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_gradients)
         self._ema: AveragedModel | None = None
         if self.config.ema_decay is not None:
             self._ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay), use_buffers=True)
         self._run = RunFolder(self.config.out) if self.config.out is not None else None
         self._best: dict[str, Tensor] | None = None
         self._best_loss = math.inf
+        self._best_point: OperatingPoint | None = None
         self._next = (0, 0)  # epoch and batch to go on with
         self._loss_sum = torch.zeros((), dtype=torch.float32, device=self.device)
         self._step = 0
@@ -139,14 +144,17 @@ class Trainer:
         if resume not in ("auto", "never"):
             raise ValueError(f'Expected resume to be "auto" or "never", got {resume!r}.')
         self._start(resume)
-        compiled = self.config.compile
-        if compiled:
+        if self.config.compile:
             self.model.embedding_net.compile()
         for callback in self.callbacks:
             callback.on_fit_start(self)
         with self._progress() as bar:
             while self._next[0] < self._num_epochs and not self._stopped:
-                with _deterministic(self.config.deterministic), torch.random.fork_rng(self._rng_devices()):
+                with (
+                    keeping_freed_memory(self.device),
+                    _deterministic(self.config.deterministic),
+                    torch.random.fork_rng(self._rng_devices()),
+                ):
                     record = self._epoch(bar)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, record)
@@ -154,7 +162,7 @@ class Trainer:
         if self._best is not None:
             self.model.load_state_dict(self._best)
         self.model.eval()
-        self._measure_operating_point()
+        self.model.operating_point = self._best_point
         if self._run is not None and self._best is not None:
             self._run.write_best(self.model)
         for callback in self.callbacks:
@@ -195,13 +203,15 @@ class Trainer:
         plan = self.data.loader.plan
         bar.set_description(f"epoch {epoch + 1}/{self._num_epochs}", refresh=False)
         self.model.train()
-        for number, (images, extra) in enumerate(self.data.loader.epoch(epoch, start=first_batch), start=first_batch):
+        batches = TimedBatches(self.data.loader.epoch(epoch, start=first_batch))
+        for number, (images, extra) in enumerate(batches, start=first_batch):
             # Dropout and the like become a function of the step, so that a resumed run draws the same.
             torch.manual_seed(stream_key("step", self.config.seed, epoch, number))
-            self._loss_sum += self._accumulate(images, extra)
             last = number + 1 == plan.num_batches
-            if (number + 1) % self.config.grad_accumulation == 0 or last:
-                self._update()
+            update = last or (number + 1) % self.config.grad_accumulation == 0
+            self._loss_sum += self._train_step(images, extra, update=update)
+            if update:
+                self._after_update()
                 if self._step % _CHECK_EVERY == 0 or last:
                     self._check_loss(epoch, number)
                 every = self.config.checkpoint_steps
@@ -213,6 +223,7 @@ class Trainer:
         record = self._end_epoch(epoch, plan.num_batches)
         self.history.records.append(record)
         self.history.seconds.append(time.perf_counter() - began)
+        self.history.waiting.append(batches.seconds / self.history.seconds[-1])
         self._next = (epoch + 1, 0)
         self._loss_sum.zero_()
         patience, best = self.config.early_stopping, self.history.best
@@ -225,37 +236,11 @@ class Trainer:
             self._run.write_log(self.history)
         return record
 
-    def _accumulate(self, images: Tensor, extra: Tensor) -> Tensor:
-        """Forward and backward of one batch; its loss, still on the device."""
-        images, extra = self._to_device(images), extra.to(self.device, non_blocking=True)
-        with self.precision.autocast():
-            embeddings = self.model.embed(images)
-        if self.config.objective == "pairs":
-            loss = pairs_loss(self.model, embeddings, extra)
-        elif self.config.objective == "all-pairs":
-            loss = all_pairs_loss(self.model, embeddings, extra)
-        else:
-            assert callable(self.config.objective)
-            loss = function_loss(self.config.objective, embeddings, extra)
-        self._scaler.scale(loss / self.config.grad_accumulation).backward()
-        return loss.detach()
-
-    def _to_device(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, non_blocking=True)
-        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
-
-    def _update(self) -> None:
-        """One optimizer step from the gradients that have been gathered."""
-        if self.config.grad_clip is not None:
-            self._scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        scale_before = self._scaler.get_scale() if self.precision.scales_gradients else 1.0
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+    def _after_update(self) -> None:
+        """What follows an update of the weights."""
         self._step += 1
         # a step that the scaler has skipped does not count for the schedule
-        skipped = self.precision.scales_gradients and self._scaler.get_scale() < scale_before
+        skipped = self._train_step.skipped
         if self.scheduler is not None and not isinstance(self.scheduler, ReduceLROnPlateau) and not skipped:
             self.scheduler.step()
         if self._ema is not None:
@@ -273,7 +258,9 @@ class Trainer:
     def _end_epoch(self, epoch: int, num_batches: int) -> EpochRecord:
         train_loss = float(self._loss_sum) / num_batches
         model = self._validated_model()
-        validation = self._validate(model)
+        self._reestimate_batch_norm(model, epoch)
+        similarities = self._validation_similarities(model)
+        validation = None if similarities is None else validate(model, similarities)
         criterion = validation.loss if validation is not None else train_loss
         learning_rate = float(self.optimizer.param_groups[0]["lr"])
         if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -281,9 +268,11 @@ class Trainer:
         best = validation is None or criterion < self._best_loss
         if best:
             self._best_loss = criterion
-            self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            if self._run is not None:
-                self._run.write_best(model)
+            if validation is None or similarities is None:
+                self._keep(model, None)
+            else:
+                with kept_projection(model, similarities, validation) as kept:
+                    self._keep(model, kept.operating_point(model))
         return EpochRecord(
             epoch=epoch + 1,
             train_loss=train_loss,
@@ -293,6 +282,12 @@ class Trainer:
             best=best,
         )
 
+    def _keep(self, model: SimilarityModel, point: OperatingPoint | None) -> None:
+        self._best_point = model.operating_point = point
+        self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        if self._run is not None:
+            self._run.write_best(model)
+
     def _validated_model(self) -> SimilarityModel:
         if self._ema is None:
             return self.model
@@ -300,24 +295,26 @@ class Trainer:
         assert isinstance(averaged, SimilarityModel)
         return averaged
 
-    def _validate(self, model: SimilarityModel) -> Validation | None:
+    def _reestimate_batch_norm(self, model: SimilarityModel, epoch: int) -> None:
+        if not self.config.batch_norm_batches:
+            return
+        batches = itertools.islice(self.data.loader.epoch(epoch), self.config.batch_norm_batches)
+        with self.precision.autocast():
+            reestimate_batch_norm(model, (images for images, _ in batches), model.embed)
+
+    def _validation_similarities(self, model: SimilarityModel) -> list[tuple[Tensor, Tensor]] | None:
+        """Similarities of positive and negative validation pairs, part by part; `None` without validation data."""
         if self.data.val_loader is None or self.data.val_pairs is None:
             return None
         parts = []
         with model.evaluating(), torch.no_grad():
             for images, _ in self.data.val_loader.epoch(0):
                 with self.precision.autocast():
-                    parts.append(model.embed(self._to_device(images)))
+                    parts.append(model.embed(images))
             similarities = self.data.val_pairs.parts(torch.cat(parts))
-            if callable(self.config.objective):
+            if callable(self.config.objective):  # which does not train it
                 fit_projection(model, similarities)
-            return validate(model, similarities)
-
-    def _measure_operating_point(self) -> None:
-        self.model.operating_point = None
-        validation = self._validate(self.model)
-        if validation is not None:
-            self.model.operating_point = validation.operating_point(self.model)
+            return similarities
 
     def _save_checkpoint(self) -> None:
         if self._run is None:
@@ -330,15 +327,16 @@ class Trainer:
                 "loss_sum": self._loss_sum,
                 "model": self.model.state_dict(),
                 "preprocessing": self.model.preprocessing.to_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "training_step": self._train_step.state_dict(),
                 "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-                "scaler": self._scaler.state_dict(),
                 "ema": None if self._ema is None else self._ema.state_dict(),
                 "best": self._best,
                 "best_loss": self._best_loss,
+                "best_point": None if self._best_point is None else dataclasses.asdict(self._best_point),
                 "stopped": self._stopped,
                 "records": [vars(record) for record in self.history.records],
                 "seconds": self.history.seconds,
+                "waiting": self.history.waiting,
             },
         )
 
@@ -348,29 +346,23 @@ class Trainer:
         self._loss_sum = state["loss_sum"].to(self.device)
         self.model.load_state_dict(state["model"])
         self.model.preprocessing = type(self.model.preprocessing).from_dict(state["preprocessing"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._match_layout()
+        self._train_step.load_state_dict(state["training_step"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self._scaler.load_state_dict(state["scaler"])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
         self._best = state["best"]
         self._best_loss = state["best_loss"]
+        point = state["best_point"]
+        self._best_point = None if point is None else OperatingPoint(**point)
         self._stopped = state["stopped"]
         self.history.records = [EpochRecord(**record) for record in state["records"]]
         self.history.seconds = list(state["seconds"])
+        self.history.waiting = list(state["waiting"])
         self.history.notes += state["problems"]
         self.history.notes.append(f"Resumed in epoch {self._next[0] + 1} at step {self._step:,}.")
         if self._run is not None:
             self._run.write_log(self.history)
-
-    def _match_layout(self) -> None:
-        """Lay the optimizer's tensors out in memory like their parameters, as before saving: kernels differ by it."""
-        for parameter, values in self.optimizer.state.items():
-            for name, value in values.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 @contextlib.contextmanager

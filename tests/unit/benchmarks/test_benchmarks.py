@@ -212,22 +212,6 @@ def test_recipe_weights_are_pairsim_weights() -> None:
         assert torch.allclose(theirs(first, second), ours(first, second), rtol=0, atol=1e-5)
 
 
-@pytest.fixture
-def tiny_mnist(tmp_path: Path) -> Path:
-    """MNIST's four files with a few random images; the root for torchvision."""
-    rng = np.random.default_rng(0)
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, size in (("train", 120), ("t10k", 40)):
-        images, labels = rng.integers(0, 256, (size, 28, 28), np.uint8), np.arange(size, dtype=np.uint8) % 10
-        shape = np.array([0x00000803, size, 28, 28], ">i4").tobytes()
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(shape + images.tobytes())
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(
-            np.array([0x00000801, size], ">i4").tobytes() + labels.tobytes()
-        )
-    return tmp_path
-
-
 def test_recipe_trains_and_keeps_weights_that_pairsim_reads(tiny_mnist: Path, tmp_path: Path) -> None:
     def train() -> tuple[list[notebook_recipe.NotebookEpoch], dict[str, Tensor]]:
         out = tmp_path / "best_model.pt"
@@ -283,9 +267,24 @@ def test_numpy_limit_draws_valid_pairs() -> None:
 
 def test_sampling_compares_three_arms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "_SETS", {"few": (200, 10)})
-    (table,) = sampling.run(Options(num_pairs=2_000, rounds=1))
+    epoch, table = sampling.run(Options(num_pairs=2_000, rounds=1))
     assert [row["pairs"] for row in table.rows] == [20, 2_000, 2_000]
     assert table.rows[0]["ratio"] == 1.0
+    assert [row["pairs"] for row in epoch.rows] == [20_000] * 4
+
+
+def test_notebook_arrays_hold_the_pairs_that_were_drawn() -> None:
+    labels = [0, 1, 1, 2] * 25
+    images_of = {name: [i for i, label in enumerate(labels) if label == name] for name in (0, 1, 2)}
+    random.seed(0)
+    given = sampling.notebook_arrays(images_of, labels, 500)
+    random.seed(0)
+    looked_up = sampling.notebook_items(images_of, torch.tensor(labels), 500)
+    first, second, target = given
+    assert len(first) == len(second) == len(target) == 500
+    code = np.array(labels)
+    assert (target == (code[first] == code[second])).all()
+    assert all(np.array_equal(one, other) for one, other in zip(given, looked_up, strict=True))
 
 
 @pytest.mark.slow

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pairsim.data import ClassBalancedBatches, ClassIndex
 from pairsim.data.batches import SequentialBatches
-from pairsim.data.image_sets import ImageTensors, fetch_images, in_memory, subset
-from pairsim.data.loading import BatchLoader, num_workers
+from pairsim.data.image_sets import ImageFiles, ImageTensors, fetch_images, in_memory, subset
+from pairsim.data.loading import BatchLoader, TimedBatches, num_workers
 from pairsim.errors import DataError, ImageReadError
 from pairsim.images import Preprocessing
 
@@ -187,3 +188,58 @@ def test_images_of_several_shapes_are_named() -> None:
 def test_large_but_finite_half_precision_is_not_refused() -> None:
     images = torch.full((2, 1, 8, 8), 60_000.0, dtype=torch.float16)  # their sum is infinite
     assert len(ImageTensors(images, [0, 1])) == 2
+
+
+def test_subsets_of_images_in_memory_are_in_memory(digits: ImageTensors) -> None:
+    part = in_memory(Subset(Subset(digits, [5, 9, 40]), [2, 0]))
+    assert isinstance(part, ImageTensors)
+    assert part.images[:, 0, 0, 0].tolist() == [40, 5]
+    assert part.targets.tolist() == [0, 5]
+    outside = Subset(Augmented(), [1])
+    assert in_memory(outside) is outside
+
+
+def test_subsets_of_files_are_files() -> None:
+    part = subset(ImageFiles(["a", "b", "c"], [7, 8, 9], image_size=(4, 4), channels=1), np.array([2, 0]))
+    assert isinstance(part, ImageFiles)
+    assert (part.paths, part.targets.tolist(), part.image_size, part.channels) == (["c", "a"], [9, 7], (4, 4), 1)
+
+
+def test_a_whole_batch_is_fetched_at_once() -> None:
+    class Batched(Augmented):
+        asked: list[list[int]] = []  # noqa: RUF012
+
+        def __getitems__(self, indices: list[int]) -> list[Any]:
+            self.asked.append(indices)
+            return [(torch.full((1, 1, 1), float(index)), 0) for index in indices]
+
+    loader = BatchLoader(Batched(), SequentialBatches(np.arange(10), 4))
+    assert torch.cat([images for images, _ in loader.epoch(0)]).flatten().tolist() == list(range(10))
+    assert Batched.asked == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_augmentation_and_layout_come_last(digits: ImageTensors) -> None:
+    from pairsim.data.augment import Augmentation
+
+    plan = SequentialBatches(np.arange(20), 8)
+    negative = Augmentation(lambda images, _: 255 - images, seed=0)
+    loader = BatchLoader(digits, plan, augment=negative, channels_last=True)
+    for number, (images, places) in enumerate(loader.epoch(0, start=1), start=1):
+        assert torch.equal(images, 255 - digits.images[places])
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert places[0] == number * 8
+
+
+def test_waiting_is_measured_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pairsim.data.loading.time.perf_counter", lambda: now[0])
+
+    def slow() -> Iterator[tuple[int, int]]:
+        for number in range(3):
+            now[0] += 2.0
+            yield number, number
+
+    timed = TimedBatches(slow())
+    for _ in timed:
+        now[0] += 10.0  # the step
+    assert timed.seconds == 6.0

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from pairsim import Callback, EmbeddingNet, SimilarityModel, TrainConfig, Trainer
-from pairsim.data import ImageTensors
+from pairsim.data import ImageTensors, RandomAffine
 from pairsim.errors import RunError
 from pairsim.training.checkpoint import load_checkpoint
 
@@ -66,7 +67,7 @@ def final_state(out: Path) -> dict[str, Any]:
     state, problems = load_checkpoint(out / "checkpoints")
     assert state is not None
     assert not problems
-    del state["seconds"]
+    del state["seconds"], state["waiting"]
     return state
 
 
@@ -76,6 +77,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "pairs", "num_pairs": 50, "precision": "fp32", "optimizer": "sgd", "scheduler": "cosine"},
     {"objective": "pairs", "num_pairs": 50, "optimizer": "adamw", "grad_accumulation": 2, "grad_clip": 0.5},
     {"objective": "pairs", "num_pairs": 50, "scheduler": "none", "negatives": "instance", "channels_last": False},
+    {"objective": "all-pairs", "augment": "affine", "resident": True},
 ]
 
 
@@ -181,3 +183,41 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run folder or empty, found other files"):
         train(tmp_path, SETTINGS[0])
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+class ReadOneByOne(Dataset[Any]):
+    """The same images, but not in memory as far as a trainer can see."""
+
+    def __init__(self) -> None:
+        self.images = toy_images()
+        self.targets = self.images.targets
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[index]
+
+
+def test_a_run_may_be_resumed_with_its_images_elsewhere(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 3, "augment": "affine", "precision": "fp32"}
+
+    def run(name: str, cut: int | None = None, **where: Any) -> None:
+        config = TrainConfig(out=tmp_path / name, **settings, **where)
+        callbacks = () if cut is None else (CutOff(cut),)
+        Trainer(toy_model(), config, train=ReadOneByOne(), callbacks=callbacks).fit()
+
+    run("whole", resident=True)
+    with pytest.raises(CutOffError):
+        run("parted", cut=9, resident=True)
+    with pytest.raises(CutOffError):
+        run("parted", cut=16, resident=False, num_workers=1)
+    run("parted", resident=None, num_workers=0, memory_budget_mb=1, cache_dir=tmp_path / "cache")
+    assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parted"))
+    assert (tmp_path / "whole" / "log.jsonl").read_bytes() == (tmp_path / "parted" / "log.jsonl").read_bytes()
+
+
+def test_another_augmentation_is_refused(tmp_path: Path) -> None:
+    train(tmp_path / "run", {"augment": RandomAffine(degrees=5)})
+    with pytest.raises(RunError, match=r"augment 'RandomAffine\(degrees=5, .* -> 'RandomAffine\(degrees=6, "):
+        train(tmp_path / "run", {"augment": RandomAffine(degrees=6)})

@@ -1,0 +1,131 @@
+"""Whether a dataset gives the same image every time it is asked: by its transforms, and by asking twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from pairsim.data.generators import seeded_generators
+from pairsim.data.image_sets import fetch_images
+from pairsim.images import Preprocessing
+
+# Classes of torchvision's transforms (both generations) that draw, besides those whose names begin with Random.
+_RANDOM = frozenset(
+    {
+        "AugMix", "AutoAugment", "ColorJitter", "CutMix", "ElasticTransform", "GaussianNoise", "JPEG", "MixUp",
+        "RandAugment", "ScaleJitter", "TrivialAugmentWide",
+    }
+)  # fmt: skip
+_FIXED = frozenset(
+    {
+        "CenterCrop", "ConvertImageDtype", "Grayscale", "Identity", "Normalize", "PILToTensor", "Pad", "Resize",
+        "RGB", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor", "ToTensor",
+    }
+)  # fmt: skip
+_HOLDERS = frozenset({"Compose", "Sequential", "StandardTransform"})
+_MAX_DEPTH = 12
+_ITEMS_READ_TWICE = 8
+
+
+def random_transform(dataset: Any) -> str | None:
+    """The name of the first random transform of a dataset, looked for through wrappers and compositions.
+
+    It knows torchvision's transforms, and any class by the name `Random...`. `None` does not mean that there is none:
+    a function may draw (see `differing_item`).
+
+    Args:
+        dataset: Any; its attributes that hold datasets or transforms are followed.
+
+    Example:
+        >>> from torchvision.transforms import v2
+        >>> from pairsim.data import ImageTensors
+        >>> images = ImageTensors(torch.zeros(2, 4, 4, dtype=torch.uint8), [0, 1])
+        >>> images.transform = v2.Compose([v2.PILToTensor(), v2.RandomCrop(2)])
+        >>> random_transform(images)
+        'RandomCrop'
+    """
+    return next((type(part).__name__ for part in _parts(dataset) if _is_random(part)), None)
+
+
+def is_known_fixed(dataset: Any) -> bool:
+    """Whether every part is known to give the same image each time, as torchvision's datasets and fixed transforms do.
+
+    Args:
+        dataset: Any. One of a user's own class is never known, whatever it does.
+
+    Example:
+        >>> from pairsim.data import ImageFiles
+        >>> is_known_fixed(ImageFiles(["a.png"], ["a"])), is_known_fixed([(torch.zeros(1, 2, 2), 0)])
+        (True, False)
+    """
+    for part in _parts(dataset):
+        kind = type(part)
+        if kind in (Subset, ConcatDataset, TensorDataset) or kind.__name__ in _HOLDERS:
+            continue
+        module = part.__module__ if isinstance(part, FunctionType) else kind.__module__
+        known = f"{module}.".startswith(("torchvision.datasets.", "torchvision.transforms.", "pairsim.data."))
+        fixed = isinstance(part, Dataset | FunctionType) or kind.__name__ in _FIXED
+        if not known or not fixed or _is_random(part):
+            return False
+    return True
+
+
+def differing_item(dataset: Any, preprocessing: Preprocessing | None = None) -> int | None:
+    """The number of an item that is not the same when it is read twice, of a few spread over the dataset.
+
+    A transform that changes few items may escape this.
+
+    Args:
+        dataset: Map-style; items are `(image, ...)` or images.
+        preprocessing: Reads items that are PIL images, arrays or paths.
+
+    Raises:
+        DataError: If an item is not an image.
+        ImageReadError: If a file cannot be read; the message names it.
+    """
+    places = np.unique(np.linspace(0, len(dataset) - 1, num=_ITEMS_READ_TWICE).astype(np.int64))
+    for place in places:
+        images = []
+        for key in (1, 2):
+            with seeded_generators(key):
+                images.append(fetch_images(dataset, place[None], preprocessing))
+        if not torch.equal(*images):
+            return int(place)
+    return None
+
+
+def _is_random(part: Any) -> bool:
+    name = type(part).__name__
+    if name == "GaussianBlur":  # draws between two strengths, which may be one
+        low, *_, high = getattr(part, "sigma", (0, 1))
+        return bool(low != high)
+    return name.startswith("Random") or name in _RANDOM
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    """A dataset, the datasets in it, and their transforms down to the smallest."""
+    seen: set[int] = set()
+    waiting: list[tuple[Any, int]] = [(dataset, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        if part is None or id(part) in seen or depth > _MAX_DEPTH:
+            continue
+        seen.add(id(part))
+        yield part
+        waiting += [(inner, depth + 1) for inner in _inside(part)]
+
+
+def _inside(part: Any) -> list[Any]:
+    found: list[Any] = list(part.children()) if isinstance(part, nn.Module) else []
+    for name, value in getattr(part, "__dict__", {}).items():
+        # labels are no pictures, so what is done to them does not matter here
+        follow = ("transform" in name or "augment" in name or name == "loader") and not name.startswith("target")
+        for item in value if isinstance(value, list | tuple) and (follow or name == "datasets") else (value,):
+            found += [item] if isinstance(item, Dataset) or (follow and callable(item)) else []
+    return found

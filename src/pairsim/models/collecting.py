@@ -1,0 +1,62 @@
+"""Rows that come in parts, put together as they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+_LONG_S = 2.0
+"""Work that takes longer shows a progress bar."""
+
+
+def collect(parts: Iterable[Tensor], num_rows: int | None, *, progress: bool | None = None) -> Tensor | None:
+    """Put parts together in one tensor, without gradients.
+
+    Args:
+        parts: Each `[n, D]`; computed, without gradients, when asked for.
+        num_rows: Rows in all parts, N, where it is known: each part is then written to its place at once, and memory
+            never holds all of them twice.
+        progress: Whether to show a progress bar; by default on a terminal once the work has taken 2 seconds.
+
+    Returns:
+        `[N, D]`, or `None` if there are no parts.
+
+    Raises:
+        ValueError: If there are not `num_rows` rows.
+
+    Example:
+        >>> collect(iter([torch.zeros(2, 3), torch.ones(1, 3)]), 3)
+        tensor([[0., 0., 0.],
+                [0., 0., 0.],
+                [1., 1., 1.]])
+    """
+    kept: list[Tensor] = []
+    whole: Tensor | None = None
+    done = 0
+    with (
+        tqdm(
+            total=num_rows,
+            desc="embedding",
+            unit=" images",
+            file=sys.stderr,
+            disable=None if progress is None else not progress,
+            delay=_LONG_S if progress is None else 0.0,
+            leave=False,
+        ) as bar,
+        torch.no_grad(),
+    ):
+        for part in parts:
+            start, done = done, done + len(part)
+            if num_rows is None:
+                kept.append(part)
+            elif done <= num_rows:
+                whole = part.new_empty((num_rows, *part.shape[1:])) if whole is None else whole
+                whole[start:done] = part
+            bar.update(len(part))
+    if num_rows not in (None, done):
+        raise ValueError(f"Expected {num_rows} images in all batches, got {done}. Pass their number, or None.")
+    return torch.cat(kept) if kept else whole

@@ -1,0 +1,124 @@
+"""Whatever `SimilarityModel.encode` takes, as batches of pixels: files are decoded ahead of the net."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Hashable, Iterable, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pairsim.images import PictureLike, Preprocessing
+
+Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
+
+_MOST_THREADS = 4
+_PICTURES_A_TASK = 8
+"""Pictures that a thread reads in one go: few, so that the first batch is there soon."""
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Images on their way to the net.
+
+    Attributes:
+        batches: uint8 or preprocessed `[n, C, H, W]`; to be used up once, and closed.
+        num_images: Images in all batches, or `None` where only the end will tell.
+        places: For each image that was asked for, its place in the batches; `None` if they are those images in order.
+    """
+
+    batches: Generator[Tensor]
+    num_images: int | None
+    places: Tensor | None = None
+
+
+def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int) -> ImageBatches:
+    """Cut images into batches, reading pictures on the way.
+
+    Args:
+        images: A tensor `[N, C, H, W]`; or one or several pictures (see `read_image`), in a sequence or generator. In
+            a sequence, a path or object that comes twice is read once.
+        preprocessing: How pictures are read.
+        batch_size: Images in a batch; the last has what is left.
+
+    Returns:
+        The batches, which raise what reading raises, in the order of the images.
+
+    Raises:
+        TypeError: If `images` is a dataset or loader.
+    """
+    if isinstance(images, Tensor) and images.ndim == 4:
+        tensor = images
+        parts = (tensor[k : k + batch_size] for k in range(0, len(tensor), batch_size))
+        return ImageBatches(parts, len(tensor))
+    if isinstance(images, Dataset | DataLoader):
+        kind = type(images).__name__
+        raise TypeError(f"Expected images or paths, got a {kind}. Use pairsim.encode_dataset(model, dataset).")
+    pictures = _as_pictures(images)
+    if not isinstance(pictures, list):
+        return ImageBatches(_read_ahead(pictures, preprocessing, batch_size), None)
+    unique, places = _without_repeats(pictures)
+    if len(unique) <= 2:  # not worth a thread
+        batches = (preprocessing.read_batch(unique[k : k + batch_size]) for k in range(0, len(unique), batch_size))
+    else:
+        batches = _read_ahead(unique, preprocessing, batch_size)
+    return ImageBatches(batches, len(unique), None if len(unique) == len(pictures) else torch.tensor(places))
+
+
+def _as_pictures(images: Images) -> Iterable[PictureLike]:
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return list(images)
+    single = isinstance(images, Tensor | str | os.PathLike) or hasattr(images, "__array_interface__")
+    if single:
+        return [cast("PictureLike", images)]
+    several = cast("Iterable[PictureLike]", images)
+    return list(several) if isinstance(several, Sized) else several
+
+
+def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike], list[int]]:
+    """Each path and each object once, and where each picture is among them."""
+    places: dict[Hashable, int] = {}
+    unique: list[PictureLike] = []
+    found = []
+    for picture in pictures:
+        key = os.fspath(picture) if isinstance(picture, str | os.PathLike) else id(picture)
+        place = places.setdefault(key, len(unique))
+        if place == len(unique):
+            unique.append(picture)
+        found.append(place)
+    return unique, found
+
+
+def _read_ahead(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
+    """Batches of pictures, of which threads read one more batch than is asked for: decoding leaves Python's lock."""
+    size = min(_PICTURES_A_TASK, batch_size)
+    source = iter(pictures)
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pairsim-read")
+    tasks: deque[Future[Tensor]] = deque()
+    waiting = 2 * -(-batch_size // size) + threads
+    try:
+        rest: list[Tensor] = []
+        while True:
+            for part in iter(lambda: list(islice(source, size)), []):
+                tasks.append(pool.submit(preprocessing.read_batch, part))
+                if len(tasks) >= waiting:
+                    break
+            if not tasks:
+                break
+            rest.append(tasks.popleft().result())
+            if sum(map(len, rest)) >= batch_size:
+                joined = torch.cat(rest)
+                yield joined[:batch_size]
+                rest = [joined[batch_size:]] if len(joined) > batch_size else []
+        if rest:
+            yield torch.cat(rest)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,224 @@
+"""Targets, comparisons and the README's table, from made-up results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import targets
+from benchmarks.compare import main as compare
+from benchmarks.options import Options
+from benchmarks.readme import README, measured, with_measured
+from benchmarks.registry import BENCHMARKS
+from benchmarks.results import FOLDER, Results
+from benchmarks.time_to_quality import NOTEBOOK, OWN, PAIRSIM, TUNED
+
+Row = dict[str, Any]
+
+
+def report(date: str = "2026-11-25T00:00:00+00:00", **benchmarks: list[tuple[str, list[Row]]]) -> dict[str, Any]:
+    return {
+        "date": date,
+        "revision": "abc",
+        "options": {"quick": False, "device": "cpu"},
+        "hardware": {"cpu": "A CPU", "cores": 2, "cpu_flags": ["avx2"]},
+        "versions": {"torch": "2.15.0"},
+        "benchmarks": {
+            name.replace("_", "-"): [{"title": title, "rows": rows, "notes": []} for title, rows in tables]
+            for name, tables in benchmarks.items()
+        },
+    }
+
+
+def write(folder: Path, name: str, content: dict[str, Any]) -> Path:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def everything() -> dict[str, Any]:
+    def reaching(arm: str, faster: float, reached: str = "3 of 3") -> Row:
+        return {"arm": arm, "pairsim_is_faster": faster, "reached": reached}
+
+    return report(
+        index=[("Index of 60,000", [{"arm": "notebook", "ratio": 1.0}, {"arm": "pairsim: x", "ratio": 4_000.0}])],
+        sampling=[
+            (
+                "Pair indices of an epoch: 20,000",
+                [
+                    {"arm": "notebook's Python code, labels given", "ratio": 2.0},
+                    {"arm": "pairsim PairSampler.draw", "ratio": 49.9},
+                ],
+            )
+        ],
+        loading=[("Batches to the model: 20,000", [{"arm": "pairsim", "ratio": 100.0}])],
+        epoch=[
+            ("An epoch of", [{"arm": "pairsim, fp32", "ratio": 9.0}]),
+            (
+                "Its training part alone",
+                [{"arm": "pairsim, fp32", "ratio": 1.3}, {"arm": "pairsim, auto (bf16)", "ratio": 3.6}],
+            ),
+            ("Waiting for data", [{"arm": "pairsim, auto (bf16)", "share": -0.004}]),
+        ],
+        time_to_quality=[
+            (
+                "Seconds of training to 99.19%",
+                [
+                    {"arm": NOTEBOOK, "pairsim_is_faster": 45.0},
+                    reaching(PAIRSIM, 1.0),
+                    reaching(OWN, 7.0),
+                    reaching(TUNED, 3.0),
+                ],
+            )
+        ],
+        losses=[
+            (
+                "Quality after one pass, mean",
+                [
+                    {"arm": "SupCon", "points": 0.02},
+                    {"arm": "all-pairs", "points": 0.0},
+                    {"arm": "Contrastive", "points": -0.7},
+                ],
+            )
+        ],
+        quality=[("Quality after 1.2 million image forwards", [{"mean_balanced_accuracy": 0.9965}])],
+        loss_memory=[
+            (
+                "Loss over all pairs",
+                [
+                    {"images": 8_192, "arm": "pairsim, whole", "ratio": 1.0, "gradient_difference_to_tiles": 3e-6},
+                    {"images": 8_192, "arm": "pairsim, in tiles", "ratio": 0.5},
+                    {"images": 32_768, "arm": "pairsim, whole", "ratio": 1.0},
+                    {"images": 32_768, "arm": "pairsim, in tiles", "ratio": 0.05},
+                ],
+            )
+        ],
+        inference=[
+            (
+                "Embeddings of 10,000",
+                [
+                    {"arm": "notebook's net", "ratio": 1.0},
+                    {"arm": "pairsim encode, fp32", "ratio": 1.8},
+                    {"arm": "pairsim encode, bf16", "ratio": 3.2},
+                ],
+            )
+        ],
+        evaluation=[("AUC and EER of all 49,995,000", [{"arm": "pairsim", "ratio": 4.0}])],
+    )
+
+
+def test_every_target_finds_its_figure(tmp_path: Path) -> None:
+    write(tmp_path, "all.json", everything())
+    (table,) = targets.run(Options(results=tmp_path))
+    found = [(row["measured"], row["met?"]) for row in table.rows]
+    assert found == [
+        ("4,000x", "yes"),
+        ("49.9x (24.9x with its labels in a list)", "no"),
+        ("100x", "aim"),
+        ("1.3x", "yes"),
+        ("3.6x", "aim"),
+        ("45x", "yes"),
+        ("3x", "yes"),  # against the faster of both
+        ("-0.02 points", "no"),
+        ("99.65%", "yes"),
+        ("0.0%", "aim"),
+        ("1/20", "yes"),
+        ("3e-06", "aim"),
+        ("3.2x", "aim"),
+        ("4x", "no"),
+    ]
+    assert table.rows[7]["at_least"] == "equal"
+    assert table.rows[9]["at_least"] == "<= 3.0%"
+    assert table.rows[10]["aim"] == "<= 1/32"
+
+
+def test_a_run_that_misses_the_goal_is_no_time_to_it(tmp_path: Path) -> None:
+    content = everything()
+    content["benchmarks"]["time-to-quality"][0]["rows"][1]["reached"] = "2 of 3"
+    write(tmp_path, "all.json", content)
+    rows = targets.rows(Results.read(tmp_path))
+    assert [row["met?"] for row in rows if row["what"] == "time to 99.19 %"] == ["no", "no"]
+
+
+def test_what_is_not_there_is_not_measured(tmp_path: Path) -> None:
+    rows = targets.rows(Results.read(tmp_path))
+    assert {row["measured"] for row in rows} == {row["met?"] for row in rows} == {"not measured"}
+    # half a table is no figure either
+    write(tmp_path, "r.json", report(losses=[("Quality after one pass, mean", [{"arm": "all-pairs", "points": 0.0}])]))
+    assert {row["measured"] for row in targets.rows(Results.read(tmp_path))} == {"not measured"}
+
+
+def test_the_newest_full_results_on_the_device_count(tmp_path: Path) -> None:
+    def of(ratio: float, date: str) -> dict[str, Any]:
+        return report(date, evaluation=[("AUC and EER of all", [{"arm": "pairsim", "ratio": ratio}])])
+
+    def figure() -> str:
+        return str(targets.rows(Results.read(tmp_path))[-1]["measured"])
+
+    write(tmp_path, "b.json", of(6.0, "2026-11-25T00:00:00+00:00"))
+    write(tmp_path, "a.json", of(7.0, "2026-11-26T00:00:00+00:00"))
+    assert figure() == "7x"
+    quick, cuda = of(8.0, "2026-11-27T00:00:00+00:00"), of(9.0, "2026-11-28T00:00:00+00:00")
+    quick["options"]["quick"], cuda["options"]["device"] = True, "cuda"
+    write(tmp_path, "quick.json", quick)
+    write(tmp_path, "cuda.json", cuda)
+    assert figure() == "7x"
+    assert Results.read(tmp_path, cuda=True).row("evaluation", "AUC", "pairsim") == {"arm": "pairsim", "ratio": 9.0}
+
+
+def test_every_target_reads_a_benchmark_that_there_is() -> None:
+    assert set(BENCHMARKS) >= targets.MADE_FOR_TARGETS
+    assert set(everything()["benchmarks"]) <= set(BENCHMARKS)
+
+
+def test_compare_shows_both_with_their_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def of(seconds: float, ratio: float, cpu: str) -> dict[str, Any]:
+        row = {"arm": "pairsim", "seconds": seconds, "seconds_low": 0.1, "ratio": ratio, "runs": 3, "pairs": 20_000}
+        found = report(loading=[("Batches", [row])])
+        found["hardware"]["cpu"] = cpu
+        return found
+
+    one, other = of(2.0, 50.0, "A CPU"), of(1.0, 75.0, "Another CPU")
+    other["benchmarks"]["losses"] = [{"title": "Only here", "rows": [{"arm": "x", "points": 1.0}], "notes": []}]
+    paths = [str(write(tmp_path, name, content)) for name, content in (("a.json", one), ("b.json", other))]
+    assert command.main(["compare", *paths]) == 0
+    printed = capsys.readouterr().out
+    assert "hardware cpu differs: A CPU in A, Another CPU in B." in printed
+    assert "On different hardware only the ratios" in printed
+    assert "| Batches | pairsim, pairs 20000 | seconds | 2 | 1 | 0.5 |" in printed
+    assert "| Batches | pairsim, pairs 20000 | ratio | 50 | 75 | 1.5 |" in printed
+    assert "| losses | Only here | x | points | B |" in printed
+    assert "runs" not in printed
+    assert "seconds low" not in printed
+    compare([paths[0], paths[0]])
+    assert "Hardware, versions and options are the same." in capsys.readouterr().out
+
+
+def test_compare_refuses_what_is_not_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(write(tmp_path, "x.json", {"something": "else"}))
+    assert compare([path, path]) == 2
+    assert "Expected results of python -m benchmarks --json" in capsys.readouterr().err
+    assert compare([path, str(tmp_path / "absent.json")]) == 2
+
+
+def test_readme_has_the_targets_once_something_is_measured(tmp_path: Path) -> None:
+    assert "not measured" not in measured(tmp_path)
+    content = everything()
+    del content["benchmarks"]["evaluation"]
+    write(tmp_path, "r.json", content)
+    section = measured(tmp_path)
+    assert "| time to 99.19 % | the notebook's 30 epochs | 30x | 60x | 45x |" in section
+    assert "| 5x | 20x | not measured |" in section
+    page = with_measured(README.read_text(encoding="utf-8"), section)
+    assert section in page
+    assert with_measured(page, section) == page
+
+
+def test_readme_is_of_files_that_are_there() -> None:
+    reports = Results.read(FOLDER).reports
+    assert {"reference", "quality", "sampling", "index", "import"} <= set(reports)
+    assert len(targets.rows(Results.read(FOLDER))) == len(targets.TARGETS)
