@@ -1,26 +1,29 @@
-"""`python -m benchmarks [NAME...] [--device cpu|cuda] [--quick] [--json FILE]`."""
+"""`python -m benchmarks [NAME...] [--device cpu|cuda] [--quick] [--json FILE]`, or `compare FILE FILE`."""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks import report
+from benchmarks.compare import main as compare
 from benchmarks.options import OptionError, Options
 from benchmarks.registry import BENCHMARKS
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | None, Options]:
     """The names of the benchmarks, the JSON file and the options."""
-    listed = "\n".join(f"  {name:12} {benchmark.about}" for name, benchmark in BENCHMARKS.items())
+    listed = "\n".join(f"  {name:15} {benchmark.about}" for name, benchmark in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Compare pairsim with the reference notebook and with what is possible.",
-        epilog=f"benchmarks:\n{listed}",
+        epilog=f"benchmarks:\n{listed}\n\n  compare A.json B.json   two files of results side by side",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all by default")
@@ -33,6 +36,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
     parser.add_argument("--num-pairs", type=_positive, metavar="N", help="pairs to draw in an epoch or in a run")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="the notebook's loader workers (4)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="keep run folders here, and use those that are")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="result files that others build on")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is random (1)")
     found = parser.parse_args(arguments)
     unknown = [name for name in found.names if name not in BENCHMARKS]
@@ -49,6 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
         num_pairs=found.num_pairs,
         workers=found.workers,
         runs=found.runs,
+        results=found.results,
         seed=found.seed,
     )
     return list(found.names) or list(BENCHMARKS), found.json, options
@@ -56,17 +61,23 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks and print their tables."""
-    names, path, options = parse(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["compare"]:
+        return compare(given[1:])
+    names, path, options = parse(given)
     environment = report.describe(options)
     print(report.environment_lines(environment))
     results = {}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
+        began = time.perf_counter()
         try:
             results[name] = BENCHMARKS[name].run(options)
         except OptionError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
+        gc.collect()  # what a benchmark leaves behind is not cleared away in another one's time
+        print(f"{name}: done in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         for table in results[name]:
             print(report.to_markdown(table), flush=True)
         if path is not None:  # after each one, so that a later failure loses nothing

@@ -34,7 +34,7 @@ print(json.dumps({
 
 def run(options: Options) -> list[Table]:
     """Measure it."""
-    rounds = options.rounds or (3 if options.quick else 7)
+    rounds = options.rounds or (1 if options.quick else 7)
     runs = alternate({"import": lambda: run_fresh(_CODE)}, rounds=rounds)["import"]
     rows: list[Row] = []
     for name in ("torch", "pairsim"):

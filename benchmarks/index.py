@@ -64,7 +64,7 @@ def run(options: Options) -> list[Table]:
 
 
 def _large(options: Options) -> Table:
-    rounds = options.rounds or (3 if options.quick else 5)
+    rounds = options.rounds or (1 if options.quick else 5)
     rng = np.random.default_rng(options.seed)
     share = 10 if options.quick else 1
     rows: list[Row] = []

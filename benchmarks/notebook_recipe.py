@@ -141,6 +141,7 @@ class NotebookRun:
         num_pairs: Training pairs of an epoch.
         num_test_pairs: Test pairs after each epoch.
         device: To train on.
+        num_images: Training and test images to take, where not all are wanted.
 
     Attributes:
         index_s: Seconds that indexing the labels of training and test images took.
@@ -158,17 +159,22 @@ class NotebookRun:
         num_pairs: int = TRAIN_PAIRS,
         num_test_pairs: int = TEST_PAIRS,
         device: str = "cpu",
+        num_images: tuple[int, int] | None = None,
     ) -> None:
         torch.manual_seed(seed)
         random.seed(seed)
         self.out = out
         self.device = torch.device(device)
-        train, test = load_mnist(root, train=True), load_mnist(root, train=False)
+        train: Any = load_mnist(root, train=True)
+        test: Any = load_mnist(root, train=False)
+        if num_images is not None:
+            for dataset, wanted in zip((train, test), num_images, strict=True):
+                dataset.data, dataset.targets = dataset.data[:wanted], dataset.targets[:wanted]
         began = time.perf_counter()
         train_pairs, test_pairs = PairDataset(train, num_pairs), PairDataset(test, num_test_pairs)
         self.index_s = time.perf_counter() - began
-        self.train_loader = _loader(train_pairs, shuffle=True, workers=workers)
-        self.test_loader = _loader(test_pairs, shuffle=False, workers=workers)
+        self.train_loader = make_loader(train_pairs, shuffle=True, workers=workers)
+        self.test_loader = make_loader(test_pairs, shuffle=False, workers=workers)
         self.model = SimilarityModel(EmbeddingNet()).to(self.device)
         self.first_slope = self.model.projection.weight.item()
         self.criterion = nn.BCEWithLogitsLoss()
@@ -180,7 +186,7 @@ class NotebookRun:
         """Train on one epoch of pairs; the mean loss of its batches."""
         self.model.train()
         total = 0.0
-        for first, second, targets in self._batches(self.train_loader):
+        for first, second, targets in batches_to(self.device, self.train_loader):
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.criterion(self.model(first, second), targets)
             loss.backward()
@@ -193,7 +199,7 @@ class NotebookRun:
         self.model.eval()
         total, correct, seen = 0.0, 0, 0
         with torch.no_grad():
-            for first, second, targets in self._batches(self.test_loader):
+            for first, second, targets in batches_to(self.device, self.test_loader):
                 logits = self.model(first, second)
                 total += self.criterion(logits, targets).item()
                 predicted = (torch.sigmoid(logits) > 0.5).float()
@@ -216,19 +222,22 @@ class NotebookRun:
         train_loss = self.train_epoch()
         return NotebookEpoch(train_loss, *self.finish_epoch())
 
-    def _batches(self, loader: DataLoader[Batch]) -> Iterator[Batch]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
-            batches = iter(loader)
-        for first, second, targets in batches:
-            yield (
-                first.to(self.device, non_blocking=True),
-                second.to(self.device, non_blocking=True),
-                targets.to(self.device, non_blocking=True),
-            )
+
+def batches_to(device: torch.device, loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The batches of a loader, on a device."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator")
+        batches = iter(loader)
+    for first, second, targets in batches:
+        yield (
+            first.to(device, non_blocking=True),
+            second.to(device, non_blocking=True),
+            targets.to(device, non_blocking=True),
+        )
 
 
-def _loader(pairs: PairDataset, *, shuffle: bool, workers: int) -> DataLoader[Batch]:
+def make_loader(pairs: PairDataset, *, shuffle: bool, workers: int) -> DataLoader[Batch]:
+    """The notebook's loader."""
     return DataLoader(
         pairs,
         batch_size=BATCH_SIZE,

@@ -25,6 +25,7 @@ class Options:
         num_pairs: Pairs to draw, in an epoch or in a run.
         workers: Worker processes of the notebook's loaders.
         runs: Where to keep run folders, and to look for them.
+        results: Folder of result files to read; `benchmarks/results` by default.
         seed: Seeds everything that is random; for why it is 1, see `benchmarks.reference`.
     """
 
@@ -36,11 +37,12 @@ class Options:
     num_pairs: int | None = None
     workers: int = 4
     runs: Path | None = None
+    results: Path | None = None
     seed: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON values, without the folders, which say nothing about the result."""
-        return {name: value for name, value in asdict(self).items() if name not in ("data_dir", "runs")}
+        return {name: value for name, value in asdict(self).items() if name not in ("data_dir", "runs", "results")}
 
 
 def mnist_root(data_dir: Path | None) -> Path:

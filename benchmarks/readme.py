@@ -1,67 +1,26 @@
-"""Writes the README's measured figures from the files in `benchmarks/results/`: `python -m benchmarks.readme`."""
+"""Writes the README's measured figures from the files in `benchmarks/results/`: `python -m benchmarks.readme`.
+
+What no file has is left out, or marked "not measured" where a table has a place for it.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+from benchmarks import targets
+from benchmarks.results import FOLDER, Results
+
+README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- measured:begin -->\n", "<!-- measured:end -->\n"
 
 
-def measured(results: Path = HERE / "results") -> str:
+def measured(folder: Path = FOLDER) -> str:
     """The section between the markers."""
-    quality, reference = _load(results, "quality"), _load(results, "reference")
-    sampling, index, added = (_load(results, name) for name in ("sampling", "index", "import"))
-    hardware, versions = reference["hardware"], reference["versions"]
-    lines = [
-        f"On {hardware['cores']} cores ({hardware['cpu']}, {', '.join(hardware['cpu_flags'])}), torch "
-        f"{versions['torch']}, {reference['date'][:10]}. Quality is balanced accuracy at probability 0.5 on **all** "
-        "49,995,000 pairs of MNIST's 10,000 test images. pairsim uses no test image to choose anything; the notebook "
-        "picks its best epoch by test pairs.",
-        "",
-        "| `pairsim train mnist` | seeds | mean | lowest to highest | mean EER |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| `--objective {row['objective']} --epochs {row['epochs']}` | {row['seeds']} | "
-        f"{row['mean_balanced_accuracy']:.2%} | {row['lowest']:.2%} to {row['highest']:.2%} | {row['mean_eer']:.2%} |"
-        for row in _rows(quality, "quality", "Quality on MNIST, mean")
-    ]
-    kept = {row["arm"]: row for row in _rows(reference, "reference", "Quality of the weights kept")}
-    lines += [
-        "",
-        'The notebook\'s recipe as written beside `objective="pairs"` with the same hyper-parameters, epochs taking '
-        "turns in one process (medians; one training run each, so small differences in quality mean nothing):",
-        "",
-        f"| | epoch | speed | training part alone | quality after {next(iter(kept.values()))['epochs']} epochs |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    alone = {row["arm"]: row for row in _rows(reference, "reference", "Its training part alone")}
-    for row in _rows(reference, "reference", "An epoch of"):
-        name = row["arm"]
-        reached = f"{kept[name]['balanced_accuracy']:.2%}" if name in kept else "not measured"
-        lines.append(
-            f"| {name} | {row['seconds']:.1f} s | {row['ratio']:.2f}x | {alone[name]['ratio']:.2f}x | {reached} |"
-        )
-    drawn = _rows(sampling, "sampling", "Drawing pairs: 60,000")[1]
-    many = _rows(sampling, "sampling", "Drawing pairs: 10,000,000")[1]
-    built = _rows(index, "index", "ClassIndex.from_labels")[0]
-    mnist = _rows(index, "index", "Index of")[1]
-    extra = _rows(added, "import", "import pairsim")[1]
-    lines += [
-        "",
-        f"- Pairs drawn on one core: {drawn['pairs_per_s'] / 1e6:.1f} million a second from 60,000 images, "
-        f"{many['pairs_per_s'] / 1e6:.1f} million from 10,000,000.",
-        f"- Index of {built['labels']:,} labels: {built['seconds']:.2f} s and {built['peak_added_MB']:.0f} MB; of "
-        f"MNIST's labels {mnist['ratio']:,.0f} times faster than decoding every image.",
-        f"- `import pairsim` adds {extra['seconds']:.2f} s to `import torch`.",
-        "",
-        "From the files in [benchmarks/results](benchmarks/results); `python -m benchmarks` measures again.",
-    ]
+    results = Results.read(folder)
+    parts = (_head(results), _quality(results), _recipes(results), _targets(results), _facts(results))
+    lines = [line for part in parts if part for line in ("", *part)][1:]
+    lines += ["", "From the files in [benchmarks/results](benchmarks/results); `python -m benchmarks` measures again."]
     return "\n".join(lines) + "\n"
 
 
@@ -72,17 +31,97 @@ def with_measured(page: str, section: str) -> str:
     return f"{before}{BEGIN}{section}{END}{after}"
 
 
-def _load(results: Path, name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((results / f"{name}-cpu.json").read_text(encoding="utf-8"))
-    return content
+def _head(results: Results) -> list[str]:
+    report = results.reports.get("reference")
+    if report is None:
+        return []
+    hardware, versions = report["hardware"], report["versions"]
+    return [
+        f"On {hardware['cores']} cores ({hardware['cpu']}, {', '.join(hardware['cpu_flags'])}), torch "
+        f"{versions['torch']}, {report['date'][:10]}. Quality is balanced accuracy at probability 0.5 on **all** "
+        "49,995,000 pairs of MNIST's 10,000 test images. pairsim uses no test image to choose anything; the notebook "
+        "picks its best epoch by test pairs.",
+    ]
 
 
-def _rows(report: dict[str, Any], benchmark: str, title: str) -> list[dict[str, Any]]:
-    for table in report["benchmarks"][benchmark]:
-        if table["title"].startswith(title):
-            rows: list[dict[str, Any]] = table["rows"]
-            return rows
-    raise LookupError(f"no table {title!r} in the results of {benchmark}")
+def _quality(results: Results) -> list[str]:
+    rows = results.rows("quality", "Quality on MNIST, mean")
+    if rows is None:
+        return []
+    lines = [
+        "| `pairsim train mnist` | seeds | mean | lowest to highest | mean EER |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        augment = f" --augment {row['augment']}" if row.get("augment") else ""
+        lines.append(
+            f"| `--objective {row['objective']} --epochs {row['epochs']}{augment}` | {row['seeds']} | "
+            f"{row['mean_balanced_accuracy']:.2%} | {row['lowest']:.2%} to {row['highest']:.2%} | "
+            f"{row['mean_eer']:.2%} |"
+        )
+    return lines
+
+
+def _recipes(results: Results) -> list[str]:
+    epochs = results.rows("reference", "An epoch of")
+    kept = {row["arm"]: row for row in results.rows("reference", "Quality of the weights kept") or ()}
+    alone = {row["arm"]: row for row in results.rows("reference", "Its training part alone") or ()}
+    if epochs is None:
+        return []
+    lines = [
+        'The notebook\'s recipe as written beside `objective="pairs"` with the same hyper-parameters, epochs taking '
+        "turns in one process (medians; one training run each, so small differences in quality mean nothing):",
+        "",
+        f"| | epoch | speed | training part alone | quality after {next(iter(kept.values()))['epochs']} epochs |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in epochs:
+        name = row["arm"]
+        reached = f"{kept[name]['balanced_accuracy']:.2%}" if name in kept else "not measured"
+        lines.append(
+            f"| {name} | {row['seconds']:.1f} s | {row['ratio']:.2f}x | {alone[name]['ratio']:.2f}x | {reached} |"
+        )
+    return lines
+
+
+def _targets(results: Results) -> list[str]:
+    """The targets, once one of the benchmarks that were made for them has been run."""
+    if not targets.MADE_FOR_TARGETS & set(results.reports):
+        return []
+    lines = [
+        "What is aimed at on 2 cores, and what was measured (ratios are medians; arms take turns in one process):",
+        "",
+        "| | against | at least | aim | measured |",
+        "|---|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['what']} | {row['against']} | {row['at_least']} | {row['aim']} | {row['measured']} |"
+        for row in targets.rows(results)
+    ]
+    return lines
+
+
+def _facts(results: Results) -> list[str]:
+    lines = []
+    drawn = results.row("sampling", "Drawing pairs: 60,000", "pairsim")
+    many = results.row("sampling", "Drawing pairs: 10,000,000", "pairsim")
+    if drawn is not None and many is not None:
+        lines.append(
+            f"- Pairs drawn on one core: {drawn['pairs_per_s'] / 1e6:.1f} million a second from 60,000 images, "
+            f"{many['pairs_per_s'] / 1e6:.1f} million from 10,000,000."
+        )
+    built = results.rows("index", "ClassIndex.from_labels")
+    if built is not None:
+        text = f"- Index of {built[0]['labels']:,} labels: {built[0]['seconds']:.2f} s and "
+        text += f"{built[0]['peak_added_MB']:.0f} MB"
+        mnist = results.row("index", "Index of", "pairsim")
+        if mnist is not None:
+            text += f"; of MNIST's labels {mnist['ratio']:,.0f} times faster than decoding every image"
+        lines.append(text + ".")
+    added = results.row("import", "import pairsim", "import pairsim")
+    if added is not None:
+        lines.append(f"- `import pairsim` adds {added['seconds']:.2f} s to `import torch`.")
+    return lines
 
 
 if __name__ == "__main__":

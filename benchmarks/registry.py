@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from benchmarks.options import Options
 from benchmarks.report import Table
 
@@ -17,13 +19,17 @@ class Benchmark:
     Attributes:
         module: Has `run(options) -> list[Table]`; imported when the benchmark runs.
         about: One line for the help text.
+        device: The only kind of device that it says anything about, if there is one.
     """
 
     module: str
     about: str
+    device: str | None = None
 
     def run(self, options: Options) -> list[Table]:
-        """Run it."""
+        """Run it, or say why it says nothing on this device."""
+        if self.device is not None and torch.device(options.device).type != self.device:
+            return [Table(self.about, (), (f"Not measured on {options.device}: it needs --device {self.device}.",))]
         run: Callable[[Options], list[Table]] = importlib.import_module(self.module).run
         return run(options)
 
@@ -31,7 +37,20 @@ class Benchmark:
 BENCHMARKS = {
     "reference": Benchmark("benchmarks.reference", "the notebook's recipe beside pairsim's: epochs, index, quality"),
     "quality": Benchmark("benchmarks.mnist_quality", "what pairsim train mnist reaches, over seeds"),
+    "time-to-quality": Benchmark("benchmarks.time_to_quality", "seconds of training to 99.19 % balanced accuracy"),
+    "losses": Benchmark("benchmarks.losses", "quality after one pass: all pairs, and pytorch-metric-learning's losses"),
+    "epoch": Benchmark("benchmarks.epoch", "an epoch with the same maths, and the time it waits for data"),
+    "loading": Benchmark("benchmarks.loading", "batches to the model, without training"),
     "sampling": Benchmark("benchmarks.sampling", "drawing pairs"),
     "index": Benchmark("benchmarks.index", "indexing labels: seconds and memory"),
+    "loss-memory": Benchmark(
+        "benchmarks.loss_memory", "the loss over all pairs of a batch: memory, seconds, gradients"
+    ),
+    "inference": Benchmark("benchmarks.inference", "embeddings a second"),
+    "evaluation": Benchmark("benchmarks.evaluation", "AUC and EER on all pairs, beside scikit-learn"),
+    "throughput": Benchmark("benchmarks.throughput", "training images a second by batch size and precision"),
+    "roofline": Benchmark("benchmarks.roofline", "a training step beside what the hardware could do"),
+    "graph": Benchmark("benchmarks.graph", "a training step eager, compiled and as a CUDA graph", device="cuda"),
     "import": Benchmark("benchmarks.import_time", "what `import pairsim` adds to `import torch`"),
+    "targets": Benchmark("benchmarks.targets", "measured figures beside targets; reads benchmarks/results"),
 }

@@ -19,7 +19,7 @@ import pairsim
 from benchmarks.options import Options
 from benchmarks.timing import Row
 
-_PACKAGES = ("torch", "torchvision", "numpy")
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning")
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 
 
@@ -74,6 +74,8 @@ def write_json(path: Path, environment: Mapping[str, Any], results: Mapping[str,
 
 def to_markdown(table: Table) -> str:
     """A table to read."""
+    if not table.rows:
+        return "\n".join([f"### {table.title}", "", *(f"- {note}" for note in table.notes)]) + "\n"
     columns = list(dict.fromkeys(name for row in table.rows for name in row))
     lines = [f"### {table.title}", ""]
     lines.append("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
@@ -91,7 +93,7 @@ def environment_lines(environment: Mapping[str, Any]) -> str:
     lines = [
         f"{hardware['cpu']}, {hardware['cores']} cores, {threads} threads, {', '.join(hardware['cpu_flags'])}",
         f"GPU: {hardware['gpu']}" if hardware["gpu"] else "",
-        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None),
         f"seed {environment['seeds']['seed']}, {environment['date']}, revision {environment['revision'] or 'unknown'}",
     ]
     load = environment["load_before"]

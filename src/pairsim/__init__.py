@@ -1,6 +1,7 @@
 """Learn how alike two images are, from pairs of labelled images: similarity, probability, decision."""
 
 from pairsim.data import PairDataset as PairDataset
+from pairsim.encoding import encode_dataset as encode_dataset
 from pairsim.models import EmbeddingNet as EmbeddingNet
 from pairsim.models import SimilarityModel as SimilarityModel
 from pairsim.models import Verdict as Verdict
@@ -23,5 +24,6 @@ __all__ = [
     "Trainer",
     "Verdict",
     "VerificationReport",
+    "encode_dataset",
     "evaluate",
 ]

@@ -47,6 +47,7 @@ def test_the_contract_of_the_top_level() -> None:
         "SimilarityModel",
         "Trainer",
         "TrainConfig",
+        "encode_dataset",
         "evaluate",
         "Verdict",
         "VerificationReport",

@@ -10,35 +10,57 @@ from pairsim.evaluation.clustered import image_level_intervals as image_level_in
 from pairsim.evaluation.clustered import image_level_intervals_of_pairs as image_level_intervals_of_pairs
 from pairsim.evaluation.curves import RocCurve as RocCurve
 from pairsim.evaluation.curves import average_precision as average_precision
+from pairsim.evaluation.curves import d_prime as d_prime
 from pairsim.evaluation.curves import det_curve as det_curve
 from pairsim.evaluation.curves import equal_error_rate as equal_error_rate
 from pairsim.evaluation.curves import fnmr_at_fmr as fnmr_at_fmr
+from pairsim.evaluation.curves import partial_roc_auc as partial_roc_auc
 from pairsim.evaluation.curves import roc_auc as roc_auc
 from pairsim.evaluation.curves import roc_curve as roc_curve
 from pairsim.evaluation.decisions import accuracy as accuracy
 from pairsim.evaluation.decisions import balanced_accuracy as balanced_accuracy
 from pairsim.evaluation.decisions import fmr_fnmr as fmr_fnmr
+from pairsim.evaluation.few_shot import FewShotAccuracy as FewShotAccuracy
+from pairsim.evaluation.few_shot import few_shot_accuracy as few_shot_accuracy
 from pairsim.evaluation.probabilities import brier_score as brier_score
 from pairsim.evaluation.probabilities import expected_calibration_error as expected_calibration_error
 from pairsim.evaluation.probabilities import log_loss as log_loss
+from pairsim.evaluation.retrieval import RetrievalScores as RetrievalScores
+from pairsim.evaluation.retrieval import map_at_r as map_at_r
+from pairsim.evaluation.retrieval import mean_reciprocal_rank as mean_reciprocal_rank
+from pairsim.evaluation.retrieval import precision_at_1 as precision_at_1
+from pairsim.evaluation.retrieval import r_precision as r_precision
+from pairsim.evaluation.retrieval import recall_at_k as recall_at_k
+from pairsim.evaluation.retrieval import retrieval_scores as retrieval_scores
 
 __all__ = [
+    "FewShotAccuracy",
     "Logistic",
     "PairScores",
+    "RetrievalScores",
     "RocCurve",
     "accuracy",
     "all_pair_scores",
     "average_precision",
     "balanced_accuracy",
     "brier_score",
+    "d_prime",
     "det_curve",
     "equal_error_rate",
     "expected_calibration_error",
+    "few_shot_accuracy",
     "fmr_fnmr",
     "fnmr_at_fmr",
     "image_level_intervals",
     "image_level_intervals_of_pairs",
     "log_loss",
+    "map_at_r",
+    "mean_reciprocal_rank",
+    "partial_roc_auc",
+    "precision_at_1",
+    "r_precision",
+    "recall_at_k",
+    "retrieval_scores",
     "roc_auc",
     "roc_curve",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,9 @@ Values: TypeAlias = npt.ArrayLike | torch.Tensor
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+UNIT_TOLERANCE = 0.01
+"""How far the length of an embedding may be from 1: more than bfloat16 rounding, less than no normalisation at all."""
 
 
 def as_array(values: Values, name: str) -> npt.NDArray[Any]:
@@ -118,6 +122,87 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
             f"{missing[0]}. Mend what produces them, or leave these pairs out."
         )
     return values, marks != 0
+
+
+def labelled_embeddings(
+    embeddings: Values, labels: Values, kind: str = ""
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]:
+    """Bring embeddings and labels to arrays, and check them.
+
+    Args:
+        embeddings: Embeddings `[N, D]` of length 1 (within 1 %) or 0, any float dtype and device.
+        labels: Class of each image `[N]`, whole numbers.
+        kind: Put before the names of both in messages, such as `"query "`.
+
+    Returns:
+        Embeddings `[N, D]` of the dtype given (float64 for bfloat16) and labels `[N]` of an integer dtype, in the order
+        given.
+
+    Raises:
+        TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
+        ValueError: If shapes do not fit, or an embedding is not of length 1 or NaN.
+
+    Example:
+        >>> labelled_embeddings([[0.6, 0.8]], [7])
+        (array([[0.6, 0.8]]), array([7]))
+    """
+    vectors = as_array(embeddings, f"{kind}embeddings")
+    if vectors.ndim != 2:
+        raise ValueError(
+            f"Expected {kind}embeddings to have shape [N, D], got {list(vectors.shape)}. Give one row per image, "
+            "as model.encode(images) does."
+        )
+    if vectors.dtype.kind != "f":
+        raise TypeError(f"Expected {kind}embeddings of a float dtype, got {vectors.dtype}. Convert them to float32.")
+    classes = as_array(labels, f"{kind}labels")
+    if classes.size and classes.dtype.kind not in "iub":
+        raise TypeError(f"Expected {kind}labels to be whole numbers, got dtype {classes.dtype}. Give class numbers.")
+    if classes.shape != vectors.shape[:1]:
+        raise ValueError(
+            f"Expected one {kind}label per {kind}embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "
+            "Give the labels of the same images, in the same order."
+        )
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    # A zero embedding has no direction: its cosine to anything is 0, which the product gives.
+    wrong = np.flatnonzero(~((np.abs(lengths - 1.0) <= UNIT_TOLERANCE) | (lengths == 0.0)))
+    if wrong.size:
+        raise ValueError(
+            f"Expected {kind}embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "
+            f"({wrong.size} such of {len(vectors)}). Normalise them: torch.nn.functional.normalize(embeddings)."
+        )
+    # An empty list has no dtype that says what it would have held, and a bool is a number here.
+    whole = classes.size and classes.dtype.kind in "iu"
+    return vectors, classes if whole else classes.astype(np.int64)
+
+
+def check_count(value: int, name: str, least: int, example: int) -> int:
+    """Return a whole number as an int, refusing what is below a bound.
+
+    Args:
+        value: The number; NumPy's whole numbers are fine.
+        name: What the message calls it.
+        least: The lowest value allowed.
+        example: A value that the message proposes.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If it is not a whole number of at least `least`.
+
+    Example:
+        >>> check_count(5, "k", 1, 10)
+        5
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if isinstance(value, (bool, np.bool_)) or count < least:
+        raise ValueError(
+            f"Expected {name} to be a whole number of at least {least}, got {value!r}. Use {example}, say."
+        )
+    return count
 
 
 def check_threshold(threshold: float) -> float:

@@ -93,6 +93,62 @@ def roc_auc(positive: Scores, negative: Scores) -> float:
     return ratio(twice, 2 * positive.size * negative.size)
 
 
+def partial_roc_auc(positive: Scores, negative: Scores, max_fmr: float) -> float:
+    """Return the area under the ROC curve up to an FMR, standardised: 1 for no error, 1/2 for the diagonal."""
+    limit = check_fraction(max_fmr, "max_fmr")
+    if limit == 0.0:
+        raise ValueError(
+            "Expected max_fmr above 0, got 0.0: there is no area there. Use fnmr_at_fmr(scores, targets, 0.0), or 0.01."
+        )
+    if not (positive.size and negative.size):
+        return math.nan
+    # The curve rises in straight lines, one for each group of tied negatives. Those above the score at which FMR passes
+    # the limit count whole, as in roc_auc; of the line at that score, the part below the limit. The area is continuous
+    # in the limit, so that it does not matter on which side of a whole number the product is rounded.
+    reached = limit * negative.size
+    score = float(negative[-1 - min(int(reached), negative.size - 1)])
+    above = _count_above(negative, score)
+    tied = count_matches(negative, score) - above
+    twice = 2 * positive.size * above
+    for chunk in _chunks(negative[negative.size - above :]):
+        twice -= int(np.searchsorted(positive, chunk, side="left").sum())
+        twice -= int(np.searchsorted(positive, chunk, side="right").sum())
+    share = (reached - above) / tied
+    before, after = _count_above(positive, score), count_matches(positive, score)
+    area = twice / 2 + tied * share * (before + (after - before) * share / 2)
+    # The diagonal has limit^2 / 2 below it, no error at all limit.
+    least = limit * limit / 2
+    return 0.5 * (1.0 + (area / (positive.size * negative.size) - least) / (limit - least))
+
+
+def d_prime(positive: Scores, negative: Scores) -> float:
+    """Return the difference of means over the root mean of variances."""
+    if not (positive.size and negative.size):
+        return math.nan
+    # The figure does not depend on the scale; on this one no square overflows.
+    scale = max(abs(float(scores[end])) for scores in (positive, negative) for end in (0, -1))
+    if not 0.0 < scale < math.inf:
+        return math.nan
+    (mean_positive, variance_positive), (mean_negative, variance_negative) = (
+        _moments(scores, scale) for scores in (positive, negative)
+    )
+    difference = mean_positive - mean_negative
+    spread = math.sqrt((variance_positive + variance_negative) / 2)
+    if spread == 0.0:
+        return math.copysign(math.inf, difference) if difference else math.nan
+    return difference / spread
+
+
+def _moments(scores: Scores, scale: float) -> tuple[float, float]:
+    """Return mean and variance (over the number of scores, not one less) of scores divided by `scale`."""
+    if scores[0] == scores[-1]:
+        # The mean of equal numbers may be rounded to another, and then seem to vary.
+        return float(scores[0]) / scale, 0.0
+    mean = math.fsum(float((chunk / np.float64(scale)).sum()) for chunk in _chunks(scores)) / scores.size
+    squares = math.fsum(float(np.square(chunk / np.float64(scale) - mean).sum()) for chunk in _chunks(scores))
+    return mean, squares / scores.size
+
+
 def average_precision(positive: Scores, negative: Scores) -> float:
     """Return the precision at the score of each positive pair, averaged over the positive pairs."""
     sums = []

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim.evaluation import _sorted
-from pairsim.evaluation._inputs import Float64Array, Values, as_array
+from pairsim.evaluation._inputs import Float64Array, Values, labelled_embeddings
 from pairsim.evaluation._sorted import Scores, ToProbability
 from pairsim.evaluation.curves import RocCurve
 
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-UNIT_TOLERANCE = 0.01
-"""How far the length of an embedding may be from 1: more than bfloat16 rounding, less than no normalisation at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +111,14 @@ class PairScores:
     def roc_auc(self) -> float:
         """Area under the ROC curve; NaN without positive or without negative pairs. See `evaluation.roc_auc`."""
         return _sorted.roc_auc(self.positive, self.negative)
+
+    def partial_roc_auc(self, max_fmr: float) -> float:
+        """Standardised area up to an FMR of `max_fmr`, in (0, 1]; see `evaluation.partial_roc_auc`."""
+        return _sorted.partial_roc_auc(self.positive, self.negative, max_fmr)
+
+    def d_prime(self) -> float:
+        """Difference of means over the root mean of variances; see `evaluation.d_prime`."""
+        return _sorted.d_prime(self.positive, self.negative)
 
     def average_precision(self) -> float:
         """Average precision; NaN without positive pairs. See `evaluation.average_precision`."""
@@ -285,30 +290,7 @@ def by_class(embeddings: Values, labels: Values) -> tuple[Float32Array, IntArray
         Embeddings `[N, D]` float32 and class numbers `[N]`, both in class order, and the image number `[N]` of each
         row.
     """
-    vectors = as_array(embeddings, "embeddings")
-    if vectors.ndim != 2:
-        raise ValueError(
-            f"Expected embeddings to have shape [N, D], got {list(vectors.shape)}. Give one row per image, "
-            "as model.encode(images) does."
-        )
-    if vectors.dtype.kind != "f":
-        raise TypeError(f"Expected embeddings of a float dtype, got {vectors.dtype}. Convert them to float32.")
-    classes = as_array(labels, "labels")
-    if classes.size and classes.dtype.kind not in "iub":
-        raise TypeError(f"Expected labels to be whole numbers, got dtype {classes.dtype}. Give class numbers.")
-    if classes.shape != vectors.shape[:1]:
-        raise ValueError(
-            f"Expected one label per embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "
-            "Give the labels of the same images, in the same order."
-        )
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    # A zero embedding has no direction: its cosine to anything is 0, which the product gives.
-    wrong = np.flatnonzero(~((np.abs(lengths - 1.0) <= UNIT_TOLERANCE) | (lengths == 0.0)))
-    if wrong.size:
-        raise ValueError(
-            f"Expected embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "
-            f"({wrong.size} such of {len(vectors)}). Normalise them: torch.nn.functional.normalize(embeddings)."
-        )
+    vectors, classes = labelled_embeddings(embeddings, labels)
     order = np.argsort(classes, kind="stable")
     _, codes = np.unique(classes[order], return_inverse=True)
     return np.ascontiguousarray(vectors[order], dtype=np.float32), codes.astype(np.int64), order

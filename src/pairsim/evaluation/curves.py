@@ -119,6 +119,66 @@ def roc_auc(scores: Values, targets: Values) -> float:
     return _sorted.roc_auc(*_sorted.split(scores, targets))
 
 
+def partial_roc_auc(scores: Values, targets: Values, max_fmr: float) -> float:
+    """Compute the area under the ROC curve from FMR 0 to `max_fmr`, standardised to 1/2 for chance and 1 for no error.
+
+    With A the area under the straight-line curve up to `max_fmr = m`, it is 1/2 (1 + (A - m^2/2) / (m - m^2/2)), which
+    is what scikit-learn's `roc_auc_score(..., max_fpr=m)` gives. At m = 1 it is `roc_auc`. The last stretch is
+    interpolated where m falls between two points; `fnmr_at_fmr` is the figure without interpolation.
+
+    Args:
+        scores: One score per pair `[P]`, higher = more alike.
+        targets: One target per pair `[P]`, 1 = same class.
+        max_fmr: Highest false match rate of interest, in (0, 1].
+
+    Returns:
+        The figure, at most 1; below 1/2 where the curve runs below the diagonal, and never below (1 - m) / (2 - m), so
+        not below 0. NaN without positive or without negative pairs.
+
+    Raises:
+        TypeError: If the input is not numeric.
+        ValueError: If shapes differ, a target is not 0 or 1, a score is NaN, or `max_fmr` is outside (0, 1].
+
+    Example:
+        >>> round(partial_roc_auc([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0], max_fmr=0.5), 4)
+        0.6667
+
+    References:
+        D. K. McClish, Analyzing a portion of the ROC curve, Medical Decision Making 9, 1989.
+    """
+    return _sorted.partial_roc_auc(*_sorted.split(scores, targets), max_fmr)
+
+
+def d_prime(scores: Values, targets: Values) -> float:
+    """Compute d' = (mean of positive - mean of negative scores) / sqrt((their variances added) / 2).
+
+    How far apart both lie, in standard deviations; the variances are over the number of scores, not one less. It knows
+    means and variances only: where scores are far from normal, so are conclusions from it. Unlike all other figures
+    here it changes when scores are bent by a monotone function. Literature that takes the absolute value cannot tell
+    a reversed score; this is negative then.
+
+    Args:
+        scores: One score per pair `[P]`, higher = more alike.
+        targets: One target per pair `[P]`, 1 = same class.
+
+    Returns:
+        The figure, any real number. Where neither kind varies it is +-infinity if the means differ, and NaN if they are
+        equal. NaN without positive or without negative pairs, or if a score is infinite.
+
+    Raises:
+        TypeError: If the input is not numeric.
+        ValueError: If shapes differ, a target is not 0 or 1, or a score is NaN.
+
+    Example:
+        >>> d_prime([4.0, 2.0, 1.0, -1.0], [1, 1, 0, 0])
+        3.0
+
+    References:
+        J. Daugman, Biometric decision landscapes, technical report UCAM-CL-TR-482, University of Cambridge, 2000.
+    """
+    return _sorted.d_prime(*_sorted.split(scores, targets))
+
+
 def equal_error_rate(scores: Values, targets: Values) -> float:
     """Compute the equal error rate: the error where FMR = FNMR.
 

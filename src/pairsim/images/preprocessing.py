@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,8 @@ class Preprocessing:
         if self.mean is None or self.std is None:
             return scaled / 255.0
         # (x / 255 - mean) / std as one multiplication and one addition
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        return scaled * (1 / (255.0 * std)) - mean / std
+        factor, offset = _constants(self.mean, self.std, images.device)
+        return scaled * factor - offset
 
     def read(self, image: PictureLike) -> Tensor:
         """Read one picture (see `read_image`) as the uint8 `[C, H, W]` that this preprocessing takes."""
@@ -103,6 +103,18 @@ class Preprocessing:
             mean=None if mean is None else tuple(map(float, mean)),
             std=None if std is None else tuple(map(float, std)),
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and offset of each channel, `[C, 1, 1]`.
+
+    Made once for each device: sending them there waits for it, which would hold up every training step and cannot be
+    recorded in a CUDA graph.
+    """
+    with torch.inference_mode(False):
+        deviation, centre = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (std, mean))
+        return 1 / (255.0 * deviation), centre / deviation
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -43,8 +43,8 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
     """Cut images into batches, reading pictures on the way.
 
     Args:
-        images: A tensor `[N, C, H, W]`; or one or several pictures (see `read_image`), in a sequence or generator. In
-            a sequence, a path or object that comes twice is read once.
+        images: A tensor `[N, C, H, W]`; or one or several pictures (see `read_image`), in a sequence, a generator or
+            an array `[N, H, W, C]`. In a sequence, a path or object that comes twice is read once.
         preprocessing: How pictures are read.
         batch_size: Images in a batch; the last has what is left.
 
@@ -65,18 +65,23 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
     if not isinstance(pictures, list):
         return ImageBatches(_read_ahead(pictures, preprocessing, batch_size), None)
     unique, places = _without_repeats(pictures)
-    if len(unique) <= 2:  # not worth a thread
-        batches = (preprocessing.read_batch(unique[k : k + batch_size]) for k in range(0, len(unique), batch_size))
+    # threads are not worth it for a pair, nor for pixels, which hold on to Python's lock
+    if len(unique) <= 2 or all(isinstance(picture, Tensor | np.ndarray) for picture in unique):
+        batches = (_read(unique[k : k + batch_size], preprocessing) for k in range(0, len(unique), batch_size))
     else:
         batches = _read_ahead(unique, preprocessing, batch_size)
     return ImageBatches(batches, len(unique), None if len(unique) == len(pictures) else torch.tensor(places))
 
 
+def is_single(images: object) -> bool:
+    """Whether this is one picture: a path, array, PIL image or a tensor without a batch dimension."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim != 4
+    return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__")
+
+
 def _as_pictures(images: Images) -> Iterable[PictureLike]:
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return list(images)
-    single = isinstance(images, Tensor | str | os.PathLike) or hasattr(images, "__array_interface__")
-    if single:
+    if is_single(images):
         return [cast("PictureLike", images)]
     several = cast("Iterable[PictureLike]", images)
     return list(several) if isinstance(several, Sized) else several
@@ -96,6 +101,24 @@ def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike]
     return unique, found
 
 
+def _read(pictures: Sequence[PictureLike], preprocessing: Preprocessing) -> Tensor:
+    return torch.stack([_pixels(picture, preprocessing) for picture in pictures])
+
+
+def _pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
+    """A picture as `Preprocessing.read` gives it; pixels that are so already do not go through Pillow."""
+    if isinstance(picture, Tensor | np.ndarray) and picture.dtype in (torch.uint8, np.uint8):
+        shape, size, channels = tuple(picture.shape), preprocessing.image_size, preprocessing.channels
+        if isinstance(picture, Tensor):
+            if shape == (channels, *size):
+                return picture.detach().cpu()
+        elif shape in (size, (*size, 1)) and channels == 1:
+            return torch.tensor(np.ascontiguousarray(picture)).view(1, *size)
+        elif shape == (*size, 3) and channels == 3:
+            return torch.tensor(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return preprocessing.read(picture)
+
+
 def _read_ahead(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
     """Batches of pictures, of which threads read one more batch than is asked for: decoding leaves Python's lock."""
     size = min(_PICTURES_A_TASK, batch_size)
@@ -108,7 +131,7 @@ def _read_ahead(pictures: Iterable[PictureLike], preprocessing: Preprocessing, b
         rest: list[Tensor] = []
         while True:
             for part in iter(lambda: list(islice(source, size)), []):
-                tasks.append(pool.submit(preprocessing.read_batch, part))
+                tasks.append(pool.submit(_read, part, preprocessing))
                 if len(tasks) >= waiting:
                     break
             if not tasks:

@@ -18,7 +18,7 @@ from pairsim.models import pretrained
 from pairsim.models.collecting import collect
 from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
 from pairsim.models.inference import InferenceNet, InferenceNets, PrecisionName, default_batch_size, inference_dtype
-from pairsim.models.inputs import Images, image_batches
+from pairsim.models.inputs import Images, image_batches, is_single
 from pairsim.models.verdict import OperatingPoint, Verdict
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
@@ -132,8 +132,8 @@ class SimilarityModel(nn.Module):
 
         Args:
             images: A tensor `[N, C, H, W]`; or one or several of: path, PIL image, uint8 array `[H, W]` or
-                `[H, W, C]`, uint8 tensor `[C, H, W]`, in a sequence or a generator. Pictures are resized to the
-                model's size. For a labelled dataset use `pairsim.encode_dataset`.
+                `[H, W, C]`, uint8 tensor `[C, H, W]`, in a sequence, a generator or an array `[N, H, W, C]`. Pictures
+                are resized to the model's size. For a labelled dataset use `pairsim.encode_dataset`.
             batch_size: Images embedded at once; by default what suits the device and the size of the images.
             precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which moves
                 similarities by up to 0.01; `"auto"` in 16 bits where the hardware has them. The weights stay as they
@@ -387,7 +387,10 @@ class SimilarityModel(nn.Module):
         return (a * b).sum(dim=-1)
 
     def _encoded_similarity(self, first: Images, second: Images) -> Tensor:
-        a, b = self.encode(first), self.encode(second)
+        if is_single(first) and is_single(second):  # together, which halves the calls
+            a, b = self.encode([first, second]).split(1)  # type: ignore[list-item]
+        else:
+            a, b = self.encode(first), self.encode(second)
         if a.shape != b.shape:
             raise ValueError(f"Expected as many first as second images, got {len(a)} and {len(b)}.")
         return functional.cosine_similarity(a, b).clamp(-1.0, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -123,8 +125,8 @@ def test_counted_waiting_is_of_the_training_part() -> None:
 
 def test_resident_batches_are_what_the_net_receives(options: Options, tmp_path: Path) -> None:
     assert options.data_dir is not None
-    few = Options(**{**vars(options), "num_pairs": 300})
-    arm = PairsimArm(options.data_dir, tmp_path, few, "fp32", 1)
+    few = dataclasses.replace(options, num_pairs=300)
+    arm = PairsimArm(tmp_path, few, "fp32", 1)
     own, resident = arm.trainer.data.loader, ResidentBatches(arm.trainer)
     sizes = [(len(images), len(extra)) for images, extra in own.epoch(0)]
     assert sizes == [(512, 256), (88, 44)] == [(len(images), len(extra)) for images, extra in resident.epoch(0)]
@@ -249,6 +251,14 @@ def test_own_trainer_learns_from_the_same_images_and_ends_at_the_goal(
     assert np.allclose(first, second, rtol=1e-4)
     reached = metric_learning.train_own(options, 0, goal=0.0, **settings)
     assert [point.passes for point in reached] == [0.8]
+
+
+def test_its_workers_end_with_its_training(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pytorch_metric_learning")
+    monkeypatch.setattr(mnist, "VAL_FRACTION", 0.2)
+    before = set(multiprocessing.active_children())
+    metric_learning.train_own(dataclasses.replace(options, workers=2), 0, passes=0.8, every=0.8, goal=1.1)
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_its_losses_train_in_pairsims_loop(options: Options) -> None:

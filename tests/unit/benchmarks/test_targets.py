@@ -41,8 +41,8 @@ def write(folder: Path, name: str, content: dict[str, Any]) -> Path:
 
 
 def everything() -> dict[str, Any]:
-    def reaching(arm: str, faster: float, reached: str = "3 of 3") -> Row:
-        return {"arm": arm, "pairsim_is_faster": faster, "reached": reached}
+    def reaching(arm: str, faster: float, mean: float = 0.992) -> Row:
+        return {"arm": arm, "pairsim_is_faster": faster, "mean_balanced_accuracy": mean}
 
     return report(
         index=[("Index of 60,000", [{"arm": "notebook", "ratio": 1.0}, {"arm": "pairsim: x", "ratio": 4_000.0}])],
@@ -122,7 +122,7 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
         ("1.3x", "yes"),
         ("3.6x", "aim"),
         ("45x", "yes"),
-        ("3x", "yes"),  # against the faster of both
+        ("3x (as documented alone: 7x)", "yes"),  # against the faster of both
         ("-0.02 points", "no"),
         ("99.65%", "yes"),
         ("0.0%", "aim"),
@@ -138,7 +138,7 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
 
 def test_a_run_that_misses_the_goal_is_no_time_to_it(tmp_path: Path) -> None:
     content = everything()
-    content["benchmarks"]["time-to-quality"][0]["rows"][1]["reached"] = "2 of 3"
+    content["benchmarks"]["time-to-quality"][0]["rows"][1]["mean_balanced_accuracy"] = 0.9918
     write(tmp_path, "all.json", content)
     rows = targets.rows(Results.read(tmp_path))
     assert [row["met?"] for row in rows if row["what"] == "time to 99.19 %"] == ["no", "no"]

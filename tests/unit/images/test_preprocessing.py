@@ -56,3 +56,15 @@ def test_round_trip() -> None:
 def test_bad_settings(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Preprocessing(**{"image_size": (4, 4), "channels": 1, **settings})
+
+
+def test_constants_are_sent_to_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    preprocessing = Preprocessing(image_size=(2, 2), channels=1, mean=(0.123,), std=(0.456,))
+    pixels = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    with torch.inference_mode():  # what is made here must serve training too
+        expected = preprocessing(pixels).clone()
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("made again"))
+    weight = torch.ones((), requires_grad=True)
+    (preprocessing(pixels) * weight).sum().backward()
+    assert torch.equal(preprocessing(pixels), expected)
+    assert weight.grad is not None

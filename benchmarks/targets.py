@@ -1,0 +1,296 @@
+"""What is aimed at beside what was measured. Not a measurement: it reads the files in `benchmarks/results`.
+
+The targets are for 2 CPU cores. A figure is taken from the newest file of its benchmark; what no file has is "not
+measured". Where an arm had several figures, such as the lowest and the highest of some rounds, the target is held
+against the median.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks import loss_memory, time_to_quality
+from benchmarks.losses import ALL_PAIRS
+from benchmarks.mnist_quality import FORWARDS_TITLE
+from benchmarks.options import Options
+from benchmarks.report import Table
+from benchmarks.results import Results
+from benchmarks.timing import Row
+
+Unit = Literal["times", "percent", "points", "share", "fraction", "error"]
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is aimed at.
+
+    Attributes:
+        what: Is measured.
+        against: It is compared with.
+        least: What it should be at least, or at most where less is better.
+        aim: What is hoped for.
+        unit: How figures are written, and whether more or less is better.
+        find: Gives the figure from results, or `None` if it was not measured.
+        remark: Gives what has to be known beside the figure, or `None`.
+    """
+
+    what: str
+    against: str
+    least: float
+    aim: float
+    unit: Unit
+    find: Callable[[Results], float | None]
+    remark: Callable[[Results], str | None] = lambda _: None
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the figure should be small."""
+        return self.unit in ("share", "fraction", "error")
+
+    def verdict(self, figure: float | None) -> str:
+        """What a figure comes to: "aim", "yes", "no" or "not measured"."""
+        if figure is None:
+            return NOT_MEASURED
+        if self.reaches(figure, self.aim):
+            return "aim"
+        return "yes" if self.reaches(figure, self.least) else "no"
+
+    def reaches(self, figure: float, limit: float) -> bool:
+        """Whether a figure is as good as a limit."""
+        return figure <= limit if self.less_is_better else figure >= limit
+
+    def text(self, figure: float | None, *, limit: bool = False) -> str:
+        """A figure as it is written; a limit with its sign."""
+        if figure is None:
+            return NOT_MEASURED
+        written = {
+            "times": lambda: f"{figure:,.0f}x" if figure >= 100 else f"{figure:.3g}x",
+            "percent": lambda: f"{figure:.2%}",
+            "points": lambda: "equal" if limit and figure == 0 else f"{figure:+.2f} points",
+            "share": lambda: f"{figure:.1%}",
+            "fraction": lambda: f"1/{1 / figure:,.0f}" if figure else "0",
+            "error": lambda: f"{figure:.1g}",
+        }[self.unit]()
+        return f"<= {written}" if limit and self.less_is_better else written
+
+    def row(self, results: Results) -> Row:
+        """The target with its figure."""
+        figure, remark = self.find(results), self.remark(results)
+        return {
+            "what": self.what,
+            "against": self.against,
+            "at_least": self.text(self.least, limit=True),
+            "aim": self.text(self.aim, limit=True),
+            "measured": self.text(figure) + (f" ({remark})" if remark is not None else ""),
+            "met?": self.verdict(figure),
+        }
+
+
+def rows(results: Results) -> list[Row]:
+    """All targets with their figures."""
+    return [target.row(results) for target in TARGETS]
+
+
+def run(options: Options) -> list[Table]:
+    """The table of targets."""
+    results = Results.read(options.results)
+    left = sorted((MADE_FOR_TARGETS | {"index", "sampling", "quality"}) - set(results.reports))
+    if left:
+        print(f"targets: no results of {', '.join(left)}", file=sys.stderr)
+    notes = (
+        "Read from the files in benchmarks/results, or in --results DIR; files of --quick do not count.",
+        "met?: yes is at least the first figure, aim is the second one.",
+    )
+    return [Table("Targets on 2 cores", rows(results), notes)]
+
+
+def _value(row: Row | None, key: str) -> float | None:
+    return None if row is None or row.get(key) is None else float(row[key])
+
+
+def _cell(benchmark: str, title: str, arm: str, key: str) -> Callable[[Results], float | None]:
+    """Finds one cell: of the benchmark's table whose title begins so, in the row whose arm begins so."""
+    return lambda results: _value(results.row(benchmark, title, arm), key)
+
+
+def _faster_than(arms: Iterable[str]) -> Callable[[Results], float | None]:
+    """How much faster pairsim reaches the quality, as the mean over seeds, than the fastest of some arms."""
+
+    def find(results: Results) -> float | None:
+        table = results.rows("time-to-quality", "Seconds of training to") or []
+        by_arm = {str(row["arm"]): row for row in table}
+        own = by_arm.get(time_to_quality.PAIRSIM)
+        found = [value for arm in arms if (value := _value(by_arm.get(arm), "pairsim_is_faster")) is not None]
+        if own is None or not found:
+            return None
+        return min(found) if float(own["mean_balanced_accuracy"]) >= time_to_quality.GOAL else 0.0
+
+    return find
+
+
+def _points_over_best_loss(results: Results) -> float | None:
+    table = results.rows("losses", "Quality after one pass, mean") or []
+    others = [float(row["points"]) for row in table if row["arm"] != ALL_PAIRS]
+    return -max(others) if others and any(row["arm"] == ALL_PAIRS for row in table) else None
+
+
+def _at_forwards(results: Results) -> float | None:
+    table = results.rows("quality", FORWARDS_TITLE)
+    return None if not table else float(table[0]["mean_balanced_accuracy"])
+
+
+def _than_documented(results: Results) -> str | None:
+    """The comparison with pytorch-metric-learning as documented alone."""
+    find = _faster_than([time_to_quality.OWN])
+    found = find(results)
+    return None if found is None else f"as documented alone: {found:.3g}x"
+
+
+def _over_lists(results: Results) -> str | None:
+    """The same with labels in a list, the notebook's drawing at its best."""
+    own, lists = (results.row("sampling", "Pair indices of an epoch", arm) for arm in ("pairsim", "notebook's Python"))
+    if own is None or lists is None:
+        return None
+    return f"{float(own['ratio']) / float(lists['ratio']):.3g}x with its labels in a list"
+
+
+def _of_loss(arm: str, key: str, images: int | None = None) -> Callable[[Results], float | None]:
+    """Finds a figure of the loss at a batch size, or else at the largest one that has it."""
+
+    def find(results: Results) -> float | None:
+        table = results.rows("loss-memory", "Loss over all pairs") or []
+        having = [row for row in table if row["arm"] == arm and images in (None, row["images"])]
+        return _value(max((row for row in having if key in row), key=lambda row: int(row["images"]), default=None), key)
+
+    return find
+
+
+def _waiting(results: Results) -> float | None:
+    found = _value(results.row("epoch", "Waiting for data", "pairsim"), "share")
+    return None if found is None else max(found, 0.0)
+
+
+MADE_FOR_TARGETS = frozenset(
+    {"loading", "epoch", "time-to-quality", "losses", "loss-memory", "inference", "evaluation"}
+)
+"""Benchmarks whose results belong to the targets and to little else."""
+
+TARGETS = (
+    Target(
+        "index of MNIST's labels",
+        "the notebook, which decodes every image",
+        1_000,
+        5_000,
+        "times",
+        _cell("index", "Index of", "pairsim", "ratio"),
+    ),
+    Target(
+        "pair indices, 20,000",
+        "the notebook's code for an item, without decoding",
+        50,
+        200,
+        "times",
+        _cell("sampling", "Pair indices of an epoch", "pairsim", "ratio"),
+        _over_lists,
+    ),
+    Target(
+        "batches to the model, 20,000 pairs",
+        "the notebook's loader, 2 workers",
+        40,
+        100,
+        "times",
+        _cell("loading", "Batches to the model", "pairsim", "ratio"),
+    ),
+    Target(
+        "training part of an epoch, same maths, fp32",
+        "the notebook as written",
+        1.25,
+        1.5,
+        "times",
+        _cell("epoch", "Its training part alone", "pairsim, fp32", "ratio"),
+    ),
+    Target(
+        "training part of an epoch, same maths, mixed precision",
+        "the notebook as written",
+        2.5,
+        3.5,
+        "times",
+        _cell("epoch", "Its training part alone", "pairsim, auto", "ratio"),
+    ),
+    Target(
+        "time to 99.19 %",
+        "the notebook's 30 epochs",
+        30,
+        60,
+        "times",
+        _faster_than([time_to_quality.NOTEBOOK]),
+    ),
+    Target(
+        "time to 99.19 %",
+        "pytorch-metric-learning in its own trainer, the faster of as documented and tuned",
+        2,
+        5,
+        "times",
+        _faster_than([time_to_quality.OWN, time_to_quality.TUNED]),
+        _than_documented,
+    ),
+    Target(
+        "balanced accuracy after one pass",
+        "pytorch-metric-learning's best loss in pairsim's loop",
+        0.0,
+        0.1,
+        "points",
+        _points_over_best_loss,
+    ),
+    Target(
+        "balanced accuracy after 1.2 million image forwards",
+        "all 49,995,000 test pairs",
+        0.9960,
+        0.9970,
+        "percent",
+        _at_forwards,
+    ),
+    Target("waiting for data", "the training part of an epoch", 0.03, 0.01, "share", _waiting),
+    Target(
+        "memory of the loss over all pairs, B = 32,768",
+        "the same with the matrix in one piece (scaled from the largest that fits)",
+        1 / 8,
+        1 / 32,
+        "fraction",
+        _of_loss(loss_memory.TILES, "ratio", 32_768),
+    ),
+    Target(
+        "its gradients",
+        "those with the matrix in one piece, largest relative difference",
+        1e-5,
+        1e-5,
+        "error",
+        _of_loss(loss_memory.WHOLE, "gradient_difference_to_tiles"),
+    ),
+    Target(
+        "embeddings a second, in the faster precision",
+        "the notebook's net, eager, fp32",
+        2,
+        3,
+        "times",
+        lambda results: _best(results.rows("inference", "Embeddings of"), "pairsim"),
+    ),
+    Target(
+        "AUC and EER on all pairs of 10,000 images",
+        "scikit-learn, from the same embeddings",
+        5,
+        20,
+        "times",
+        _cell("evaluation", "AUC and EER of all", "pairsim", "ratio"),
+    ),
+)
+
+
+def _best(table: list[Row] | None, arm: str) -> float | None:
+    """The best ratio among the arms whose names begin so."""
+    found = [float(row["ratio"]) for row in table or () if str(row["arm"]).startswith(arm)]
+    return max(found) if found else None

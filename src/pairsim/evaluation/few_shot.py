@@ -1,0 +1,165 @@
+"""N-way K-shot accuracy: how often a new image is put to the right one of a few classes, known by a few images each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pairsim.evaluation._inputs import Values, check_count, labelled_embeddings
+from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+CHUNK = 1 << 22
+"""Coordinates of support images gathered at once: 32 MiB."""
+
+
+@dataclass(frozen=True)
+class FewShotAccuracy:
+    """What `few_shot_accuracy` found.
+
+    Attributes:
+        accuracy: Share of episodes whose query was put to its class, in [0, 1].
+        interval: Its 95 % interval over episodes, `(low, high)`.
+        num_episodes: Number of episodes.
+
+    Example:
+        >>> FewShotAccuracy(0.5, (0.4, 0.6), 100).accuracy
+        0.5
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    num_episodes: int
+
+
+def few_shot_accuracy(
+    embeddings: Values, labels: Values, *, ways: int = 20, shots: int = 1, episodes: int = 1000, seed: int = 0
+) -> FewShotAccuracy:
+    """Compute the share of episodes in which a query is nearest to its own class.
+
+    Each episode draws `ways` classes, `shots` support images of each, and one query, another image of one of these
+    classes; all evenly, without replacement, and independently of other episodes. The query is put to the class with
+    the highest **mean similarity** to its support images (for one shot: the nearest image). Of tied classes the one
+    drawn first wins; the order is random, so that equal embeddings get `1 / ways`, not 1.
+
+    This is the form of Omniglot's one-shot classification, not its published list of runs: there, the classes of a run
+    come from one alphabet and queries from another drawer than the support, which is harder. Prototypical networks put
+    a query to the nearest mean of embeddings, which is another rule for more than one shot.
+
+    Same seed and NumPy version, same episodes. Coordinates are rounded to multiples of 2^-26 (coarser by half of
+    log2(shots) bits, rounded up) so that similarities are exact in float64: the result does not depend on threads or
+    machine.
+
+    The interval is Wilson's. It covers what more episodes of the **same images** would give, that is, the luck of the
+    draw. It does not cover new images, new classes or another training run: episodes reuse images, so that a million of
+    them make the interval narrow and the evidence no larger.
+
+    Args:
+        embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float64 on the CPU.
+        labels: Class of each image `[N]`, whole numbers. Each class needs `shots + 1` images.
+        ways: Classes of an episode, at least 2.
+        shots: Support images of each class, at least 1.
+        episodes: Number of episodes, at least 1.
+        seed: Whole number of at least 0 that picks the episodes.
+
+    Returns:
+        Accuracy and its 95 % interval.
+
+    Raises:
+        TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
+        ValueError: If shapes do not fit, an embedding is not of length 1 (within 1 %) or NaN, there are fewer classes
+            than `ways`, a class has fewer than `shots + 1` images, or a number is out of range.
+
+    Example:
+        >>> embeddings = np.eye(3)[[0, 0, 1, 1, 2, 2]]
+        >>> few_shot_accuracy(embeddings, [0, 0, 1, 1, 2, 2], ways=3, episodes=100).accuracy
+        1.0
+
+    References:
+        B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, Human-level concept learning through probabilistic program
+        induction, Science 350, 2015.
+        O. Vinyals et al., Matching networks for one shot learning, NeurIPS 2016.
+        E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal of the American
+        Statistical Association 22, 1927.
+    """
+    num_ways, num_shots = check_count(ways, "ways", 2, 20), check_count(shots, "shots", 1, 1)
+    num_episodes = check_count(episodes, "episodes", 1, 1000)
+    generator = np.random.Generator(np.random.PCG64(check_count(seed, "seed", 0, 0)))
+    vectors, labelled = labelled_embeddings(embeddings, labels)
+    names, codes, sizes = np.unique(labelled, return_inverse=True, return_counts=True)
+    _check_classes(names, sizes, num_ways, num_shots)
+    by_class = np.argsort(codes, kind="stable")
+    begins = np.cumsum(sizes) - sizes
+
+    classes = _distinct(generator, np.full(num_episodes, names.size), num_ways)
+    # One more image than the support of each class: of the query's class it is the query, of others it is not used.
+    drawn = by_class[begins[classes][..., None] + _distinct(generator, sizes[classes], num_shots + 1)]
+    target = generator.integers(0, num_ways, num_episodes)
+    query = drawn[np.arange(num_episodes), target, -1]
+
+    # The sum of the support takes the place of its mean: the same order, and whole numbers. It may be `shots` times as
+    # long as an embedding, so products have to be 1 / shots as large for all sums to stay exact.
+    whole = whole_numbers(vectors, EXACT_BITS - math.ceil(math.log2(num_shots) / 2))
+    hits = 0
+    step = max(1, CHUNK // max(1, num_ways * num_shots * whole.shape[1]))
+    for start in range(0, num_episodes, step):
+        chunk = slice(start, start + step)
+        support = whole[drawn[chunk, :, :-1]].sum(axis=2)
+        similarities = np.einsum("ewd,ed->ew", support, whole[query[chunk]])
+        hits += int(np.count_nonzero(similarities.argmax(axis=1) == target[chunk]))
+    return FewShotAccuracy(hits / num_episodes, _wilson(hits, num_episodes), num_episodes)
+
+
+def _check_classes(names: npt.NDArray[np.integer[Any]], sizes: IntArray, ways: int, shots: int) -> None:
+    if names.size < ways:
+        raise ValueError(
+            f"Expected at least {ways} classes for {ways} ways, got {names.size}. Lower ways, or give more classes."
+        )
+    short = np.flatnonzero(sizes < shots + 1)
+    if short.size:
+        raise ValueError(
+            f"Expected at least {shots + 1} images of each class, {shots} for the support and 1 query, got "
+            f"{sizes[short[0]]} of class {names[short[0]]} ({short.size} such of {names.size} classes). "
+            "Leave these classes out, or lower shots."
+        )
+
+
+def _distinct(generator: np.random.Generator, populations: IntArray, count: int) -> IntArray:
+    """Draw `count` different numbers below each population, each ordered selection with the same chance.
+
+    Robert Floyd's method: it takes `count` draws and no memory of the size of a population.
+
+    Args:
+        generator: Where chance comes from.
+        populations: How many numbers there are to draw from `[...]`, each at least `count`.
+        count: Numbers to draw.
+
+    Returns:
+        The numbers `[..., count]`.
+
+    References:
+        J. Bentley, R. Floyd, Programming pearls: a sample of brilliance, Communications of the ACM 30, 1987.
+    """
+    chosen = np.empty((*populations.shape, count), dtype=np.int64)
+    for place in range(count):
+        last = populations - count + place
+        number = generator.integers(0, last + 1)
+        taken = (chosen[..., :place] == number[..., None]).any(axis=-1)
+        chosen[..., place] = np.where(taken, last, number)
+    # As sets all have the same chance, but the last number drawn is large more often than the first.
+    return generator.permuted(chosen, axis=-1)
+
+
+def _wilson(hits: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval for a share."""
+    z2 = NormalDist().inv_cdf(0.975) ** 2
+    center = (hits + z2 / 2) / (total + z2)
+    margin = math.sqrt(z2 * (hits * (total - hits) / total + z2 / 4)) / (total + z2)
+    # At no hit and at all hits the ends are 0 and 1, up to rounding.
+    return (max(0.0, center - margin) if hits else 0.0), (min(1.0, center + margin) if hits < total else 1.0)
