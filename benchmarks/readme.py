@@ -32,7 +32,7 @@ def with_measured(page: str, section: str) -> str:
 
 
 def _head(results: Results) -> list[str]:
-    report = results.reports.get("reference")
+    report = results.reports.get("epoch")
     if report is None:
         return []
     hardware, versions = report["hardware"], report["versions"]
@@ -63,24 +63,30 @@ def _quality(results: Results) -> list[str]:
 
 
 def _recipes(results: Results) -> list[str]:
-    epochs = results.rows("reference", "An epoch of")
-    kept = {row["arm"]: row for row in results.rows("reference", "Quality of the weights kept") or ()}
-    alone = {row["arm"]: row for row in results.rows("reference", "Its training part alone") or ()}
+    epochs = results.rows("epoch", "An epoch of")
+    alone = {row["arm"]: row for row in results.rows("epoch", "Its training part alone") or ()}
     if epochs is None:
         return []
     lines = [
         'The notebook\'s recipe as written beside `objective="pairs"` with the same hyper-parameters, epochs taking '
-        "turns in one process (medians; one training run each, so small differences in quality mean nothing):",
+        "turns in one process (medians):",
         "",
-        f"| | epoch | speed | training part alone | quality after {next(iter(kept.values()))['epochs']} epochs |",
-        "|---|---:|---:|---:|---:|",
+        "| | epoch, with evaluation and saving | speed | training part alone |",
+        "|---|---:|---:|---:|",
     ]
-    for row in epochs:
-        name = row["arm"]
-        reached = f"{kept[name]['balanced_accuracy']:.2%}" if name in kept else "not measured"
-        lines.append(
-            f"| {name} | {row['seconds']:.1f} s | {row['ratio']:.2f}x | {alone[name]['ratio']:.2f}x | {reached} |"
-        )
+    lines += [
+        f"| {row['arm']} | {row['seconds']:.1f} s | {row['ratio']:.2f}x | {alone[row['arm']]['ratio']:.2f}x |"
+        for row in epochs
+    ]
+    notebook = results.row("reference", "Quality of the weights kept", "notebook")
+    if notebook is not None:
+        report = results.reports["reference"]
+        lines += [
+            "",
+            f"The weights that the notebook keeps of {notebook['epochs']} epochs, judged likewise: "
+            f"{notebook['balanced_accuracy']:.2%} (one run, torch {report['versions']['torch']}, "
+            f"{report['date'][:10]}).",
+        ]
     return lines
 
 

@@ -6,8 +6,6 @@ on a plateau, an evaluation after each epoch, the best weights written to disk.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from benchmarks.mnist import QUICK_IMAGES, judge_model, labels_of, load
 from benchmarks.options import Options, mnist_root
 from benchmarks.timing import synchronizer
 from pairsim import SimilarityModel, TrainConfig, Trainer
-from pairsim.training import Callback, allocator
+from pairsim.training import Callback
 from pairsim.training.devices import PrecisionName
 
 QUICK_PAIRS = 1_000
@@ -72,13 +70,12 @@ class NotebookArm:
 
     def epoch(self) -> None:
         """Train and evaluate one epoch."""
-        with usual_allocator():
-            began = time.perf_counter()
-            self.run.train_epoch()
-            if self._synchronize is not None:
-                self._synchronize()
-            self.training_s.append(time.perf_counter() - began)
-            self.run.finish_epoch()
+        began = time.perf_counter()
+        self.run.train_epoch()
+        if self._synchronize is not None:
+            self._synchronize()
+        self.training_s.append(time.perf_counter() - began)
+        self.run.finish_epoch()
 
     def quality(self) -> Quality:
         """Judge `best_model.pt`."""
@@ -206,26 +203,3 @@ class TrainingPart(Callback):
 def num_pairs(options: Options) -> int:
     """Pairs in an epoch: the notebook's number, unless another is asked for."""
     return options.num_pairs or (QUICK_PAIRS if options.quick else notebook_recipe.TRAIN_PAIRS)
-
-
-@contextlib.contextmanager
-def usual_allocator() -> Iterator[None]:
-    """Give the process the C library's own way with freed memory inside.
-
-    While pairsim trains on the CPU, it has the process keep freed memory, and so it does between the epochs of
-    `Trainer.epochs`. An arm beside it would profit from that; a user of it alone would not.
-    """
-    if not allocator._users:
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    m_trim_threshold, m_mmap_threshold, m_mmap_max = -1, -3, -4  # glibc's <malloc.h>
-    libc.mallopt(m_mmap_max, 65_536)
-    libc.mallopt(m_mmap_threshold, 32 * 2**20)  # where glibc's own adjustment ends for large blocks
-    libc.mallopt(m_trim_threshold, 64 * 2**20)  # twice that, likewise
-    libc.malloc_trim(0)
-    try:
-        yield
-    finally:
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)

@@ -216,9 +216,9 @@ def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
 
 
 def _set_layout(net: nn.Module, layout: torch.memory_format) -> None:
+    net.to(memory_format=layout)
     if layout is not torch.channels_last:
         return
-    net.to(memory_format=torch.channels_last)
     for name, module in list(net.named_modules()):
         if _is_pool_of_two(module) and all(value.device.type == "cpu" for value in net.parameters()):
             net.set_submodule(name, PairwiseMax())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -109,8 +110,16 @@ class InferenceNet:
             images = images.to(self.images_dtype)
         if self.layout is not None:
             images = images.contiguous(memory_format=self.layout)
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with _autocast(images.device.type, self.dtype):
             return self.net(images)
+
+
+def _autocast(device_type: str, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:
+    if dtype is not None:
+        return torch.autocast(device_type, dtype=dtype)
+    if torch.amp.is_autocast_available(device_type):  # somebody's outside does not count
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 class InferenceNets:

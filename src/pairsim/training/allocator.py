@@ -20,9 +20,9 @@ import torch
 # glibc's <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _DEFAULT_MMAP_MAX = 65_536
-_DEFAULT_TRIM_THRESHOLD = 128 * 1024
 # Where glibc's own adjustment ends for a process that uses large blocks. It stops once a value has been set.
 _LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024
+_LARGEST_TRIM_THRESHOLD = 2 * _LARGEST_MMAP_THRESHOLD
 _KEEP_EVERYTHING = 2**31 - 1
 
 _lock = threading.Lock()
@@ -87,5 +87,5 @@ def _leave(libc: Any) -> None:
         if _users == 0:
             libc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-            libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+            libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_TRIM_THRESHOLD)
             libc.malloc_trim(0)

@@ -32,14 +32,13 @@ from benchmarks import (
 )
 from benchmarks.notebook_recipe import MEAN, STD
 from benchmarks.options import Options
-from benchmarks.recipes import PairsimArm, ResidentBatches, net_input, usual_allocator
+from benchmarks.recipes import PairsimArm, ResidentBatches, net_input
 from benchmarks.registry import BENCHMARKS
 from benchmarks.report import to_markdown
 from benchmarks.steps import make_step
 from benchmarks.timing import Spread
 from pairsim.data import ClassIndex, load_data
 from pairsim.evaluation import PairScores, all_pair_scores
-from pairsim.training import allocator
 
 
 @pytest.fixture
@@ -151,18 +150,6 @@ def test_epoch_compares_the_arms_of_reference_and_the_steps_alone(options: Optio
     ]
     assert len(whole.rows) == 3
     assert set(waiting.rows[0]) >= {"share", "counted_by_trainer"}
-
-
-def test_an_arm_beside_pairsim_has_the_usual_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[int, int]] = []
-    libc = SimpleNamespace(mallopt=lambda *values: calls.append(values), malloc_trim=lambda _: None)
-    monkeypatch.setattr("benchmarks.recipes.ctypes.CDLL", lambda _: libc)
-    with usual_allocator():
-        assert calls == []  # nobody has changed it
-    monkeypatch.setattr(allocator, "_users", 1)
-    with usual_allocator():
-        assert (-4, 65_536) in calls
-    assert calls[-2:] == [(-4, 0), (-1, 2**31 - 1)]
 
 
 # quality and time to it

@@ -104,9 +104,10 @@ def test_no_query_that_counts_gives_nan(embeddings: Any, labels: Any, query: Any
 def test_single_functions_take_query_and_block_size() -> None:
     arguments: dict[str, Any] = {"query": (_at(2, 80), [0, 1]), "block_size": 1}
     embeddings, labels = _at(0, 10, 70), [1, 0, 1]
+    # From 2 degrees: not relevant, relevant (R = 1). From 80: relevant, not, relevant (R = 2).
     assert evaluation.recall_at_k(embeddings, labels, 1, **arguments) == 0.5
-    for metric in (evaluation.precision_at_1, evaluation.r_precision):
-        assert metric(embeddings, labels, **arguments) == 0.5
+    assert evaluation.precision_at_1(embeddings, labels, **arguments) == 0.5
+    assert evaluation.r_precision(embeddings, labels, **arguments) == 0.25
     assert evaluation.mean_reciprocal_rank(embeddings, labels, **arguments) == 0.75
     assert evaluation.map_at_r(embeddings, labels, **arguments) == pytest.approx(0.25)
 

@@ -86,3 +86,46 @@ def test_without_normalisation() -> None:
     net = EmbeddingNet(normalize=False).eval()
     lengths = net(torch.rand(4, 1, 28, 28)).detach().norm(dim=1)
     assert float((lengths - 1).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pooling_before_rectifying_is_the_notebooks_order(training: bool) -> None:
+    net = EmbeddingNet(image_size=12).train(training)
+    notebook = nn.Sequential(*(net.conv[place] for place in (0, 1, 3, 2, 4, 5, 7, 6)))
+    assert [type(notebook[place]) for place in (2, 3, 6, 7)] == [nn.ReLU, nn.MaxPool2d] * 2
+    images = torch.randn(6, 1, 12, 12)
+    found, expected = net.conv(images), notebook(images)
+    assert torch.equal(found, expected)
+    weights = torch.randn_like(found)
+    parameters = list(net.conv.parameters())
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), parameters),
+        torch.autograd.grad((expected * weights).sum(), parameters),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_pooling_before_relu_is_the_notebooks_order() -> None:
+    net = EmbeddingNet()
+    notebook = EmbeddingNet()
+    notebook.load_state_dict(net.state_dict(), strict=True)
+    layers = list(notebook.conv)
+    notebook.conv = nn.Sequential(*(layers[place] for place in (0, 1, 3, 2, 4, 5, 7, 6)))
+    assert [type(layer).__name__ for layer in notebook.conv][:4] == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
+    weight = torch.randn(128)
+    for training in (True, False):
+        images = torch.randn(16, 1, 28, 28)
+        inputs, outputs, gradients = [], [], []
+        for one in (net, notebook):
+            one.train(training).zero_grad()
+            inputs.append(images.clone().requires_grad_())
+            outputs.append(one(inputs[-1]))
+            (outputs[-1] @ weight).sum().backward()
+            gradients.append([p.grad for p in one.fc.parameters()] + [p.grad for p in one.conv.parameters()])
+        assert torch.equal(outputs[0], outputs[1])
+        for a, b in zip(gradients[0], gradients[1], strict=True):
+            assert a is not None
+            assert b is not None
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=0)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim.data import ImageTensors
 from pairsim.training import allocator
 
 
@@ -37,7 +39,7 @@ def test_settings_are_made_once_and_taken_back(libc: FakeLibc) -> None:
     with allocator.keeping_freed_memory(CPU) as kept, allocator.keeping_freed_memory(CPU):
         assert kept
         assert libc.calls == [(-4, 0), (-1, 2**31 - 1)]
-    assert libc.calls[2:] == [(-4, 65536), (-3, 32 * 1024 * 1024), (-1, 128 * 1024), (0,)]
+    assert libc.calls[2:] == [(-4, 65536), (-3, 32 * 1024 * 1024), (-1, 64 * 1024 * 1024), (0,)]
 
 
 def test_taken_back_after_a_failure(libc: FakeLibc) -> None:
@@ -72,6 +74,14 @@ def test_not_for_a_gpu_nor_against_the_users_own_choice(libc: FakeLibc, monkeypa
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     with allocator.keeping_freed_memory(CPU) as kept:
         assert not kept
+
+
+def test_between_epochs_the_process_is_as_it_was(libc: FakeLibc) -> None:
+    images = ImageTensors(torch.randint(0, 256, (40, 8, 8), dtype=torch.uint8), [0, 1] * 20)
+    model = SimilarityModel(EmbeddingNet(image_size=8))
+    for number, _ in enumerate(Trainer(model, TrainConfig(epochs=2, device="cpu"), train=images).epochs(), start=1):
+        assert libc.calls.count((-4, 0)) == number
+        assert libc.calls[-1] == (0,)
 
 
 def test_the_real_library_keeps_a_large_block(monkeypatch: pytest.MonkeyPatch) -> None:
