@@ -32,7 +32,7 @@ def with_measured(page: str, section: str) -> str:
 
 
 def _head(results: Results) -> list[str]:
-    report = results.reports.get("epoch")
+    report = results.reports.get("epoch") or results.reports.get("quality")
     if report is None:
         return []
     hardware, versions = report["hardware"], report["versions"]

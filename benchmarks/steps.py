@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim.training.devices import PrecisionName, resolve_precision
+from pairsim.models.inference import PrecisionName, resolve_precision
 from pairsim.training.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]

@@ -45,6 +45,7 @@ def encode_dataset(
         ValueError: If the dataset is empty, the images do not fit the model, or there is no such precision.
 
     Example:
+        >>> import torch
         >>> from pairsim.data import ImageTensors
         >>> images = ImageTensors(torch.zeros(5, 28, 28, dtype=torch.uint8), range(5))
         >>> encode_dataset(SimilarityModel(), images).shape

@@ -191,7 +191,7 @@ class TimedBatches:
 
     def __init__(self, batches: Iterator[tuple[Any, Any]]) -> None:
         self._batches = batches
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self

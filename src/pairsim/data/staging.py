@@ -43,7 +43,7 @@ class CudaLane:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device)
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
     def host_buffer(self, num_bytes: int) -> Tensor:
         """Page-locked memory."""

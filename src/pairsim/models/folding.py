@@ -60,30 +60,35 @@ def is_plain(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> bool:
 
 
 def inference_copy(net: nn.Module, example: Tensor, *, dtype: torch.dtype | None = None) -> nn.Module | None:
-    """A copy of a net in eval mode that gives the same for less work; the net itself is not changed.
+    """A copy of a net that gives in eval mode what the net does, for less work.
 
     Batch norm is folded where a run on `example` shows that it alone takes what a convolution or linear layer gives.
-    The copy then keeps its own `forward`; it is compared with the net on `example`, and discarded if it differs.
+    The copy keeps the net's own `forward`. It is compared with the net on `example`, and discarded if it differs. Only
+    copies are run: the net, its mode and what other threads do with it are left alone.
 
     Args:
-        net: In eval mode, and plain (see `is_plain`).
+        net: A plain net (see `is_plain`), in any mode.
         example: Some preprocessed images `[n, C, H, W]`, n at least 1.
         dtype: What convolutions and linear layers keep their weights in, for use under autocast; `None` leaves them.
 
     Returns:
-        The copy, or `None` if there is nothing to gain or the net cannot be copied.
+        The copy in eval mode, or `None` if there is nothing to gain or the net cannot be copied.
     """
-    has_2d = sum(type(module) is nn.Conv2d for module in net.modules()) > 1  # one alone, as in a ViT, gains nothing
+    kinds = Counter(type(module) for module in net.modules())
+    has_2d = kinds[nn.Conv2d] > 1  # one alone, as in a ViT, gains nothing
+    if dtype is None and not has_2d and not any(kinds[norm] for norm in _FOLDABLE):
+        return None
     for layout in (torch.channels_last, torch.contiguous_format) if has_2d else (torch.contiguous_format,):
         # What goes wrong in copying somebody's module, or in running it on another layout, means only: not this way.
         try:
             with torch.no_grad():
                 faster = copy.deepcopy(net).eval()
+                expected = faster(example)
                 folded = fold_batch_norm(faster, example)
                 if not (folded or layout is torch.channels_last or dtype is not None):
                     return None
                 _set_layout(faster, layout)
-                if not _agree(net(example), faster(example.contiguous(memory_format=layout)), example.device):
+                if not _agree(expected, faster(example.contiguous(memory_format=layout)), example.device):
                     continue
                 if dtype is not None:
                     _cast_layers(faster, dtype)

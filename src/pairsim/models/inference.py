@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -50,13 +50,14 @@ def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dty
     if precision == "auto":
         if cuda:
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-        return torch.bfloat16 if device.type == "cpu" and _cpu_computes_bf16() else None
+        return torch.bfloat16 if device.type == "cpu" and cpu_computes_bf16() else None
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
         raise DeviceError("Expected a GPU that computes in bf16, this one does not. Use precision fp16 or auto.")
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def _cpu_computes_bf16() -> bool:
+def cpu_computes_bf16() -> bool:
+    """Whether this processor multiplies in bf16."""
     # PyTorch has no public name for this; without it bf16 would be emulated, slower than fp32
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         check = getattr(torch.cpu, name, None)
@@ -140,13 +141,13 @@ class InferenceNets:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[_Fingerprint | None, dict[torch.dtype | None, InferenceNet]] = (None, {})
+        self._kept: tuple[_Fingerprint | None, dict[Hashable, InferenceNet]] = (None, {})
 
     def get(self, net: nn.Module, images: Tensor, dtype: torch.dtype | None) -> InferenceNet:
         """The net to run.
 
         Args:
-            net: In eval mode.
+            net: In any mode; only if no copy of it can be made must it be in eval mode when it is run.
             images: Preprocessed images `[n, C, H, W]`, of which the first few are tried, n at least 1.
             dtype: From `inference_dtype`.
         """
@@ -158,9 +159,14 @@ class InferenceNets:
         if known is None or not known.equals(state):
             ready = {}
             self._kept = (state, ready)
-        if dtype not in ready:
-            ready[dtype] = _made_ready(net, images[:_EXAMPLES], dtype)
-        return ready[dtype]
+        # that there is no copy is known for this shape only: the images may have been what the net does not take
+        shape = images.shape[1:]
+        found = ready.get(dtype) or ready.get((dtype, shape))
+        if found is None:
+            with _autocast(images.device.type, None):
+                found = _made_ready(net, images[:_EXAMPLES], dtype)
+            ready[dtype if found.is_copy else (dtype, shape)] = found
+        return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InferenceNets:
         return InferenceNets()

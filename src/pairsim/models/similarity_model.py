@@ -127,7 +127,7 @@ class SimilarityModel(nn.Module):
         """Embeddings of any number of images, in eval mode and without gradients.
 
         The net is run from a copy for inference, with batch norm folded into the layers before it, which is kept until
-        the weights change. Embeddings differ from those of `embed` by rounding: by 1e-6 at most for the reference net.
+        the weights change. Embeddings differ from those of `embed` by rounding, by some 1e-6 for the reference net.
         Files are decoded in threads ahead of the net.
 
         Args:
@@ -359,8 +359,7 @@ class SimilarityModel(nn.Module):
             if own and net is None:
                 net = InferenceNet(net=self.embed, dtype=dtype)
             elif net is None:
-                with self.evaluating():
-                    net = self._inference_nets.get(self.embedding_net, images, dtype)
+                net = self._inference_nets.get(self.embedding_net, images, dtype)
             # a copy is in eval mode for good, so that the model's own mode is left alone, for other threads' sake
             with contextlib.nullcontext() if net.is_copy else self.evaluating():
                 embeddings = net(images)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from pairsim.data.augment import AugmentFunction, AugmentName
 from pairsim.data.pair_sampler import NEGATIVES, Negatives
-from pairsim.training.devices import PRECISIONS, PrecisionName
+from pairsim.models.inference import PRECISIONS, PrecisionName
 
 ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """`(embeddings [N, D], labels [N]) -> scalar loss`."""

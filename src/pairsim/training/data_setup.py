@@ -36,6 +36,8 @@ _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
 _DEFAULT_NUM_PAIRS = 20_000
 _LEAST_IMAGES_PER_CLASS = 4
+_LEAST_GROUPS = 10
+"""In a batch: with fewer, batches differ so much in their classes that batch norm suffers."""
 
 
 @dataclass
@@ -191,7 +193,8 @@ def _images_per_class(config: TrainConfig, index: ClassIndex) -> int:
     """
     batch_size, wanted, largest = _batch_size(config), config.images_per_class, int(index.counts.max())
     if wanted is None:
-        return max(min(_LEAST_IMAGES_PER_CLASS, batch_size // 2), batch_size // index.num_classes)
+        several = batch_size // max(index.num_classes, _LEAST_GROUPS)
+        return max(min(_LEAST_IMAGES_PER_CLASS, batch_size // 2), several)
     if wanted > largest:
         raise DataError(
             f"Expected images_per_class of at most {largest}, the images of the largest class, got {wanted}. Lower it."

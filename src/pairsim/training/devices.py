@@ -9,9 +9,7 @@ from typing import Literal
 import torch
 
 from pairsim.errors import DeviceError
-
-PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[PrecisionName, ...] = ("auto", "fp32", "bf16", "fp16")
+from pairsim.models.inference import PrecisionName, cpu_computes_bf16
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -84,13 +82,4 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
         return Precision(name, device.type)
     if device.type == "cuda":
         return Precision("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", "cuda")
-    return Precision("bf16" if device.type == "cpu" and _cpu_computes_bf16() else "fp32", device.type)
-
-
-def _cpu_computes_bf16() -> bool:
-    # PyTorch has no public name for this; without it bf16 would be emulated, slower than fp32
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        check = getattr(torch.cpu, name, None)
-        if check is not None and check():
-            return True
-    return False
+    return Precision("bf16" if device.type == "cpu" and cpu_computes_bf16() else "fp32", device.type)

@@ -48,7 +48,7 @@ class TrainingStep:
         self.model = model
         self.config = config
         self.precision = precision
-        self.skipped = False
+        self.skipped: bool = False
         reason = _why_not_graphed(config, precision, device)
         self.optimizer: Optimizer = make_optimizer(config, model.parameters(), recordable=reason is None)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision.scales_gradients)

@@ -88,24 +88,6 @@ def test_without_normalisation() -> None:
     assert float((lengths - 1).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_pooling_before_rectifying_is_the_notebooks_order(training: bool) -> None:
-    net = EmbeddingNet(image_size=12).train(training)
-    notebook = nn.Sequential(*(net.conv[place] for place in (0, 1, 3, 2, 4, 5, 7, 6)))
-    assert [type(notebook[place]) for place in (2, 3, 6, 7)] == [nn.ReLU, nn.MaxPool2d] * 2
-    images = torch.randn(6, 1, 12, 12)
-    found, expected = net.conv(images), notebook(images)
-    assert torch.equal(found, expected)
-    weights = torch.randn_like(found)
-    parameters = list(net.conv.parameters())
-    for one, other in zip(
-        torch.autograd.grad((found * weights).sum(), parameters),
-        torch.autograd.grad((expected * weights).sum(), parameters),
-        strict=True,
-    ):
-        assert torch.equal(one, other)
-
-
 def test_pooling_before_relu_is_the_notebooks_order() -> None:
     net = EmbeddingNet()
     notebook = EmbeddingNet()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import concurrent.futures
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pairsim import SimilarityModel
+from pairsim import EmbeddingNet, SimilarityModel
+from pairsim.data import ImageTensors
 from pairsim.errors import ImageReadError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, unit_length
@@ -218,3 +221,127 @@ def test_threshold_without_a_rising_projection() -> None:
     with torch.no_grad():
         model.projection.weight.fill_(-1.0)
     assert np.isnan(model.threshold)
+
+
+def test_encode_of_any_layout_order_and_source(tmp_path: Path) -> None:
+    model = SimilarityModel(EmbeddingNet(in_channels=3, image_size=8, embedding_dim=5)).eval()
+    images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = model.embed(images)
+    sliced = torch.zeros(9, 3, 16, 16, dtype=torch.uint8)
+    sliced[:, :, ::2, ::2] = images
+    listed = list(images)
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    same: Any
+    for same in (
+        images.contiguous(memory_format=torch.channels_last),
+        sliced[:, :, ::2, ::2],
+        images.permute(0, 2, 3, 1).numpy(),
+        listed,
+        (image for image in listed),
+        paths,
+        (str(path) for path in paths),
+        [*paths[:4], *listed[4:]],
+    ):
+        torch.testing.assert_close(model.encode(same, batch_size=4), expected, rtol=0, atol=1e-6)
+    order = [8, 0, 0, 3, 8]
+    torch.testing.assert_close(model.encode([paths[k] for k in order]), expected[order], rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.encode_batches(iter(images.split(2)), 9), expected, rtol=0, atol=1e-6)
+
+
+def test_an_autocast_outside_does_not_count() -> None:
+    model = SimilarityModel().eval()
+    images = torch.rand(4, 1, 28, 28)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.encode(images)
+    assert torch.equal(found, copy.deepcopy(model).encode(images))
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.embed(images), rtol=0, atol=1e-6)
+
+
+def test_embeddings_can_be_trained_on() -> None:
+    head = nn.Linear(128, 2)
+    model = SimilarityModel()
+    images = torch.rand(4, 1, 28, 28)
+    for embeddings in (model.encode(images), model.encode(list((images * 255).byte()), batch_size=3)):
+        assert not embeddings.is_inference()
+        head(embeddings).sum().backward()
+
+
+def test_a_subclass_that_embeds_in_its_own_way_is_asked() -> None:
+    class Mirrored(SimilarityModel):
+        def embed(self, images: Tensor) -> Tensor:
+            return unit_length(super().embed(images) + super().embed(images.flip(-1)))
+
+    model = Mirrored()
+    images = torch.rand(4, 1, 28, 28)
+    found = model.encode(images)
+    assert model.training
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.eval().embed(images))
+    assert model.encode(images, precision="bf16").shape == (4, 128)
+
+
+def test_hooks_on_the_net_are_called() -> None:
+    model = SimilarityModel()
+    calls: list[int] = []
+    model.encode(torch.rand(3, 1, 28, 28))
+    handle = model.embedding_net.get_submodule("conv.0").register_forward_hook(lambda *_: calls.append(1))
+    model.encode(torch.rand(3, 1, 28, 28), batch_size=1)
+    assert len(calls) == 3
+    handle.remove()
+    model.encode(torch.rand(3, 1, 28, 28))
+    assert len(calls) == 3
+
+
+def test_backbones_are_encoded_in_every_precision() -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.LayerNorm([6, 6, 6]), nn.Conv2d(6, 6, 3))
+    model = SimilarityModel(EmbeddingNet(backbone, in_channels=3, image_size=8, embedding_dim=5)).eval()
+    images = torch.randn(6, 3, 8, 8)
+    with torch.no_grad():
+        expected = model.embed(images)
+    torch.testing.assert_close(model.encode(images), expected, rtol=0, atol=1e-6)
+    for precision in ("bf16", "fp16"):
+        torch.testing.assert_close(model.encode(images, precision=precision), expected, rtol=0, atol=0.03)
+
+
+def test_encode_from_several_threads() -> None:
+    model = SimilarityModel().train()  # in which a forward of the model itself would change it
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.rand(6, 1, 28, 28)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model.encode(images, batch_size=2), range(12)))
+    assert all(torch.equal(one, found[0]) for one in found)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+def test_bad_input_of_encode() -> None:
+    model = SimilarityModel()
+    with pytest.raises(ValueError, match=r"Expected precision to be one of auto, fp32, bf16, fp16, got 'fp64'"):
+        model.encode([], precision="fp64")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Use pairsim.encode_dataset\(model, dataset\)"):
+        model.encode(ImageTensors(torch.zeros(2, 28, 28, dtype=torch.uint8), [0, 1]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Expected images with 1 channel \[N, 1, H, W\], got \[2, 3, 28, 28\]"):
+        model.encode(torch.zeros(2, 3, 28, 28))
+    with pytest.raises(TypeError, match=r"Expected images as a tensor \[N, C, H, W\], got list"):
+        model.encode_batches([[torch.zeros(1, 28, 28)]])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="Expected 3 images in all batches, got 2"):
+        model.encode_batches([torch.zeros(2, 1, 28, 28)], 3)
+    with pytest.raises(RuntimeError, match="type"):  # whole numbers that are not pixels are not guessed at
+        model.encode(torch.zeros(2, 1, 28, 28, dtype=torch.int64))
+
+
+def test_verdict_on_files(tmp_path: Path) -> None:
+    model = SimilarityModel().eval()
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 28, 28)).astype(np.uint8)
+    for number, name in enumerate("ab"):
+        Image.fromarray(pixels[number]).save(tmp_path / f"{name}.png")
+    verdict = model.verify(tmp_path / "a.png", tmp_path / "b.png")
+    expected = model.verify(torch.from_numpy(pixels[:1, None]), torch.from_numpy(pixels[1:, None]))
+    assert verdict.similarity == pytest.approx(expected.similarity, abs=1e-6)
+    assert model.verify(tmp_path / "a.png", str(tmp_path / "a.png")).similarity == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(ImageReadError, match=r"absent.png, found none"):
+        model.verify(tmp_path / "a.png", tmp_path / "absent.png")
