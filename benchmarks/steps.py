@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim.models.inference import PrecisionName, resolve_precision
+from pairsim.models.inference import PrecisionName
+from pairsim.training.devices import resolve_precision
 from pairsim.training.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]
