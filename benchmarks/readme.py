@@ -77,6 +77,7 @@ def _recipes(results: Results) -> list[str]:
     lines += [
         f"| {row['arm']} | {row['seconds']:.1f} s | {row['ratio']:.2f}x | {alone[row['arm']]['ratio']:.2f}x |"
         for row in epochs
+        if "seconds" in row and row["arm"] in alone
     ]
     notebook = results.row("reference", "Quality of the weights kept", "notebook")
     if notebook is not None:
