@@ -6,7 +6,9 @@ What no file has is left out, or marked "not measured" where a table has a place
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import targets
 from benchmarks.results import FOLDER, Results
@@ -37,11 +39,22 @@ def _head(results: Results) -> list[str]:
         return []
     hardware, versions = report["hardware"], report["versions"]
     return [
-        f"On {hardware['cores']} cores ({hardware['cpu']}, {', '.join(hardware['cpu_flags'])}), torch "
+        f"On {hardware['cores']} cores ({hardware['cpu']}, {', '.join(hardware['cpu_flags'])}), "
+        f"{_threads(report)}torch "
         f"{versions['torch']}, {report['date'][:10]}. Quality is balanced accuracy at probability 0.5 on **all** "
         "49,995,000 pairs of MNIST's 10,000 test images. pairsim uses no test image to choose anything; the notebook "
         "picks its best epoch by test pairs.",
     ]
+
+
+def _threads(report: Mapping[str, Any]) -> str:
+    count = report.get("threads", {}).get("torch")
+    return "" if count is None else f"{count} thread{'' if count == 1 else 's'}, "
+
+
+def _torch_of(results: Results, name: str) -> str:
+    """Which version a single figure was measured with, as files differ in it."""
+    return f" (torch {results.reports[name]['versions']['torch']})"
 
 
 def _quality(results: Results) -> list[str]:
@@ -115,7 +128,7 @@ def _facts(results: Results) -> list[str]:
     if drawn is not None and many is not None:
         lines.append(
             f"- Pairs drawn on one core: {drawn['pairs_per_s'] / 1e6:.1f} million a second from 60,000 images, "
-            f"{many['pairs_per_s'] / 1e6:.1f} million from 10,000,000."
+            f"{many['pairs_per_s'] / 1e6:.1f} million from 10,000,000{_torch_of(results, 'sampling')}."
         )
     built = results.rows("index", "ClassIndex.from_labels")
     if built is not None:
@@ -124,10 +137,12 @@ def _facts(results: Results) -> list[str]:
         mnist = results.row("index", "Index of", "pairsim")
         if mnist is not None:
             text += f"; of MNIST's labels {mnist['ratio']:,.0f} times faster than decoding every image"
-        lines.append(text + ".")
+        lines.append(f"{text}{_torch_of(results, 'index')}.")
     added = results.row("import", "import pairsim", "import pairsim")
     if added is not None:
-        lines.append(f"- `import pairsim` adds {added['seconds']:.2f} s to `import torch`.")
+        lines.append(
+            f"- `import pairsim` adds {added['seconds']:.2f} s to `import torch`{_torch_of(results, 'import')}."
+        )
     return lines
 
 

@@ -5,8 +5,9 @@ wall time from reading the data to the end of training, in one process with the 
 by seed after a short run that warms up. All learn the reference net from the same 54,000 images.
 
 - pairsim: the default recipe with `EPOCHS` epochs, from `load_data` to the end of `fit`: set-up, validation after each
-  epoch and saving to disk are in it. Judged at its own probability 0.5. The number of epochs was chosen beforehand with
-  seeds 10, 11 and 12, as the smallest with which all three reach the goal. It counts if the mean over seeds does.
+  epoch and saving to disk are in it. Judged at its own probability 0.5. The number of epochs was chosen beforehand, by
+  test pairs, with seeds 10, 11 and 12, as the smallest with which all three reach the goal. It counts if the mean over
+  seeds does.
 - The notebook's 30 epochs as written: reading and indexing its data, and 30 times the median of the epochs that are
   timed here in turns with the other arms. It knows no other end than 30 epochs. What they reach is in `reference`, from
   whose results it is taken where they are there.

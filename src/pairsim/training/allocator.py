@@ -1,8 +1,8 @@
 """Keeping freed memory while training on the CPU.
 
 glibc hands every block above 32 MB back to the system as soon as it is freed, and the system clears each page of the
-next one. The activations of a training step are such blocks, dozens of times a step: on the reference net this costs a
-quarter of the time. While training, freed memory is therefore kept by the process; afterwards it is handed back.
+next one. The activations of a training step are such blocks, dozens of times a step. During an epoch, freed memory is
+therefore kept by the process; afterwards it is handed back.
 """
 
 from __future__ import annotations

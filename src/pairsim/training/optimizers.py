@@ -61,7 +61,7 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
         return ReduceLROnPlateau(optimizer, patience=config.plateau_patience, factor=config.plateau_factor)
     if config.scheduler == "onecycle":
         peaks = [float(group["lr"]) for group in optimizer.param_groups]
-        # without cycling the momentum: it helps as much, and a CUDA graph would not notice its changes
+        # without cycling the momentum: a CUDA graph would not notice its changes
         return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(total_steps, 2), cycle_momentum=False)
     if config.scheduler == "cosine":
         return CosineAnnealingLR(optimizer, T_max=max(total_steps, 1))

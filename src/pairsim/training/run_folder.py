@@ -38,7 +38,6 @@ _FREE = {
     "resident",
     "memory_budget_mb",
     "cache_dir",
-    "cuda_graph",
     "progress",
     "checkpoint_steps",
     "early_stopping",

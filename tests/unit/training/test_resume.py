@@ -78,7 +78,15 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "pairs", "num_pairs": 50, "optimizer": "adamw", "grad_accumulation": 2, "grad_clip": 0.5},
     {"objective": "pairs", "num_pairs": 50, "scheduler": "none", "negatives": "instance", "channels_last": False},
     {"objective": "all-pairs", "augment": "affine", "resident": True},
+    {"objective": "all-pairs", "memory_size": 24, "hard_pairs": 1.0, "prior": 0.3},
+    {"objective": "all-pairs", "ema_decay": 0.9, "batch_norm_batches": 2},
 ]
+
+
+def test_a_run_without_graphs_is_not_taken_up_with_them(tmp_path: Path) -> None:
+    train(tmp_path / "run", {"cuda_graph": False})  # its learning rate is a number, which a graph would record for good
+    with pytest.raises(RunError, match="found changes: cuda_graph False -> None"):
+        train(tmp_path / "run", {})
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

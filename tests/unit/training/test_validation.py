@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pairsim import SimilarityModel
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim.data import ImageTensors
 from pairsim.training.validation import AllPairs, GivenPairs, fit_projection, kept_projection, validate
 
 
@@ -92,6 +93,19 @@ def test_fitted_projection_is_that_of_logistic_regression() -> None:
     oracle = linear_model.LogisticRegression(C=1e9, tol=1e-10).fit(features, [1] * len(positive) + [0] * len(negative))
     assert model.projection.weight.item() == pytest.approx(oracle.coef_[0, 0], rel=2e-3)
     assert model.projection.bias.item() == pytest.approx(oracle.intercept_[0], rel=2e-3)
+
+
+def test_the_model_that_a_trainer_keeps_has_the_fitted_projection() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (160, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    train, val = ImageTensors(pixels[:80], [0, 1] * 40), ImageTensors(pixels[80:], [0, 1] * 40)  # nothing to learn
+    model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8))
+    Trainer(model, TrainConfig(epochs=2, batch_size=16, device="cpu", precision="fp32"), train=train, val=val).fit()
+    kept = [model.projection.weight.item(), model.projection.bias.item()]
+    assert model.operating_point is not None or kept[0] <= 0
+    parts = AllPairs(torch.tensor([0, 1] * 40)).parts(model.encode(val.images))
+    fit_projection(model, parts)
+    assert [model.projection.weight.item(), model.projection.bias.item()] == pytest.approx(kept, abs=1e-2)
 
 
 def test_given_pairs() -> None:
