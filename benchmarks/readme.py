@@ -1,4 +1,4 @@
-"""Writes the README's measured figures from the files in `benchmarks/results/`: `python -m benchmarks.readme`.
+"""Writes measured figures into README and docs from the files in `benchmarks/results/`: `python -m benchmarks.readme`.
 
 What no file has is left out, or marked "not measured" where a table has a place for it.
 """
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import targets
+from benchmarks.evidence_page import evidence
 from benchmarks.results import FOLDER, Results
 
-README = Path(__file__).parents[1] / "README.md"
+_ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- measured:begin -->\n", "<!-- measured:end -->\n"
 
 
-def measured(folder: Path = FOLDER) -> str:
-    """The section between the markers."""
-    results = Results.read(folder)
+def measured(results: Results) -> str:
+    """The README's section between the markers."""
     parts = (_head(results), _quality(results), _recipes(results), _targets(results), _facts(results))
     lines = [line for part in parts if part for line in ("", *part)][1:]
     lines += ["", "From the files in [benchmarks/results](benchmarks/results); `python -m benchmarks` measures again."]
@@ -38,9 +38,12 @@ def _head(results: Results) -> list[str]:
     if report is None:
         return []
     hardware, versions = report["hardware"], report["versions"]
+    quality = results.reports.get("quality", report)
+    threads = [count for count in (_threads(report), _threads(quality)) if count]
+    counts = " ".join([*threads[:1], *(f"(quality: {count})" for count in threads[1:] if count != threads[0])])
     return [
         f"On {hardware['cores']} cores ({hardware['cpu']}, {', '.join(hardware['cpu_flags'])}), "
-        f"{_threads(report)}torch "
+        f"{counts + ', ' if counts else ''}torch "
         f"{versions['torch']}, {report['date'][:10]}. Quality is balanced accuracy at probability 0.5 on **all** "
         "49,995,000 pairs of MNIST's 10,000 test images. pairsim uses no test image to choose anything; the notebook "
         "picks its best epoch by test pairs.",
@@ -49,7 +52,7 @@ def _head(results: Results) -> list[str]:
 
 def _threads(report: Mapping[str, Any]) -> str:
     count = report.get("threads", {}).get("torch")
-    return "" if count is None else f"{count} thread{'' if count == 1 else 's'}, "
+    return "" if count is None else f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _torch_of(results: Results, name: str) -> str:
@@ -146,6 +149,12 @@ def _facts(results: Results) -> list[str]:
     return lines
 
 
+PAGES = {_ROOT / "README.md": measured, _ROOT / "docs" / "evidence.md": evidence}
+"""Pages with measured figures, and what writes their sections."""
+
+
 if __name__ == "__main__":
-    README.write_text(with_measured(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    for page, section in PAGES.items():
+        content = with_measured(page.read_text(encoding="utf-8"), section(Results.read(FOLDER)))
+        page.write_text(content, encoding="utf-8")
     sys.exit(0)

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def describe(options: Options) -> dict[str, Any]:
         "options": options.to_dict(),
         "seeds": {"seed": options.seed},
         "hardware": _hardware(options.device),
-        "load_before": _load(),
+        "busy_cores_before": _busy_cores(),
         "threads": {"torch": torch.get_num_threads(), "torch_interop": torch.get_num_interop_threads()},
         "versions": {
             "pairsim": pairsim.__version__,
@@ -96,11 +97,9 @@ def environment_lines(environment: Mapping[str, Any]) -> str:
         ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None),
         f"seed {environment['seeds']['seed']}, {environment['date']}, revision {environment['revision'] or 'unknown'}",
     ]
-    load = environment["load_before"]
-    if load is not None and load > 0.5:
-        lines.append(
-            f"Other work is running ({load} processes on average in the last minute): do not quote these figures."
-        )
+    busy = environment.get("busy_cores_before")
+    if busy is not None and busy > 0.3:
+        lines.append(f"Other work is running (it kept {busy:g} cores busy just before): do not quote these figures.")
     return "\n".join(line for line in lines if line) + "\n"
 
 
@@ -142,9 +141,24 @@ def _revision() -> str | None:
     return f"{revision} with changes" if changed else revision
 
 
-def _load() -> float | None:
-    """Processes that ran or waited in the last minute: threads that share cores with others slow down unevenly."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+def _busy_cores(seconds: float = 1.0) -> float | None:
+    """Cores that other work keeps busy while this process sleeps: threads that share cores slow down unevenly.
+
+    Not the load average, which remembers for minutes what has ended, such as the benchmark before this one.
+    """
+
+    def busy_and_all() -> tuple[int, int]:
+        # user nice system idle iowait irq softirq steal, in ticks; steal is other guests of the same machine
+        ticks = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+    try:
+        busy_before, all_before = busy_and_all()
+        time.sleep(seconds)
+        busy, every = busy_and_all()
+    except (OSError, ValueError, IndexError):
+        return None
+    return round((os.cpu_count() or 1) * (busy - busy_before) / max(1, every - all_before), 2)
 
 
 def _hardware(device: str) -> dict[str, Any]:

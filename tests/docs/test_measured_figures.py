@@ -1,17 +1,21 @@
-"""No figure in the README that was not measured."""
+"""No figure in README and docs that was not measured."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from benchmarks.readme import README, measured, with_measured
+import pytest
+
+from benchmarks.readme import PAGES, with_measured
 from benchmarks.results import FOLDER, Results
 from pairsim.cli.train import EXPECTED_MNIST
 
 
-def test_readme_shows_the_files_in_results() -> None:
-    page = README.read_text(encoding="utf-8")
-    assert page == with_measured(page, measured()), "run: python -m benchmarks.readme"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_show_the_files_in_results(page: Path) -> None:
+    content = page.read_text(encoding="utf-8")
+    assert content == with_measured(content, PAGES[page](Results.read(FOLDER))), "run: python -m benchmarks.readme"
 
 
 def test_train_expects_what_was_measured() -> None:

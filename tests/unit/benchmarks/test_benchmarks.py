@@ -126,8 +126,8 @@ def test_report_says_what_results_depend_on_and_names_no_place(tmp_path: Path) -
     assert found["threads"]["torch"] == torch.get_num_threads()
     assert found["options"]["quick"] is False
     assert found["benchmarks"]["sampling"] == [table.to_dict()]
-    assert {"revision", "load_before"} <= set(found)
-    assert "do not quote" in environment_lines({**found, "load_before": 3.0})
+    assert {"revision", "busy_cores_before"} <= set(found)
+    assert "do not quote" in environment_lines({**found, "busy_cores_before": 1.5})
     for place in (str(tmp_path), str(Path.home()), os.getcwd()):
         assert place not in text
     assert len(platform.node()) < 4 or platform.node() not in text

@@ -12,7 +12,7 @@ from benchmarks import __main__ as command
 from benchmarks import targets
 from benchmarks.compare import main as compare
 from benchmarks.options import Options
-from benchmarks.readme import README, measured, with_measured
+from benchmarks.readme import PAGES, measured, with_measured
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import FOLDER, Results
 from benchmarks.time_to_quality import NOTEBOOK, OWN, PAIRSIM, TUNED
@@ -206,14 +206,15 @@ def test_compare_refuses_what_is_not_results(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_readme_has_the_targets_once_something_is_measured(tmp_path: Path) -> None:
-    assert "not measured" not in measured(tmp_path)
+    assert "not measured" not in measured(Results.read(tmp_path))
     content = everything()
     del content["benchmarks"]["evaluation"]
     write(tmp_path, "r.json", content)
-    section = measured(tmp_path)
+    section = measured(Results.read(tmp_path))
     assert "| time to 99.19 % | the notebook's 30 epochs | 30x | 60x | 45x |" in section
     assert "| 5x | 20x | not measured |" in section
-    page = with_measured(README.read_text(encoding="utf-8"), section)
+    readme = next(path for path in PAGES if path.name == "README.md")
+    page = with_measured(readme.read_text(encoding="utf-8"), section)
     assert section in page
     assert with_measured(page, section) == page
 
