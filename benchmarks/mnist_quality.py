@@ -22,7 +22,7 @@ from benchmarks.mnist import judge_model, load
 from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
-from pairsim import SimilarityModel, TrainConfig
+from pairsim import History, SimilarityModel, TrainConfig, Trainer
 from pairsim.cli.train import make_trainer
 from pairsim.data.augment import AugmentName
 from pairsim.training.config import ObjectiveName
@@ -66,9 +66,8 @@ def run(options: Options) -> list[Table]:
         for recipe in RECIPES:
             asked = dataclasses.replace(recipe, epochs=1) if options.quick else recipe
             for seed in seeds:
-                name = "-".join(str(value) for value in recipe.row().values())
-                print(f"quality: {name}, seed {seed}", file=sys.stderr, flush=True)
-                rows.append(_judged(options, (options.runs or Path(temporary)) / f"{name}-seed{seed}", asked, seed))
+                print(f"quality: {recipe}, seed {seed}", file=sys.stderr, flush=True)
+                rows.append(_judged(options, options.runs or Path(temporary), asked, seed))
     return [
         Table("Quality on MNIST by seed", rows, notes),
         Table("Quality on MNIST, mean and range over seeds", summary(rows)),
@@ -80,13 +79,24 @@ def _sees_as_many(row: Row) -> bool:
     return bool(abs(int(row["image_forwards"]) / _FORWARDS - 1) < 0.02)
 
 
-def _judged(options: Options, folder: Path, recipe: Recipe, seed: int) -> Row:
+def trained_run(options: Options, runs: Path, recipe: Recipe, seed: int) -> SimilarityModel:
+    """The best model of a run, trained where it is not in `runs` already."""
+    return _trained(options, runs, recipe, seed)[0]
+
+
+def _trained(options: Options, runs: Path, recipe: Recipe, seed: int) -> tuple[SimilarityModel, Trainer, History]:
+    folder = runs / f"{'-'.join(str(value) for value in recipe.row().values())}-seed{seed}"
     config = TrainConfig(objective=recipe.objective, epochs=recipe.epochs, seed=seed, out=folder, device=options.device)
     if recipe.augment is not None:
         config = dataclasses.replace(config, augment=recipe.augment)
     trainer = make_trainer(load(options, "train"), config, callbacks=())
     history = trainer.fit()
-    found = judge_model(SimilarityModel.from_pretrained(folder), options)
+    return SimilarityModel.from_pretrained(folder), trainer, history
+
+
+def _judged(options: Options, runs: Path, recipe: Recipe, seed: int) -> Row:
+    model, trainer, history = _trained(options, runs, recipe, seed)
+    found = judge_model(model, options)
     return {
         **recipe.row(),
         "seed": seed,

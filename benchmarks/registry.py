@@ -48,6 +48,13 @@ BENCHMARKS = {
     ),
     "inference": Benchmark("benchmarks.inference", "embeddings a second"),
     "evaluation": Benchmark("benchmarks.evaluation", "AUC and EER on all pairs, beside scikit-learn"),
+    "calibration": Benchmark(
+        "benchmarks.calibration", "probabilities and thresholds from validation pairs, on test pairs"
+    ),
+    "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
+    "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
+    "metrics-cost": Benchmark("benchmarks.metrics_cost", "seconds and memory of evaluation on all pairs"),
+    "label-audit": Benchmark("benchmarks.label_audit", "flipped labels that the label audit finds"),
     "throughput": Benchmark("benchmarks.throughput", "training images a second by batch size and precision"),
     "roofline": Benchmark("benchmarks.roofline", "a training step beside what the hardware could do"),
     "graph": Benchmark("benchmarks.graph", "a training step eager, compiled and as a CUDA graph", device="cuda"),

@@ -1,7 +1,13 @@
 """Learn how alike two images are, from pairs of labelled images: similarity, probability, decision."""
 
+from pairsim.calibration import calibrate as calibrate
 from pairsim.data import PairDataset as PairDataset
 from pairsim.encoding import encode_dataset as encode_dataset
+from pairsim.label_audit import LabelAudit as LabelAudit
+from pairsim.label_audit import audit_labels as audit_labels
+from pairsim.leaks import LeakReport as LeakReport
+from pairsim.leaks import find_leaks as find_leaks
+from pairsim.models import Calibration as Calibration
 from pairsim.models import EmbeddingNet as EmbeddingNet
 from pairsim.models import SimilarityModel as SimilarityModel
 from pairsim.models import Verdict as Verdict
@@ -9,21 +15,31 @@ from pairsim.training import Callback as Callback
 from pairsim.training import History as History
 from pairsim.training import TrainConfig as TrainConfig
 from pairsim.training import Trainer as Trainer
+from pairsim.verification import ModelComparison as ModelComparison
 from pairsim.verification import VerificationReport as VerificationReport
+from pairsim.verification import compare_models as compare_models
 from pairsim.verification import evaluate as evaluate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "Callback",
     "EmbeddingNet",
     "History",
+    "LabelAudit",
+    "LeakReport",
+    "ModelComparison",
     "PairDataset",
     "SimilarityModel",
     "TrainConfig",
     "Trainer",
     "Verdict",
     "VerificationReport",
+    "audit_labels",
+    "calibrate",
+    "compare_models",
     "encode_dataset",
     "evaluate",
+    "find_leaks",
 ]

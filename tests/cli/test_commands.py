@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,48 @@ def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
     done = pairsim("evaluate", run, "digits", "--pairs", tmp_path / "pairs.csv", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert (done.json["num_pairs"], done.json["num_positive"]) == (4, 2)
+
+
+def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Path, tmp_path: Path) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run, own)
+    before = pairsim("evaluate", own, "digits", "--json", cwd=tmp_path).json
+    done = pairsim("calibrate", own, "digits", "--target-fmr", "0.01", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    found = done.json
+    assert found["operating_point"]["fmr"] <= 0.01
+    assert found["source"] == "validation images of digits"
+    after = pairsim("evaluate", own, "digits", "--json", cwd=tmp_path).json
+    assert after["threshold"] == found["threshold"] != before["threshold"]
+    assert after["ece"] < before["ece"]
+    compared = pairsim("compare", own, *sorted((pictures / "across").iterdir())[:2], "--json", cwd=tmp_path).json
+    assert compared["threshold"] == found["threshold"]
+    text = pairsim(
+        "calibrate", own, "digits", "--prior", "0.01", "--method", "isotonic", "--equal-errors", cwd=tmp_path
+    )
+    assert text.status == 0, text.err
+    assert "isotonic calibration on" in text.out
+    assert "equal errors: FMR" in text.out
+    on_test = pairsim("calibrate", own, "digits", "--split", "test", cwd=tmp_path)
+    assert "will look better than they are" in on_test.err
+
+
+def test_calibrate_refuses_what_it_cannot_know(run: Path, tmp_path: Path) -> None:
+    said = one_line_failure(pairsim("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
+    assert "300,000 negative pairs" in said
+    said = one_line_failure(pairsim("calibrate", run / "model", "digits", cwd=tmp_path), 1)
+    assert "Expected a run folder" in said
+
+
+def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
+    done = pairsim("evaluate", run, "digits", "--against", run / "model", "--resamples", "50", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.json["differences"]["roc_auc"]["difference"] == 0
+    assert done.json["differences"]["roc_auc"]["p_value"] == 1
+    text = pairsim("evaluate", run, "digits", "--against", run, "--resamples", "20", cwd=tmp_path)
+    assert "95 % interval, p" in text.out
+    said = one_line_failure(pairsim("evaluate", run, "digits", "--against", run, "--threshold", "0.5", cwd=tmp_path), 2)
+    assert "--threshold or --against" in said
 
 
 def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:

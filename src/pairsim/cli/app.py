@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Json, Toml
 
 from pairsim import __version__
+from pairsim.cli.calibrate import calibrate
 from pairsim.cli.compare import compare
 from pairsim.cli.demo import demo
 from pairsim.cli.doctor import doctor
@@ -22,6 +23,8 @@ from pairsim.errors import PairsimError
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
+
+_COMMANDS = (demo, train, evaluate, calibrate, compare, doctor)
 
 
 def make_app(config_file: Path | None = None) -> App:
@@ -42,7 +45,7 @@ def make_app(config_file: Path | None = None) -> App:
         result_action="return_value",
         default_parameter=Parameter(negative_iterable=()),
     )
-    for command in (demo, train, evaluate, compare, doctor):
+    for command in _COMMANDS:
         app.command(command)
     app.register_install_completion_command()
     return app
@@ -94,7 +97,7 @@ def _config_file(tokens: Sequence[str]) -> Path | None:
 
 
 def _command_of(tokens: Sequence[str]) -> str:
-    return f"{tokens[0]} " if tokens and tokens[0] in ("demo", "train", "evaluate", "compare", "doctor") else ""
+    return f"{tokens[0]} " if tokens and tokens[0] in {command.__name__ for command in _COMMANDS} else ""
 
 
 def _one_line(error: BaseException) -> str:

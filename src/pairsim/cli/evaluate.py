@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from pairsim.cli.output import note, print_result
-from pairsim.data import PairDataset
-from pairsim.data.named import NAMES, Split, load_data
-from pairsim.data.pair_files import read_numbered_pairs
+from pairsim.cli.evaluation_data import load_evaluation_data
+from pairsim.cli.output import UsageError, note, print_result
+from pairsim.data.named import Split
+from pairsim.data.pair_files import read_folds
+from pairsim.evaluation.resampling import Unit
 from pairsim.models import SimilarityModel
 from pairsim.training.devices import resolve_device
+from pairsim.verification import compare_models
 from pairsim.verification import evaluate as evaluate_model
 
 
@@ -23,8 +25,11 @@ def evaluate(
     *,
     split: Split = "test",
     pairs: Path | None = None,
+    against: Path | None = None,
     threshold: float | None = None,
-    batch_size: int = 256,
+    resample: Unit | None = None,
+    resamples: int = 1000,
+    batch_size: int | None = None,
     device: str = "auto",
     data_dir: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -36,26 +41,36 @@ def evaluate(
         data: mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above those).
         split: Which images: test, val or train.
         pairs: CSV file of path1,path2,label with paths from the data folder (or LFW's pairs.txt); for a named dataset
-            of number1,number2,label with image numbers from 0.
+            of number1,number2,label with image numbers from 0. A fourth column may give folds.
+        against: Another run or model folder, to compare with on the same pairs: differences, intervals, p-values.
         threshold: Similarity from which a pair counts as a match; by default the model's own.
-        batch_size: Images embedded at once.
+        resample: Take intervals by drawing images or classes anew, instead of computing them.
+        resamples: How often to draw, for --resample and --against.
+        batch_size: Images embedded at once; by default what suits the device.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
         json: Print one JSON object.
     """
+    if against is not None and threshold is not None:
+        raise UsageError("Expected --threshold or --against, got both: each model is compared at its own threshold.")
     model = SimilarityModel.from_pretrained(run).to(resolve_device(device))
-    dataset = _load(model, data, split, pairs, data_dir)
-    report = evaluate_model(model, dataset, threshold=threshold, batch_size=batch_size)
+    dataset = load_evaluation_data(model, data, split, pairs, data_dir)
+    if against is not None:
+        other = SimilarityModel.from_pretrained(against).to(resolve_device(device))
+        found = compare_models(
+            model, other, dataset, unit=resample or "images", num_resamples=resamples, batch_size=batch_size
+        )
+        print_result({"first": str(run), "second": str(against), **found.to_dict()}, str(found), as_json=json)
+        return
+    report = evaluate_model(
+        model,
+        dataset,
+        threshold=threshold,
+        folds=None if pairs is None else read_folds(pairs),
+        resample=resample,
+        num_resamples=resamples,
+        batch_size=batch_size,
+    )
     for line in report.notes:
         note(line)
     print_result(report.to_dict(), str(report), as_json=json)
-
-
-def _load(model: SimilarityModel, data: str, split: Split, pairs: Path | None, data_dir: Path | None) -> Any:
-    size, channels = model.preprocessing.image_size, model.preprocessing.channels
-    if pairs is not None and data not in NAMES:
-        return PairDataset.from_csv(pairs, data, image_size=size, channels=channels)
-    loaded = load_data(data, split, data_dir=data_dir, image_size=size, channels=channels)
-    if pairs is None:
-        return loaded.dataset
-    return PairDataset.from_pairs(loaded.dataset, *read_numbered_pairs(pairs))

@@ -9,9 +9,11 @@ from pairsim.data.labels import read_labels as read_labels
 from pairsim.data.named import LabelledData as LabelledData
 from pairsim.data.named import load_data as load_data
 from pairsim.data.pair_dataset import PairDataset as PairDataset
+from pairsim.data.pair_lists import PairList as PairList
 from pairsim.data.pair_sampler import PairIndices as PairIndices
 from pairsim.data.pair_sampler import PairSampler as PairSampler
 from pairsim.data.resident import make_resident as make_resident
+from pairsim.data.splits import split_by_class as split_by_class
 from pairsim.data.splits import stratified_split as stratified_split
 
 __all__ = [
@@ -22,10 +24,12 @@ __all__ = [
     "LabelledData",
     "PairDataset",
     "PairIndices",
+    "PairList",
     "PairSampler",
     "RandomAffine",
     "load_data",
     "make_resident",
     "read_labels",
+    "split_by_class",
     "stratified_split",
 ]

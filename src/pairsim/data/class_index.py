@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,11 @@ class ClassIndex:
         narrow = np.int32 if len(labels) <= np.iinfo(np.int32).max else np.int64
         order: IntArray = np.argsort(codes, kind="stable").astype(narrow)
         return cls(classes=classes, codes=codes, order=order, offsets=offsets)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Numbers and a hash of labels, to recognise the data again: `num_images`, `num_classes`, `labels`."""
+        digest = hashlib.sha256(self.codes.astype("<i8").tobytes()).hexdigest()
+        return {"num_images": self.num_images, "num_classes": self.num_classes, "labels": digest}
 
 
 def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:

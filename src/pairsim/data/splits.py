@@ -1,9 +1,10 @@
-"""Splitting labelled images, each class in the same proportion."""
+"""Splitting labelled images: each class in the same proportion, or by class."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,3 +48,66 @@ def stratified_split(
     share = np.minimum(np.floor(index.counts * fraction + 0.5).astype(np.int64), index.counts - 1)
     held = rank < share[index.codes[by_class]]
     return np.sort(by_class[~held]).astype(np.int64), np.sort(by_class[held]).astype(np.int64)
+
+
+def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:
+    """Part the classes into seen and unseen ones, so that a model is tested on classes that training had not.
+
+    Either side needs two classes: with one there is no negative pair, neither to train on nor to test with.
+
+    Args:
+        index: The images of each class.
+        unseen: Share of the classes, in (0, 1), rounded to a whole number of classes; or the labels of the unseen
+            classes, a list, set or array.
+        seed: Any whole number. Which classes a share takes depends on it and on their labels, not on the order or
+            number of images; a class that comes or goes moves at most one other to the other side.
+
+    Returns:
+        Image numbers of the seen and of the unseen classes, each ascending; no class is in both.
+
+    Raises:
+        ValueError: If a share is not in (0, 1), a label is not in the dataset, or either side has fewer than two
+            classes.
+
+    Example:
+        >>> index = ClassIndex.from_labels(np.array(["cat", "dog", "cow", "emu", "cat"]))
+        >>> seen, unseen = split_by_class(index, unseen=["cat", "emu"])
+        >>> seen.tolist(), unseen.tolist()
+        ([1, 2], [0, 3, 4])
+    """
+    labels = index.classes.tolist()
+    if isinstance(unseen, int | float | np.number):
+        share = float(unseen)
+        if not 0.0 < share < 1.0:
+            raise ValueError(
+                f"Expected the share of unseen classes to be in (0, 1), got {unseen}. "
+                f"Give labels as a list: [{unseen}]."
+            )
+        keys = [hashlib.blake2b(f"classes:{seed}:{label}".encode(), digest_size=8).digest() for label in labels]
+        chosen = sorted(range(len(labels)), key=keys.__getitem__)[: int(len(labels) * share + 0.5)]
+    else:
+        chosen = _class_numbers(labels, unseen)
+    if not 2 <= len(chosen) <= len(labels) - 2:
+        raise ValueError(
+            f"Expected at least two unseen and two seen classes, as pairs of different classes need them, got "
+            f"{len(chosen)} unseen of {len(labels)} classes. Choose another share or other labels, or add classes."
+        )
+    is_unseen = np.isin(np.arange(len(labels)), chosen)[index.codes]
+    return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
+
+
+def _class_numbers(labels: list[Any], wanted: Iterable[Any]) -> list[int]:
+    """The places of some labels among all."""
+    if isinstance(wanted, str):
+        raise ValueError(f"Expected a share or a collection of labels, got {wanted!r}. Write [{wanted!r}].")
+    numbers = {label: number for number, label in enumerate(labels)}
+    names = wanted.tolist() if hasattr(wanted, "tolist") else list(wanted)
+    unknown = [name for name in names if name not in numbers]
+    if unknown:
+        some = ", ".join(map(repr, unknown[:5]))
+        raise ValueError(
+            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {some}"
+            f"{', ...' if len(unknown) > 5 else ''}. Its labels are {', '.join(map(repr, labels[:5]))}"
+            f"{', ...' if len(labels) > 5 else ''}."
+        )
+    return sorted({numbers[name] for name in names})

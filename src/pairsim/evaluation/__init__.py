@@ -4,10 +4,17 @@ One direction everywhere: higher scores are more alike, **target 1 = same class*
 """
 
 from pairsim.evaluation.all_pairs import Logistic as Logistic
+from pairsim.evaluation.all_pairs import PairFigures as PairFigures
 from pairsim.evaluation.all_pairs import PairScores as PairScores
 from pairsim.evaluation.all_pairs import all_pair_scores as all_pair_scores
+from pairsim.evaluation.breakdown import Breakdown as Breakdown
+from pairsim.evaluation.breakdown import ClassErrors as ClassErrors
+from pairsim.evaluation.breakdown import ClassPairErrors as ClassPairErrors
+from pairsim.evaluation.breakdown import breakdown as breakdown
 from pairsim.evaluation.clustered import image_level_intervals as image_level_intervals
 from pairsim.evaluation.clustered import image_level_intervals_of_pairs as image_level_intervals_of_pairs
+from pairsim.evaluation.counted import PairCounts as PairCounts
+from pairsim.evaluation.counted import count_pair_scores as count_pair_scores
 from pairsim.evaluation.curves import RocCurve as RocCurve
 from pairsim.evaluation.curves import average_precision as average_precision
 from pairsim.evaluation.curves import d_prime as d_prime
@@ -22,9 +29,22 @@ from pairsim.evaluation.decisions import balanced_accuracy as balanced_accuracy
 from pairsim.evaluation.decisions import fmr_fnmr as fmr_fnmr
 from pairsim.evaluation.few_shot import FewShotAccuracy as FewShotAccuracy
 from pairsim.evaluation.few_shot import few_shot_accuracy as few_shot_accuracy
+from pairsim.evaluation.k_fold import FoldAccuracy as FoldAccuracy
+from pairsim.evaluation.k_fold import KFoldReport as KFoldReport
+from pairsim.evaluation.k_fold import k_fold_accuracy as k_fold_accuracy
+from pairsim.evaluation.label_agreement import LabelAgreement as LabelAgreement
+from pairsim.evaluation.label_agreement import label_agreement as label_agreement
+from pairsim.evaluation.operating_points import negatives_needed as negatives_needed
+from pairsim.evaluation.operating_points import threshold_for_cost as threshold_for_cost
+from pairsim.evaluation.operating_points import threshold_for_fmr as threshold_for_fmr
 from pairsim.evaluation.probabilities import brier_score as brier_score
 from pairsim.evaluation.probabilities import expected_calibration_error as expected_calibration_error
 from pairsim.evaluation.probabilities import log_loss as log_loss
+from pairsim.evaluation.resampling import Difference as Difference
+from pairsim.evaluation.resampling import Resampled as Resampled
+from pairsim.evaluation.resampling import bootstrap as bootstrap
+from pairsim.evaluation.resampling import bootstrap_of_pairs as bootstrap_of_pairs
+from pairsim.evaluation.resampling import paired_differences as paired_differences
 from pairsim.evaluation.retrieval import RetrievalScores as RetrievalScores
 from pairsim.evaluation.retrieval import map_at_r as map_at_r
 from pairsim.evaluation.retrieval import mean_reciprocal_rank as mean_reciprocal_rank
@@ -32,30 +52,55 @@ from pairsim.evaluation.retrieval import precision_at_1 as precision_at_1
 from pairsim.evaluation.retrieval import r_precision as r_precision
 from pairsim.evaluation.retrieval import recall_at_k as recall_at_k
 from pairsim.evaluation.retrieval import retrieval_scores as retrieval_scores
+from pairsim.evaluation.score_calibration import Isotonic as Isotonic
+from pairsim.evaluation.score_calibration import fit_isotonic as fit_isotonic
+from pairsim.evaluation.score_calibration import fit_platt as fit_platt
+from pairsim.evaluation.score_calibration import shift_prior as shift_prior
 
 __all__ = [
+    "Breakdown",
+    "ClassErrors",
+    "ClassPairErrors",
+    "Difference",
     "FewShotAccuracy",
+    "FoldAccuracy",
+    "Isotonic",
+    "KFoldReport",
+    "LabelAgreement",
     "Logistic",
+    "PairCounts",
+    "PairFigures",
     "PairScores",
+    "Resampled",
     "RetrievalScores",
     "RocCurve",
     "accuracy",
     "all_pair_scores",
     "average_precision",
     "balanced_accuracy",
+    "bootstrap",
+    "bootstrap_of_pairs",
+    "breakdown",
     "brier_score",
+    "count_pair_scores",
     "d_prime",
     "det_curve",
     "equal_error_rate",
     "expected_calibration_error",
     "few_shot_accuracy",
+    "fit_isotonic",
+    "fit_platt",
     "fmr_fnmr",
     "fnmr_at_fmr",
     "image_level_intervals",
     "image_level_intervals_of_pairs",
+    "k_fold_accuracy",
+    "label_agreement",
     "log_loss",
     "map_at_r",
     "mean_reciprocal_rank",
+    "negatives_needed",
+    "paired_differences",
     "partial_roc_auc",
     "precision_at_1",
     "r_precision",
@@ -63,4 +108,7 @@ __all__ = [
     "retrieval_scores",
     "roc_auc",
     "roc_curve",
+    "shift_prior",
+    "threshold_for_cost",
+    "threshold_for_fmr",
 ]

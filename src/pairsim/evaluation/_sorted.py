@@ -1,8 +1,9 @@
-"""Every figure, once, on two ascending arrays: the scores of positive and of negative pairs.
+"""Every figure, once, on two sets of scores in ascending order: those of positive and of negative pairs.
 
-With both sorted, a rate at a threshold is one binary search, and nothing of the size of all pairs has to be built.
+In order, a rate at a threshold is one binary search, and nothing of the size of all pairs has to be built. Scores may
+stand one by one or as distinct values with counts: see `Ranked`.
 A pair is called a match when its score is at least the threshold. A rate over no pairs is NaN.
-Arguments called `positive` and `negative` are ascending, without NaN, and of one floating dtype.
+Arguments called `positive` and `negative` have scores of the same floating dtype.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,16 +26,63 @@ from pairsim.evaluation._inputs import (
     scores_and_targets,
 )
 
+IntArray: TypeAlias = npt.NDArray[np.int64]
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]
 ToProbability: TypeAlias = Callable[[Float64Array], Float64Array]
 
 CHUNK = 1 << 20  # Scores handled at once: large enough to hide the loop, small enough to stay in the caches nearby.
 
 
-def split(scores: Values, targets: Values, name: str = "scores") -> tuple[Float64Array, Float64Array]:
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Scores in ascending order, each by itself or as a distinct value that counts several times.
+
+    Attributes:
+        values: Scores `[K]`, ascending, without NaN.
+        before: Number of scores before each value and, last, of all `[K + 1]`; None where each value is one score.
+    """
+
+    values: Scores
+    before: IntArray | None = None
+
+    @classmethod
+    def counted(cls, values: Scores, counts: IntArray) -> Ranked:
+        """Take ascending distinct values with their counts; values that count 0 are left out."""
+        seen = counts > 0
+        return cls(values[seen], np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts[seen])]))
+
+    @property
+    def size(self) -> int:
+        """Number of scores."""
+        return int(self.values.size if self.before is None else self.before[-1])
+
+    def below(self, scores: Scores | np.floating[Any], *, or_equal: bool = False) -> IntArray:
+        """Count the scores below (or equal to) each of some of the same dtype; another dtype would be copied."""
+        places = np.searchsorted(self.values, scores, side="right" if or_equal else "left")
+        return np.asarray(places if self.before is None else self.before[places])
+
+    def at(self, ranks: IntArray | int) -> Scores:
+        """Return the scores of some ranks, 0 the lowest."""
+        places = ranks if self.before is None else np.searchsorted(self.before, ranks, side="right") - 1
+        return np.asarray(self.values[places])
+
+    def above(self, score: float) -> Ranked:
+        """Return the scores above one that the dtype holds exactly."""
+        place = int(np.searchsorted(self.values, self.values.dtype.type(score), side="right"))
+        before = self.before
+        return Ranked(self.values[place:], None if before is None else before[place:] - before[place])
+
+    def chunks(self) -> Iterator[tuple[Scores, IntArray | None]]:
+        """Yield values and their counts, or None where each value counts once."""
+        for start in range(0, self.values.size, CHUNK):
+            counts = None if self.before is None else np.diff(self.before[start : start + CHUNK + 1])
+            yield self.values[start : start + CHUNK], counts
+
+
+def split(scores: Values, targets: Values, name: str = "scores") -> tuple[Ranked, Ranked]:
     """Separate checked scores by target and sort them; see `scores_and_targets` for what is accepted."""
     values, same = scores_and_targets(scores, targets, name)
-    return np.sort(values[same]), np.sort(values[~same])
+    return Ranked(np.sort(values[same])), Ranked(np.sort(values[~same]))
 
 
 def ratio(count: float, total: int) -> float:
@@ -41,9 +90,15 @@ def ratio(count: float, total: int) -> float:
     return count / total if total else math.nan
 
 
-def _chunks(values: Scores) -> Iterator[Scores]:
-    for start in range(0, values.size, CHUNK):
-        yield values[start : start + CHUNK]
+def _total(terms: Float64Array, counts: IntArray | None) -> float:
+    return float(terms.sum() if counts is None else terms @ counts)
+
+
+def _total_ranks(ranks: IntArray, counts: IntArray | None) -> int:
+    if counts is None:
+        return int(ranks.sum())
+    # Exact: in two parts, the sum of the products stays below 2^63 for up to 2^39 pairs.
+    return (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)
 
 
 def rounded_up(threshold: float, dtype: np.dtype[np.floating[Any]]) -> np.floating[Any]:
@@ -57,43 +112,48 @@ def rounded_up(threshold: float, dtype: np.dtype[np.floating[Any]]) -> np.floati
     return cut if float(cut) >= float(threshold) else np.nextafter(cut, dtype.type(np.inf))
 
 
-def count_matches(scores: Scores, threshold: float) -> int:
+def count_matches(scores: Ranked, threshold: float) -> int:
     """Count the scores of at least the threshold."""
-    return int(scores.size - np.searchsorted(scores, rounded_up(threshold, scores.dtype), side="left"))
+    return scores.size - int(scores.below(rounded_up(threshold, scores.values.dtype)))
 
 
-def error_counts(positive: Scores, negative: Scores, threshold: float) -> tuple[int, int]:
+def error_counts(positive: Ranked, negative: Ranked, threshold: float) -> tuple[int, int]:
     """Count false matches and false non-matches at a threshold."""
     return count_matches(negative, threshold), positive.size - count_matches(positive, threshold)
 
 
-def fmr_fnmr(positive: Scores, negative: Scores, threshold: float) -> tuple[float, float]:
+def fmr_fnmr(positive: Ranked, negative: Ranked, threshold: float) -> tuple[float, float]:
     """Return FMR and FNMR at a threshold."""
     false_matches, false_non_matches = error_counts(positive, negative, check_threshold(threshold))
     return ratio(false_matches, negative.size), ratio(false_non_matches, positive.size)
 
 
-def accuracy(positive: Scores, negative: Scores, threshold: float) -> float:
+def accuracy(positive: Ranked, negative: Ranked, threshold: float) -> float:
     """Return the share of right decisions at a threshold."""
     total = positive.size + negative.size
     return ratio(total - sum(error_counts(positive, negative, check_threshold(threshold))), total)
 
 
-def balanced_accuracy(positive: Scores, negative: Scores, threshold: float) -> float:
+def balanced_accuracy(positive: Ranked, negative: Ranked, threshold: float) -> float:
     """Return 1 - (FMR + FNMR) / 2 at a threshold."""
     return 1.0 - sum(fmr_fnmr(positive, negative, threshold)) / 2
 
 
-def roc_auc(positive: Scores, negative: Scores) -> float:
+def roc_auc(positive: Ranked, negative: Ranked) -> float:
     """Return P(positive score > negative score) + P(equal) / 2, counted in whole numbers."""
+    return ratio(_twice_below(positive, negative), 2 * positive.size * negative.size)
+
+
+def _twice_below(scores: Ranked, others: Ranked) -> int:
+    """Count the pairs of a score and a lower other score, twice, and once those of equal scores."""
     twice = 0
-    for chunk in _chunks(positive):
-        twice += int(np.searchsorted(negative, chunk, side="left").sum())
-        twice += int(np.searchsorted(negative, chunk, side="right").sum())
-    return ratio(twice, 2 * positive.size * negative.size)
+    for values, counts in scores.chunks():
+        twice += _total_ranks(others.below(values), counts)
+        twice += _total_ranks(others.below(values, or_equal=True), counts)
+    return twice
 
 
-def partial_roc_auc(positive: Scores, negative: Scores, max_fmr: float) -> float:
+def partial_roc_auc(positive: Ranked, negative: Ranked, max_fmr: float) -> float:
     """Return the area under the ROC curve up to an FMR, standardised: 1 for no error, 1/2 for the diagonal."""
     limit = check_fraction(max_fmr, "max_fmr")
     if limit == 0.0:
@@ -106,27 +166,24 @@ def partial_roc_auc(positive: Scores, negative: Scores, max_fmr: float) -> float
     # the limit count whole, as in roc_auc; of the line at that score, the part below the limit. The area is continuous
     # in the limit, so that it does not matter on which side of a whole number the product is rounded.
     reached = limit * negative.size
-    score = float(negative[-1 - min(int(reached), negative.size - 1)])
-    above = _count_above(negative, score)
-    tied = count_matches(negative, score) - above
-    twice = 2 * positive.size * above
-    for chunk in _chunks(negative[negative.size - above :]):
-        twice -= int(np.searchsorted(positive, chunk, side="left").sum())
-        twice -= int(np.searchsorted(positive, chunk, side="right").sum())
-    share = (reached - above) / tied
-    before, after = _count_above(positive, score), count_matches(positive, score)
+    score = float(negative.at(negative.size - 1 - min(int(reached), negative.size - 1)))
+    above = negative.above(score)
+    tied = count_matches(negative, score) - above.size
+    twice = 2 * positive.size * above.size - _twice_below(above, positive)
+    share = (reached - above.size) / tied
+    before, after = positive.above(score).size, count_matches(positive, score)
     area = twice / 2 + tied * share * (before + (after - before) * share / 2)
     # The diagonal has limit^2 / 2 below it, no error at all limit.
     least = limit * limit / 2
     return 0.5 * (1.0 + (area / (positive.size * negative.size) - least) / (limit - least))
 
 
-def d_prime(positive: Scores, negative: Scores) -> float:
+def d_prime(positive: Ranked, negative: Ranked) -> float:
     """Return the difference of means over the root mean of variances."""
     if not (positive.size and negative.size):
         return math.nan
     # The figure does not depend on the scale; on this one no square overflows.
-    scale = max(abs(float(scores[end])) for scores in (positive, negative) for end in (0, -1))
+    scale = max(abs(float(scores.values[end])) for scores in (positive, negative) for end in (0, -1))
     if not 0.0 < scale < math.inf:
         return math.nan
     (mean_positive, variance_positive), (mean_negative, variance_negative) = (
@@ -139,54 +196,54 @@ def d_prime(positive: Scores, negative: Scores) -> float:
     return difference / spread
 
 
-def _moments(scores: Scores, scale: float) -> tuple[float, float]:
+def _moments(scores: Ranked, scale: float) -> tuple[float, float]:
     """Return mean and variance (over the number of scores, not one less) of scores divided by `scale`."""
-    if scores[0] == scores[-1]:
+    if scores.values[0] == scores.values[-1]:
         # The mean of equal numbers may be rounded to another, and then seem to vary.
-        return float(scores[0]) / scale, 0.0
-    mean = math.fsum(float((chunk / np.float64(scale)).sum()) for chunk in _chunks(scores)) / scores.size
-    squares = math.fsum(float(np.square(chunk / np.float64(scale) - mean).sum()) for chunk in _chunks(scores))
+        return float(scores.values[0]) / scale, 0.0
+    unit = np.float64(scale)
+    mean = math.fsum(_total(chunk / unit, counts) for chunk, counts in scores.chunks()) / scores.size
+    squares = math.fsum(_total(np.square(chunk / unit - mean), counts) for chunk, counts in scores.chunks())
     return mean, squares / scores.size
 
 
-def average_precision(positive: Scores, negative: Scores) -> float:
+def average_precision(positive: Ranked, negative: Ranked) -> float:
     """Return the precision at the score of each positive pair, averaged over the positive pairs."""
     sums = []
-    for chunk in _chunks(positive):
-        matches = positive.size - np.searchsorted(positive, chunk, side="left")
-        false_matches = negative.size - np.searchsorted(negative, chunk, side="left")
-        sums.append(float((matches / (matches + false_matches)).sum()))
+    for chunk, counts in positive.chunks():
+        matches = positive.size - positive.below(chunk)
+        false_matches = negative.size - negative.below(chunk)
+        sums.append(_total(matches / (matches + false_matches), counts))
     return ratio(math.fsum(sums), positive.size)
 
 
 def curve(
-    positive: Scores, negative: Scores, max_points: int | None
+    positive: Ranked, negative: Ranked, max_points: int | None
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return FMR, FNMR and thresholds, from 'nothing matches' to 'everything matches'."""
     if max_points is None:
-        chosen = np.concatenate([positive, negative])
+        chosen = np.concatenate([positive.values, negative.values])
     else:
         # Ranks in geometric steps from the small end of either error: as fine at FMR 1e-6 as at 0.1, on any axis.
         if max_points < 5:
             raise ValueError(f"Expected max_points to be None or at least 5, got {max_points}. Use 1000, say.")
         each = (max_points - 1) // 2
-        chosen = np.concatenate([positive[_ranks(positive.size, each) - 1], negative[-_ranks(negative.size, each)]])
+        from_below, from_above = _ranks(positive.size, each) - 1, negative.size - _ranks(negative.size, each)
+        chosen = np.concatenate([positive.at(from_below), negative.at(from_above)])
     thresholds = np.unique(chosen)[::-1]
-    false_matches = negative.size - np.searchsorted(negative, thresholds, side="left")
-    false_non_matches = np.searchsorted(positive, thresholds, side="left")
     with np.errstate(invalid="ignore"):
-        fmr = np.concatenate([[0], false_matches]) / np.float64(negative.size)
-        fnmr = np.concatenate([[positive.size], false_non_matches]) / np.float64(positive.size)
+        fmr = np.concatenate([[0], negative.size - negative.below(thresholds)]) / np.float64(negative.size)
+        fnmr = np.concatenate([[positive.size], positive.below(thresholds)]) / np.float64(positive.size)
     return fmr, fnmr, np.concatenate([[np.inf], thresholds.astype(np.float64)])
 
 
-def _ranks(size: int, count: int) -> npt.NDArray[np.int64]:
+def _ranks(size: int, count: int) -> IntArray:
     if size == 0:
         return np.zeros(0, dtype=np.int64)
     return np.unique(np.rint(np.geomspace(1, size, min(count, size))).astype(np.int64))
 
 
-def highest_reaching(positive: Scores, negative: Scores, difference: float) -> float:
+def highest_reaching(positive: Ranked, negative: Ranked, difference: float) -> float:
     """Return the highest score at which FMR - FNMR is at least `difference`, by binary search; -inf where none is."""
     # Times P * M, so that it is a whole number and exact. It never falls as the threshold falls.
     needed = difference * positive.size * negative.size
@@ -196,13 +253,13 @@ def highest_reaching(positive: Scores, negative: Scores, difference: float) -> f
         return false_matches * positive.size - false_non_matches * negative.size < needed
 
     best = -math.inf
-    for scores in (positive, negative):
+    for scores in (positive.values, negative.values):
         reached = bisect.bisect_left(scores, True, key=falls_short)
         best = max(best, float(scores[reached - 1]) if reached else -math.inf)
     return best
 
 
-def equal_error(positive: Scores, negative: Scores) -> tuple[float, float]:
+def equal_error(positive: Ranked, negative: Ranked) -> tuple[float, float]:
     """Return the equal error rate and the score whose FMR and FNMR are nearest to each other."""
     if not (positive.size and negative.size):
         return math.nan, math.nan
@@ -218,16 +275,12 @@ def equal_error(positive: Scores, negative: Scores) -> tuple[float, float]:
     return rate, after_score if before_score is None or excess_after <= -excess_before else before_score
 
 
-def _lowest_above(positive: Scores, negative: Scores, score: float) -> float | None:
-    counts = [(scores, _count_above(scores, score)) for scores in (positive, negative)]
-    return min((float(scores[-count]) for scores, count in counts if count), default=None)
+def _lowest_above(positive: Ranked, negative: Ranked, score: float) -> float | None:
+    higher = (scores.above(score).values for scores in (positive, negative))
+    return min((float(values[0]) for values in higher if values.size), default=None)
 
 
-def _count_above(scores: Scores, score: float) -> int:
-    return int(scores.size - np.searchsorted(scores, scores.dtype.type(score), side="right"))
-
-
-def at_fmr(positive: Scores, negative: Scores, fmr: float) -> tuple[float, float]:
+def at_fmr(positive: Ranked, negative: Ranked, fmr: float) -> tuple[float, float]:
     """Return the lowest attainable FNMR whose FMR is at most the target, and its threshold."""
     target = check_fraction(fmr, "fmr")
     if not (positive.size and negative.size):
@@ -239,19 +292,20 @@ def at_fmr(positive: Scores, negative: Scores, fmr: float) -> tuple[float, float
     while allowed / negative.size > target:
         allowed -= 1
     if allowed == negative.size:
-        return 0.0, float(min(positive[0], negative[0]))
-    highest_refused = float(negative[-1 - allowed])
-    matches = _count_above(positive, highest_refused)
+        return 0.0, float(min(positive.values[0], negative.values[0]))
+    highest_refused = float(negative.at(negative.size - 1 - allowed))
+    matches = positive.above(highest_refused).size
     threshold = _lowest_above(positive, negative, highest_refused)
     if threshold is None:
         # Just above all scores; but no threshold refuses a negative pair that scores +inf.
-        above = float(np.nextafter(negative.dtype.type(highest_refused), negative.dtype.type(np.inf)))
+        dtype = negative.values.dtype
+        above = float(np.nextafter(dtype.type(highest_refused), dtype.type(np.inf)))
         threshold = above if highest_refused < math.inf else math.nan
     return (positive.size - matches) / positive.size, threshold
 
 
-def _probabilities(scores: Scores, to_probability: ToProbability) -> Iterator[Float64Array]:
-    for number, chunk in enumerate(_chunks(scores)):
+def _probabilities(scores: Ranked, to_probability: ToProbability) -> Iterator[tuple[Float64Array, IntArray | None]]:
+    for number, (chunk, counts) in enumerate(scores.chunks()):
         probabilities = np.asarray(to_probability(chunk.astype(np.float64)), dtype=np.float64)
         if probabilities.shape != chunk.shape:
             raise ValueError(
@@ -259,44 +313,53 @@ def _probabilities(scores: Scores, to_probability: ToProbability) -> Iterator[Fl
                 "Give a function that works element by element."
             )
         check_probabilities(probabilities, number * CHUNK)
-        yield probabilities
+        yield probabilities, counts
 
 
-def log_loss(positive: Scores, negative: Scores, to_probability: ToProbability) -> float:
-    """Return the mean negative log-likelihood of the targets, in nats."""
+def log_loss_by_target(positive: Ranked, negative: Ranked, to_probability: ToProbability) -> tuple[float, float]:
+    """Return the mean negative log-likelihood over positive and over negative pairs, in nats."""
     eps = float(np.finfo(np.float64).eps)
-    sums = [-float(np.log(np.clip(p, eps, 1 - eps)).sum()) for p in _probabilities(positive, to_probability)]
-    sums += [-float(np.log1p(-np.clip(p, eps, 1 - eps)).sum()) for p in _probabilities(negative, to_probability)]
-    return ratio(math.fsum(sums), positive.size + negative.size)
+    hits = (-_total(np.log(np.clip(p, eps, 1 - eps)), n) for p, n in _probabilities(positive, to_probability))
+    rejections = (-_total(np.log1p(-np.clip(p, eps, 1 - eps)), n) for p, n in _probabilities(negative, to_probability))
+    return ratio(math.fsum(hits), positive.size), ratio(math.fsum(rejections), negative.size)
 
 
-def brier_score(positive: Scores, negative: Scores, to_probability: ToProbability) -> float:
+def log_loss(positive: Ranked, negative: Ranked, to_probability: ToProbability) -> float:
+    """Return the mean negative log-likelihood of the targets, in nats."""
+    losses = log_loss_by_target(positive, negative, to_probability)
+    sums = [loss * kind.size for loss, kind in zip(losses, (positive, negative), strict=True) if kind.size]
+    return ratio(sum(sums), positive.size + negative.size)
+
+
+def brier_score(positive: Ranked, negative: Ranked, to_probability: ToProbability) -> float:
     """Return the mean squared difference of probability and target."""
-    sums = [float(np.square(1 - p).sum()) for p in _probabilities(positive, to_probability)]
-    sums += [float(np.square(p).sum()) for p in _probabilities(negative, to_probability)]
+    sums = [_total(np.square(1 - p), counts) for p, counts in _probabilities(positive, to_probability)]
+    sums += [_total(np.square(p), counts) for p, counts in _probabilities(negative, to_probability)]
     return ratio(math.fsum(sums), positive.size + negative.size)
 
 
 def calibration_bins(
-    positive: Scores, negative: Scores, to_probability: ToProbability, num_bins: int
-) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:
+    positive: Ranked, negative: Ranked, to_probability: ToProbability, num_bins: int
+) -> tuple[Float64Array, Float64Array, IntArray]:
     """Return mean probability, positive rate and count of each equal-width bin; NaN where a bin is empty."""
     if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
         raise ValueError(f"Expected num_bins to be a whole number of at least 1, got {num_bins!r}. Use 15, say.")
-    counts = np.zeros((2, num_bins), dtype=np.int64)
+    filled = np.zeros((2, num_bins), dtype=np.int64)
     sums = np.zeros(num_bins)
     for row, scores in enumerate((negative, positive)):
-        for probabilities in _probabilities(scores, to_probability):
+        for probabilities, counts in _probabilities(scores, to_probability):
             bins = np.minimum((probabilities * num_bins).astype(np.int64), num_bins - 1)
-            counts[row] += np.bincount(bins, minlength=num_bins)
-            sums += np.bincount(bins, weights=probabilities, minlength=num_bins)
-    totals = counts.sum(axis=0)
+            # As floats, the counts are exact below 2^53.
+            filled[row] += np.bincount(bins, weights=counts, minlength=num_bins).astype(np.int64)
+            weights = probabilities if counts is None else probabilities * counts
+            sums += np.bincount(bins, weights=weights, minlength=num_bins)
+    totals = filled.sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return sums / totals, counts[1] / totals, totals
+        return sums / totals, filled[1] / totals, totals
 
 
 def expected_calibration_error(
-    positive: Scores, negative: Scores, to_probability: ToProbability, num_bins: int
+    positive: Ranked, negative: Ranked, to_probability: ToProbability, num_bins: int
 ) -> float:
     """Return the mean over pairs of |mean probability - positive rate| of their bin."""
     mean, rate, counts = calibration_bins(positive, negative, to_probability, num_bins)

@@ -7,7 +7,7 @@ take pairs for independent are far too narrow. Here each figure is linearised: p
 
 which adds the covariance of every two pairs with an image in common. For few images it is multiplied by
 N (N - 1) / (N - 2)^2, what leaving out one image at a time gives, and it is never taken below the sum of psi_p^2,
-what independent pairs would give. The interval is estimate +- z sqrt(Var), clipped to [0, 1].
+what independent pairs would give.
 
 - FMR, FNMR, accuracy, balanced accuracy: psi is the error indicator less its rate, times the pair's weight in the mean.
 - AUC: psi is the share of the other class that the pair is on the right side of, less the AUC, over the pairs of its
@@ -15,11 +15,19 @@ what independent pairs would give. The interval is estimate +- z sqrt(Var), clip
 - EER: with e0, e1 the deviations of FMR and FNMR at the EER threshold, and f0, f1 the densities of negative and
   positive scores there, the crossing moves by (f1 e0 + f0 e1) / (f0 + f1); f1 : f0 is read off the curve around the
   crossing.
+- FNMR at a target FMR: likewise at the threshold of that FMR, it moves by e1 + (f1 / f0) e0: more false matches than
+  expected mean that the threshold must rise, and with it the FNMR.
+
+The interval of a figure p is logit(p) +- z sqrt(Var) / (p (1 - p)), brought back from the logit scale. So it stays in
+[0, 1] and is longer towards 1/2, as the scatter of small rates is. A figure of exactly 0 or 1 tells nothing of its
+variance. Its interval is what n independent pairs without an error would give, from 0 to 1 - ((1 - c) / 2)^(1/n) at a
+confidence c, or the mirror image (3.7 / n for 95 %), with n half the number of images, weighed by their pairs (see
+`_num_apart`). Two pairs with a common image are correlated by at most 1/2, so pairs of so many images never tell less
+than n independent ones. They mostly tell far more: this interval is safe, not narrow.
 
 What the intervals cover is new images of the same classes. They do not cover new classes, the randomness of training,
-or a threshold chosen on the same pairs. They are for large samples: with a few images per class, or rates near 0 or 1,
-they are rough, and a figure without a single error gets an interval of width 0, which means "no error seen", not
-"certain".
+or a threshold chosen on the same pairs. They are for large samples: with a few images per class, or a handful of
+errors, they are rough.
 
 References:
     M. Fafchamps, F. Gubert, The formation of risk sharing networks, Journal of Development Economics 83, 2007.
@@ -27,12 +35,14 @@ References:
     operating characteristic curves, Biometrics 44, 1988.
     R. M. Bolle, N. K. Ratha, S. Pankanti, Error analysis of pattern recognition systems - the subsets bootstrap,
     Computer Vision and Image Understanding 93, 2004.
+    W. Hoeffding, A class of statistics with asymptotically normal distribution, Annals of Mathematical Statistics 19,
+    1948.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeAlias
@@ -42,9 +52,11 @@ import numpy.typing as npt
 
 from pairsim.evaluation import _sorted
 from pairsim.evaluation._inputs import Float64Array, Values, as_array, check_threshold, scores_and_targets
+from pairsim.evaluation._placements import Placements
+from pairsim.evaluation._sorted import IntArray, Ranked
 from pairsim.evaluation.all_pairs import (
     Float32Array,
-    IntArray,
+    PairFigures,
     PairScores,
     all_pair_scores,
     by_class,
@@ -52,9 +64,6 @@ from pairsim.evaluation.all_pairs import (
 )
 
 Intervals: TypeAlias = dict[str, tuple[float, float]]
-
-GRID = 1 << 16
-"""Cells over the range of all scores, within which the AUC's psi takes scores for tied; see `_Placements`."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,24 @@ class _ErrorFigure:
     negative_center: float
 
 
+@dataclass(frozen=True)
+class _Spread:
+    """What the interval of a figure is made from: its variance, and the pairs that it is worth if without an error."""
+
+    variance: float
+    num_apart: float
+
+
 def image_level_intervals(
     embeddings: Values,
     labels: Values,
     threshold: float,
     *,
+    fmr_targets: Sequence[float] = (),
     confidence: float = 0.95,
-    pair_scores: PairScores | None = None,
+    pair_scores: PairFigures | None = None,
     block_size: int = 256,
+    progress: bool | None = None,
 ) -> Intervals:
     """Compute intervals for the figures over all pairs of labelled embeddings.
 
@@ -86,18 +105,21 @@ def image_level_intervals(
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device.
         labels: Class of each image `[N]`, whole numbers.
         threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
+        fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
         confidence: Coverage aimed at, in (0, 1).
-        pair_scores: What `all_pair_scores` gave for the same embeddings and labels, if it is at hand: saves that pass.
-        block_size: Rows of a block; memory is some `20 x block_size x N` bytes.
+        pair_scores: What `all_pair_scores` or `count_pair_scores` gave for the same embeddings and labels, if it is at
+            hand: saves that pass.
+        block_size: Rows of a block; memory is some `4 x block_size x N` bytes.
+        progress: Whether to show a progress bar; by default for long work on a terminal.
 
     Returns:
-        `(low, high)` for each of `accuracy`, `balanced_accuracy`, `eer`, `fmr`, `fnmr`, `roc_auc`; NaN where the figure
-        is.
+        `(low, high)` for each of `accuracy`, `balanced_accuracy`, `eer`, `fmr`, `fnmr`, `roc_auc`, and for each target,
+        such as 0.001, `fnmr_at_fmr_0.001`. NaN where the figure is, and for targets below 1 / (negative pairs).
 
     Raises:
         TypeError: If embeddings or labels are of the wrong dtype.
         ValueError: If they do not fit, are not of unit length, `pair_scores` are of other pairs, `threshold` is NaN, or
-            `confidence` or `block_size` is out of range.
+            `fmr_targets`, `confidence` or `block_size` are out of range.
 
     Example:
         >>> angles = np.array([0.0, 0.1, 0.9, 1.0, 1.7, 0.4])
@@ -106,9 +128,9 @@ def image_level_intervals(
         >>> 0 <= low < high <= 1
         True
     """
+    _check_confidence(confidence)
     pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
-    figures, estimates = _figures(pairs, threshold)
-    factor = _normal_quantile(confidence)
+    figures, estimates = _figures(pairs, threshold, fmr_targets)
     vectors, codes, _ = by_class(embeddings, labels)
     sizes = np.bincount(codes) if codes.size else np.zeros(0, dtype=np.int64)
     num_positive, num_all = int((sizes * (sizes - 1) // 2).sum()), len(vectors) * (len(vectors) - 1) // 2
@@ -117,25 +139,34 @@ def image_level_intervals(
             f"Expected pair_scores of these {num_all} pairs, {num_positive} of them positive, got {pairs.num_pairs}, "
             f"{pairs.num_positive} of them positive. Pass all_pair_scores(embeddings, labels), or leave it out."
         )
-    placements = _Placements(pairs)
-    thresholds = sorted({figure.threshold for figure in figures.values() if not math.isnan(figure.threshold)})
-    errors, auc_sums = _per_image(vectors, codes, sizes, thresholds, placements, block_size=block_size)
-    own = sizes[codes]
+    placements = Placements(pairs)
+    thresholds = sorted({figure.threshold for figure in figures.values()})
+    errors, auc_sums = _per_image(
+        pairs, vectors, codes, thresholds, placements, block_size=block_size, progress=progress
+    )
+    own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
     square_sum = placements.square_sum()
-    variances = {"roc_auc": _variance(auc_sums, square_sum, least=square_sum)}
+    num_apart = _num_apart(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
+    spreads = {"roc_auc": _Spread(_variance(auc_sums, square_sum, least=square_sum), num_apart)}
     for name, figure in figures.items():
-        if math.isnan(estimates[name]):
-            continue
         false_matches, false_non_matches = errors[figure.threshold]
-        sums = figure.positive_weight * (false_non_matches - figure.positive_center * (own - 1))
-        sums += figure.negative_weight * (false_matches - figure.negative_center * (len(vectors) - own))
+        sums = figure.positive_weight * (false_non_matches - figure.positive_center * own)
+        sums += figure.negative_weight * (false_matches - figure.negative_center * others)
         square_sum = _square_sum(pairs, figure)
-        variances[name] = _variance(sums, square_sum, least=square_sum)
-    return _intervals(estimates, variances, factor)
+        num_apart = _num_apart(figure.positive_weight * own + figure.negative_weight * others, name)
+        spreads[name] = _Spread(_variance(sums, square_sum, least=square_sum), num_apart)
+    return {name: _interval(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
 def image_level_intervals_of_pairs(
-    scores: Values, targets: Values, first: Values, second: Values, threshold: float, *, confidence: float = 0.95
+    scores: Values,
+    targets: Values,
+    first: Values,
+    second: Values,
+    threshold: float,
+    *,
+    fmr_targets: Sequence[float] = (),
+    confidence: float = 0.95,
 ) -> Intervals:
     """Compute intervals for the figures over given pairs.
 
@@ -147,16 +178,16 @@ def image_level_intervals_of_pairs(
         first: The first image of each pair `[P]`, by any whole number or string that names it.
         second: The second image of each pair `[P]`.
         threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
+        fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
         confidence: Coverage aimed at, in (0, 1).
 
     Returns:
-        `(low, high)` for each of `accuracy`, `balanced_accuracy`, `eer`, `fmr`, `fnmr`, `roc_auc`; NaN where the figure
-        is.
+        The intervals, with the keys and the NaN of `image_level_intervals`.
 
     Raises:
         TypeError: If scores are not numeric, or images not named by whole numbers or strings.
-        ValueError: If shapes differ, a target is not 0 or 1, a score or `threshold` is NaN, or `confidence` is out of
-            range.
+        ValueError: If shapes differ, a target is not 0 or 1, a score or `threshold` is NaN, or `fmr_targets` or
+            `confidence` are out of range.
 
     Example:
         >>> scores, targets = [0.9, 0.7, 0.3, 0.2, 0.8, 0.1], [1, 1, 1, 0, 0, 0]
@@ -164,31 +195,35 @@ def image_level_intervals_of_pairs(
         >>> sorted(image_level_intervals_of_pairs(scores, targets, first, second, threshold=0.5))
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
+    _check_confidence(confidence)
     values, same = scores_and_targets(scores, targets)
-    names = [_image_names(images, name, values.size) for name, images in (("first", first), ("second", second))]
-    codes = np.unique(np.concatenate(names), return_inverse=True)[1].astype(np.int64)
-    one, other = np.sort(codes.reshape(2, -1), axis=0)
+    one, other, num_images = image_codes(first, second, values.size)
     pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
-    figures, estimates = _figures(pairs, threshold)
-    factor = _normal_quantile(confidence)
-    variances = {}
+    figures, estimates = _figures(pairs, threshold, fmr_targets)
+    spreads = {}
     for name, estimate in estimates.items():
         if math.isnan(estimate):
             continue
-        psi = np.empty(values.size)
+        off = np.empty(values.size)
         if name == "roc_auc":
-            psi[same] = (_share_below(pairs.negative, values[same]) - estimate) / pairs.num_positive
-            psi[~same] = (1 - _share_below(pairs.positive, values[~same]) - estimate) / pairs.num_negative
+            weights = np.where(same, 1 / pairs.num_positive, 1 / pairs.num_negative)
+            positive, negative = pairs.ranked
+            off[same] = _share_below(negative, values[same]) - estimate
+            off[~same] = 1 - _share_below(positive, values[~same]) - estimate
         else:
             figure = figures[name]
+            weights = np.where(same, figure.positive_weight, figure.negative_weight)
             matches = values >= figure.threshold
-            psi[same] = figure.positive_weight * (~matches[same] - figure.positive_center)
-            psi[~same] = figure.negative_weight * (matches[~same] - figure.negative_center)
-        variances[name] = _variance_of_pairs(psi, one, other)
-    return _intervals(estimates, variances, factor)
+            off[same] = ~matches[same] - figure.positive_center
+            off[~same] = matches[~same] - figure.negative_center
+        num_apart = _num_apart(_sum_by(one, weights, num_images) + _sum_by(other, weights, num_images), name)
+        spreads[name] = _Spread(_variance_of_pairs(weights * off, one, other), num_apart)
+    return {name: _interval(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
-def _figures(pairs: PairScores, threshold: float) -> tuple[Mapping[str, _ErrorFigure], Mapping[str, float]]:
+def _figures(
+    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]
+) -> tuple[Mapping[str, _ErrorFigure], Mapping[str, float]]:
     cut = check_threshold(threshold)
     fmr, fnmr = pairs.fmr_fnmr(cut)
     accuracy = pairs.accuracy(cut)
@@ -213,106 +248,82 @@ def _figures(pairs: PairScores, threshold: float) -> tuple[Mapping[str, _ErrorFi
         fmr_weight = _eer_weight_of_fmr(pairs, estimates["eer"])
         eer_fmr, eer_fnmr = pairs.fmr_fnmr(eer_cut)
         figures["eer"] = _ErrorFigure(eer_cut, (1 - fmr_weight) / p, eer_fnmr, fmr_weight / m, eer_fmr)
+    for target in fmr_targets:
+        name, target_cut = f"fnmr_at_fmr_{target:g}", pairs.threshold_at_fmr(target)
+        estimates[name] = math.nan
+        if pairs.num_negative * target >= 1 and not math.isnan(target_cut):
+            target_fmr, estimates[name] = pairs.fmr_fnmr(target_cut)
+            figures[name] = _ErrorFigure(target_cut, 1 / p, estimates[name], _slope(pairs, target) / m, target_fmr)
     return figures, estimates
 
 
-def _eer_weight_of_fmr(pairs: PairScores, rate: float) -> float:
+def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
     """Return f1 / (f0 + f1) from the stretch of the curve where FMR and FNMR differ by at most some `width`.
 
     Rates, unlike densities of the scores, do not change under a monotone transform. The stretch scales with the rate,
     as the curve bends on that scale, and is wide enough to hold some pairs of either kind.
     """
-    positive, negative = pairs.positive, pairs.negative
-    width = max(rate / 2, 1 / math.sqrt(min(positive.size, negative.size)))
-    fmr_low, fnmr_low = pairs.fmr_fnmr(_sorted.highest_reaching(positive, negative, width))
-    fmr_high, fnmr_high = pairs.fmr_fnmr(_sorted.highest_reaching(positive, negative, -width))
-    change_fmr, change_fnmr = fmr_low - fmr_high, fnmr_high - fnmr_low
+    width = max(rate / 2, 1 / math.sqrt(min(pairs.num_positive, pairs.num_negative)))
+    below, above = (_sorted.highest_reaching(*pairs.ranked, difference) for difference in (width, -width))
+    change_fmr, change_fnmr = _changes(pairs, below, above)
     return change_fnmr / (change_fmr + change_fnmr) if change_fmr + change_fnmr > 0 else 0.5
 
 
-def _share_below(ordered: npt.NDArray[np.floating[Any]], values: Float64Array) -> Float64Array:
-    """Return the share of `ordered` below each value, ties counted half."""
-    below, upto = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
-    return (below + upto) / (2 * ordered.size)
+def _slope(pairs: PairFigures, fmr: float) -> float:
+    """Return f1 / f0 at an FMR, from the curve between half and twice that FMR, or wider until it holds pairs."""
+    below, above = (pairs.threshold_at_fmr(min(1.0, fmr * factor)) for factor in (2, 0.5))
+    change_fmr, change_fnmr = _changes(pairs, below, above)
+    return change_fnmr / change_fmr if change_fmr > 0 else 0.0
 
 
-class _Placements:
-    """The AUC's psi as two tables over a grid of scores.
+def _changes(pairs: PairFigures, below: float, above: float) -> tuple[float, float]:
+    """Return by how much the FMR falls and the FNMR rises from one threshold to a higher one."""
+    (fmr_low, fnmr_low), (fmr_high, fnmr_high) = pairs.fmr_fnmr(below), pairs.fmr_fnmr(above)
+    return fmr_low - fmr_high, fnmr_high - fnmr_low
 
-    A search among millions of scores for each of N x N cosines would take several times as long as everything else. On
-    the grid it is one look-up, and still sums to 0 exactly: the tables are those of the scores rounded to the grid.
-    """
 
-    def __init__(self, pairs: PairScores) -> None:
-        ends = [float(scores[place]) for scores in (pairs.positive, pairs.negative) if scores.size for place in (0, -1)]
-        self.low = np.float32(min(ends, default=0.0))
-        span = max(ends, default=0.0) - float(self.low)
-        self.scale = np.float32((GRID - 1) / span if span > 1e-30 else 0.0)
-        self.counts = [self._count(scores) for scores in (pairs.positive, pairs.negative)]
-        below = [np.cumsum(count) - count / 2 for count in self.counts]
-        p, m = max(1, pairs.num_positive), max(1, pairs.num_negative)
-        placed_positive, placed_negative = below[1] / m, 1 - below[0] / p
-        area = float(self.counts[0] @ placed_positive) / p
-        self.positive = (placed_positive - area) / p
-        self.negative = (placed_negative - area) / m
-
-    def _count(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
-        counts = np.zeros(GRID, dtype=np.int64)
-        for start in range(0, scores.size, _sorted.CHUNK):
-            chunk = scores[start : start + _sorted.CHUNK].astype(np.float32)
-            counts += np.bincount(self.cells(chunk), minlength=GRID)
-        return counts.astype(np.float64)
-
-    def cells(self, scores: Float32Array) -> IntArray:
-        """Return the cell of each score; the same arithmetic for the tables and for the look-ups."""
-        cells = ((scores - self.low) * self.scale).astype(np.int64)
-        # Another block shape may move a cosine by a rounding, to just outside the range.
-        return np.clip(cells, 0, GRID - 1, out=cells)
-
-    def square_sum(self) -> float:
-        """Sum of psi^2 over all pairs."""
-        return float(self.counts[0] @ np.square(self.positive) + self.counts[1] @ np.square(self.negative))
+def _share_below(scores: Ranked, values: Float64Array) -> Float64Array:
+    """Return the share of the scores below each value, ties counted half."""
+    return (scores.below(values) + scores.below(values, or_equal=True)) / (2 * scores.size)
 
 
 def _per_image(
+    pairs: PairFigures,
     vectors: Float32Array,
     codes: IntArray,
-    sizes: IntArray,
     thresholds: list[float],
-    placements: _Placements,
+    placements: Placements,
     *,
     block_size: int,
+    progress: bool | None,
 ) -> tuple[dict[float, tuple[Float64Array, Float64Array]], Float64Array]:
     """Sum over the pairs of each image: false matches and false non-matches by threshold, and the AUC's psi.
 
-    Rows are in class order, so the positive pairs of a row are one slice (with the image itself, which is taken out).
+    Rows are in class order, so the images of the class of a row are one slice of it.
     """
     num_images = len(vectors)
-    begins = (np.cumsum(sizes) - sizes)[codes]
-    ends = begins + sizes[codes]
+    begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
     errors = {t: (np.zeros(num_images), np.zeros(num_images)) for t in thresholds}
+    cuts = [(*errors[t], _sorted.rounded_up(t, vectors.dtype)) for t in thresholds]
     auc_sums = np.zeros(num_images)
-    for start, products in similarity_blocks(vectors, block_size, upper=False):
-        cells = placements.cells(products)
-        if_negative = placements.negative[cells]
-        totals = if_negative.sum(axis=1)
-        hits = [products >= _sorted.rounded_up(t, products.dtype) for t in thresholds]
-        matching = [(errors[t], hit, hit.sum(axis=1)) for t, hit in zip(thresholds, hits, strict=True)]
-        for row in range(len(products)):
-            image = start + row
-            same = slice(int(begins[image]), int(ends[image]))
-            own = placements.positive[cells[row, same]].sum() - placements.positive[cells[row, image]]
-            auc_sums[image] = totals[row] - if_negative[row, same].sum() + own
-            for (false_matches, false_non_matches), matches, count in matching:
-                matches_same = int(matches[row, same].sum())
-                false_matches[image] = count[row] - matches_same
-                false_non_matches[image] = (same.stop - same.start - 1) - (matches_same - int(matches[row, image]))
+    for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
+        # Row by row: what is made of one row stays in the caches.
+        for image, cosines in enumerate(products, start):
+            scores = pairs._as_kept(cosines)
+            begin, end = int(begins[image]), int(ends[image])
+            same = np.concatenate((scores[begin:image], scores[image + 1 : end]))
+            other = np.concatenate((scores[:begin], scores[end:]))
+            auc_sums[image] = placements.positive[placements.cells(same)].sum()
+            auc_sums[image] += placements.negative[placements.cells(other)].sum()
+            for false_matches, false_non_matches, cut in cuts:
+                false_matches[image] = np.count_nonzero(other >= cut)
+                false_non_matches[image] = np.count_nonzero(same < cut)
     return errors, auc_sums
 
 
-def _square_sum(pairs: PairScores, figure: _ErrorFigure) -> float:
+def _square_sum(pairs: PairFigures, figure: _ErrorFigure) -> float:
     total = 0.0
-    false_matches, false_non_matches = _sorted.error_counts(pairs.positive, pairs.negative, figure.threshold)
+    false_matches, false_non_matches = _sorted.error_counts(*pairs.ranked, figure.threshold)
     for count, errors, weight, center in (
         (pairs.num_positive, false_non_matches, figure.positive_weight, figure.positive_center),
         (pairs.num_negative, false_matches, figure.negative_weight, figure.negative_center),
@@ -343,6 +354,41 @@ def _sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
     return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
+def _num_apart(image_weights: Float64Array, name: str) -> float:
+    """Return how many pairs without a common image a figure is worth, from the weight that its pairs give each image.
+
+    (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two, a comparison of a
+    positive with a negative pair, as in the AUC, four.
+    """
+    images = float(image_weights.sum()) ** 2 / max(float(image_weights @ image_weights), 1e-300)
+    return images / (4 if name == "roc_auc" else 2)
+
+
+def image_codes(first: Values, second: Values, num_pairs: int) -> tuple[IntArray, IntArray, int]:
+    """Number the images of pairs from 0.
+
+    Args:
+        first: The first image of each pair `[P]`, by any whole number or string that names it.
+        second: The second image of each pair `[P]`.
+        num_pairs: P.
+
+    Returns:
+        The lower and the higher number of each pair `[P]`, and how many images there are.
+
+    Raises:
+        TypeError: If images are not named by whole numbers or strings.
+        ValueError: If shapes differ.
+
+    Example:
+        >>> image_codes(["b", "a"], ["a", "c"], 2)
+        (array([0, 0]), array([1, 2]), 3)
+    """
+    names = [_image_names(images, name, num_pairs) for name, images in (("first", first), ("second", second))]
+    distinct, codes = np.unique(np.concatenate(names), return_inverse=True)
+    one, other = np.sort(codes.astype(np.int64).reshape(2, -1), axis=0)
+    return one, other, distinct.size
+
+
 def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
     array = as_array(images, name)
     if array.shape != (num_pairs,):
@@ -355,18 +401,20 @@ def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
     return array if array.size else np.zeros(0, dtype=np.int64)
 
 
-def _normal_quantile(confidence: float) -> float:
+def _check_confidence(confidence: float) -> None:
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _intervals(estimates: Mapping[str, float], variances: Mapping[str, float], factor: float) -> Intervals:
-    intervals = {}
-    for name, estimate in estimates.items():
-        if math.isnan(estimate):
-            intervals[name] = (math.nan, math.nan)
-        else:
-            margin = factor * math.sqrt(variances[name])
-            intervals[name] = (max(0.0, estimate - margin), min(1.0, estimate + margin))
-    return intervals
+def _interval(estimate: float, spread: _Spread | None, confidence: float) -> tuple[float, float]:
+    if spread is None or math.isnan(estimate):
+        return math.nan, math.nan
+    beyond = (1 - confidence) / 2
+    if estimate in (0.0, 1.0):
+        bound = 1 - beyond ** (1 / spread.num_apart)
+        return (0.0, bound) if estimate == 0.0 else (1 - bound, 1.0)
+    margin = NormalDist().inv_cdf(1 - beyond) * math.sqrt(spread.variance) / (estimate * (1 - estimate))
+    # The odds times exp(+-margin); exp(700) is still finite.
+    low, high = (estimate / (estimate + (1 - estimate) * math.exp(m)) for m in (min(margin, 700), -min(margin, 700)))
+    # Rounding must not leave the estimate outside.
+    return min(low, estimate), max(high, estimate)

@@ -27,6 +27,8 @@ class FewShotAccuracy:
         accuracy: Share of episodes whose query was put to its class, in [0, 1].
         interval: Its 95 % interval over episodes, `(low, high)`.
         num_episodes: Number of episodes.
+        class_interval: 95 % interval for other classes, by how much the accuracy differs between the classes that
+            queries came from; it takes some 20 classes to mean much, and is NaN where all queries were of one class.
 
     Example:
         >>> FewShotAccuracy(0.5, (0.4, 0.6), 100).accuracy
@@ -36,6 +38,7 @@ class FewShotAccuracy:
     accuracy: float
     interval: tuple[float, float]
     num_episodes: int
+    class_interval: tuple[float, float] = (math.nan, math.nan)
 
 
 def few_shot_accuracy(
@@ -58,7 +61,8 @@ def few_shot_accuracy(
 
     The interval is Wilson's. It covers what more episodes of the **same images** would give, that is, the luck of the
     draw. It does not cover new images, new classes or another training run: episodes reuse images, so that a million of
-    them make the interval narrow and the evidence no larger.
+    them make the interval narrow and the evidence no larger. `class_interval` does cover new classes: it takes the
+    classes of the queries for what was drawn, and all episodes of a class for one observation.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float64 on the CPU.
@@ -69,7 +73,7 @@ def few_shot_accuracy(
         seed: Whole number of at least 0 that picks the episodes.
 
     Returns:
-        Accuracy and its 95 % interval.
+        Accuracy and its 95 % intervals.
 
     Raises:
         TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
@@ -106,14 +110,16 @@ def few_shot_accuracy(
     # The sum of the support takes the place of its mean: the same order, and whole numbers. It may be `shots` times as
     # long as an embedding, so products have to be 1 / shots as large for all sums to stay exact.
     whole = whole_numbers(vectors, EXACT_BITS - math.ceil(math.log2(num_shots) / 2))
-    hits = 0
+    hit = np.empty(num_episodes, dtype=bool)
     step = max(1, CHUNK // max(1, num_ways * num_shots * whole.shape[1]))
     for start in range(0, num_episodes, step):
         chunk = slice(start, start + step)
         support = whole[drawn[chunk, :, :-1]].sum(axis=2)
         similarities = np.einsum("ewd,ed->ew", support, whole[query[chunk]])
-        hits += int(np.count_nonzero(similarities.argmax(axis=1) == target[chunk]))
-    return FewShotAccuracy(hits / num_episodes, _wilson(hits, num_episodes), num_episodes)
+        hit[chunk] = similarities.argmax(axis=1) == target[chunk]
+    hits = int(np.count_nonzero(hit))
+    by_query = _interval_by_class(hit, classes[np.arange(num_episodes), target])
+    return FewShotAccuracy(hits / num_episodes, _wilson(hits, num_episodes), num_episodes, by_query)
 
 
 def _check_classes(names: npt.NDArray[np.integer[Any]], sizes: IntArray, ways: int, shots: int) -> None:
@@ -154,6 +160,18 @@ def _distinct(generator: np.random.Generator, populations: IntArray, count: int)
         chosen[..., place] = np.where(taken, last, number)
     # As sets all have the same chance, but the last number drawn is large more often than the first.
     return generator.permuted(chosen, axis=-1)
+
+
+def _interval_by_class(hit: npt.NDArray[np.bool_], classes: IntArray) -> tuple[float, float]:
+    """Return the 95 % interval of a share whose observations come in classes."""
+    present, codes = np.unique(classes, return_inverse=True)
+    if present.size < 2:
+        return math.nan, math.nan
+    share = float(hit.mean())
+    sums = np.bincount(codes, weights=hit - share)
+    error = math.sqrt(present.size / (present.size - 1) * float(sums @ sums)) / hit.size
+    margin = NormalDist().inv_cdf(0.975) * error
+    return max(0.0, share - margin), min(1.0, share + margin)
 
 
 def _wilson(hits: int, total: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from pairsim.evaluation import _sorted
 from pairsim.evaluation._inputs import Float64Array, Values, check_probabilities, scores_and_targets
 
 
-def _split(probabilities: Values, targets: Values) -> tuple[Float64Array, Float64Array]:
+def _split(probabilities: Values, targets: Values) -> tuple[_sorted.Ranked, _sorted.Ranked]:
     # Checked in the order that was given, so that the message names an index that the caller knows.
     check_probabilities(scores_and_targets(probabilities, targets, "probabilities")[0])
     return _sorted.split(probabilities, targets, "probabilities")

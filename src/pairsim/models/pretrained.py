@@ -28,6 +28,7 @@ class SavedModel:
     architecture: dict[str, Any]
     preprocessing: dict[str, Any]
     operating_point: dict[str, Any] | None
+    calibration: dict[str, Any] | None
 
 
 def save(
@@ -37,6 +38,7 @@ def save(
     architecture: dict[str, Any],
     preprocessing: dict[str, Any],
     operating_point: dict[str, Any] | None,
+    calibration: dict[str, Any] | None,
 ) -> None:
     """Write a model folder: weights, and the config with their checksum."""
     weights = serialize(state)
@@ -46,6 +48,7 @@ def save(
         "architecture": architecture,
         "preprocessing": preprocessing,
         "operating_point": operating_point,
+        "calibration": calibration,
         "weights_sha256": storage.sha256(weights),
     }
     storage.write_files(folder, {WEIGHTS: weights, CONFIG: storage.to_json(config)})
@@ -125,6 +128,7 @@ def load(folder: Path) -> SavedModel:
             architecture=config["architecture"],
             preprocessing=config["preprocessing"],
             operating_point=config.get("operating_point"),
+            calibration=config.get("calibration"),
         )
     except KeyError as error:
         raise RunError(f"Expected {place / CONFIG} to have {error}, found none.") from error

@@ -15,6 +15,7 @@ from torch.nn import functional
 from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
+from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
 from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
 from pairsim.models.inference import InferenceNet, InferenceNets, PrecisionName, default_batch_size, inference_dtype
@@ -62,6 +63,7 @@ class SimilarityModel(nn.Module):
             preprocessing = Preprocessing(image_size=size, channels=getattr(net, "in_channels", 1))
         self.preprocessing = preprocessing
         self.operating_point: OperatingPoint | None = None
+        self.calibration: Calibration | None = None
         self._inference_nets = InferenceNets()
 
     @property
@@ -223,7 +225,9 @@ class SimilarityModel(nn.Module):
     def predict_proba(self, first: Images, second: Images) -> Tensor:
         """Probability that pairs show the same thing, in eval mode and without gradients.
 
-        It holds for as many positive as negative pairs, which is what training weighs alike.
+        By the model's `calibration` where it has one (see `pairsim.calibrate`), which states the share of positive
+        pairs that it holds for; else by the projection, for as many positive as negative pairs, which is what training
+        weighs alike.
 
         Args:
             first: Images as for `encode`.
@@ -235,7 +239,9 @@ class SimilarityModel(nn.Module):
         return self.probability(self._encoded_similarity(first, second))
 
     def probability(self, similarity: Tensor) -> Tensor:
-        """Probability for similarities, any shape, without gradients."""
+        """Probability for similarities, any shape, without gradients; see `predict_proba`."""
+        if self.calibration is not None:
+            return self.calibration.probability(similarity)
         with torch.no_grad():
             return torch.sigmoid(self.logits(similarity))
 
@@ -247,6 +253,8 @@ class SimilarityModel(nn.Module):
         """
         if self.operating_point is not None:
             return self.operating_point.threshold
+        if self.calibration is not None:
+            return self.calibration.similarity_at(0.5)
         weight, bias = self.projection.weight.item(), self.projection.bias.item()
         return -bias / weight if weight > 0 else float("nan")
 
@@ -308,6 +316,7 @@ class SimilarityModel(nn.Module):
             architecture=architecture or {"embedding_net": f"{type(net).__module__}.{type(net).__qualname__}"},
             preprocessing=self.preprocessing.to_dict(),
             operating_point=None if self.operating_point is None else asdict(self.operating_point),
+            calibration=None if self.calibration is None else self.calibration.to_dict(),
         )
 
     @classmethod
@@ -330,7 +339,8 @@ class SimilarityModel(nn.Module):
         try:
             net = embedding_net if embedding_net is not None else _build_net(saved)
             preprocessing = Preprocessing.from_dict(saved.preprocessing)
-            point = None if saved.operating_point is None else OperatingPoint(**saved.operating_point)
+            point = None if saved.operating_point is None else OperatingPoint.from_dict(saved.operating_point)
+            calibration = None if saved.calibration is None else Calibration.from_dict(saved.calibration)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{saved.folder / pretrained.CONFIG} is damaged, the model cannot be built from it: "
@@ -338,7 +348,7 @@ class SimilarityModel(nn.Module):
             ) from error
         model = cls(net, preprocessing=preprocessing)
         pretrained.load_weights(model, saved)
-        model.operating_point = point
+        model.operating_point, model.calibration = point, calibration
         return model.eval()
 
     def _unit_length(self, embeddings: Tensor) -> Tensor:

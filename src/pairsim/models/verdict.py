@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,9 @@ class OperatingPoint:
         num_positive: Positive pairs that the rates were measured on.
         num_negative: Negative pairs likewise.
         source: Which data that was.
+        criterion: What the threshold was chosen for.
+        fmr_interval: 95 % interval of the FMR for other images of the same classes; `None` if it was not computed.
+        fnmr_interval: The same of the FNMR.
     """
 
     threshold: float
@@ -24,6 +29,26 @@ class OperatingPoint:
     num_positive: int
     num_negative: int
     source: str
+    criterion: str = "probability 0.5"
+    fmr_interval: tuple[float, float] | None = None
+    fnmr_interval: tuple[float, float] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:
+        """From JSON values, as `dataclasses.asdict` gives them."""
+        fields = dict(values)
+        for name in ("fmr_interval", "fnmr_interval"):
+            if fields.get(name) is not None:
+                low, high = fields[name]
+                fields[name] = (low, high)
+        return cls(**fields)
+
+    def __str__(self) -> str:
+        rates = ", ".join(
+            f"{name} {rate:.3%}" + (f" [{interval[0]:.3%}, {interval[1]:.3%}]" if interval is not None else "")
+            for name, rate, interval in (("FMR", self.fmr, self.fmr_interval), ("FNMR", self.fnmr, self.fnmr_interval))
+        )
+        return f"threshold {self.threshold:.4f} for {self.criterion}: {rates}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +58,8 @@ class Verdict:
     Attributes:
         match: Whether `similarity >= threshold`.
         similarity: Cosine of the two embeddings, in [-1, 1].
-        probability: That both show the same thing, by the model's projection, in [0, 1].
+        probability: That both show the same thing, in [0, 1]: by the model's calibration where it has one, else by its
+            projection.
         threshold: The cut that was used.
         fmr: False match rate seen at that threshold, or `None` if it was not measured there.
     """

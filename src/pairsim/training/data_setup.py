@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,11 +90,7 @@ def set_up_data(train: Any, val: Any, config: TrainConfig, model: SimilarityMode
             notes.append("No validation data: the model of the last epoch counts as the best. Pass val=.")
     else:
         images, labels, val, index = _labelled(train, val, config, placement)
-        fingerprint = {
-            "num_images": index.num_images,
-            "num_classes": index.num_classes,
-            "labels": _hash(index.codes),
-        }
+        fingerprint = index.fingerprint()
     in_memory_before = isinstance(images, ImageTensors)
     _look_at_images(images, model, config.seed, augment)
     placed = placement.place(images, labels, model.preprocessing)
@@ -267,7 +262,3 @@ def _pair_fingerprint(pairs: PairDataset) -> dict[str, Any]:
         "num_pairs": len(pairs),
         "first_pairs": pairs.pairs_at(np.arange(min(len(pairs), 1000)), epoch=0).hash(),
     }
-
-
-def _hash(codes: Any) -> str:
-    return hashlib.sha256(codes.astype("<i8").tobytes()).hexdigest()

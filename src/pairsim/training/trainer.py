@@ -162,7 +162,10 @@ class Trainer:
         if self._best is not None:
             self.model.load_state_dict(self._best)
         self.model.eval()
-        self.model.operating_point = self._best_point
+        self.model.operating_point, self.model.calibration = (
+            self._best_point,
+            None,
+        )  # a calibration was of other weights
         if self._run is not None and self._best is not None:
             self._run.write_best(self.model)
         for callback in self.callbacks:
@@ -284,6 +287,7 @@ class Trainer:
 
     def _keep(self, model: SimilarityModel, point: OperatingPoint | None) -> None:
         self._best_point = model.operating_point = point
+        model.calibration = None
         self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         if self._run is not None:
             self._run.write_best(model)
@@ -354,7 +358,7 @@ class Trainer:
         self._best = state["best"]
         self._best_loss = state["best_loss"]
         point = state["best_point"]
-        self._best_point = None if point is None else OperatingPoint(**point)
+        self._best_point = None if point is None else OperatingPoint.from_dict(point)
         self._stopped = state["stopped"]
         self.history.records = [EpochRecord(**record) for record in state["records"]]
         self.history.seconds = list(state["seconds"])

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pairsim import PairDataset
-from pairsim.data.pair_files import read_numbered_pairs, read_pair_file
+from pairsim.data.pair_files import read_folds, read_numbered_pairs, read_pair_file, read_table, write_pair_file
 from pairsim.errors import DataError, ImageReadError
 
 
@@ -129,3 +132,109 @@ def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"Expected a readable list of pairs at .*utf-8"):
         read_pair_file(tmp_path / "pairs.csv")
+
+
+def test_comments_at_the_top_and_folds_change_no_pair(pictures: Path) -> None:
+    file = pictures / "pairs.csv"
+    file.write_text("a.png,b.png,0\nb.png,c.png,same\n")
+    plain = read_pair_file(file)
+    assert read_folds(file) is None
+    for text in (
+        "# made by hand\na.png,b.png,0\nb.png,c.png,same\n",
+        '# two, "comments\n#\n\npath1,path2,label\na.png,b.png,0\nb.png,c.png,same\n',
+        "# folds\npath1,path2,label,fold\na.png,b.png,0,1\nb.png,c.png,same, 0\n",
+        "a.png,b.png,0,1\nb.png,c.png,same,0\n",
+    ):
+        file.write_text(text)
+        assert read_pair_file(file) == plain
+        assert read_folds(file) == ([1, 0] if "png,0,1" in text else None)
+
+
+def test_numbered_pairs_with_comment_and_folds(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text("# ten digits\nnumber1,number2,label,fold\n3,4,1,7\n0,2,0,7\n")
+    assert read_numbered_pairs(file) == ([3, 0], [4, 2], [1, 0])
+    assert read_folds(file) == [7, 7]
+
+
+def test_a_picture_whose_name_begins_like_a_comment_is_not_passed_over(pictures: Path) -> None:
+    (pictures / "a.png").rename(pictures / "#a.png")
+    (pictures / "pairs.csv").write_text("#a.png,b.png,1\n#a.png,c.png,0\n")
+    assert [row[2] for row in read_pair_file(pictures / "pairs.csv")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# one\na.png,b.png,1,x\n", "Expected line 2 of .* found 'a.png,b.png,1,x'"),
+        ("a.png,b.png,same,x\n", "Expected line 1 of .* a fold number from 0, found 'a.png,b.png,same,x'"),
+        ("a.png,b.png,1,-1\n", "Expected line 1 of .* found 'a.png,b.png,1,-1'"),
+        ("a.png,b.png,1,\n", "Expected line 1 of .* found 'a.png,b.png,1,'"),
+        ("# one\n# two\npath1,path2,label\na.png,b.png,maybe\n", "Expected line 4 of .* found 'a.png,b.png,maybe'"),
+        ("a.png,b.png,1\n# late\n", "Expected line 2 of .* found '# late'"),
+        ("a.png,b.png,1,0\nb.png,c.png,1\n", "Expected a fold in every row of .* or in none, found line 2 unlike"),
+        ("a.png,b.png,1\nb.png,c.png,1,0\n", "Expected a fold in every row of .* or in none, found line 2 unlike"),
+        ("# nothing else\n", "to list pairs as path1,path2,label, found none"),
+    ],
+)
+def test_bad_comments_and_folds(pictures: Path, text: str, said: str) -> None:
+    (pictures / "pairs.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_pair_file(pictures / "pairs.csv")
+
+
+def test_folds_of_lfw(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.txt"
+    same, other = ["Ann\t1\t4"] * 2, ["Ann\t1\tCy\t2"] * 2
+    file.write_text("\n".join(["# view 2", "3\t2", *(same + other) * 3]))
+    assert read_folds(file) == [0] * 4 + [1] * 4 + [2] * 4
+    file.write_text("\n".join(["6", *(same + other) * 3]))  # as in view 1
+    assert read_folds(file) is None
+    file.write_text("\n".join(["3\t2", *same, *other]))
+    said = "Expected .* to list 3 folds of 2 positive and 2 negative pairs, as its first line says, found 4 pairs"
+    with pytest.raises(DataError, match=said):
+        read_folds(file)
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1).filter(
+    lambda name: name == name.strip()
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pairs=st.lists(st.tuples(NAMES, NAMES, st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=8),
+    folds=st.booleans(),
+)
+def test_written_paths_are_read_back(tmp_path: Path, pairs: list[tuple[str, str, int, int]], folds: bool) -> None:
+    first, second, target, fold = (list(column) for column in zip(*pairs, strict=True))
+    file = tmp_path / "pairs.csv"
+    write_pair_file(file, first, second, target, fold if folds else None)
+    table = read_table(file)
+    assert table.rows == [(a, b, t) for a, b, t, _ in pairs]
+    assert table.folds == (fold if folds else None)
+    assert table.frozen
+
+
+def test_a_frozen_list_of_paths(pictures: Path) -> None:
+    file = pictures / "pairs.csv"
+    write_pair_file(file, ["a.png", "b.png"], ["b.png", "c.png"], [True, False])
+    head, *rows = file.read_bytes().splitlines(keepends=True)
+    digest = hashlib.sha256(b"a.png,b.png,1\nb.png,c.png,0\n").hexdigest()
+    assert head.decode() == f"# pairsim pairs: 2, sha256 {digest}\n"
+    assert rows == [b"path1,path2,label\n", b"a.png,b.png,1\n", b"b.png,c.png,0\n"]
+    assert [row[2] for row in read_pair_file(file)] == [1, 0]
+    # other line ends, another header, words for labels and more comments are the same pairs
+    file.write_bytes(head + b"# mine\r\nleft,right,target\r\na.png, b.png,same\r\nb.png,c.png,no\r\n")
+    assert [row[2] for row in read_pair_file(file)] == [1, 0]
+    file.write_bytes(head + b"a.png,b.png,1\nb.png,c.png,1\n")
+    found = hashlib.sha256(b"a.png,b.png,1\nb.png,c.png,1\n").hexdigest()
+    said = f"to hold 2 pairs with sha256 {digest}, as its first line says, found 2 with sha256 {found}. It was changed"
+    with pytest.raises(DataError, match=said):
+        read_pair_file(file)
+
+
+@pytest.mark.parametrize("name", ["", " a.png", "a.png ", "a\nb.png", "a\u2028b.png"])
+def test_names_that_would_not_come_back(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"Expected paths without line breaks or spaces at an end, got .*\(1 such\)"):
+        write_pair_file(tmp_path / "pairs.csv", ["a.png", name], ["b.png", "c.png"], [1, 0])

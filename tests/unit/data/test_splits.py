@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pairsim.data import ClassIndex, stratified_split
+from pairsim.data import ClassIndex, PairDataset, stratified_split
+from pairsim.data.splits import split_by_class
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
@@ -54,3 +61,82 @@ def test_every_class_keeps_an_image() -> None:
     kept, held = stratified_split(ClassIndex.from_labels(labels), 0.99)
     assert set(labels[kept].tolist()) == {0, 1, 2}
     assert labels[held].tolist() == [1, 2, 2]
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.integers(-3, 12), min_size=8, max_size=60).filter(lambda labels: len(set(labels)) >= 5),
+    share=st.sampled_from([0.4, 0.5, 0.6]),
+    seed=st.integers(0, 3),
+)
+def test_class_split_is_disjoint_whole_and_seeded(labels: list[int], share: float, seed: int) -> None:
+    array = np.array(labels)
+    index = ClassIndex.from_labels(array)
+    seen, unseen = split_by_class(index, unseen=share, seed=seed)
+    assert sorted([*seen, *unseen]) == list(range(len(labels)))
+    assert seen.tolist() == sorted(seen)
+    assert unseen.tolist() == sorted(unseen)
+    assert [str(part.dtype) for part in (seen, unseen)] == ["int64", "int64"]
+    assert not set(array[seen]) & set(array[unseen])
+    assert len(set(array[unseen])) == math.floor(index.num_classes * share + 0.5)
+    # the same classes, in another order and with other numbers of images
+    turned = array[::-1].repeat(2)
+    assert set(turned[split_by_class(ClassIndex.from_labels(turned), unseen=share, seed=seed)[1]]) == set(array[unseen])
+
+
+def test_class_split_follows_the_seed() -> None:
+    index = ClassIndex.from_labels(np.arange(50))
+    splits = {tuple(split_by_class(index, unseen=0.3, seed=seed)[1].tolist()) for seed in range(10)}
+    assert len(splits) == 10
+    chosen = np.bincount([number for split in splits for number in split], minlength=50)
+    assert chosen.max() < 10  # no class is always unseen
+
+
+def test_a_class_that_comes_moves_at_most_one_other() -> None:
+    for num in range(5, 60):
+        before, after = (
+            set(split_by_class(ClassIndex.from_labels(np.arange(n)), unseen=0.4)[1].tolist()) for n in (num, num + 1)
+        )
+        assert len(before - after) <= 1
+        assert len(after - before - {num}) <= 1
+
+
+@pytest.mark.parametrize("unseen", [["b", "d"], {"d", "b"}, ("b", "d", "b"), np.array(["b", "d"])])
+def test_named_classes_are_unseen(unseen: Any) -> None:
+    index = ClassIndex.from_labels(np.array(["a", "b", "c", "d", "b"]))
+    seen, held = split_by_class(index, unseen=unseen)
+    assert (seen.tolist(), held.tolist()) == ([0, 2], [1, 3, 4])
+
+
+def test_class_numbers_of_any_kind() -> None:
+    index = ClassIndex.from_labels(np.array([5, 6, 7, 8, 5], dtype=np.uint8))
+    for unseen in ([5, 7], torch.tensor([5, 7]), [np.int64(5), np.uint8(7)], range(5, 9, 2)):
+        assert split_by_class(index, unseen=unseen)[1].tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("unseen", "said"),
+    [
+        (0.0, r"share of unseen classes to be in \(0, 1\), got 0.0"),
+        (1.0, r"to be in \(0, 1\), got 1.0"),
+        (math.nan, r"to be in \(0, 1\), got nan"),
+        (3, r"to be in \(0, 1\), got 3. Give labels as a list: \[3\]"),
+        ("cat", r"Expected a share or a collection of labels, got 'cat'. Write \['cat'\]"),
+        ([1, 9, "1"], r"found 2 that are not: 9, '1'. Its labels are 0, 1, 2, 3, 4, \.\.\."),
+        (range(10, 20), r"found 10 that are not: 10, 11, 12, 13, 14, \.\.\."),
+        (0.1, "Expected at least two unseen and two seen classes, .* got 1 unseen of 6 classes. Choose another share"),
+        (0.9, "got 5 unseen of 6 classes"),
+        ([], "got 0 unseen of 6 classes"),
+        ([2, 2], "got 1 unseen of 6 classes"),
+        (range(6), "got 6 unseen of 6 classes"),
+    ],
+)
+def test_class_split_messages(unseen: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        split_by_class(ClassIndex.from_labels(np.arange(12) % 6), unseen=unseen)
+
+
+def test_either_side_of_a_class_split_has_negative_pairs() -> None:
+    labels = np.repeat(np.arange(4), 3)
+    for part in split_by_class(ClassIndex.from_labels(labels), unseen=0.5):
+        assert PairDataset(range(len(part)), 6, labels=labels[part]).all_pairs().target.sum() == 3

@@ -57,7 +57,8 @@ def test_variance_is_the_sum_over_pairs_of_pairs_with_a_common_image() -> None:
     common |= second[:, None] == second
     variance = max(14 * 13 / 12**2 * float(psi @ common @ psi), float(psi @ psi))
     margin = NormalDist().inv_cdf(0.95) * math.sqrt(variance)
-    expected = (max(0, fnmr - margin), min(1, fnmr + margin))
+    logit, step = math.log(fnmr / (1 - fnmr)), margin / (fnmr * (1 - fnmr))
+    expected = tuple(1 / (1 + math.exp(-(logit + sign * step))) for sign in (-1, 1))
     found = image_level_intervals_of_pairs(scores, same, first, second, 0.6, confidence=0.9)["fnmr"]
     assert found == pytest.approx(expected, abs=1e-12)
     assert image_level_intervals(embeddings, labels, 0.6, confidence=0.9)["fnmr"] == pytest.approx(expected, abs=1e-9)
@@ -98,7 +99,8 @@ def test_images_are_named_by_anything() -> None:
 def test_an_image_with_itself_counts_once() -> None:
     intervals = image_level_intervals_of_pairs([0.2, 0.9, 0.9], [1, 1, 1], [0, 1, 2], [0, 1, 2], 0.5)
     deviation = math.sqrt(3 * 2 * ((2 / 9) ** 2 + 2 * (1 / 9) ** 2))
-    assert intervals["fnmr"][1] == pytest.approx(min(1, 1 / 3 + 1.96 * deviation), abs=1e-3)
+    step = 1.96 * deviation / (1 / 3 * 2 / 3)
+    assert intervals["fnmr"][1] == pytest.approx(1 / (1 + math.exp(-(math.log(0.5) + step))), abs=1e-3)
 
 
 def test_missing_classes_and_no_pairs_are_nan() -> None:
@@ -112,16 +114,19 @@ def test_missing_classes_and_no_pairs_are_nan() -> None:
         assert all(math.isnan(end) for interval in intervals.values() for end in interval)
 
 
-def test_without_errors_the_interval_has_no_width() -> None:
-    embeddings = np.eye(3)[np.arange(12) % 3]
-    assert image_level_intervals(embeddings, np.arange(12) % 3, 0.5) == {
-        "accuracy": (1.0, 1.0),
-        "balanced_accuracy": (1.0, 1.0),
-        "eer": (0.0, 0.0),
-        "fmr": (0.0, 0.0),
-        "fnmr": (0.0, 0.0),
-        "roc_auc": (1.0, 1.0),
-    }
+def test_without_errors_the_interval_says_how_few_images_that_was() -> None:
+    widths = {}
+    for num_images in (12, 120):
+        labels = np.arange(num_images) % 3
+        found = image_level_intervals(np.eye(3)[labels], labels, 0.5, fmr_targets=(0.5,))
+        upper = 1 - 0.025 ** (2 / num_images)  # as of half as many independent pairs as there are images
+        for name in ("fmr", "fnmr"):
+            assert found[name] == pytest.approx((0.0, upper)), name
+        assert found["accuracy"] == pytest.approx((1 - upper, 1.0))
+        assert found["fnmr_at_fmr_0.5"][0] == 0
+        assert found["roc_auc"][1] == 1
+        widths[num_images] = 1 - found["roc_auc"][0]
+    assert widths[120] < widths[12] / 5
 
 
 def test_messages() -> None:

@@ -157,3 +157,24 @@ def test_messages(arguments: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"embeddings": np.eye(7), "labels": [7, 7, 8, 8, 8, 9, 9]}
     with pytest.raises(ValueError, match=message):
         few_shot_accuracy(**{**given, **arguments})
+
+
+def test_interval_by_class_is_of_the_classes_not_of_the_episodes() -> None:
+    """Half of the classes are always recognised, the others never: more episodes do not make that any surer."""
+    rng = np.random.default_rng(0)
+    easy = np.repeat(np.eye(24)[:12], 4, axis=0)
+    hard = np.repeat(rng.normal(size=(1, 24)) + 5 * np.eye(24)[23], 48, axis=0)  # all alike: chance
+    embeddings = np.concatenate([easy, hard])
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    labels = np.repeat(np.arange(24), 4)
+    widths = {}
+    for episodes in (2_000, 50_000):
+        found = few_shot_accuracy(embeddings, labels, ways=20, episodes=episodes)
+        assert found.interval[1] - found.interval[0] < 0.05
+        low, high = found.class_interval
+        assert low < found.accuracy < high
+        widths[episodes] = high - low
+    assert widths[50_000] == pytest.approx(widths[2_000], rel=0.15)
+    assert widths[50_000] > 0.3
+    one = few_shot_accuracy(np.eye(4)[[0, 0, 1, 1]], [0, 0, 1, 1], ways=2, episodes=1)
+    assert all(math.isnan(end) for end in one.class_interval)

@@ -1,0 +1,57 @@
+"""Images and pairs that a run is judged by, or its threshold is chosen on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pairsim import storage
+from pairsim.data import ClassIndex, PairDataset, read_labels, stratified_split
+from pairsim.data.image_sets import subset
+from pairsim.data.named import NAMES, Split, load_data
+from pairsim.data.pair_files import read_numbered_pairs
+from pairsim.errors import RunError
+from pairsim.models import SimilarityModel
+
+
+def load_evaluation_data(
+    model: SimilarityModel, data: str, split: Split, pairs: Path | None, data_dir: Path | None
+) -> Any:
+    """A labelled dataset, or the pairs of a file."""
+    size, channels = model.preprocessing.image_size, model.preprocessing.channels
+    if pairs is not None and data not in NAMES:
+        return PairDataset.from_csv(pairs, data, image_size=size, channels=channels)
+    loaded = load_data(data, split, data_dir=data_dir, image_size=size, channels=channels)
+    if pairs is None:
+        return loaded.dataset
+    return PairDataset.from_pairs(loaded.dataset, *read_numbered_pairs(pairs))
+
+
+def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path | None) -> Any:
+    """The images that a run kept for validation: those of the folder's own `val`, or those split off its training set.
+
+    Raises:
+        RunError: If `run` is not a run folder, or was trained on other data.
+    """
+    size, channels = model.preprocessing.image_size, model.preprocessing.channels
+    if data not in NAMES and (Path(data) / "val").is_dir():
+        return load_data(data, "val", data_dir=data_dir, image_size=size, channels=channels).dataset
+    config_file, run_file = run / "config.json", run / "run.json"
+    if not (config_file.is_file() and run_file.is_file()):
+        raise RunError(
+            f"Expected a run folder at {run}, which says what images it kept for validation, found none. Give "
+            "--split train or --split test, or --pairs FILE, with images that the model was not trained on."
+        )
+    config, known = storage.read_json(config_file), storage.read_json(run_file)["data"]
+    dataset = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels).dataset
+    labels = read_labels(dataset)
+    kept, held = stratified_split(ClassIndex.from_labels(labels), config["val_fraction"], seed=config["seed"])
+    found = ClassIndex.from_labels(labels[kept]).fingerprint()
+    if any(known.get(name) != value for name, value in found.items()):
+        raise RunError(
+            f"Expected the data that {run} was trained on ({known.get('num_images')} images of "
+            f"{known.get('num_classes')} classes besides those for validation), found {found['num_images']} of "
+            f"{found['num_classes']}, or others. Give that data, or --split or --pairs with images that it was not "
+            "trained on."
+        )
+    return subset(dataset, held)
