@@ -12,7 +12,7 @@ import torch
 
 from pairsim.evaluation import Logistic
 from pairsim.evaluation._inputs import Float64Array, Values
-from pairsim.evaluation.breakdown import ClassErrors, ClassPairErrors, breakdown
+from pairsim.evaluation.class_errors import ClassErrors, ClassPairErrors, breakdown
 from pairsim.evaluation.k_fold import KFoldReport, k_fold_accuracy
 from pairsim.evaluation.operating_points import negatives_needed
 from pairsim.evaluation.resampling import Difference, Unit, paired_differences

@@ -7,10 +7,10 @@ from pairsim.evaluation.all_pairs import Logistic as Logistic
 from pairsim.evaluation.all_pairs import PairFigures as PairFigures
 from pairsim.evaluation.all_pairs import PairScores as PairScores
 from pairsim.evaluation.all_pairs import all_pair_scores as all_pair_scores
-from pairsim.evaluation.breakdown import Breakdown as Breakdown
-from pairsim.evaluation.breakdown import ClassErrors as ClassErrors
-from pairsim.evaluation.breakdown import ClassPairErrors as ClassPairErrors
-from pairsim.evaluation.breakdown import breakdown as breakdown
+from pairsim.evaluation.class_errors import Breakdown as Breakdown
+from pairsim.evaluation.class_errors import ClassErrors as ClassErrors
+from pairsim.evaluation.class_errors import ClassPairErrors as ClassPairErrors
+from pairsim.evaluation.class_errors import breakdown as breakdown
 from pairsim.evaluation.clustered import image_level_intervals as image_level_intervals
 from pairsim.evaluation.clustered import image_level_intervals_of_pairs as image_level_intervals_of_pairs
 from pairsim.evaluation.counted import PairCounts as PairCounts

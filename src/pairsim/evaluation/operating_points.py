@@ -59,9 +59,10 @@ def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
             says how many are needed.
 
     Example:
+        >>> from pairsim.evaluation import PairScores
         >>> pairs = PairScores.from_scores([0.9, 0.8, 0.6, 0.4, 0.2, 0.1], [1, 1, 0, 0, 0, 0])
         >>> threshold_for_fmr(pairs, 0.75)
-        0.4
+        0.2
     """
     needed = negatives_needed(target_fmr)
     if pairs.num_negative < needed:
@@ -93,6 +94,7 @@ def threshold_for_cost(
         ValueError: If a cost is negative or not finite, both are 0, or `prior` is not in (0, 1).
 
     Example:
+        >>> from pairsim.evaluation import PairScores
         >>> pairs = PairScores.from_scores([0.9, 0.7, 0.4, 0.6, 0.3, 0.1], [1, 1, 1, 0, 0, 0])
         >>> threshold_for_cost(pairs, false_match=10, false_non_match=1)
         0.7

@@ -54,6 +54,7 @@ def fit_platt(pairs: PairFigures, *, prior: float | None = None) -> Logistic:
         ValueError: If either kind of pairs is missing, a score is infinite, or `prior` is not in (0, 1).
 
     Example:
+        >>> from pairsim.evaluation import PairScores
         >>> pairs = PairScores.from_scores([0.9, 0.7, 0.4, 0.6, 0.3, 0.1], [1, 1, 1, 0, 0, 0])
         >>> float(fit_platt(pairs)(np.array([0.5]))[0])
         0.5
@@ -151,6 +152,7 @@ def fit_isotonic(pairs: PairFigures, *, prior: float | None = None) -> Isotonic:
         ValueError: If either kind of pairs is missing, or `prior` is not in (0, 1).
 
     Example:
+        >>> from pairsim.evaluation import PairScores
         >>> pairs = PairScores.from_scores([0.9, 0.7, 0.4, 0.6, 0.3, 0.1], [1, 1, 1, 0, 0, 0])
         >>> fit_isotonic(pairs)(np.array([0.1, 0.5, 0.9])).round(3).tolist()
         [0.167, 0.5, 0.833]

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairsim.evaluation import all_pair_scores
-from pairsim.evaluation.breakdown import Breakdown, ClassErrors, ClassPairErrors, breakdown
+from pairsim.evaluation.class_errors import Breakdown, ClassErrors, ClassPairErrors, breakdown
 from pairsim.evaluation.few_shot import _wilson
 
-MODULE = importlib.import_module("pairsim.evaluation.breakdown")
+MODULE = importlib.import_module("pairsim.evaluation.class_errors")
 Floats = npt.NDArray[np.float64]
 
 
