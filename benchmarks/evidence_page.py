@@ -18,7 +18,14 @@ _FIGURES = {
 
 def evidence(results: Results) -> str:
     """The section between the markers."""
-    parts = (_coverage(results), _calibration(results), _thresholds(results), _unseen(results), _audit(results))
+    parts = (
+        _coverage(results),
+        _calibration(results),
+        _thresholds(results),
+        _unseen(results),
+        _audit(results),
+        _cost(results),
+    )
     lines = [line for part in parts for line in part]
     closing = "From the files in `benchmarks/results`; `python -m benchmarks` measures again."
     return "\n".join([*lines, closing if lines else "Not measured yet."]) + "\n"
@@ -153,6 +160,33 @@ def _audit(results: Results) -> list[str]:
             ["seed", "images", "flipped", "precision of the first half"],
             [
                 [str(row["seed"]), f"{row['images']:,}", f"{row['flipped']:,}", f"{row['precision']:.1%}"]
+                for row in rows
+            ],
+        ),
+    ]
+
+
+def _cost(results: Results) -> list[str]:
+    rows = results.rows("metrics-cost", "Evaluation of all pairs")
+    if rows is None:
+        return []
+    report = results.reports["metrics-cost"]
+    return [
+        "## What does it cost?",
+        "",
+        f"All pairs, embeddings of 128 dimensions, {report['hardware']['cores']} cores, "
+        f"torch {report['versions']['torch']}; memory on top of what is loaded.",
+        "",
+        *_table(
+            ["", "images", "pairs", "seconds", "MB"],
+            [
+                [
+                    str(row["arm"]),
+                    f"{row['images']:,}",
+                    f"{row['pairs']:,}",
+                    f"{row['seconds']:.1f}",
+                    f"{row['peak_added_MB']:,.0f}",
+                ]
                 for row in rows
             ],
         ),
