@@ -1,8 +1,8 @@
 """Quality after one pass over the training images, by loss, in pairsim's own loop.
 
-Everything but the loss is the same: net, 54,000 images, class-balanced batches of the default size, Adam at 1e-2 with a one-cycle
-learning rate, precision `auto`, seeds 0, 1 and 2, which take turns. "all-pairs" is pairsim's; the others are those of
-pytorch-metric-learning, with the settings of its documentation, as any user can plug them in with
+Everything but the loss is the same: net, 54,000 images, class-balanced batches of the default size, Adam at 1e-2 with a
+one-cycle learning rate, precision `auto`, seeds 0, 1 and 2, which take turns. "all-pairs" is pairsim's; the others are
+those of pytorch-metric-learning, with the settings of its documentation, as any user can plug them in with
 `TrainConfig(objective=loss)`.
 
 Balanced accuracy is at probability 0.5 on all pairs of the test images. A loss that trains no projection from
@@ -41,8 +41,7 @@ def run(options: Options) -> list[Table]:
     rows: list[Row] = []
     fit(dataclasses.replace(options, quick=True), seed=0, epochs=1)  # loads kernels, reads files
     for seed in seeds:
-        for loss in (ALL_PAIRS, *makers):
-            rows.append(one(options, loss, makers, seed, epochs))
+        rows += [one(options, loss, makers, seed, epochs) for loss in (ALL_PAIRS, *makers)]
     found = summary(rows)
     notes = [
         "Balanced accuracy at probability 0.5 on all pairs of the test images. Points: balanced accuracy in percent, "
@@ -83,15 +82,15 @@ def difference(rows: list[Row], other: str) -> Row:
         by_seed.setdefault(int(row["seed"]), {})[str(row["arm"])] = 100 * float(row["balanced_accuracy"])
     points = [found[ALL_PAIRS] - found[other] for found in by_seed.values()]
     mean = statistics.mean(points)
-    row: Row = {"arm": ALL_PAIRS, "against": other, "seeds": len(points), "points": mean}
+    result: Row = {"arm": ALL_PAIRS, "against": other, "seeds": len(points), "points": mean}
     if len(points) == MANY_SEEDS:
         margin = _T_975_OF_9 * statistics.stdev(points) / math.sqrt(len(points))
-        row |= {"points_low": mean - margin, "points_high": mean + margin}
+        result |= {"points_low": mean - margin, "points_high": mean + margin}
     for arm in (ALL_PAIRS, other):
-        row[f"mean_of_{'all_pairs' if arm == ALL_PAIRS else 'other'}"] = statistics.mean(
+        result[f"mean_of_{'all_pairs' if arm == ALL_PAIRS else 'other'}"] = statistics.mean(
             found[arm] for found in by_seed.values()
         )
-    return row
+    return result
 
 
 def summary(rows: list[Row]) -> list[Row]:

@@ -32,9 +32,9 @@ class LabelAudit:
     Attributes:
         images: Image numbers `[n]`, the most suspicious first.
         given: The label that each has `[n]`.
-        proposed: The label that similar images have `[n]`; the given one where they agree.
-        score: How much more speaks for the proposed label than for the given one `[n]`, in [-1, 1], falling (see
-            `pairsim.evaluation.label_agreement`).
+        proposed: The label whose images it is most similar to `[n]`; the given one where that is it.
+        score: Similarity to the images of the best other label less that to those of its own `[n]`, falling (see
+            `pairsim.evaluation.label_agreement`); positive where another label is proposed.
         not_judged: Numbers of images that no other image shares the label of; nothing can be said of them.
         notes: How the images were judged, a line each.
     """
@@ -52,7 +52,7 @@ class LabelAudit:
 
     @property
     def num_suspects(self) -> int:
-        """Images for which more speaks for another label than for their own, the first so many of the ranking.
+        """Images for which another label is proposed, the first so many of the ranking.
 
         Most of the last of them lie between two classes; wrong labels are the first.
         """
@@ -118,8 +118,8 @@ def audit_labels(
     """Rank the images of a dataset by how much similar images contradict their label.
 
     The images are dealt into folds, each class evenly. For each fold a reference net is trained on the other folds and
-    embeds all images; each image of the fold is judged by those of the other folds that are nearest to it. So no image
-    has a say in how it is judged itself. Wrong labels are a small part of what the net learns from: a short training
+    embeds all images; each image of the fold is judged by its similarity to those of the other folds. So no image has a
+    say in how it is judged itself. Wrong labels are a small part of what the net learns from: a short training
     hardly takes them in, a long one learns them by heart.
 
     With `model` that model embeds all images, each is judged by all others, and nothing is trained. If it was trained

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ def shifted(image: Tensor, down: int, right: int) -> Tensor:
     return padded[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width].to(torch.uint8)
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "one grey level": lambda image: image + 1,
     "one pixel by one level": lambda image: torch.cat((image.flatten()[:1] ^ 1, image.flatten()[1:])).view_as(image),
     "noise": lambda image: noisy(image, 4.0),
@@ -67,7 +69,7 @@ CHANGES = {
     "brighter, clipped": lambda image: (image * 1.3).clamp(max=255).to(torch.uint8),
     "less contrast": lambda image: (image * 0.5 + 60).to(torch.uint8),
     **{
-        f"moved by {down}, {right}": lambda image, down=down, right=right: shifted(image, down, right)
+        f"moved by {down}, {right}": partial(shifted, down=down, right=right)
         for down in (-1, 0, 1)
         for right in (-1, 0, 1)
         if (down, right) != (0, 0)

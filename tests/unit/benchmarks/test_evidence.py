@@ -1,0 +1,104 @@
+"""The benchmarks of evaluation: what they count, and the page that quotes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import coverage, label_audit, losses, metrics_cost, unseen
+from benchmarks.evidence_page import evidence
+from benchmarks.options import Options
+from benchmarks.results import Results
+from pairsim.evaluation import PairScores
+
+
+def test_intervals_that_take_pairs_for_independent_are_the_usual_ones() -> None:
+    rng = np.random.default_rng(0)
+    pairs = PairScores.from_scores(rng.normal(size=400) + np.repeat([1, 0], 200), np.repeat([1, 0], 200))
+    found = coverage.independent(pairs, 0.5)
+    fmr, fnmr = pairs.fmr_fnmr(0.5)
+    for name, rate in (("fmr", fmr), ("fnmr", fnmr)):
+        margin = 1.959964 * np.sqrt(rate * (1 - rate) / 200)
+        assert found[name] == pytest.approx((rate - margin, rate + margin), abs=1e-6)
+    # DeLong's variance by its definition, pair by pair
+    above = pairs.positive[:, None] > pairs.negative[None, :]
+    variance = above.mean(axis=1).var(ddof=1) / 200 + above.mean(axis=0).var(ddof=1) / 200
+    assert found["roc_auc"][1] - pairs.roc_auc() == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-5)
+
+
+def test_coverage_counts_sets_of_images_that_differ() -> None:
+    table = coverage.run(Options(quick=True))[0]
+    covered = {(row["arm"], row["figure"]): row["covered"] for row in table.rows}
+    assert covered[coverage.RESAMPLED, "roc_auc"] > 0.7
+    assert covered[coverage.INDEPENDENT, "roc_auc"] < covered[coverage.RESAMPLED, "roc_auc"]
+    centres = np.eye(4)
+    first, second = (coverage.draw(centres, 50, seed)[0] for seed in (1, 2))
+    assert not np.array_equal(first, second)
+
+
+def test_flips_are_as_many_as_said_and_to_another_class() -> None:
+    labels = np.arange(1000) % 10
+    found, places = label_audit.with_flips(labels, seed=0)
+    assert len(places) == 20
+    assert np.array_equal(np.flatnonzero(found != labels), places)
+    assert set(found.tolist()) <= set(range(10))
+
+
+def test_every_cost_arm_runs() -> None:
+    for arm in {arm for arm, _ in metrics_cost.ARMS}:
+        assert metrics_cost.measure(arm, 100)["seconds"] > 0
+
+
+def test_means_are_over_seeds() -> None:
+    rows = [{"arm": "a", "seed": 0, "eer": 0.1}, {"arm": "a", "seed": 1, "eer": 0.3}, {"arm": "b", "seed": 0, "eer": 1}]
+    found = unseen.means(rows, ("eer",))
+    assert found[0] == {"arm": "a", "seeds": 2, "eer": pytest.approx(0.2), "eer_low": 0.1, "eer_high": 0.3}
+    assert found[1]["eer"] == 1
+
+
+def test_difference_over_seeds_has_students_interval() -> None:
+    rng = np.random.default_rng(1)
+    own, other = 0.99 + 0.001 * rng.normal(size=(2, losses.MANY_SEEDS))
+    rows = [
+        {"arm": arm, "seed": seed, "balanced_accuracy": values[seed]}
+        for seed in range(losses.MANY_SEEDS)
+        for arm, values in ((losses.ALL_PAIRS, own), ("SupCon", other))
+    ]
+    found = losses.difference(rows, "SupCon")
+    points = 100 * (own - other)
+    assert found["points"] == pytest.approx(points.mean())
+    margin = 2.262157 * points.std(ddof=1) / np.sqrt(10)
+    assert (found["points_low"], found["points_high"]) == pytest.approx(
+        (points.mean() - margin, points.mean() + margin)
+    )
+    assert "points_low" not in losses.difference(rows[:4], "SupCon")
+
+
+def test_page_shows_what_is_there_and_nothing_else(tmp_path: Path) -> None:
+    assert evidence(Results.read(tmp_path)) == "Not measured yet.\n"
+    report: dict[str, Any] = {
+        "date": "2026-01-01",
+        "options": {"quick": False, "device": "cpu"},
+        "hardware": {"cores": 2},
+        "versions": {"torch": "2.10"},
+        "benchmarks": {
+            "label-audit": [
+                {"title": "Label audit", "rows": [{"seed": 0, "images": 60000, "flipped": 1200, "precision": 0.95}]}
+            ],
+            "metrics-cost": [
+                {
+                    "title": "Evaluation of all pairs",
+                    "rows": [{"arm": "every metric", "images": 10, "pairs": 45, "seconds": 1.25, "peak_added_MB": 3.4}],
+                }
+            ],
+        },
+    }
+    (tmp_path / "r.json").write_text(json.dumps(report))
+    page = evidence(Results.read(tmp_path))
+    assert "| 0 | 60,000 | 1,200 | 95.0% |" in page
+    assert "| every metric | 10 | 45 | 1.2 | 3 |" in page
+    assert "Do the intervals hold?" not in page
