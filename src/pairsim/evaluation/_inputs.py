@@ -175,6 +175,45 @@ def labelled_embeddings(
     return vectors, classes if whole else classes.astype(np.int64)
 
 
+def image_codes(
+    first: Values, second: Values, num_pairs: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Number the images of pairs from 0.
+
+    Args:
+        first: The first image of each pair `[P]`, by any whole number or string that names it.
+        second: The second image of each pair `[P]`.
+        num_pairs: P.
+
+    Returns:
+        The lower and the higher number of each pair `[P]`, and how many images there are.
+
+    Raises:
+        TypeError: If images are not named by whole numbers or strings.
+        ValueError: If shapes differ.
+
+    Example:
+        >>> image_codes(["b", "a"], ["a", "c"], 2)
+        (array([0, 0]), array([1, 2]), 3)
+    """
+    names = [_image_names(images, name, num_pairs) for name, images in (("first", first), ("second", second))]
+    distinct, codes = np.unique(np.concatenate(names), return_inverse=True)
+    one, other = np.sort(codes.astype(np.int64).reshape(2, -1), axis=0)
+    return one, other, distinct.size
+
+
+def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
+    array = as_array(images, name)
+    if array.shape != (num_pairs,):
+        raise ValueError(
+            f"Expected {name} to name one image per pair, shape [{num_pairs}], got shape {list(array.shape)}. "
+            "Give the images in the order of the scores."
+        )
+    if array.size and array.dtype.kind not in "iuUSO":
+        raise TypeError(f"Expected {name} to be whole numbers or strings, got dtype {array.dtype}. Convert them.")
+    return array if array.size else np.zeros(0, dtype=np.int64)
+
+
 def check_count(value: int, name: str, least: int, example: int) -> int:
     """Return a whole number as an int, refusing what is below a bound.
 

@@ -18,12 +18,16 @@ what independent pairs would give.
 - FNMR at a target FMR: likewise at the threshold of that FMR, it moves by e1 + (f1 / f0) e0: more false matches than
   expected mean that the threshold must rise, and with it the FNMR.
 
-The interval of a figure p is logit(p) +- z sqrt(Var) / (p (1 - p)), brought back from the logit scale. So it stays in
-[0, 1] and is longer towards 1/2, as the scatter of small rates is. A figure of exactly 0 or 1 tells nothing of its
-variance. Its interval is what n independent pairs without an error would give, from 0 to 1 - ((1 - c) / 2)^(1/n) at a
-confidence c, or the mirror image (3.7 / n for 95 %), with n half the number of images, weighed by their pairs (see
-`_num_apart`). Two pairs with a common image are correlated by at most 1/2, so pairs of so many images never tell less
-than n independent ones. They mostly tell far more: this interval is safe, not narrow.
+The interval of a figure p is logit(p) +- t sqrt(Var) / (p (1 - p)), brought back from the logit scale. So it stays in
+[0, 1] and is longer towards 1/2, as the scatter of small rates is. Student's t has the degrees of freedom of a variance
+that is as uncertain as Var, 2 (sum s^2)^2 / (sum s^4 - (sum s^2)^2 / N) with s the sum of psi_p of an image: few where
+few images make most of the errors, otherwise so many that t is the normal z.
+
+A figure of exactly 0 or 1 tells nothing of its variance. Its interval is what n independent pairs without an error
+would give, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
+number of images, weighed by their pairs (see `num_apart_of`). Two pairs with a common image are correlated by at most
+1/2, so pairs of so many images never tell less than n independent ones. They mostly tell far more: this interval is
+safe, not narrow.
 
 What the intervals cover is new images of the same classes. They do not cover new classes, the randomness of training,
 or a threshold chosen on the same pairs. They are for large samples: with a few images per class, or a handful of
@@ -37,6 +41,8 @@ References:
     Computer Vision and Image Understanding 93, 2004.
     W. Hoeffding, A class of statistics with asymptotically normal distribution, Annals of Mathematical Statistics 19,
     1948.
+    F. E. Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 2, 1946.
+    M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions, 26.7.5, 1964.
 """
 
 from __future__ import annotations
@@ -44,16 +50,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from pairsim.evaluation import _sorted
-from pairsim.evaluation._inputs import Float64Array, Values, as_array, check_threshold, scores_and_targets
+from pairsim.evaluation._inputs import Float64Array, Values, check_threshold, image_codes, scores_and_targets
 from pairsim.evaluation._placements import Placements
 from pairsim.evaluation._sorted import IntArray, Ranked
+from pairsim.evaluation._spread import (
+    check_confidence,
+    interval_of,
+    num_apart_of,
+    spread_of_images,
+    spread_of_pairs,
+    sum_by,
+)
 from pairsim.evaluation.all_pairs import (
     Float32Array,
     PairFigures,
@@ -75,14 +87,6 @@ class _ErrorFigure:
     positive_center: float
     negative_weight: float
     negative_center: float
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """What the interval of a figure is made from: its variance, and the pairs that it is worth if without an error."""
-
-    variance: float
-    num_apart: float
 
 
 def image_level_intervals(
@@ -128,7 +132,7 @@ def image_level_intervals(
         >>> 0 <= low < high <= 1
         True
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
     figures, estimates = _figures(pairs, threshold, fmr_targets)
     vectors, codes, _ = by_class(embeddings, labels)
@@ -146,16 +150,16 @@ def image_level_intervals(
     )
     own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
     square_sum = placements.square_sum()
-    num_apart = _num_apart(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
-    spreads = {"roc_auc": _Spread(_variance(auc_sums, square_sum, least=square_sum), num_apart)}
+    num_apart = num_apart_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
+    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_apart, least=square_sum)}
     for name, figure in figures.items():
         false_matches, false_non_matches = errors[figure.threshold]
         sums = figure.positive_weight * (false_non_matches - figure.positive_center * own)
         sums += figure.negative_weight * (false_matches - figure.negative_center * others)
         square_sum = _square_sum(pairs, figure)
-        num_apart = _num_apart(figure.positive_weight * own + figure.negative_weight * others, name)
-        spreads[name] = _Spread(_variance(sums, square_sum, least=square_sum), num_apart)
-    return {name: _interval(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
+        num_apart = num_apart_of(figure.positive_weight * own + figure.negative_weight * others, name)
+        spreads[name] = spread_of_images(sums, square_sum, num_apart, least=square_sum)
+    return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
 def image_level_intervals_of_pairs(
@@ -195,7 +199,7 @@ def image_level_intervals_of_pairs(
         >>> sorted(image_level_intervals_of_pairs(scores, targets, first, second, threshold=0.5))
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     values, same = scores_and_targets(scores, targets)
     one, other, num_images = image_codes(first, second, values.size)
     pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
@@ -216,9 +220,9 @@ def image_level_intervals_of_pairs(
             matches = values >= figure.threshold
             off[same] = ~matches[same] - figure.positive_center
             off[~same] = matches[~same] - figure.negative_center
-        num_apart = _num_apart(_sum_by(one, weights, num_images) + _sum_by(other, weights, num_images), name)
-        spreads[name] = _Spread(_variance_of_pairs(weights * off, one, other), num_apart)
-    return {name: _interval(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
+        num_apart = num_apart_of(sum_by(one, weights, num_images) + sum_by(other, weights, num_images), name)
+        spreads[name] = spread_of_pairs(weights * off, one, other, num_apart)
+    return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
 def _figures(
@@ -270,7 +274,7 @@ def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
 
 
 def _slope(pairs: PairFigures, fmr: float) -> float:
-    """Return f1 / f0 at an FMR, from the curve between half and twice that FMR, or wider until it holds pairs."""
+    """Return f1 / f0 at an FMR, read off the curve between half and twice that FMR."""
     below, above = (pairs.threshold_at_fmr(min(1.0, fmr * factor)) for factor in (2, 0.5))
     change_fmr, change_fnmr = _changes(pairs, below, above)
     return change_fnmr / change_fmr if change_fmr > 0 else 0.0
@@ -330,91 +334,3 @@ def _square_sum(pairs: PairFigures, figure: _ErrorFigure) -> float:
     ):
         total += weight**2 * (errors * (1 - center) ** 2 + (count - errors) * center**2)
     return total
-
-
-def _variance(image_sums: Float64Array, square_sum: float, *, least: float) -> float:
-    num_images = image_sums.size
-    jackknife = num_images * (num_images - 1) / (num_images - 2) ** 2 if num_images > 2 else 1.0
-    return max(jackknife * (float(image_sums @ image_sums) - square_sum), least)
-
-
-def _variance_of_pairs(psi: Float64Array, one: IntArray, other: IntArray) -> float:
-    num_images = int(other.max()) + 1
-    # Pairs of the same two images would be counted once for each of the two; together they are one pair.
-    keys, group = np.unique(one * num_images + other, return_inverse=True)
-    merged = _sum_by(group, psi, keys.size)
-    one, other = keys // num_images, keys % num_images
-    apart = one != other
-    sums = _sum_by(one, merged, num_images) + _sum_by(other[apart], merged[apart], num_images)
-    # An image paired with itself is in one sum only, so nothing is to be taken off for it.
-    return _variance(sums, float(np.square(merged[apart]).sum()), least=float(np.square(merged).sum()))
-
-
-def _sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
-    return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
-
-
-def _num_apart(image_weights: Float64Array, name: str) -> float:
-    """Return how many pairs without a common image a figure is worth, from the weight that its pairs give each image.
-
-    (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two, a comparison of a
-    positive with a negative pair, as in the AUC, four.
-    """
-    images = float(image_weights.sum()) ** 2 / max(float(image_weights @ image_weights), 1e-300)
-    return images / (4 if name == "roc_auc" else 2)
-
-
-def image_codes(first: Values, second: Values, num_pairs: int) -> tuple[IntArray, IntArray, int]:
-    """Number the images of pairs from 0.
-
-    Args:
-        first: The first image of each pair `[P]`, by any whole number or string that names it.
-        second: The second image of each pair `[P]`.
-        num_pairs: P.
-
-    Returns:
-        The lower and the higher number of each pair `[P]`, and how many images there are.
-
-    Raises:
-        TypeError: If images are not named by whole numbers or strings.
-        ValueError: If shapes differ.
-
-    Example:
-        >>> image_codes(["b", "a"], ["a", "c"], 2)
-        (array([0, 0]), array([1, 2]), 3)
-    """
-    names = [_image_names(images, name, num_pairs) for name, images in (("first", first), ("second", second))]
-    distinct, codes = np.unique(np.concatenate(names), return_inverse=True)
-    one, other = np.sort(codes.astype(np.int64).reshape(2, -1), axis=0)
-    return one, other, distinct.size
-
-
-def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
-    array = as_array(images, name)
-    if array.shape != (num_pairs,):
-        raise ValueError(
-            f"Expected {name} to name one image per pair, shape [{num_pairs}], got shape {list(array.shape)}. "
-            "Give the images in the order of the scores."
-        )
-    if array.size and array.dtype.kind not in "iuUSO":
-        raise TypeError(f"Expected {name} to be whole numbers or strings, got dtype {array.dtype}. Convert them.")
-    return array if array.size else np.zeros(0, dtype=np.int64)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
-
-
-def _interval(estimate: float, spread: _Spread | None, confidence: float) -> tuple[float, float]:
-    if spread is None or math.isnan(estimate):
-        return math.nan, math.nan
-    beyond = (1 - confidence) / 2
-    if estimate in (0.0, 1.0):
-        bound = 1 - beyond ** (1 / spread.num_apart)
-        return (0.0, bound) if estimate == 0.0 else (1 - bound, 1.0)
-    margin = NormalDist().inv_cdf(1 - beyond) * math.sqrt(spread.variance) / (estimate * (1 - estimate))
-    # The odds times exp(+-margin); exp(700) is still finite.
-    low, high = (estimate / (estimate + (1 - estimate) * math.exp(m)) for m in (min(margin, 700), -min(margin, 700)))
-    # Rounding must not leave the estimate outside.
-    return min(low, estimate), max(high, estimate)

@@ -37,11 +37,13 @@ from pairsim.evaluation._inputs import (
     check_count,
     check_fraction,
     check_threshold,
+    image_codes,
     scores_and_targets,
 )
 from pairsim.evaluation._sorted import IntArray, count_matches
+from pairsim.evaluation._spread import check_confidence
 from pairsim.evaluation.all_pairs import PairFigures, PairScores, all_pair_scores, by_class, similarity_blocks
-from pairsim.evaluation.clustered import Intervals, _image_names
+from pairsim.evaluation.clustered import Intervals
 
 Unit: TypeAlias = Literal["images", "classes"]
 
@@ -81,8 +83,7 @@ class Resampled:
         Raises:
             ValueError: If `confidence` is out of range.
         """
-        if not 0.0 < confidence < 1.0:
-            raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
+        check_confidence(confidence)
         return {name: _percentiles(self.figures[name], confidence) for name in self.estimates}
 
 
@@ -196,12 +197,10 @@ def bootstrap_of_pairs(
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
     values, same = scores_and_targets(scores, targets)
-    names = [_image_names(images, name, values.size) for name, images in (("first", first), ("second", second))]
-    distinct, codes = np.unique(np.concatenate(names), return_inverse=True)
-    one, other = codes.reshape(2, -1)
+    one, other, num_images = image_codes(first, second, values.size)
     pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
     edges = _edges(pairs, threshold, fmr_targets)
-    weights = _weights(len(distinct), num_resamples, seed)
+    weights = _weights(num_images, num_resamples, seed)
     keys = np.searchsorted(edges, values, side="right") + (len(edges) + 1) * ~same
     order = np.argsort(keys, kind="stable")
     offsets = _offsets(keys, 2 * (len(edges) + 1))
@@ -211,7 +210,7 @@ def bootstrap_of_pairs(
         of_pairs = chunk[left] * torch.where((left != right)[:, None], chunk[right], 1.0)
         parts.append(_bag_sums(torch.arange(len(of_pairs)), of_pairs, offsets).double())
     counts = torch.cat(parts, dim=1).numpy().reshape(2, len(edges) + 1, -1)
-    return _resampled(pairs, counts, edges, threshold, fmr_targets, unit="images", num_units=len(distinct), seed=seed)
+    return _resampled(pairs, counts, edges, threshold, fmr_targets, unit="images", num_units=num_images, seed=seed)
 
 
 def paired_differences(first: Resampled, second: Resampled, *, confidence: float = 0.95) -> dict[str, Difference]:
@@ -242,8 +241,7 @@ def paired_differences(first: Resampled, second: Resampled, *, confidence: float
             "Expected both to be resampled alike, got other units, seeds or numbers of sets. Call bootstrap for both "
             "with the same images in the same order, unit, num_resamples and seed."
         )
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
+    check_confidence(confidence)
     found = {}
     for name in (name for name in first.estimates if name in second.estimates):
         differences = first.figures[name] - second.figures[name]
