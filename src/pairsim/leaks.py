@@ -169,11 +169,12 @@ def find_leaks(
     """Look for images, classes and pairs that make a test say more than is true.
 
     Exact duplicates have the same pixels, shape and dtype. Near-duplicates correlate in their pixels by at least
-    `near_duplicate_similarity`, over images made no larger than 32 x 32 and moved against each other by up to one pixel
-    of those: this finds copies that are a little brighter, noisier, recompressed, resized or shifted. It does not find
-    what was turned, mirrored, cropped or moved further, nor images of a single colour; and it does find different
-    images that look the same at that size, such as two upright strokes or neighbouring frames of a film, so look at
-    what it lists. Images are read in batches, the near-duplicates' candidates a second time.
+    `near_duplicate_similarity`, over images averaged down to 32 x 32 if they are larger, in the best of nine positions
+    moved by up to a pixel of those. That finds copies that are somewhat brighter, darker, noisier or recompressed,
+    moved by a pixel, and of images larger than 32 x 32 also resized ones. It does not find what was turned, mirrored,
+    cropped, blurred at that size or moved by part of a pixel or by more than one, nor images of a single colour. It
+    does find different images that look the same at that size, such as two straight strokes or neighbouring frames of a
+    film, so look at what it lists. Images are read once, those that may be near-duplicates a second time.
 
     Args:
         train: Labelled dataset, map-style, whose images are the same every time.
