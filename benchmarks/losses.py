@@ -8,7 +8,8 @@ those of pytorch-metric-learning, with the settings of its documentation, as any
 Balanced accuracy is at probability 0.5 on all pairs of the test images. A loss that trains no projection from
 similarity to probability gets one that pairsim fits on the 6,000 validation images, so no loss is judged at a threshold
 that does not suit it. The equal error rate does not depend on that. As three seeds tell small differences from none
-only roughly, all pairs and the best of the others go on to ten.
+only roughly, all pairs and the best of the others go on to ten. With `--results DIR` runs that a file there has are not
+trained again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from benchmarks.mnist_quality import SEEDS
 from benchmarks.optional import missing
 from benchmarks.options import Options
 from benchmarks.report import Table
+from benchmarks.results import Results
 from benchmarks.timing import Row
 
 ALL_PAIRS = "all-pairs"
+_BY_SEED = "Quality after one pass by seed"
 MANY_SEEDS = 10
 _T_975_OF_9 = 2.262157  # Student's t with MANY_SEEDS - 1 degrees of freedom
 
@@ -57,11 +60,14 @@ def run(options: Options) -> list[Table]:
         rows += [row for row in pair if row not in rows]
     else:
         notes.append(missing(metric_learning.PACKAGE))
-    return [*tables, Table("Quality after one pass by seed", rows, tuple(notes))]
+    return [*tables, Table(_BY_SEED, rows, tuple(notes))]
 
 
 def one(options: Options, loss: str, makers: Mapping[str, Any], seed: int, epochs: int) -> Row:
-    """Train with a loss and judge."""
+    """Train with a loss and judge, or take what `--results` has of it."""
+    for row in () if options.results is None else Results.read(options.results).rows("losses", _BY_SEED) or ():
+        if (row["arm"], row["seed"], row["epochs"]) == (loss, seed, epochs):
+            return row
     print(f"losses: {loss}, seed {seed}", file=sys.stderr, flush=True)
     objective: Any = ALL_PAIRS if loss == ALL_PAIRS else makers[loss]()
     found = fit(options, seed=seed, epochs=epochs, objective=objective)

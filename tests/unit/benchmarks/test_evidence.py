@@ -102,3 +102,14 @@ def test_page_shows_what_is_there_and_nothing_else(tmp_path: Path) -> None:
     assert "| 0 | 60,000 | 1,200 | 95.0% |" in page
     assert "| every metric | 10 | 45 | 1.2 | 3 |" in page
     assert "Do the intervals hold?" not in page
+
+
+def test_a_run_that_results_have_is_not_trained_again(tmp_path: Path) -> None:
+    row = {"arm": "SupCon", "seed": 4, "epochs": 1, "balanced_accuracy": 0.99}
+    report = {
+        "date": "2026-01-01",
+        "options": {"quick": False, "device": "cpu"},
+        "benchmarks": {"losses": [{"title": "Quality after one pass by seed", "rows": [row]}]},
+    }
+    (tmp_path / "r.json").write_text(json.dumps(report))
+    assert losses.one(Options(results=tmp_path), "SupCon", {}, seed=4, epochs=1) == row
