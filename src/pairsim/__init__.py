@@ -3,6 +3,8 @@
 from pairsim.calibration import calibrate as calibrate
 from pairsim.data import PairDataset as PairDataset
 from pairsim.encoding import encode_dataset as encode_dataset
+from pairsim.gallery import Gallery as Gallery
+from pairsim.gallery import SearchResult as SearchResult
 from pairsim.label_audit import LabelAudit as LabelAudit
 from pairsim.label_audit import audit_labels as audit_labels
 from pairsim.leaks import LeakReport as LeakReport
@@ -26,11 +28,13 @@ __all__ = [
     "Calibration",
     "Callback",
     "EmbeddingNet",
+    "Gallery",
     "History",
     "LabelAudit",
     "LeakReport",
     "ModelComparison",
     "PairDataset",
+    "SearchResult",
     "SimilarityModel",
     "TrainConfig",
     "Trainer",

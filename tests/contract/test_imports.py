@@ -13,7 +13,8 @@ SOURCE = Path(pairsim.__file__).parent
 # Each layer may import itself and the layers before it; those that share a number do not import each other.
 LAYERS = {
     "errors": 0, "storage": 1, "images": 2, "data": 3, "models": 3, "evaluation": 3,
-    "encoding": 4, "training": 5, "scoring": 5, "verification": 6, "calibration": 6, "leaks": 6, "label_audit": 6,
+    "encoding": 4, "exact_search": 4, "training": 5, "scoring": 5, "verification": 6, "calibration": 6, "leaks": 6,
+    "label_audit": 6, "gallery": 6,
     "visual": 7, "cli": 8, "__init__": 9, "__main__": 10,
 }  # fmt: skip
 # The package's front page joins all that is below the command line, which uses it.

@@ -17,6 +17,7 @@ from pairsim.cli.demo import demo
 from pairsim.cli.doctor import doctor
 from pairsim.cli.evaluate import evaluate
 from pairsim.cli.output import UsageError, note
+from pairsim.cli.search import search
 from pairsim.cli.train import train
 from pairsim.errors import PairsimError
 
@@ -24,7 +25,7 @@ USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
 
-_COMMANDS = (demo, train, evaluate, calibrate, compare, doctor)
+_COMMANDS = (demo, train, evaluate, calibrate, compare, search, doctor)
 
 
 def make_app(config_file: Path | None = None) -> App:
@@ -38,7 +39,7 @@ def make_app(config_file: Path | None = None) -> App:
         sources.append(kind(config_file, must_exist=True))
     app = App(
         name="pairsim",
-        help="Learn how alike two images are: train, evaluate, compare.",
+        help="Learn how alike two images are: train, evaluate, calibrate, compare, search.",
         version=__version__,
         help_format="markdown",
         config=sources,
