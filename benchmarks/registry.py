@@ -53,6 +53,7 @@ BENCHMARKS = {
     ),
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
+    "search": Benchmark("benchmarks.search", "the nearest of 60,000 embeddings, beside FAISS"),
     "metrics-cost": Benchmark("benchmarks.metrics_cost", "seconds and memory of evaluation on all pairs"),
     "label-audit": Benchmark("benchmarks.label_audit", "flipped labels that the label audit finds"),
     "throughput": Benchmark("benchmarks.throughput", "training images a second by batch size and precision"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_command import Result, environment, pairsim
+from run_command import Result, environment, here, pairsim
 
 EVALUATE_KEYS = {
     "balanced_accuracy", "accuracy", "roc_auc", "eer", "threshold", "log_loss", "brier", "ece",
@@ -74,14 +74,14 @@ def test_evaluate_prints_one_json_object(run: Path) -> None:
 
 
 def test_evaluate_as_text(run: Path) -> None:
-    done = pairsim("evaluate", run, "digits", cwd=run.parent)
+    done = here("evaluate", run, "digits", cwd=run.parent)
     assert done.status == 0, done.err
     assert "balanced accuracy" in done.out
 
 
 def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("first,second,label\n0,1,0\n2,3,0\n5,6,1\n0,4,1\n")
-    done = pairsim("evaluate", run, "digits", "--pairs", tmp_path / "pairs.csv", "--json", cwd=tmp_path)
+    done = here("evaluate", run, "digits", "--pairs", tmp_path / "pairs.csv", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert (done.json["num_pairs"], done.json["num_positive"]) == (4, 2)
 
@@ -89,31 +89,29 @@ def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
 def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Path, tmp_path: Path) -> None:
     own = tmp_path / "run"
     shutil.copytree(run, own)
-    before = pairsim("evaluate", own, "digits", "--json", cwd=tmp_path).json
+    before = here("evaluate", own, "digits", "--json", cwd=tmp_path).json
     done = pairsim("calibrate", own, "digits", "--target-fmr", "0.01", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     found = done.json
     assert found["operating_point"]["fmr"] <= 0.01
     assert found["source"] == "validation images of digits"
-    after = pairsim("evaluate", own, "digits", "--json", cwd=tmp_path).json
+    after = here("evaluate", own, "digits", "--json", cwd=tmp_path).json
     assert after["threshold"] == found["threshold"] != before["threshold"]
     assert after["ece"] < before["ece"]
-    compared = pairsim("compare", own, *sorted((pictures / "across").iterdir())[:2], "--json", cwd=tmp_path).json
+    compared = here("compare", own, *sorted((pictures / "across").iterdir())[:2], "--json", cwd=tmp_path).json
     assert compared["threshold"] == found["threshold"]
-    text = pairsim(
-        "calibrate", own, "digits", "--prior", "0.01", "--method", "isotonic", "--equal-errors", cwd=tmp_path
-    )
+    text = here("calibrate", own, "digits", "--prior", "0.01", "--method", "isotonic", "--equal-errors", cwd=tmp_path)
     assert text.status == 0, text.err
     assert "isotonic calibration on" in text.out
     assert "equal errors: FMR" in text.out
-    on_test = pairsim("calibrate", own, "digits", "--split", "test", cwd=tmp_path)
+    on_test = here("calibrate", own, "digits", "--split", "test", cwd=tmp_path)
     assert "will look better than they are" in on_test.err
 
 
 def test_calibrate_refuses_what_it_cannot_know(run: Path, tmp_path: Path) -> None:
-    said = one_line_failure(pairsim("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
+    said = one_line_failure(here("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
     assert "300,000 negative pairs" in said
-    said = one_line_failure(pairsim("calibrate", run / "model", "digits", cwd=tmp_path), 1)
+    said = one_line_failure(here("calibrate", run / "model", "digits", cwd=tmp_path), 1)
     assert "Expected a run folder" in said
 
 
@@ -122,9 +120,9 @@ def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert done.json["differences"]["roc_auc"]["difference"] == 0
     assert done.json["differences"]["roc_auc"]["p_value"] == 1
-    text = pairsim("evaluate", run, "digits", "--against", run, "--resamples", "20", cwd=tmp_path)
+    text = here("evaluate", run, "digits", "--against", run, "--resamples", "20", cwd=tmp_path)
     assert "95 % interval, p" in text.out
-    said = one_line_failure(pairsim("evaluate", run, "digits", "--against", run, "--threshold", "0.5", cwd=tmp_path), 2)
+    said = one_line_failure(here("evaluate", run, "digits", "--against", run, "--threshold", "0.5", cwd=tmp_path), 2)
     assert "--threshold or --against" in said
 
 
@@ -136,20 +134,20 @@ def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
     assert evaluated.status == 0, evaluated.err
     assert evaluated.json["num_images"] == 8
     a, b, c = pictures / "across" / "0.png", pictures / "across" / "1.png", pictures / "down" / "0.png"
-    alike = pairsim("compare", "run", a, b, "--json", cwd=tmp_path).json
-    apart = pairsim("compare", "run", a, c, "--json", cwd=tmp_path).json
+    alike = here("compare", "run", a, b, "--json", cwd=tmp_path).json
+    apart = here("compare", "run", a, c, "--json", cwd=tmp_path).json
     assert set(alike) >= {"similarity", "probability", "match", "threshold"}
     assert alike["similarity"] > apart["similarity"]
     assert (alike["match"], apart["match"]) == (True, False)
     rows = "across/0.png,across/1.png,1\nacross/0.png,down/0.png,0\n"
     (tmp_path / "pairs.csv").write_text(rows)
-    listed = pairsim("evaluate", "run", pictures, "--pairs", "pairs.csv", "--json", cwd=tmp_path)
+    listed = here("evaluate", "run", pictures, "--pairs", "pairs.csv", "--json", cwd=tmp_path)
     assert listed.json["num_pairs"] == 2
 
 
 def test_compare_text_says_what_was_decided(run: Path, pictures: Path) -> None:
     picture = pictures / "down" / "0.png"
-    done = pairsim("compare", run, picture, picture, cwd=run.parent)
+    done = here("compare", run, picture, picture, cwd=run.parent)
     assert done.status == 0, done.err
     assert done.out.startswith("MATCH: 0.png and 0.png\nsimilarity 1.0000 >= threshold ")
 
@@ -166,7 +164,7 @@ def test_doctor(tmp_path: Path) -> None:
     done = pairsim("doctor", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.json["versions"]["torch"]
-    assert pairsim("doctor", cwd=tmp_path).status == 0
+    assert here("doctor", cwd=tmp_path).status == 0
 
 
 def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
@@ -184,10 +182,10 @@ def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
 
 def test_help_and_version(tmp_path: Path) -> None:
     for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"]):
-        done = pairsim(*arguments, cwd=tmp_path)
+        done = here(*arguments, cwd=tmp_path)
         assert done.status == 0
         assert "Usage: pairsim" in done.out
-    assert "Callable" not in pairsim("train", "--help", cwd=tmp_path).out
+    assert "Callable" not in here("train", "--help", cwd=tmp_path).out
     assert pairsim("--version", cwd=tmp_path).out.strip().count(".") == 2
 
 
@@ -211,7 +209,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
-    assert said in one_line_failure(pairsim(*arguments, cwd=tmp_path), 2)
+    assert said in one_line_failure(here(*arguments, cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize(
@@ -224,14 +222,14 @@ def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
     ],
 )
 def test_failures(arguments: list[str], said: str, tmp_path: Path) -> None:
-    assert said in one_line_failure(pairsim(*arguments, cwd=tmp_path), 1)
+    assert said in one_line_failure(here(*arguments, cwd=tmp_path), 1)
 
 
 def test_missing_and_unreadable_pictures_are_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
-    missing = one_line_failure(pairsim("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
+    missing = one_line_failure(here("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
     assert "Expected an image file at absent.png, found none" in missing
-    unreadable = one_line_failure(pairsim("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
+    unreadable = one_line_failure(here("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
     assert "text.png" in unreadable
     assert "not of any known image format" in unreadable
 
@@ -248,11 +246,11 @@ def test_run_of_a_newer_format(run: Path, tmp_path: Path) -> None:
     config = (run / "model" / "config.json").read_text().replace('"format_version": 1', '"format_version": 9')
     (tmp_path / "config.json").write_text(config)
     (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
-    line = one_line_failure(pairsim("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
+    line = one_line_failure(here("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
     assert "found 9: it was made by a newer pairsim" in line
 
 
 def test_metrics_are_numbers(run: Path) -> None:
-    report = pairsim("evaluate", run, "digits", "--json", cwd=run.parent).json
+    report = here("evaluate", run, "digits", "--json", cwd=run.parent).json
     for key in EVALUATE_KEYS - {"fnmr_at_fmr", "intervals"}:
         assert math.isfinite(report[key]), key

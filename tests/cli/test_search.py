@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, pairsim
+from run_command import Result, here, pairsim
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.models import OperatingPoint
@@ -64,7 +64,7 @@ def test_json(place: Path, model: SimilarityModel) -> None:
 
 
 def test_text(place: Path) -> None:
-    done = pairsim("search", "run", "g", "g/f.png", "g/b.png", "--top", "100", cwd=place)
+    done = here("search", "run", "g", "g/f.png", "g/b.png", "--top", "100", cwd=place)
     assert done.status == 0, done.err
     first, second, last = done.out.rstrip().split("\n\n")
     lines = first.splitlines()
@@ -79,9 +79,9 @@ def test_unreadable_pictures_are_named_at_once(place: Path, tmp_path: Path) -> N
     shutil.copytree(place / "g", tmp_path / "g")
     for name in ("bad.png", "deep/worse.jpg"):
         (tmp_path / "g" / name).write_text("no picture")
-    said = failure(pairsim("search", place / "run", "g", "g/a.png", cwd=tmp_path), 1)
+    said = failure(here("search", place / "run", "g", "g/a.png", cwd=tmp_path), 1)
     assert "Expected 9 readable pictures, found 2 that cannot be read: g/bad.png, g/deep/worse.jpg." in said
-    said = failure(pairsim("search", place / "run", "g", "absent.png", cwd=tmp_path), 1)
+    said = failure(here("search", place / "run", "g", "absent.png", cwd=tmp_path), 1)
     assert "Expected an image file at absent.png, found none" in said
 
 
@@ -96,4 +96,4 @@ def test_unreadable_pictures_are_named_at_once(place: Path, tmp_path: Path) -> N
     ],
 )
 def test_refusals(arguments: list[str], status: int, said: str, place: Path) -> None:
-    assert said in failure(pairsim("search", *arguments, cwd=place), status)
+    assert said in failure(here("search", *arguments, cwd=place), status)

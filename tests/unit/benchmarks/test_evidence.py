@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import coverage, label_audit, losses, metrics_cost, unseen
+from benchmarks import coverage, label_audit, losses, metrics_cost, search, unseen
 from benchmarks.evidence_page import evidence
 from benchmarks.options import Options
 from benchmarks.results import Results
@@ -113,3 +114,12 @@ def test_a_run_that_results_have_is_not_trained_again(tmp_path: Path) -> None:
     }
     (tmp_path / "r.json").write_text(json.dumps(report))
     assert losses.one(Options(results=tmp_path), "SupCon", {}, seed=4, epochs=1) == row
+
+
+def test_search_arms_find_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "optional", lambda *_: None)  # FAISS may be there or not
+    tables = search.run(Options(quick=True, rounds=1))
+    assert [len(table.rows) for table in tables] == [2, 2, 2]
+    assert all(row["neighbors_of_float64"] > 0.999 for table in tables for row in table.rows)
+    found = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]])
+    assert search.in_common(found, torch.tensor([[9, 8, 7, 6, 5, 14, 13, 12, 11, 10]])) == 0.5
