@@ -52,7 +52,8 @@ def calibrate(
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
         ValueError: If there are no positive or no negative pairs, too few negative ones for `target_fmr` (rule of
-            three), similarity does not tell them apart, or an argument is out of range.
+            three), similarity does not tell them apart, with `costs` refusing every pair costs least, or an argument is
+            out of range. The model then stays as it was.
 
     Example:
         >>> import torch
@@ -76,6 +77,12 @@ def calibrate(
         threshold = threshold_for_cost(
             scores, false_match=false_match, false_non_match=false_non_match, prior=found.prior
         )
+        if math.isinf(threshold):
+            raise ValueError(
+                f"Expected costs with which some pairs are worth matching, got {false_match:g} for a false match and "
+                f"{false_non_match:g} for a false non-match at prior {found.prior:g}: refusing every pair costs least. "
+                "Check the order of the costs and the prior."
+            )
         criterion = f"lowest cost, {false_match:g} for a false match and {false_non_match:g} for a false non-match"
     elif equal_errors:
         threshold, criterion = scores.equal_error_threshold(), "equal errors"

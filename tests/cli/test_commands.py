@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 from run_command import Result, environment, here, pairsim
 
+from pairsim import PairDataset
+from pairsim.data import PairList, load_data
+
 EVALUATE_KEYS = {
     "balanced_accuracy", "accuracy", "roc_auc", "eer", "threshold", "log_loss", "brier", "ece",
     "fnmr_at_fmr", "num_images", "num_pairs", "num_positive", "intervals",
@@ -108,11 +111,25 @@ def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Pat
     assert "will look better than they are" in on_test.err
 
 
-def test_calibrate_refuses_what_it_cannot_know(run: Path, tmp_path: Path) -> None:
+def test_calibrate_refuses_what_it_cannot_know(run: Path, pictures: Path, tmp_path: Path) -> None:
     said = one_line_failure(here("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
     assert "300,000 negative pairs" in said
     said = one_line_failure(here("calibrate", run / "model", "digits", cwd=tmp_path), 1)
     assert "Expected a run folder" in said
+    said = one_line_failure(here("calibrate", run, pictures, cwd=tmp_path), 1)
+    assert "Expected the data that" in said
+
+
+def test_evaluate_pairs_with_folds(run: Path, tmp_path: Path) -> None:
+    test = load_data("digits", "test").dataset
+    PairList.of(PairDataset(test, num_pairs=200, seed=1), folds=5).save(tmp_path / "pairs.csv")
+    done = here("evaluate", run, "digits", "--pairs", "pairs.csv", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert len(done.json["k_fold"]["folds"]) == 5
+    (tmp_path / "pairs.csv").write_text((tmp_path / "pairs.csv").read_text().replace(",1,", ",0,", 1))
+    assert "It was changed" in one_line_failure(
+        here("evaluate", run, "digits", "--pairs", "pairs.csv", cwd=tmp_path), 1
+    )
 
 
 def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:

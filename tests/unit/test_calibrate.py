@@ -17,9 +17,11 @@ from pairsim import (
     compare_models,
     evaluate,
 )
-from pairsim.data import ImageTensors, load_data, stratified_split
+from pairsim.data import ImageTensors, PairList, load_data, stratified_split
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import subset
+from pairsim.evaluation import PairCounts, k_fold_accuracy
+from pairsim.scoring import score_pairs
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,16 @@ def test_refusals_leave_the_model_as_it_was(model: SimilarityModel, splits: tupl
         calibrate(model, few, prior=0.0)
     with pytest.raises(ValueError, match='"platt" or "isotonic"'):
         calibrate(model, few, method="beta")  # type: ignore[arg-type]
+    images = torch.cat([splits[1].images, splits[1].images[:1]])  # the last is the first, said to be different
+    drawn, last = few.all_pairs(), len(images) - 1
+    twins = PairDataset.from_pairs(
+        ImageTensors(images, range(len(images))),
+        [*drawn.first.tolist(), 0],
+        [*drawn.second.tolist(), last],
+        [*drawn.target.tolist(), 0],
+    )
+    with pytest.raises(ValueError, match="refusing every pair costs least"):
+        calibrate(model, twins, costs=(1e6, 1))
     one_class = subset(splits[1], (splits[1].targets == 3).nonzero()[0])
     with pytest.raises(ValueError, match="positive and negative pairs to calibrate on"):
         calibrate(model, one_class)
@@ -153,3 +165,43 @@ def test_evaluate_with_resampled_intervals(model: SimilarityModel, splits: tuple
         widths = [high - low for low, high in (found.intervals[name] for found in (computed, resampled))]
         assert widths[1] == pytest.approx(widths[0], rel=0.6), name
     assert isinstance(calibrate(model, splits[1]), Calibration)
+
+
+def test_folds_are_judged_at_the_thresholds_of_the_others(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...]
+) -> None:
+    pairs = PairDataset(splits[2], num_pairs=400, seed=3)
+    listed = PairList.of(pairs, folds=4)
+    assert listed.fold is not None
+    report = evaluate(model, pairs, folds=listed.fold)
+    assert report.k_fold is not None
+    first, second = (splits[2].images[column.tolist()] for column in (listed.first, listed.second))
+    similarity = model.get_raw_similarity(first, second).detach()
+    expected = k_fold_accuracy(similarity, listed.target, listed.fold)
+    assert report.k_fold.accuracy == pytest.approx(expected.accuracy, abs=1e-9)
+    assert "4-fold accuracy" in str(report)
+    assert len(report.to_dict()["k_fold"]["folds"]) == 4
+    with pytest.raises(ValueError, match="Expected a PairDataset with folds"):
+        evaluate(model, splits[2], folds=listed.fold)
+
+
+def test_weakest_classes_are_named(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    report = evaluate(model, splits[2], threshold=0.9)
+    rows = report.to_dict()["weakest_classes"]
+    assert 1 <= len(rows) <= 5
+    assert {row["name"] for row in rows} <= set("0123456789")
+    assert f"  {rows[0]['name']:<22}" in str(report)
+
+
+def test_many_images_are_counted_with_the_same_figures(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = evaluate(model, splits[2])
+    monkeypatch.setattr("pairsim.scoring.MOST_KEPT_IMAGES", 100)
+    assert isinstance(score_pairs(model, splits[2]).pairs, PairCounts)
+    counted = evaluate(model, splits[2])
+    for name in ("roc_auc", "eer", "log_loss", "brier", "ece", "d_prime"):
+        assert getattr(counted, name) == pytest.approx(getattr(kept, name), abs=1e-5), name
+    for name, ends in kept.intervals.items():
+        assert counted.intervals[name] == pytest.approx(ends, abs=1e-3), name
+    assert calibrate(model, splits[2], target_fmr=0.01).operating_point is not None

@@ -44,7 +44,7 @@ def describe(verdict: Verdict, first: str, second: str) -> str:
     """A verdict in two lines."""
     a, b = os.path.basename(first), os.path.basename(second)
     sign = ">=" if verdict.match else "<"
-    seen = "" if verdict.fmr is None else f", where {verdict.fmr:.2%} of different validation pairs match too"
+    seen = "" if verdict.fmr is None else f", where {verdict.fmr:.2%} of different held-out pairs match too"
     return (
         f"{'MATCH' if verdict.match else 'NO MATCH'}: {a} and {b}\n"
         f"similarity {verdict.similarity:.4f} {sign} threshold {verdict.threshold:.4f}{seen}; "

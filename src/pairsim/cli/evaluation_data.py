@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsim import storage
+from pairsim.cli.train import own_validation
 from pairsim.data import ClassIndex, PairDataset, read_labels, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, Split, load_data
@@ -34,8 +35,10 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
         RunError: If `run` is not a run folder, or was trained on other data.
     """
     size, channels = model.preprocessing.image_size, model.preprocessing.channels
-    if data not in NAMES and (Path(data) / "val").is_dir():
-        return load_data(data, "val", data_dir=data_dir, image_size=size, channels=channels).dataset
+    loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
+    own = own_validation(data, loaded, data_dir)
+    if own is not None:
+        return own
     config_file, run_file = run / "config.json", run / "run.json"
     if not (config_file.is_file() and run_file.is_file()):
         raise RunError(
@@ -43,8 +46,7 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
             "--split train or --split test, or --pairs FILE, with images that the model was not trained on."
         )
     config, known = storage.read_json(config_file), storage.read_json(run_file)["data"]
-    dataset = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels).dataset
-    labels = read_labels(dataset)
+    labels = read_labels(loaded.dataset)
     kept, held = stratified_split(ClassIndex.from_labels(labels), config["val_fraction"], seed=config["seed"])
     found = ClassIndex.from_labels(labels[kept]).fingerprint()
     if any(known.get(name) != value for name, value in found.items()):
@@ -54,4 +56,4 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
             f"{found['num_classes']}, or others. Give that data, or --split or --pairs with images that it was not "
             "trained on."
         )
-    return subset(dataset, held)
+    return subset(loaded.dataset, held)

@@ -88,7 +88,7 @@ def train(
     size = None if image_size is None else (image_size, image_size)
     loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
     note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-    trainer = make_trainer(loaded, options, embedding_dim=embedding_dim, val=_own_validation(data, loaded, data_dir))
+    trainer = make_trainer(loaded, options, embedding_dim=embedding_dim, val=own_validation(data, loaded, data_dir))
     note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
     if data == "mnist" and _is_default(options):
         note(EXPECTED_MNIST)
@@ -134,7 +134,8 @@ def make_trainer(
     return Trainer(SimilarityModel(net), config, train=loaded.dataset, val=val, callbacks=callbacks)
 
 
-def _own_validation(data: str, loaded: LabelledData, data_dir: Path | None) -> Any:
+def own_validation(data: str, loaded: LabelledData, data_dir: Path | None) -> Any:
+    """The images in a folder's own `val`, or `None` where it has none."""
     if not (Path(data) / "val").is_dir():
         return None
     try:
