@@ -47,13 +47,18 @@ BENCHMARKS = {
         "benchmarks.loss_memory", "the loss over all pairs of a batch: memory, seconds, gradients"
     ),
     "inference": Benchmark("benchmarks.inference", "embeddings a second"),
+    "encoding": Benchmark("benchmarks.encoding", "embedding a folder of pictures, decoding included"),
     "evaluation": Benchmark("benchmarks.evaluation", "AUC and EER on all pairs, beside scikit-learn"),
     "calibration": Benchmark(
         "benchmarks.calibration", "probabilities and thresholds from validation pairs, on test pairs"
     ),
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
-    "search": Benchmark("benchmarks.search", "the nearest of 60,000 embeddings, beside FAISS"),
+    "exporting": Benchmark("benchmarks.exporting", "exported files: the same embeddings, bytes, speed"),
+    "search": Benchmark("benchmarks.search", "the nearest of 100,000 embeddings, beside FAISS"),
+    "gallery-loading": Benchmark(
+        "benchmarks.gallery_loading", "a saved gallery of 1,000,000 images: seconds and memory"
+    ),
     "metrics-cost": Benchmark("benchmarks.metrics_cost", "seconds and memory of evaluation on all pairs"),
     "label-audit": Benchmark("benchmarks.label_audit", "flipped labels that the label audit finds"),
     "throughput": Benchmark("benchmarks.throughput", "training images a second by batch size and precision"),

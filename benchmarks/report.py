@@ -20,7 +20,16 @@ import pairsim
 from benchmarks.options import Options
 from benchmarks.timing import Row
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "pytorch-metric-learning",
+    "faiss-cpu",
+    "onnx",
+    "onnxruntime",
+)
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 
 

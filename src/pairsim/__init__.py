@@ -2,9 +2,17 @@
 
 from pairsim.calibration import calibrate as calibrate
 from pairsim.data import PairDataset as PairDataset
+from pairsim.duplicate_report import Duplicate as Duplicate
+from pairsim.duplicate_report import DuplicateCluster as DuplicateCluster
+from pairsim.duplicate_report import DuplicateReport as DuplicateReport
+from pairsim.duplicates import find_duplicates as find_duplicates
+from pairsim.encoding import EncodedPictures as EncodedPictures
+from pairsim.encoding import Skipped as Skipped
 from pairsim.encoding import encode_dataset as encode_dataset
+from pairsim.encoding import encode_pictures as encode_pictures
 from pairsim.gallery import Gallery as Gallery
 from pairsim.gallery import SearchResult as SearchResult
+from pairsim.gallery_results import ClassPrediction as ClassPrediction
 from pairsim.label_audit import LabelAudit as LabelAudit
 from pairsim.label_audit import audit_labels as audit_labels
 from pairsim.leaks import LeakReport as LeakReport
@@ -13,6 +21,8 @@ from pairsim.models import Calibration as Calibration
 from pairsim.models import EmbeddingNet as EmbeddingNet
 from pairsim.models import SimilarityModel as SimilarityModel
 from pairsim.models import Verdict as Verdict
+from pairsim.pair_verdicts import PairVerdicts as PairVerdicts
+from pairsim.pair_verdicts import verify_pairs as verify_pairs
 from pairsim.training import Callback as Callback
 from pairsim.training import History as History
 from pairsim.training import TrainConfig as TrainConfig
@@ -27,15 +37,22 @@ __version__ = "0.1.0"
 __all__ = [
     "Calibration",
     "Callback",
+    "ClassPrediction",
+    "Duplicate",
+    "DuplicateCluster",
+    "DuplicateReport",
     "EmbeddingNet",
+    "EncodedPictures",
     "Gallery",
     "History",
     "LabelAudit",
     "LeakReport",
     "ModelComparison",
     "PairDataset",
+    "PairVerdicts",
     "SearchResult",
     "SimilarityModel",
+    "Skipped",
     "TrainConfig",
     "Trainer",
     "Verdict",
@@ -44,6 +61,9 @@ __all__ = [
     "calibrate",
     "compare_models",
     "encode_dataset",
+    "encode_pictures",
     "evaluate",
+    "find_duplicates",
     "find_leaks",
+    "verify_pairs",
 ]

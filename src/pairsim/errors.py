@@ -7,6 +7,7 @@
     ├── RunError              (OSError)           a run or model folder that cannot be read or written
     ├── DeviceError           (RuntimeError)      a device that was asked for and is absent
     ├── TrainingError         (RuntimeError)      training that cannot go on
+    ├── ExportError           (RuntimeError)      a model that has no graph, or whose graph differs from it
     └── MissingExtraError     (ImportError)       an optional package that is not installed
 
 Each is also the built-in kind in brackets, so code that knows nothing of pairsim catches it too. Wrong
@@ -45,6 +46,10 @@ class DeviceError(PairsimError, RuntimeError):
 
 class TrainingError(PairsimError, RuntimeError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class ExportError(PairsimError, RuntimeError):
+    """A model that cannot be written as a graph, or a graph that does not compute what the model does."""
 
 
 class MissingExtraError(PairsimError, ImportError):

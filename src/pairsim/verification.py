@@ -195,15 +195,8 @@ def evaluate(
         >>> evaluate(SimilarityModel(), images).num_pairs
         28
     """
-    cut = model.threshold if threshold is None else float(threshold)
     scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
-    targets = _measurable(scored)
-    if resample is None:
-        intervals = scored.intervals(cut, targets)
-    else:
-        found = scored.resampled(cut, targets, unit=resample, num_resamples=num_resamples, seed=seed)
-        intervals = found.intervals()
-    report = _report(model, scored, cut, intervals)
+    report = report_on(model, scored, threshold, resample=resample, num_resamples=num_resamples, seed=seed)
     if folds is None:
         return report
     if not isinstance(scored, GivenPairsScored):
@@ -343,15 +336,28 @@ def to_probability(model: SimilarityModel) -> Callable[[Float64Array], Float64Ar
     return lambda scores: calibration.probability(torch.from_numpy(scores)).numpy()
 
 
-def _report(
-    model: SimilarityModel, scored: Scored, cut: float, intervals: dict[str, tuple[float, float]]
+def report_on(
+    model: SimilarityModel,
+    scored: Scored,
+    threshold: float | None = None,
+    *,
+    resample: Unit | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
 ) -> VerificationReport:
+    """The report of `evaluate` on pairs that are scored already, but for folds; arguments as there."""
+    cut = model.threshold if threshold is None else float(threshold)
+    measurable = _measurable(scored)
+    if resample is None:
+        intervals = scored.intervals(cut, measurable)
+    else:
+        found = scored.resampled(cut, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
+        intervals = found.intervals()
     scores, probability = scored.pairs, to_probability(model)
     losses = scores.log_loss_by_target(probability)
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
     fmr, fnmr = scores.fmr_fnmr(cut)
-    measurable = _measurable(scored)
     classes: tuple[ClassErrors, ...] = ()
     class_pairs: tuple[ClassPairErrors, ...] = ()
     if isinstance(scored, AllPairsScored) and not math.isnan(cut):

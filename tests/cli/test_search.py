@@ -85,6 +85,37 @@ def test_unreadable_pictures_are_named_at_once(place: Path, tmp_path: Path) -> N
     assert "Expected an image file at absent.png, found none" in said
 
 
+def test_unreadable_pictures_are_skipped_if_asked(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "g", tmp_path / "g")
+    (tmp_path / "g" / "bad.png").write_text("no picture")
+    done = here("search", place / "run", "g", "g/a.png", "--on-error", "skip", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "7 pictures searched, 1 skipped;" in done.out
+    notes = [line for line in done.err.splitlines() if line.startswith("Skipped: ")]
+    assert len(notes) == 1
+    assert "g/bad.png" in notes[0]
+    done = here("search", place / "run", "g", "g/a.png", "--on-error", "skip", "--json", cwd=tmp_path)
+    assert (done.json["num_images"], done.json["num_skipped"]) == (7, 1)
+
+
+def test_a_gallery_is_saved_and_searched_again(place: Path, tmp_path: Path) -> None:
+    first = here("search", "run", "g", "g/a.png", "--save", tmp_path / "kept", "--json", cwd=place)
+    assert first.status == 0, first.err
+    again = here("search", "run", tmp_path / "kept", "g/a.png", "--json", cwd=place)
+    assert again.status == 0, again.err
+    assert again.json["results"] == first.json["results"]
+    assert (first.json["saved"], again.json["saved"]) == (str(tmp_path / "kept"), None)
+    said = here("search", "run", tmp_path / "kept", "g/a.png", "--save", tmp_path / "two", cwd=place).out
+    assert said.splitlines()[-1].startswith(f"The gallery is saved in {tmp_path / 'two'}")
+    other = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8))
+    other.save_pretrained(tmp_path / "other")
+    said = failure(here("search", tmp_path / "other", tmp_path / "kept", "g/a.png", cwd=place), 1)
+    assert "found those of another" in said
+    (tmp_path / "kept" / "embeddings-00000.safetensors").write_bytes(b"")
+    said = failure(here("search", "run", tmp_path / "kept", "g/a.png", cwd=place), 1)
+    assert "embeddings-00000.safetensors is damaged" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

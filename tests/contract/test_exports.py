@@ -10,8 +10,10 @@ PUBLIC = [
     "pairsim",
     "pairsim.data",
     "pairsim.evaluation",
+    "pairsim.export",
     "pairsim.images",
     "pairsim.models",
+    "pairsim.report",
     "pairsim.training",
     "pairsim.visual",
 ]

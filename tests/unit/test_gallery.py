@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairsim import Calibration, EmbeddingNet, Gallery, SimilarityModel
-from pairsim import exact_search as module
-from pairsim.errors import ImageReadError, RunError
+from pairsim.errors import DataError, ImageReadError
 from pairsim.evaluation import recall_at_k
 
 
@@ -37,110 +35,12 @@ def unit(count: int, dim: int, seed: int) -> Tensor:
     return functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def brute_force(queries: Tensor, gallery: Tensor, k: int) -> tuple[list[list[int]], list[list[float]]]:
-    """Every product in whole numbers, which Python adds exactly; sorted by similarity, then by place."""
-    scale = 2**26
-    rows = [[round(value * scale) for value in row] for row in gallery.double().tolist()]
-    places, values = [], []
-    for query in queries.double().tolist():
-        whole = [round(value * scale) for value in query]
-        products = [sum(a * b for a, b in zip(whole, row, strict=True)) for row in rows]
-        order = sorted(range(len(rows)), key=lambda place: (-products[place], place))[:k]
-        places.append(order)
-        values.append([products[place] / scale**2 for place in order])
-    return places, values
-
-
 def same(a: Gallery, b: Gallery, queries: Tensor) -> None:
     assert a.ids == b.ids
     np.testing.assert_array_equal(a.embeddings, b.embeddings)
     first, second = a.search_embeddings(queries, 4), b.search_embeddings(queries, 4)
     assert first.ids == second.ids
     assert torch.equal(first.similarities, second.similarities)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    num_queries=st.integers(0, 6),
-    num_images=st.integers(1, 90),
-    dim=st.integers(1, 9),
-    k=st.integers(1, 95),
-    block_bytes=st.integers(1, 2000),
-    seed=st.integers(0, 2**20),
-    coarse=st.booleans(),
-)
-def test_nearest_is_a_full_sort(
-    num_queries: int, num_images: int, dim: int, k: int, block_bytes: int, seed: int, coarse: bool
-) -> None:
-    gallery, queries = unit(num_images, dim, seed), unit(num_queries, dim, seed + 1)
-    if coarse:  # few distinct embeddings, so that there are many ties
-        gallery = gallery[
-            torch.randint(0, 3, (num_images,), generator=torch.Generator().manual_seed(seed)) % num_images
-        ]
-    k = min(k, num_images)
-    values, places = module.nearest(queries, gallery, k, block_bytes=block_bytes)
-    expected_places, expected_values = brute_force(queries, gallery, k)
-    assert places.tolist() == expected_places
-    assert values.tolist() == expected_values
-    # the rounding of coordinates is the only difference from plain float64
-    plain = (queries.double() @ gallery.double().T).sort(dim=1, descending=True).values[:, :k]
-    torch.testing.assert_close(values, plain, rtol=0, atol=1.5e-8 * dim**0.5)
-
-
-def test_nearest_holds_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    largest = module._largest
-
-    def watched(values: Tensor, k: int, *, ordered: bool) -> tuple[Tensor, Tensor]:
-        sizes.append(values.numel() * values.element_size())
-        return largest(values, k, ordered=ordered)
-
-    monkeypatch.setattr(module, "_largest", watched)
-    module.nearest(unit(300, 4, 0), unit(500, 4, 1), 3, block_bytes=4096)
-    assert sum(sizes) > 300 * 500 * 4
-    assert max(sizes) <= 4096
-
-
-@pytest.mark.parametrize("kind", ["close together", "many equal", "zero", "rounded"])
-def test_what_float32_cannot_tell_apart_is_looked_at_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery, queries = unit(400, 5, 0), unit(3, 5, 1)
-    if kind == "close together":
-        gallery = functional.normalize(queries[:1] + 1e-6 * gallery, dim=1)
-    elif kind == "many equal":
-        gallery = torch.cat((gallery[:50], gallery[:1].expand(350, 5)))
-    elif kind == "zero":
-        queries = torch.zeros_like(queries)
-    else:
-        gallery = gallery.bfloat16().float()
-    for block_bytes in (500, 2**20):
-        values, places = module.nearest(queries, gallery, 9, block_bytes=block_bytes)
-        assert (places.tolist(), values.tolist()) == brute_force(queries, gallery, 9)
-
-
-def test_nearest_does_not_trust_products_of_cut_factors() -> None:
-    # further apart than float32 errs, and closer together than bfloat16 does
-    gallery = functional.normalize(unit(1, 64, 0) + 0.05 * unit(900, 64, 1), dim=1)
-    queries = gallery[::200]
-    expected = brute_force(queries, gallery, 5)
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("medium")
-        assert not module._multiplies_in_float32()  # not every processor does cut factors then
-        values, places = module.nearest(queries, gallery, 5)
-    finally:
-        torch.set_float32_matmul_precision(before)
-    assert (places.tolist(), values.tolist()) == expected
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        values, places = module.nearest(queries, gallery, 5)
-    assert (places.tolist(), values.tolist()) == expected
-
-
-@pytest.mark.parametrize("dim", [2, 128, 2048])
-def test_the_bound_on_the_error_of_float32_holds(dim: int) -> None:
-    a, b = unit(200, dim, 0) * 1.009, unit(200, dim, 1) * 1.009
-    b[:100] = a[:100]
-    errors = (a @ b.T).double() - module._rounded(a) @ module._rounded(b).T
-    assert errors.abs().max().item() <= module._float32_error(dim)
 
 
 def test_ties_go_to_the_first_added(model: SimilarityModel) -> None:
@@ -209,6 +109,55 @@ def test_ids_by_default(model: SimilarityModel, images: Tensor, tmp_path: Path) 
     assert numbered.ids == [0, 1, 2, 7, 8, 20, 10]
     with pytest.raises(ValueError, match=r"Expected paths only, or no path.*got 1 paths among 2 images. Give ids."):
         Gallery(model).add([paths[0], images[0]])
+
+
+@pytest.fixture
+def folder(images: Tensor, tmp_path: Path) -> Path:
+    """Four pictures, of which one cannot be read."""
+    for name, image in zip(("b.png", "sub/a.png", "sub/c.png"), images, strict=False):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(tmp_path / "pictures" / name)
+    (tmp_path / "pictures/sub/broken.png").write_text("no picture")
+    return tmp_path / "pictures"
+
+
+def test_a_folder_is_added_with_names_relative_to_it(model: SimilarityModel, images: Tensor, folder: Path) -> None:
+    gallery = Gallery(model)
+    with pytest.raises(ImageReadError, match=r"broken\.png"):
+        gallery.add(folder)
+    assert len(gallery) == 0
+    skipped = gallery.add(folder, on_error="skip")
+    assert gallery.ids == ["b.png", "sub/a.png", "sub/c.png"]
+    assert [(one.name, one.place) for one in skipped] == [(str(folder / "sub/broken.png"), 2)]
+    np.testing.assert_allclose(gallery.embeddings, model.encode(images[:3]).numpy(), atol=1e-6)
+    (folder / "sub/broken.png").unlink()
+    again = Gallery(model)
+    assert again.add(str(folder)) == ()
+    assert again.ids == gallery.ids
+    numbered = Gallery(model)
+    numbered.add(folder, [7, 8, 9])
+    assert numbered.ids == [7, 8, 9]
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match="Expected pictures"):
+        numbered.add(folder / "empty")
+
+
+def test_what_cannot_be_read_is_left_out(model: SimilarityModel, images: Tensor, folder: Path) -> None:
+    gallery = Gallery(model)
+    broken, good = folder / "sub/broken.png", folder / "b.png"
+    assert len(gallery.add(iter([broken, good]), iter(["x", "y"]), on_error="skip")) == 1
+    assert gallery.ids == ["y"]
+    gallery.add(images[5:6], "z", on_error="skip")
+    before = gallery.embeddings.copy()
+    skipped = gallery.update([folder / "sub/a.png", broken, good], ["y", "z", "new"], on_error="skip")
+    assert "broken.png" in skipped[0].reason
+    assert gallery.ids == ["y", "z", "new"]
+    np.testing.assert_allclose(gallery.embeddings, model.encode(images[[1, 5, 0]]).numpy(), atol=1e-6)
+    np.testing.assert_array_equal(gallery.embeddings[1], before[1])
+    with pytest.raises(ValueError, match="one id per image, got 1 ids for 2 images"):
+        gallery.add(iter([good, broken]), ["q"], on_error="skip")
+    with pytest.raises(ValueError, match="Expected on_error to be one of"):
+        gallery.add(images[:1], ["q"], on_error="ignore")  # type: ignore[arg-type]
 
 
 def test_updates_and_removals_equal_a_gallery_from_scratch(model: SimilarityModel, images: Tensor) -> None:
@@ -315,89 +264,3 @@ def test_refusals_change_nothing(
     assert "\n" not in str(caught.value)
     assert gallery.ids == ["a", "b"]
     np.testing.assert_array_equal(gallery.embeddings, before)
-
-
-def saved(model: SimilarityModel, folder: Path, ids: list[Any]) -> npt.NDArray[np.float32]:
-    gallery = Gallery(model)
-    gallery.add_embeddings(unit(len(ids), 6, 5), ids)
-    gallery.save(folder)
-    return gallery.embeddings
-
-
-@pytest.mark.parametrize("ids", [["b", "a/ö.png", ""], [3, -1, 2**70]])
-def test_save_and_load(model: SimilarityModel, tmp_path: Path, ids: list[Any]) -> None:
-    embeddings = saved(model, tmp_path / "g", ids)
-    assert sorted(path.name for path in (tmp_path / "g").iterdir()) == ["gallery.json", "gallery.safetensors"]
-    model.save_pretrained(tmp_path / "m")
-    loaded = Gallery.load(tmp_path / "g", SimilarityModel.from_pretrained(tmp_path / "m"))
-    assert loaded.ids == ids
-    np.testing.assert_array_equal(loaded.embeddings, embeddings)
-    loaded.add_embeddings(unit(1, 6, 0)) if isinstance(ids[0], int) else loaded.remove("a/ö.png")
-    loaded.save(tmp_path / "g")  # over the old one
-    again = Gallery.load(tmp_path / "g", model)
-    same(again, loaded, unit(2, 6, 1))
-
-
-def test_an_empty_gallery_is_saved_too(model: SimilarityModel, tmp_path: Path) -> None:
-    Gallery(model).save(tmp_path)
-    assert len(Gallery.load(tmp_path, model)) == 0
-
-
-def test_every_flipped_bit_is_found(model: SimilarityModel, tmp_path: Path) -> None:
-    embeddings = saved(model, tmp_path, ["a", "b"])
-    for name in ("gallery.safetensors", "gallery.json"):
-        content = (tmp_path / name).read_bytes()
-        for place in range(len(content)):
-            flipped = bytearray(content)
-            flipped[place] ^= 1 << (place % 8)
-            (tmp_path / name).write_bytes(flipped)
-            try:
-                loaded = Gallery.load(tmp_path, model)
-            except RunError as error:
-                assert name in str(error)  # noqa: PT017
-            else:  # white space between the values of the JSON
-                assert content[place : place + 1].isspace()
-                assert loaded.ids == ["a", "b"]
-                np.testing.assert_array_equal(loaded.embeddings, embeddings)
-        (tmp_path / name).write_bytes(content)
-
-
-def test_another_model_is_refused(model: SimilarityModel, tmp_path: Path) -> None:
-    saved(model, tmp_path, ["a"])
-    with pytest.raises(RunError, match=r"of this model \(SHA-256 \w{12}\), found those of another.*or add the images"):
-        Gallery.load(tmp_path, small_model())
-    model.calibration = Calibration(method="platt", prior=0.5, weight=20.0, bias=-10.0)
-    with torch.no_grad():
-        model.projection.bias.add_(1.0)
-    assert len(Gallery.load(tmp_path, model)) == 1  # neither moves an embedding
-    model.preprocessing = model.preprocessing.__class__(image_size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
-    with pytest.raises(RunError, match="found those of another"):
-        Gallery.load(tmp_path, model)
-
-
-def test_a_model_that_changed_is_not_saved(model: SimilarityModel, images: Tensor, tmp_path: Path) -> None:
-    gallery = Gallery(model)
-    gallery.add(images)
-    with torch.no_grad():
-        next(model.embedding_net.parameters()).add_(0.1)
-    with pytest.raises(ValueError, match=r"found its weights changed.*Make a new gallery"):
-        gallery.save(tmp_path / "g")
-    assert not (tmp_path / "g").exists()
-
-
-def test_missing_and_foreign_folders(model: SimilarityModel, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"Expected a readable JSON file at .*gallery\.json"):
-        Gallery.load(tmp_path, model)
-    saved(model, tmp_path, ["a"])
-    index = tmp_path / "gallery.json"
-    text = index.read_text()
-    index.write_text(text.replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(RunError, match=r"version 1 at most, found 2: it was made by a newer pairsim"):
-        Gallery.load(tmp_path, model)
-    index.write_text(text.replace("pairsim-gallery", "pairsim-model"))
-    with pytest.raises(RunError, match="to say format pairsim-gallery, found 'pairsim-model'"):
-        Gallery.load(tmp_path, model)
-    index.write_text(text)
-    (tmp_path / "gallery.safetensors").unlink()
-    with pytest.raises(RunError, match=r"Expected .*gallery\.safetensors to be readable"):
-        Gallery.load(tmp_path, model)

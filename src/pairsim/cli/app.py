@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,20 +12,43 @@ from cyclopts.config import Json, Toml
 
 from pairsim import __version__
 from pairsim.cli.calibrate import calibrate
+from pairsim.cli.card import card
 from pairsim.cli.compare import compare
+from pairsim.cli.completion import completion
 from pairsim.cli.demo import demo
 from pairsim.cli.doctor import doctor
+from pairsim.cli.duplicates import duplicates
+from pairsim.cli.encode import encode
 from pairsim.cli.evaluate import evaluate
+from pairsim.cli.export import export
 from pairsim.cli.output import UsageError, note
+from pairsim.cli.report import report
 from pairsim.cli.search import search
 from pairsim.cli.train import train
+from pairsim.cli.web import app as web_app
 from pairsim.errors import PairsimError
 
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
 
-_COMMANDS = (demo, train, evaluate, calibrate, compare, search, doctor)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    train,
+    evaluate,
+    calibrate,
+    compare,
+    search,
+    duplicates,
+    encode,
+    report,
+    card,
+    export,
+    web_app,
+    doctor,
+    completion,
+)
+"""In the order of help: what a newcomer needs first."""
 
 
 def make_app(config_file: Path | None = None) -> App:
@@ -39,16 +62,15 @@ def make_app(config_file: Path | None = None) -> App:
         sources.append(kind(config_file, must_exist=True))
     app = App(
         name="pairsim",
-        help="Learn how alike two images are: train, evaluate, calibrate, compare, search.",
+        help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.",
         version=__version__,
         help_format="markdown",
         config=sources,
         result_action="return_value",
         default_parameter=Parameter(negative_iterable=()),
     )
-    for command in _COMMANDS:
-        app.command(command)
-    app.register_install_completion_command()
+    for place, command in enumerate(_COMMANDS):
+        app.command(command, name=command.__name__, sort_key=place)
     return app
 
 

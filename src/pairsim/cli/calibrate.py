@@ -55,7 +55,7 @@ def calibrate(
     if split == "val" and pairs is None:
         images, source = held_out_images(run, model, data, data_dir), f"validation images of {data}"
     else:
-        images = load_evaluation_data(model, data, split, pairs, data_dir)
+        images = load_evaluation_data(model, data, split, pairs, data_dir).dataset
         source = f"{split} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":
         note(f"Calibrating on {split} images: figures on the same images will look better than they are.")

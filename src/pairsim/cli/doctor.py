@@ -16,10 +16,19 @@ from pairsim.training.devices import resolve_device, resolve_precision
 from pairsim.training.environment import describe_environment
 
 _OPTIONAL = {
-    "sklearn": ("digits", "the dataset digits and pairsim demo"),
-    "matplotlib": ("viz", "figures and pairsim demo"),
-    "pandas": ("table", "PairDataset.to_dataframe"),
+    "sklearn": ("scikit-learn", "digits", "the dataset digits and pairsim demo"),
+    "matplotlib": ("matplotlib", "viz", "figures and pairsim demo"),
+    "pandas": ("pandas", "table", "PairDataset.to_dataframe and other tables"),
+    "jinja2": ("jinja2", "table", "tables of pairs in notebooks"),
+    "timm": ("timm", "timm", "backbones of timm"),
+    "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
+    "onnx": ("onnx", "onnx", "pairsim export to ONNX"),
+    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files"),
+    "onnxscript": ("onnxscript", "onnx", "pairsim export to ONNX"),
+    "huggingface_hub": ("huggingface_hub", "hub", "sharing models on the Hugging Face Hub"),
+    "gradio": ("gradio", "app", "the app in the browser"),
 }
+"""By module: the package, the extra that brings it, and what it is for."""
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
@@ -36,13 +45,17 @@ def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
         name: any((place / folder / "raw").is_dir() for place in (root, root / name))
         for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
     }
-    problems = [
-        f"{package} is missing, so {purpose} would fail. Mend: pip install 'pairsim[{extra}]'"
-        for package, (extra, purpose) in _OPTIONAL.items()
-        if importlib.util.find_spec(package) is None
+    installed = {module: importlib.util.find_spec(module) is not None for module in _OPTIONAL}
+    optional = [
+        {"package": package, "extra": extra, "purpose": purpose, "installed": installed[module]}
+        for module, (package, extra, purpose) in _OPTIONAL.items()
     ]
-    problems += _torchvision_problems()
-    problems += [
+    missing = [
+        f"{package} is missing, so {purpose} would fail. Mend: pip install 'pairsim[{extra}]'"
+        for module, (package, extra, purpose) in _OPTIONAL.items()
+        if not installed[module]
+    ]
+    others = _torchvision_problems() + [
         f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
         for name, found in datasets.items()
         if not found
@@ -54,11 +67,12 @@ def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
         "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "precision_auto": precision.name,
         "data_dir": str(root),
-        "datasets": {"digits": importlib.util.find_spec("sklearn") is not None, **datasets},
-        "extras": {package: importlib.util.find_spec(package) is not None for package in _OPTIONAL},
-        "problems": problems,
+        "datasets": {"digits": installed["sklearn"], **datasets},
+        "extras": installed,
+        "optional_packages": optional,
+        "problems": missing + others,
     }
-    print_result(result, _describe(result), as_json=json)
+    print_result(result, _describe(result, others), as_json=json)
 
 
 def _torchvision_problems() -> list[str]:
@@ -70,7 +84,7 @@ def _torchvision_problems() -> list[str]:
     return []
 
 
-def _describe(result: dict[str, Any]) -> str:
+def _describe(result: dict[str, Any], problems: list[str]) -> str:
     versions = "  ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"{versions}  Python {result['python']}  {result['system']}",
@@ -79,8 +93,16 @@ def _describe(result: dict[str, Any]) -> str:
         f"CUDA devices: {', '.join(result['cuda_devices']) or 'none'}",
         f"data in {result['data_dir']}: "
         + ", ".join(f"{name} {'found' if found else 'not there'}" for name, found in result["datasets"].items()),
-        "optional packages: "
-        + ", ".join(f"{name} {'installed' if found else 'missing'}" for name, found in result["extras"].items()),
+        "optional packages:",
     ]
-    lines += [f"! {problem}" for problem in result["problems"]] or ["Nothing would fail."]
+    packages = result["optional_packages"]
+    width = max(len(item["package"]) for item in packages)
+    lines += [
+        f"  {'installed' if item['installed'] else 'missing  '}  {item['package']:<{width}}  {item['purpose']}"
+        + ("" if item["installed"] else f": pip install 'pairsim[{item['extra']}]'")
+        for item in packages
+    ]
+    lines += [f"! {problem}" for problem in problems]
+    if not result["problems"]:
+        lines.append("Nothing would fail.")
     return "\n".join(lines)

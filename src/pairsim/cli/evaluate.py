@@ -7,14 +7,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pairsim.cli.evaluation_data import load_evaluation_data
+from pairsim.cli.evaluation_data import Judged, load_evaluation_data
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.data.named import Split
 from pairsim.data.pair_files import read_folds
+from pairsim.errors import RunError
 from pairsim.evaluation.resampling import Unit
 from pairsim.models import SimilarityModel
+from pairsim.run_records import save_evaluation
 from pairsim.training.devices import resolve_device
-from pairsim.verification import compare_models
+from pairsim.verification import VerificationReport, compare_models
 from pairsim.verification import evaluate as evaluate_model
 
 
@@ -36,6 +38,8 @@ def evaluate(
 ) -> None:
     """Evaluate a run on data that it was not trained on: on all pairs of the split, or on given pairs.
 
+    The figures at the model's own threshold are also kept in the run (evaluation.json), for its model card.
+
     Args:
         run: Run or model folder.
         data: mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above those).
@@ -54,17 +58,17 @@ def evaluate(
     if against is not None and threshold is not None:
         raise UsageError("Expected --threshold or --against, got both: each model is compared at its own threshold.")
     model = SimilarityModel.from_pretrained(run).to(resolve_device(device))
-    dataset = load_evaluation_data(model, data, split, pairs, data_dir)
+    judged = load_evaluation_data(model, data, split, pairs, data_dir)
     if against is not None:
         other = SimilarityModel.from_pretrained(against).to(resolve_device(device))
         found = compare_models(
-            model, other, dataset, unit=resample or "images", num_resamples=resamples, batch_size=batch_size
+            model, other, judged.dataset, unit=resample or "images", num_resamples=resamples, batch_size=batch_size
         )
         print_result({"first": str(run), "second": str(against), **found.to_dict()}, str(found), as_json=json)
         return
     report = evaluate_model(
         model,
-        dataset,
+        judged.dataset,
         threshold=threshold,
         folds=None if pairs is None else read_folds(pairs),
         resample=resample,
@@ -73,4 +77,14 @@ def evaluate(
     )
     for line in report.notes:
         note(line)
+    if threshold is None:
+        _keep(run, report, judged, data, "" if pairs is not None else split)
     print_result(report.to_dict(), str(report), as_json=json)
+
+
+def _keep(run: Path, report: VerificationReport, judged: Judged, data: str, split: str) -> None:
+    """Keep the figures in the run, for its model card; a run that cannot be written to is judged all the same."""
+    try:
+        save_evaluation(run, report, data=data, split=split, source=judged.source, class_names=judged.class_names)
+    except RunError as error:
+        note(f"Not kept in the run: {error}")

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairsim import storage
 from pairsim.cli.train import own_validation
 from pairsim.data import ClassIndex, PairDataset, read_labels, stratified_split
-from pairsim.data.image_sets import subset
-from pairsim.data.named import NAMES, Split, load_data
+from pairsim.data.image_sets import ImageFiles, subset
+from pairsim.data.named import NAMES, LabelledData, Split, load_data
 from pairsim.data.pair_files import read_numbered_pairs
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a run is judged by.
+
+    Attributes:
+        dataset: A labelled dataset, or a `PairDataset`.
+        source: Where it came from, for the record.
+        class_names: Its classes; empty for given pairs.
+    """
+
+    dataset: Any
+    source: str
+    class_names: tuple[str, ...] = ()
+
+
 def load_evaluation_data(
     model: SimilarityModel, data: str, split: Split, pairs: Path | None, data_dir: Path | None
-) -> Any:
-    """A labelled dataset, or the pairs of a file."""
-    size, channels = model.preprocessing.image_size, model.preprocessing.channels
+) -> Judged:
+    """A labelled dataset, or the pairs of a file, with pictures read as the model does."""
     if pairs is not None and data not in NAMES:
-        return PairDataset.from_csv(pairs, data, image_size=size, channels=channels)
-    loaded = load_data(data, split, data_dir=data_dir, image_size=size, channels=channels)
+        listed = PairDataset.from_csv(pairs, data)
+        files, numbers = listed.dataset, listed.all_pairs()
+        assert isinstance(files, ImageFiles), "no transform was asked for"
+        files = ImageFiles(files.paths, files.targets, preprocessing=model.preprocessing)
+        listed = PairDataset.from_pairs(files, numbers.first, numbers.second, numbers.target)
+        return Judged(listed, f"{pairs.name}, pictures in {data}")
+    loaded = load_labelled(model, data, split, data_dir)
     if pairs is None:
-        return loaded.dataset
-    return PairDataset.from_pairs(loaded.dataset, *read_numbered_pairs(pairs))
+        return Judged(loaded.dataset, loaded.source, loaded.class_names)
+    return Judged(PairDataset.from_pairs(loaded.dataset, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
+
+
+def load_labelled(model: SimilarityModel, data: str, split: Split, data_dir: Path | None) -> LabelledData:
+    """One split of a dataset, with pictures read as the model does."""
+    return load_data(data, split, data_dir=data_dir, preprocessing=model.preprocessing)
 
 
 def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path | None) -> Any:
@@ -34,9 +59,8 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
     Raises:
         RunError: If `run` is not a run folder, or was trained on other data.
     """
-    size, channels = model.preprocessing.image_size, model.preprocessing.channels
-    loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
-    own = own_validation(data, loaded, data_dir)
+    loaded = load_data(data, "train", data_dir=data_dir, preprocessing=model.preprocessing)
+    own = own_validation(data, loaded, data_dir, model.preprocessing)
     if own is not None:
         return own
     config_file, run_file = run / "config.json", run / "run.json"

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pairsim.cli.output import UsageError, print_result
-from pairsim.data.named import IMAGE_SUFFIXES
-from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
+from pairsim.cli.output import UsageError, note, print_result
+from pairsim.encoding import OnError
+from pairsim.errors import ImageReadError
 from pairsim.gallery import Gallery
+from pairsim.gallery_files import is_gallery
+from pairsim.images import pictures_below
 from pairsim.models import SimilarityModel
 from pairsim.training.devices import resolve_device
 
@@ -25,6 +27,8 @@ def search(
     /,
     *,
     top: int = 5,
+    save: Path | None = None,
+    on_error: OnError = "raise",
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -32,22 +36,33 @@ def search(
 
     Args:
         run: Run or model folder.
-        gallery_folder: Folder of pictures to look in, with all of its sub-folders.
+        gallery_folder: Folder of pictures to look in, with all of its sub-folders; or a gallery that was saved.
         query: One or more picture files to look up.
         top: Pictures to show for each query.
+        save: Folder to keep the gallery in, so that the next search need not read the pictures.
+        on_error: What to do about a picture of the folder that cannot be read: "raise", or "skip" it.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         json: Print one JSON object.
     """
     if top < 1:
         raise UsageError(f"Expected --top to be at least 1, got {top}.")
     model = SimilarityModel.from_pretrained(run).to(resolve_device(device))
-    paths = pictures_below(gallery_folder)
-    queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once
-    gallery = Gallery(model)
-    try:
-        gallery.add(paths, [path.relative_to(gallery_folder).as_posix() for path in paths])
-    except ImageReadError as error:
-        raise ImageReadError(_unreadable(paths, model) or str(error)) from error
+    if is_gallery(gallery_folder):
+        queries, skipped = model.encode(query), []
+        gallery = Gallery.load(gallery_folder, model)
+    else:
+        paths = pictures_below(gallery_folder)
+        queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once
+        gallery = Gallery(model)
+        try:
+            names = [path.relative_to(gallery_folder).as_posix() for path in paths]
+            skipped = [one.reason for one in gallery.add(paths, names, on_error=on_error)]
+        except ImageReadError as error:
+            raise ImageReadError(_unreadable(paths, model) or str(error)) from error
+    for reason in skipped:
+        note(f"Skipped: {reason}")
+    if save is not None:
+        gallery.save(save)
     found = gallery.search_embeddings(queries, top)
     threshold = model.threshold
     results = [
@@ -62,47 +77,34 @@ def search(
             query, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True
         )
     ]
-    result = {"results": results, "threshold": threshold, "num_images": len(gallery)}
+    result = {
+        "results": results,
+        "threshold": threshold,
+        "num_images": len(gallery),
+        "num_skipped": len(skipped),
+        "saved": None if save is None else str(save),
+    }
     print_result(result, describe(result), as_json=json)
 
 
 def describe(result: dict[str, Any]) -> str:
     """A block for each query, a line for each neighbor; "match" stands where the similarity reaches the threshold."""
-    width = max(len(neighbor["id"]) for found in result["results"] for neighbor in found["neighbors"])
+    width = max(len(str(neighbor["id"])) for found in result["results"] for neighbor in found["neighbors"])
     blocks = []
     for found in result["results"]:
         lines = [
-            f"{rank:>4}. {neighbor['id']:<{width}}  similarity {neighbor['similarity']:7.4f}  "
+            f"{rank:>4}. {neighbor['id']!s:<{width}}  similarity {neighbor['similarity']:7.4f}  "
             f"probability {neighbor['probability']:.4f}{'  match' if neighbor['match'] else ''}"
             for rank, neighbor in enumerate(found["neighbors"], start=1)
         ]
         blocks.append("\n".join([found["query"], *lines]))
     threshold = result["threshold"]
     meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
-    return "\n\n".join([*blocks, f"{result['num_images']:,} pictures searched; {meaning}"])
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures of a folder and its sub-folders, sorted; hidden ones are left out.
-
-    Raises:
-        DatasetNotFoundError: If there is no such folder.
-        DataError: If it has no picture.
-    """
-    if not folder.is_dir():
-        raise DatasetNotFoundError(f"Expected a folder of pictures at {folder}, found no such folder. Check the path.")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not paths:
-        raise DataError(
-            f"Expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}, found none. Choose another folder."
-        )
-    return paths
+    skipped = f", {result['num_skipped']:,} skipped" if result["num_skipped"] else ""
+    last = [f"{result['num_images']:,} pictures searched{skipped}; {meaning}"]
+    if result["saved"] is not None:
+        last.append(f"The gallery is saved in {result['saved']}: give that folder to search it again.")
+    return "\n\n".join([*blocks, "\n".join(last)])
 
 
 def _unreadable(paths: list[Path], model: SimilarityModel) -> str:
@@ -118,5 +120,5 @@ def _unreadable(paths: list[Path], model: SimilarityModel) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return (
         f"Expected {len(paths)} readable pictures, found {len(names)} that cannot be read: "
-        f"{', '.join(names[:_MOST_NAMED])}{more}. Replace or remove them."
+        f"{', '.join(names[:_MOST_NAMED])}{more}. Replace or remove them, or skip them with --on-error skip."
     )

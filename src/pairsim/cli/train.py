@@ -15,8 +15,9 @@ from tqdm import tqdm
 from pairsim import storage
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.data.augment import AugmentName
-from pairsim.data.named import LabelledData, load_data
+from pairsim.data.named import NAMES, LabelledData, load_data
 from pairsim.errors import DatasetNotFoundError
+from pairsim.images import Preprocessing
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.training import Callback, EpochRecord, TrainConfig, Trainer
 from pairsim.training.config import ObjectiveName, OptimizerName
@@ -25,7 +26,7 @@ from pairsim.training.config import ObjectiveName, OptimizerName
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainConfig):  # noqa: D101  the docstring is set below
     objective: ObjectiveName = "all-pairs"
-    optimizer: OptimizerName = "adam"
+    optimizer: OptimizerName = "auto"
     augment: AugmentName = "none"
 
 
@@ -61,6 +62,8 @@ def train(
     *,
     options: Annotated[TrainOptions, Parameter(name="*")] = _DEFAULTS,
     resume: Literal["auto", "never"] = "auto",
+    backbone: str | None = None,
+    weights: str | None = None,
     embedding_dim: int = 128,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
@@ -76,8 +79,12 @@ def train(
         data: mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above those).
         options: How to train.
         resume: Go on from the newest checkpoint in the run folder, or start again.
+        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
+            place of the reference network.
+        weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
         embedding_dim: Length of an embedding.
-        image_size: Height and width that pictures from a folder are resized to.
+        image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
+            for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
         data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
         config: TOML or JSON file with options below the name of the command, such as [train].
@@ -85,12 +92,26 @@ def train(
     """
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
+    if weights is not None and backbone is None:
+        raise UsageError("Expected --backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
-    loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
+    settings: dict[str, Any] = {"weights": weights, "embedding_dim": embedding_dim, "seed": options.seed}
+    net: EmbeddingNet | None = None
+    if backbone is not None and data not in NAMES:  # which has a say in how pictures are read
+        net = _make_net(backbone, channels=channels, image_size=size, **settings)
+    preprocessing = None if net is None else net.preprocessing
+    if preprocessing is None:
+        loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
+    else:
+        loaded = load_data(data, "train", data_dir=data_dir, preprocessing=preprocessing)
+    if net is None:
+        given = channels if backbone is not None else loaded.channels
+        net = _make_net(backbone, channels=given, image_size=loaded.image_size, **settings)
     note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-    trainer = make_trainer(loaded, options, embedding_dim=embedding_dim, val=own_validation(data, loaded, data_dir))
+    val = own_validation(data, loaded, data_dir, preprocessing)
+    trainer = Trainer(SimilarityModel(net), options, train=loaded.dataset, val=val, callbacks=(_Report(),))
     note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-    if data == "mnist" and _is_default(options):
+    if data == "mnist" and backbone is None and _is_default(options):
         note(EXPECTED_MNIST)
     history = trainer.fit(resume=resume)
     storage.write_file(options.out / "data.json", storage.to_json(_describe(data, loaded)))
@@ -128,17 +149,37 @@ def make_trainer(
     callbacks: tuple[Callback, ...] = (_Report(),),
 ) -> Trainer:
     """A trainer of the reference network on loaded data, with weights initialised by the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        net = EmbeddingNet(in_channels=loaded.channels, image_size=loaded.image_size, embedding_dim=embedding_dim)
+    net = _make_net(
+        None, channels=loaded.channels, image_size=loaded.image_size, embedding_dim=embedding_dim, seed=config.seed
+    )
     return Trainer(SimilarityModel(net), config, train=loaded.dataset, val=val, callbacks=callbacks)
 
 
-def own_validation(data: str, loaded: LabelledData, data_dir: Path | None) -> Any:
+def _make_net(
+    backbone: str | None,
+    *,
+    weights: str | None = None,
+    channels: int | None,
+    image_size: tuple[int, int] | None,
+    embedding_dim: int,
+    seed: int,
+) -> EmbeddingNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EmbeddingNet(
+            backbone, weights=weights, in_channels=channels, image_size=image_size, embedding_dim=embedding_dim
+        )
+
+
+def own_validation(
+    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
+) -> Any:
     """The images in a folder's own `val`, or `None` where it has none."""
     if not (Path(data) / "val").is_dir():
         return None
     try:
+        if preprocessing is not None:
+            return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing).dataset
         size, channels = loaded.image_size, loaded.channels
         return load_data(data, "val", data_dir=data_dir, image_size=size, channels=channels).dataset
     except DatasetNotFoundError:  # a class that happens to be called val

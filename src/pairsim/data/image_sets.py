@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Subset
 from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
-from pairsim.images import Preprocessing, read_image
+from pairsim.images import Fit, Interpolation, Preprocessing, read_image
 
 
 @runtime_checkable
@@ -71,6 +71,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         labels: One label per image: whole numbers or strings.
         image_size: Height and width that every picture is resized to; `None` keeps each picture's own.
         channels: 1 for grey, 3 for colour.
+        preprocessing: A model's, to read pictures as the model does: it decides size, channels, fit and
+            interpolation, so that `image_size` and `channels` have no say.
 
     Raises:
         DataError: If there is not one label per file.
@@ -83,17 +85,33 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         *,
         image_size: tuple[int, int] | None = None,
         channels: int = 3,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self.paths: list[str] = [os.fspath(path) for path in paths]
         self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
-        self.image_size = image_size
-        self.channels = channels
+        self.preprocessing = preprocessing
+        self.image_size = image_size if preprocessing is None else preprocessing.image_size
+        self.channels = channels if preprocessing is None else preprocessing.channels
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def resizing(self) -> tuple[Fit, Interpolation]:
+        """How pictures get their size (see `read_image`)."""
+        if self.preprocessing is None:
+            return "stretch", "bilinear"
+        return self.preprocessing.fit, self.preprocessing.interpolation
+
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        pixels = read_image(self.paths[index], channels=self.channels, image_size=self.image_size)
+        fit, interpolation = self.resizing
+        pixels = read_image(
+            self.paths[index],
+            channels=self.channels,
+            image_size=self.image_size,
+            fit=fit,
+            interpolation=interpolation,
+        )
         return pixels, self.targets[index].item()
 
 
@@ -160,7 +178,13 @@ def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
         )
     if isinstance(dataset, ImageFiles):
         paths = [dataset.paths[place] for place in places.tolist()]
-        return ImageFiles(paths, dataset.targets[places], image_size=dataset.image_size, channels=dataset.channels)
+        return ImageFiles(
+            paths,
+            dataset.targets[places],
+            image_size=dataset.image_size,
+            channels=dataset.channels,
+            preprocessing=dataset.preprocessing,
+        )
     return Subset(dataset, places.tolist())
 
 

@@ -16,13 +16,14 @@ from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, ImageTensors, subset
 from pairsim.data.splits import stratified_split
 from pairsim.errors import DataError, DatasetNotFoundError, require
+from pairsim.images import Preprocessing, folders
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TEST_FRACTION = 0.2
 """Share of the images of each class that is held out as test data where a dataset has no test set of its own."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = folders.IMAGE_SUFFIXES
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 NAMES = ("digits", *sorted(_TORCHVISION))
 _LARGEST_DEFAULT_SIZE = 64
@@ -63,6 +64,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> LabelledData:
     """Load one split of a dataset.
 
@@ -77,6 +79,8 @@ def load_data(
         data_dir: Where named datasets are kept (see `data_root`).
         image_size: Height and width for pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
+        preprocessing: A model's, to read pictures from a folder as the model does: it decides size, channels, fit
+            and interpolation, so that `image_size` and `channels` have no say.
 
     Raises:
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
@@ -95,7 +99,7 @@ def load_data(
         return _load_torchvision(name, split, data_root(data_dir))
     folder = Path(name)
     if folder.is_dir():
-        return _load_folder(folder, split, image_size, channels)
+        return _load_folder(folder, split, image_size, channels, preprocessing)
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
@@ -164,7 +168,13 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None, channels: int | None) -> LabelledData:
+def _load_folder(
+    folder: Path,
+    split: Split,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    preprocessing: Preprocessing | None,
+) -> LabelledData:
     own_splits = (folder / "train").is_dir()
     place = folder / split if own_splits else folder
     if not place.is_dir() or (split == "val" and not own_splits):
@@ -175,7 +185,7 @@ def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None,
     classes = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     paths, labels = [], []
     for name in classes:
-        files = sorted(p for p in (place / name).rglob("*") if _is_picture(p.relative_to(place)) and p.is_file())
+        files = sorted(p for p in (place / name).rglob("*") if folders.is_picture(p.relative_to(place)) and p.is_file())
         paths += files
         labels += [name] * len(files)
     if not paths:
@@ -183,11 +193,13 @@ def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None,
             f"Expected {place} to have one sub-folder per class with pictures in it, found {len(classes)} sub-folders "
             f"and no picture ({', '.join(sorted(IMAGE_SUFFIXES))})."
         )
-    if image_size is None or channels is None:
+    if preprocessing is not None:
+        image_size, channels = preprocessing.image_size, preprocessing.channels
+    elif image_size is None or channels is None:
         found_size, found_channels = _look_at(paths)
         image_size = image_size or found_size
         channels = channels or found_channels
-    dataset: Any = ImageFiles(paths, labels, image_size=image_size, channels=channels)
+    dataset: Any = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
     if not own_splits:
         names = [p.relative_to(place).as_posix() for p in paths]
         dataset = _hold_out(dataset, dataset.targets, split, names)
@@ -198,11 +210,6 @@ def _load_folder(folder: Path, split: Split, image_size: tuple[int, int] | None,
         channels=channels,
         source=str(place.resolve()),
     )
-
-
-def _is_picture(path: Path) -> bool:
-    """By its name; hidden files and folders hold what editors and systems keep for themselves, such as copies."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _look_at(paths: Sequence[Path]) -> tuple[tuple[int, int], int]:

@@ -1,8 +1,8 @@
 """Decoded pictures on disk: one file of pixels for a set of picture files, which is checked before it is used.
 
 The file has a header of 4096 bytes, JSON padded with spaces, then uint8 pixels `[N, C, H, W]`. The header holds the
-SHA-256 of the pixels and of what they were made from: paths, sizes, times of change, labels, image size, channels and
-the decoder's version. A file that does not match in all of it is made anew.
+SHA-256 of the pixels and of what they were made from: paths, sizes, times of change, labels, image size, channels, how
+pictures are resized, and the decoder's version. A file that does not match in all of it is made anew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cached_images(
 
     Args:
         dataset: With a fixed `image_size`.
-        folder: Holds one file for each set of pictures, image size and number of channels; made if needed.
+        folder: Holds one file for each set of pictures and way of reading them; made if needed.
         workers: Reading processes; by default up to 4 where decoding takes some seconds.
         progress: Whether to show a progress bar; by default where there is a terminal.
 
@@ -49,8 +49,9 @@ def cached_images(
     assert dataset.image_size is not None, "pictures of one size"
     shape = (len(dataset), dataset.channels, *dataset.image_size)
     names = [os.path.abspath(path) for path in dataset.paths]
-    path = folder / f"{_digest([*names, shape])[:16]}.pixels"
-    source = _digest([*map(_state_of, names), shape, dataset.targets.tolist(), _decoder()])
+    reading = [shape, dataset.resizing]
+    path = folder / f"{_digest([*names, reading])[:16]}.pixels"
+    source = _digest([*map(_state_of, names), reading, dataset.targets.tolist(), _decoder()])
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "shape": list(shape), "source": source}
     there = path.exists()
     problem = _problem(path, header, progress) if there else None

@@ -10,24 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairsim.images.reading import PictureLike, read_image
+from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizing, read_image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """Size, channels and normalisation of the images that a model takes.
 
-    uint8 means pixels as they come from a picture, 0 to 255: they are scaled to [0, 1], then
-    `(x - mean) / std` per channel. Floating point means that the caller has preprocessed: it is passed on as it is.
+    uint8 means pixels as they come from a picture, 0 to 255: grey ones are repeated for a model in colour, those in
+    colour become luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Floating
+    point means that the caller has preprocessed: it is passed on as it is.
 
     Args:
         image_size: Height and width in pixels.
         channels: 1 (grey) or 3 (colour) for pictures read from files; any number for tensors.
         mean: Mean of each channel on the [0, 1] scale.
         std: Standard deviation of each channel on the [0, 1] scale, positive.
+        fit: How pictures of other proportions get `image_size`: `"stretch"`, `"crop"` or `"pad"` (see `read_image`).
+        interpolation: How pictures are resized: `"bilinear"` or `"bicubic"`, with antialiasing.
 
     Raises:
-        ValueError: If a size is not positive, or `mean` or `std` does not have one number per channel.
+        ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, or there is no
+            such `fit` or `interpolation`.
 
     Example:
         >>> mnist = Preprocessing(image_size=(28, 28), channels=1, mean=(0.1307,), std=(0.3081,))
@@ -39,6 +43,8 @@ class Preprocessing:
     channels: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    fit: Fit = "stretch"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -54,6 +60,7 @@ class Preprocessing:
                 )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"Expected std to be positive, got {self.std}.")
+        check_resizing(self.fit, self.interpolation)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch.
@@ -62,11 +69,12 @@ class Preprocessing:
             images: `[N, C, H, W]`, uint8 pixels or a floating dtype that is passed on unchanged.
 
         Returns:
-            Floating point `[N, C, H, W]` on the same device.
+            Floating point `[N, C, H, W]` on the same device. Of pixels, 1 channel becomes 3 and 3 become 1 where the
+            model has so many; other numbers stay.
         """
         if images.dtype != torch.uint8:
             return images
-        scaled = images.to(torch.float32)
+        scaled = in_channels(images, self.channels).to(torch.float32)
         if self.mean is None or self.std is None:
             return scaled / 255.0
         # (x / 255 - mean) / std as one multiplication and one addition
@@ -75,7 +83,13 @@ class Preprocessing:
 
     def read(self, image: PictureLike) -> Tensor:
         """Read one picture (see `read_image`) as the uint8 `[C, H, W]` that this preprocessing takes."""
-        return read_image(image, channels=self.channels, image_size=self.image_size)
+        return read_image(
+            image,
+            channels=self.channels,
+            image_size=self.image_size,
+            fit=self.fit,
+            interpolation=self.interpolation,
+        )
 
     def read_batch(self, images: Sequence[PictureLike]) -> Tensor:
         """Read pictures as one uint8 batch `[N, C, H, W]`; an empty sequence gives `N = 0`."""
@@ -90,11 +104,13 @@ class Preprocessing:
             "channels": self.channels,
             "mean": None if self.mean is None else list(self.mean),
             "std": None if self.std is None else list(self.std),
+            "fit": self.fit,
+            "interpolation": self.interpolation,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; what older versions did not write has its default."""
         mean, std = values.get("mean"), values.get("std")
         height, width = values["image_size"]
         return cls(
@@ -102,7 +118,21 @@ class Preprocessing:
             channels=int(values["channels"]),
             mean=None if mean is None else tuple(map(float, mean)),
             std=None if std is None else tuple(map(float, std)),
+            fit=values.get("fit", "stretch"),
+            interpolation=values.get("interpolation", "bilinear"),
         )
+
+
+def in_channels(pixels: Tensor, channels: int) -> Tensor:
+    """uint8 `[N, C, H, W]` between grey and colour, as `read_image` converts a picture."""
+    if pixels.ndim == 4 and (pixels.shape[1], channels) == (1, 3):
+        return pixels.expand(-1, 3, -1, -1)
+    if pixels.ndim == 4 and (pixels.shape[1], channels) == (3, 1):
+        red, green, blue = pixels.to(torch.int32).split(1, dim=1)
+        # Pillow's own whole numbers (ITU-R 601), so that a tensor and a file give the same grey
+        luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 2**15) >> 16
+        return luma.to(torch.uint8)
+    return pixels
 
 
 @functools.lru_cache(maxsize=64)

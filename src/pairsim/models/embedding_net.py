@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from pairsim.images import Preprocessing
+from pairsim.models.backbones import Backbone, given_backbone, named_backbone
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
@@ -34,53 +38,78 @@ class EmbeddingNet(nn.Module):
     similarities lie in [0, 1].
 
     With a backbone, its features are averaged over space if they have any and mapped by one linear layer (`head`).
+    Nets of torchvision and timm lose their classifier and bring their `preprocessing`. Any other module is taken as it
+    is, with its last layer, and is code that has to be given again to load the model.
 
     Args:
-        backbone: Any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`; F is found by trying.
-        in_channels: Channels of the images, C.
-        image_size: Height and width, or one number for both; at least 4 without a backbone.
+        backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
+            `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
+            F is found by trying.
+        weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
+            `"pretrained"` for those that torchvision or timm downloads.
+        in_channels: Channels of the images, C; by default those that the backbone was made for, else 1.
+        image_size: Height and width, or one number for both; by default those that the backbone was made for, else 28.
+            At least 4 without a backbone.
         embedding_dim: Length of an embedding, D.
         normalize: Whether embeddings are scaled to unit length.
 
+    Attributes:
+        backbone_name: The name that `backbone` was built by, or `None`.
+        preprocessing: What the backbone was made for, for these channels and this size; `None` if that is not known.
+        pretrained: Whether `weights` were given.
+
     Raises:
-        ValueError: If a size is out of range, or the backbone does not take such images or gives no such features.
+        MissingExtraError: If the backbone needs timm, which is not installed.
+        RunError: If weights cannot be read or downloaded.
+        ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
+            such images or gives no such features.
 
     Example:
         >>> EmbeddingNet()(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 128])
+        >>> EmbeddingNet("resnet18").preprocessing.image_size
+        (224, 224)
     """
 
     def __init__(
         self,
-        backbone: nn.Module | None = None,
+        backbone: nn.Module | str | None = None,
         *,
-        in_channels: int = 1,
-        image_size: int | tuple[int, int] = 28,
+        weights: str | os.PathLike[str] | None = None,
+        in_channels: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
         embedding_dim: int = 128,
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         smallest = 4 if backbone is None else 1
-        if min(height, width) < smallest:
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if size is not None and min(size) < smallest:
             raise ValueError(f"Expected image_size to be at least {smallest}, got {image_size}.")
-        if in_channels < 1 or embedding_dim < 1:
+        if (in_channels is not None and in_channels < 1) or embedding_dim < 1:
             raise ValueError(
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
             )
-        self.in_channels = in_channels
+        found = _find_backbone(backbone, weights, in_channels, size)
+        known = None if found is None else found.preprocessing
+        self.in_channels: int = in_channels or (1 if known is None else known.channels)
+        height, width = size or ((28, 28) if known is None else known.image_size)
         self.image_size: tuple[int, int] = (int(height), int(width))
         self.embedding_dim = embedding_dim
         self.normalize = normalize
-        self.backbone = backbone
-        if backbone is None:
-            self.conv: nn.Sequential = nn.Sequential(*_conv_block(in_channels, 32), *_conv_block(32, 64))
-            features = 64 * (height // 4) * (width // 4)
+        self.backbone_name: str | None = None if found is None else found.name
+        self.preprocessing: Preprocessing | None = known
+        self.pretrained: bool = found is not None and found.pretrained
+        self.backbone: nn.Module | None = None if found is None else found.module
+        if self.backbone is None:
+            self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
+            features = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
             self.fc: nn.Sequential = nn.Sequential(
                 nn.Flatten(), nn.Linear(features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ReLU()
             )
         else:
-            self.head: nn.Linear = nn.Linear(_feature_size(backbone, in_channels, self.image_size), embedding_dim)
+            size = self.image_size
+            self.head: nn.Linear = nn.Linear(_feature_size(self.backbone, self.in_channels, size), embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.
@@ -95,10 +124,10 @@ class EmbeddingNet(nn.Module):
         return unit_length(features) if self.normalize else features
 
     def architecture(self) -> dict[str, Any]:
-        """What is needed to build the net again, as JSON values; the backbone by its class name only."""
+        """What is needed to build the net again, as JSON values; a backbone without a name by its class only."""
         kind = None if self.backbone is None else type(self.backbone)
         return {
-            "backbone": None if kind is None else f"{kind.__module__}.{kind.__qualname__}",
+            "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),
             "in_channels": self.in_channels,
             "image_size": list(self.image_size),
             "embedding_dim": self.embedding_dim,
@@ -106,12 +135,13 @@ class EmbeddingNet(nn.Module):
         }
 
 
-def check_images(images: Tensor, net: nn.Module) -> None:
+def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | None = None) -> None:
     """Refuse what a net cannot embed.
 
     Args:
         images: What was given as images.
         net: If it has `in_channels`, images must have as many; the reference network also takes one size only.
+        preprocessing: What images go through before the net: it turns grey and colour pixels into what the net takes.
 
     Raises:
         TypeError: If it is not a tensor.
@@ -126,7 +156,9 @@ def check_images(images: Tensor, net: nn.Module) -> None:
         }.get(images.ndim, "")
         raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
     channels = getattr(net, "in_channels", images.shape[1])
-    if images.shape[1] != channels:
+    made_for_net = preprocessing is not None and preprocessing.channels == channels
+    converted = made_for_net and images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
+    if images.shape[1] != channels and not converted:
         raise ValueError(
             f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
             f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
@@ -147,6 +179,22 @@ def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.MaxPool2d(2),
         nn.ReLU(),
     ]
+
+
+def _find_backbone(
+    backbone: nn.Module | str | None,
+    weights: str | os.PathLike[str] | None,
+    in_channels: int | None,
+    image_size: tuple[int, int] | None,
+) -> Backbone | None:
+    if isinstance(backbone, str):
+        return named_backbone(backbone, weights=weights, in_channels=in_channels, image_size=image_size)
+    if weights is not None:
+        raise ValueError(
+            f"Expected weights together with a backbone's name, got them with {type(backbone).__name__}. "
+            "Load them into the module before it is given."
+        )
+    return None if backbone is None else given_backbone(backbone, in_channels=in_channels, image_size=image_size)
 
 
 def _pooled(features: Tensor) -> Tensor:

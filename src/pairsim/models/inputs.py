@@ -58,10 +58,7 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
         tensor = images
         parts = (tensor[k : k + batch_size] for k in range(0, len(tensor), batch_size))
         return ImageBatches(parts, len(tensor))
-    if isinstance(images, Dataset | DataLoader):
-        kind = type(images).__name__
-        raise TypeError(f"Expected images or paths, got a {kind}. Use pairsim.encode_dataset(model, dataset).")
-    pictures = _as_pictures(images)
+    pictures = as_pictures(images)
     if not isinstance(pictures, list):
         return ImageBatches(_read_ahead(pictures, preprocessing, batch_size), None)
     unique, places = _without_repeats(pictures)
@@ -80,7 +77,15 @@ def is_single(images: object) -> bool:
     return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__")
 
 
-def _as_pictures(images: Images) -> Iterable[PictureLike]:
+def as_pictures(images: Images) -> Iterable[PictureLike]:
+    """One or several pictures as a list, or as what gives them one by one.
+
+    Raises:
+        TypeError: If `images` is a dataset or loader.
+    """
+    if isinstance(images, Dataset | DataLoader):
+        kind = type(images).__name__
+        raise TypeError(f"Expected images or paths, got a {kind}. Use pairsim.encode_dataset(model, dataset).")
     if is_single(images):
         return [cast("PictureLike", images)]
     several = cast("Iterable[PictureLike]", images)
@@ -102,10 +107,10 @@ def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike]
 
 
 def _read(pictures: Sequence[PictureLike], preprocessing: Preprocessing) -> Tensor:
-    return torch.stack([_pixels(picture, preprocessing) for picture in pictures])
+    return torch.stack([read_pixels(picture, preprocessing) for picture in pictures])
 
 
-def _pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
+def read_pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
     """A picture as `Preprocessing.read` gives it; pixels that are so already do not go through Pillow."""
     if isinstance(picture, Tensor | np.ndarray) and picture.dtype in (torch.uint8, np.uint8):
         shape, size, channels = tuple(picture.shape), preprocessing.image_size, preprocessing.channels

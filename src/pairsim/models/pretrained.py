@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from pairsim import storage
 from pairsim.errors import RunError
+from pairsim.models.backbones import is_backbone_name
+from pairsim.models.embedding_net import EmbeddingNet
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
@@ -132,6 +134,29 @@ def load(folder: Path) -> SavedModel:
         )
     except KeyError as error:
         raise RunError(f"Expected {place / CONFIG} to have {error}, found none.") from error
+
+
+def build_net(saved: SavedModel) -> EmbeddingNet:
+    """The net of a saved model, with weights that are yet to be loaded. A name in it is looked up, never imported.
+
+    Raises:
+        MissingExtraError: If its backbone needs timm, which is not installed.
+        RunError: If its backbone is somebody's own code, or one that the installed libraries do not have.
+    """
+    values = dict(saved.architecture)
+    backbone = values.pop("backbone", values.get("embedding_net"))
+    if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
+        raise RunError(
+            f"Expected embedding_net=..., as {saved.folder} was trained with {backbone}, which is code and not saved. "
+            "Build the same net and pass it."
+        )
+    height, width = values.pop("image_size")
+    if backbone is None:
+        return EmbeddingNet(image_size=(height, width), **values)
+    try:
+        return EmbeddingNet(backbone, image_size=(height, width), **values)
+    except ValueError as error:
+        raise RunError(f"The backbone of {saved.folder} cannot be built here: {error}") from error
 
 
 def load_weights(model: nn.Module, saved: SavedModel) -> None:

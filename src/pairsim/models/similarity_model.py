@@ -15,6 +15,7 @@ from torch.nn import functional
 from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
+from pairsim.models.backbones import channels_of
 from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
 from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
@@ -34,8 +35,9 @@ class SimilarityModel(nn.Module):
 
     Args:
         embedding_net: An `EmbeddingNet`, or any module that gives `[N, D]` for images, which is then used as it is.
-        preprocessing: What is done to pixels; by default only scaled to [0, 1]. Training on uint8 images fills in
-            their mean and standard deviation.
+        preprocessing: What is done to pixels; by default what the net's backbone was made for (its `preprocessing`),
+            else they are scaled to [0, 1]. Where no mean and standard deviation are given or known, training on uint8
+            images fills in theirs.
 
     Raises:
         TypeError: If `embedding_net` is not a module.
@@ -58,9 +60,12 @@ class SimilarityModel(nn.Module):
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)
         if preprocessing is None:
+            known = getattr(net, "preprocessing", None)
+            preprocessing = known if isinstance(known, Preprocessing) else None
+        if preprocessing is None:
             size = getattr(net, "image_size", (28, 28))
             size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
-            preprocessing = Preprocessing(image_size=size, channels=getattr(net, "in_channels", 1))
+            preprocessing = Preprocessing(image_size=size, channels=channels_of(net) or 1)
         self.preprocessing = preprocessing
         self.operating_point: OperatingPoint | None = None
         self.calibration: Calibration | None = None
@@ -110,7 +115,7 @@ class SimilarityModel(nn.Module):
         Raises:
             ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
         """
-        check_images(images, self.embedding_net)
+        check_images(images, self.embedding_net, self.preprocessing)
         return self._unit_length(self.embedding_net(self.preprocessing(images)))
 
     def logits(self, similarity: Tensor) -> Tensor:
@@ -327,17 +332,19 @@ class SimilarityModel(nn.Module):
 
         Args:
             folder: A model folder, or a run folder.
-            embedding_net: The net that the weights are for, needed unless it is the reference network.
+            embedding_net: The net that the weights are for, needed unless it is the reference network or has a backbone
+                that was built by its name.
 
         Returns:
             The model on the CPU, in eval mode.
 
         Raises:
+            MissingExtraError: If its backbone needs timm, which is not installed.
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder))
         try:
-            net = embedding_net if embedding_net is not None else _build_net(saved)
+            net = embedding_net if embedding_net is not None else pretrained.build_net(saved)
             preprocessing = Preprocessing.from_dict(saved.preprocessing)
             point = None if saved.operating_point is None else OperatingPoint.from_dict(saved.operating_point)
             calibration = None if saved.calibration is None else Calibration.from_dict(saved.calibration)
@@ -362,7 +369,7 @@ class SimilarityModel(nn.Module):
 
         def embed(images: Tensor) -> Tensor:
             nonlocal net
-            check_images(images, self.embedding_net)
+            check_images(images, self.embedding_net, self.preprocessing)
             images = images.to(self.device)
             if not own:
                 images = self.preprocessing(images)
@@ -382,8 +389,8 @@ class SimilarityModel(nn.Module):
         return int(getattr(self.embedding_net, "embedding_dim", 0))
 
     def _cosine(self, first: Tensor, second: Tensor) -> Tensor:
-        check_images(first, self.embedding_net)
-        check_images(second, self.embedding_net)
+        check_images(first, self.embedding_net, self.preprocessing)
+        check_images(second, self.embedding_net, self.preprocessing)
         if first.shape != second.shape:
             raise ValueError(
                 f"Expected first and second to have one shape, got {list(first.shape)} and {list(second.shape)}."
@@ -403,15 +410,3 @@ class SimilarityModel(nn.Module):
         if a.shape != b.shape:
             raise ValueError(f"Expected as many first as second images, got {len(a)} and {len(b)}.")
         return functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
-
-
-def _build_net(saved: pretrained.SavedModel) -> EmbeddingNet:
-    values = dict(saved.architecture)
-    backbone = values.pop("backbone", values.get("embedding_net"))
-    if backbone is not None:
-        raise RunError(
-            f"Expected embedding_net=..., as {saved.folder} was trained with {backbone}, which is code and not saved. "
-            "Build the same net and pass it."
-        )
-    height, width = values.pop("image_size")
-    return EmbeddingNet(image_size=(height, width), **values)

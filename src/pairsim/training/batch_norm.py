@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 
-def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object]) -> None:
+def reestimate_batch_norm(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    forward: Callable[[Tensor], object],
+    *,
+    skip: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Set the running statistics of every batch norm to the mean over some batches, with the weights as they are now.
 
     The statistics that training leaves behind are a moving average over weights that have since changed; those of
@@ -18,6 +24,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor], forward: 
         model: Its batch norms are changed; their `momentum`, and each module's mode, stay as they were.
         batches: Images `[N, C, H, W]` on the model's device; without any, nothing is changed.
         forward: Runs the model on a batch.
+        skip: Tells of a module's name whether it is left as it is.
 
     Example:
         >>> net = nn.BatchNorm1d(1)
@@ -28,8 +35,11 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor], forward: 
     References:
         Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
+    norms = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and not skip(name)
+    ]
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
     model.eval()  # dropout and the like stay out of it

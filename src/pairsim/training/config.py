@@ -21,14 +21,14 @@ ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 ObjectiveName = Literal["pairs", "all-pairs"]
-OptimizerName = Literal["adam", "adamw", "sgd"]
+OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 800, 2, 30
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "objective": ("pairs", "all-pairs"),
-    "optimizer": ("adam", "adamw", "sgd"),
+    "optimizer": ("auto", "adam", "adamw", "sgd"),
     "scheduler": ("auto", "plateau", "onecycle", "cosine", "none"),
     "precision": PRECISIONS,
     "negatives": NEGATIVES,
@@ -45,6 +45,9 @@ class TrainConfig:
     your own: batches of 128 images, one-cycle learning rate, and as many passes over the images as make about 800
     steps, at least 2 and at most 30 (2 for MNIST).
 
+    Optimizer and learning rate follow the net: adam at 1e-2; with a backbone of torchvision or timm adamw at 1e-3, and
+    a tenth of that for the backbone itself if weights were loaded into it by `EmbeddingNet(..., weights=...)`.
+
     Args:
         objective: "pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images,
             positives and negatives weighing one half each. From Python also any function (embeddings, labels) -> loss.
@@ -59,8 +62,13 @@ class TrainConfig:
         prior: Share of the weight that positive pairs have in "all-pairs", in (0, 1); 0.5 weighs both kinds alike.
         hard_pairs: In "all-pairs" the weight of a pair goes with its error to this power, 0 for all pairs alike.
         memory_size: Embeddings of earlier batches that "all-pairs" also pairs the batch with; 0 for none.
-        optimizer: "adam", "adamw" or "sgd". From Python also a function from parameters to an optimizer.
-        learning_rate: Peak learning rate, positive.
+        optimizer: "auto" (as above), "adam", "adamw" or "sgd". From Python also a function from parameters to an
+            optimizer.
+        learning_rate: Peak learning rate, positive; by default as above, and 1e-2 for "sgd".
+        backbone_learning_rate: Peak learning rate of the backbone, positive; by default as above, else `learning_rate`.
+        freeze: What is not trained: "none"; "backbone"; or the first parts of parameter names of the backbone (without
+            one, of the net), with commas between them, such as "conv1,layer1". What is frozen runs in eval mode, so
+            that the statistics of its batch norms stay as well.
         weight_decay: Not negative.
         momentum: Momentum of "sgd", in [0, 1).
         scheduler: "plateau", "onecycle", "cosine" or "none".
@@ -113,8 +121,10 @@ class TrainConfig:
     prior: float = 0.5
     hard_pairs: float = 0.0
     memory_size: int = 0
-    optimizer: OptimizerName | OptimizerFactory = "adam"
-    learning_rate: float = 1e-2
+    optimizer: OptimizerName | OptimizerFactory = "auto"
+    learning_rate: float | None = None
+    backbone_learning_rate: float | None = None
+    freeze: str = "none"
     weight_decay: float = 1e-5
     momentum: float = 0.9
     scheduler: SchedulerName = "auto"
@@ -168,7 +178,16 @@ class TrainConfig:
         self._check("positive_fraction", 0 <= self.positive_fraction <= 1, "in [0, 1]")
         self._check("prior", 0 < self.prior < 1, "in (0, 1)")
         self._check("hard_pairs", 0 <= self.hard_pairs < math.inf, "at least 0")
-        self._check("learning_rate", 0 < self.learning_rate < math.inf, "positive")
+        for name in ("learning_rate", "backbone_learning_rate"):
+            rate = getattr(self, name)
+            self._check(name, rate is None or 0 < rate < math.inf, "positive")
+        if self.backbone_learning_rate is not None and callable(self.optimizer):
+            raise ValueError(
+                "Expected no backbone_learning_rate with an optimizer of your own. Let your function make two groups."
+            )
+        if self.backbone_learning_rate is not None and self.freeze == "backbone":
+            raise ValueError('Expected no backbone_learning_rate with freeze="backbone". Leave one of them out.')
+        self._check("freeze", all(part.strip() for part in self.freeze.split(",")), '"none", "backbone" or names')
         self._check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("plateau_factor", 0 < self.plateau_factor < 1, "in (0, 1)")
@@ -180,22 +199,35 @@ class TrainConfig:
         if not holds:
             raise ValueError(f"Expected {name} to be {expected}, got {getattr(self, name)}.")
 
-    def resolved(self, num_images: int | None = None) -> "TrainConfig":
-        """This config with the objective's recipe filled in for epochs, batch size and scheduler.
+    def resolved(
+        self, num_images: int | None = None, *, backbone: Literal["random", "pretrained"] | None = None
+    ) -> "TrainConfig":
+        """This config with what is left to the recipes filled in.
 
         Args:
             num_images: Training images, for the number of epochs; without it the most.
+            backbone: Weights of a backbone of torchvision or timm, if the net has one.
         """
         pairs = self.objective == "pairs"
         batch_size = self.batch_size if self.batch_size is not None else (256 if pairs else 128)
         passes = _MOST_EPOCHS if num_images is None else math.ceil(_STEPS * batch_size / max(num_images, 1))
         epochs = 30 if pairs else min(max(passes, _LEAST_EPOCHS), _MOST_EPOCHS)
         scheduler: SchedulerName = "plateau" if pairs else "onecycle"
+        own = callable(self.optimizer)
+        optimizer: OptimizerName = "adam" if backbone is None else "adamw"
+        rate, backbone_rate = self.learning_rate, self.backbone_learning_rate
+        if rate is None:
+            rate = 1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3
+        if backbone_rate is None and backbone == "pretrained" and self.freeze != "backbone" and not own:
+            backbone_rate = rate / 10
         return dataclasses.replace(
             self,
             epochs=self.epochs if self.epochs is not None else epochs,
             batch_size=batch_size,
             scheduler=self.scheduler if self.scheduler != "auto" else scheduler,
+            optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
+            learning_rate=rate,
+            backbone_learning_rate=backbone_rate,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pairsim.data.loading import BatchLoader, num_workers
 from pairsim.data.placement import Placement
 from pairsim.data.random import Int64Array, stream_key
 from pairsim.errors import DataError
-from pairsim.images.preprocessing import channel_statistics
+from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
 from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
@@ -247,7 +247,7 @@ def _learn_normalisation(images: Any, model: SimilarityModel, seed: int, *, of_a
         places = np.unique(np.linspace(0, len(images) - 1, num=_STATISTICS_IMAGES).astype(np.int64))
         sample = _fetched(images, places, model, seed)
     if sample.dtype == torch.uint8:
-        mean, std = channel_statistics(sample)
+        mean, std = channel_statistics(in_channels(sample, model.preprocessing.channels))
         model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
 
 

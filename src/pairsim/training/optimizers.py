@@ -1,9 +1,10 @@
-"""Optimizers and learning rate schedules by name."""
+"""What is trained and what is frozen, and optimizers and learning rate schedules by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -15,38 +16,121 @@ from pairsim.training.config import TrainConfig
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
 
 
-def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter], *, recordable: bool = False) -> Optimizer:
-    """The optimizer of a config over the parameters that need gradients.
+def backbone_prefix(model: nn.Module) -> str | None:
+    """What names of the backbone's parameters begin with in a similarity model; `None` if it has no backbone."""
+    backbone = getattr(getattr(model, "embedding_net", None), "backbone", None)
+    return "embedding_net.backbone." if isinstance(backbone, nn.Module) else None
+
+
+class FrozenParts:
+    """The parts of a similarity model that are not trained.
 
     Args:
-        config: A named optimizer is fused, one kernel for all parameters, where the device has that.
-        parameters: Of the model.
+        model: The model; nothing is changed in it yet.
+        freeze: As in `TrainConfig`.
+
+    Raises:
+        ValueError: If the model has no backbone to freeze, or no such parts.
+    """
+
+    def __init__(self, model: nn.Module, freeze: str) -> None:
+        prefix = backbone_prefix(model)
+        self._names: tuple[str, ...] = ()
+        if freeze == "backbone":
+            if prefix is None:
+                raise ValueError(
+                    'Expected a net with a backbone for freeze="backbone", found none. '
+                    f"Name parts of the net instead: {_children(model, 'embedding_net.')}."
+                )
+            self._names = (prefix[:-1],)
+        elif freeze != "none":
+            inside = prefix or "embedding_net."
+            self._names = tuple(inside + part.strip().strip(".") for part in freeze.split(","))
+        parameters = [name for name, _ in model.named_parameters()]
+        for name in self._names:
+            if freeze != "backbone" and not any(_is_inside(parameter, name) for parameter in parameters):
+                raise ValueError(
+                    f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
+                    f'"none" or "backbone", got {name.removeprefix(inside)!r}. Its parts: {_children(model, inside)}.'
+                )
+
+    def holds(self, name: str) -> bool:
+        """Whether the module or parameter of this name in the model is frozen."""
+        return any(_is_inside(name, part) for part in self._names)
+
+    def set_eval(self, model: nn.Module) -> None:
+        """Put what is frozen in eval mode: no dropout, and running statistics stay."""
+        for name in self._names:
+            with contextlib.suppress(AttributeError):  # a parameter, not a module
+                model.get_submodule(name).eval()
+
+    @contextlib.contextmanager
+    def without_gradients(self, model: nn.Module) -> Iterator[None]:
+        """Inside, what is frozen needs no gradients, so that none are computed or prepared for."""
+        held = [value for name, value in model.named_parameters() if value.requires_grad and self.holds(name)]
+        for value in held:
+            value.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for value in held:
+                value.requires_grad_(True)
+
+
+def _is_inside(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def _children(model: nn.Module, inside: str) -> str:
+    names = (
+        name.removeprefix(inside).partition(".")[0] for name, _ in model.named_parameters() if name.startswith(inside)
+    )
+    return ", ".join(dict.fromkeys(names))
+
+
+def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = False) -> Optimizer:
+    """The optimizer of a resolved config over the parameters of a model that need gradients and are not frozen.
+
+    Args:
+        config: A named optimizer is fused, one kernel for all parameters, where the device has that. With
+            `backbone_learning_rate` the backbone's parameters are a second group.
+        model: A similarity model.
         recordable: Whether its step must work in a CUDA graph: the learning rate is then a tensor on the device.
 
     Returns:
         The optimizer.
 
     Raises:
-        ValueError: If no parameter needs gradients.
+        ValueError: If no parameter needs gradients, or there is no backbone for a learning rate of its own.
         TypeError: If a factory does not return an optimizer.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    frozen, prefix = FrozenParts(model, config.freeze), backbone_prefix(model)
+    named = {n: value for n, value in model.named_parameters() if value.requires_grad and not frozen.holds(n)}
+    trained = list(named.values())
     if not trained:
         raise ValueError("Expected a model with parameters that need gradients, found none. Unfreeze some.")
-    device, decay = trained[0].device, config.weight_decay
-    rate = torch.tensor(config.learning_rate, device=device) if recordable else config.learning_rate
+    if callable(config.optimizer):
+        optimizer = config.optimizer(trained)
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Expected the optimizer factory to return an Optimizer, got {type(optimizer).__name__}.")
+        return optimizer
+    groups: list[dict[str, Any]] = [{"params": trained, "lr": config.learning_rate}]
+    if config.backbone_learning_rate is not None:
+        if prefix is None:
+            raise ValueError("Expected a net with a backbone for backbone_learning_rate, found none. Leave it out.")
+        parts = ([v for n, v in named.items() if n.startswith(prefix) == inside] for inside in (False, True))
+        rates = (config.learning_rate, config.backbone_learning_rate)
+        groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+    if recordable:
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=trained[0].device)
     fused = all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in trained)
-    if config.optimizer == "adam":
-        return Adam(trained, lr=rate, weight_decay=decay, fused=fused, capturable=recordable)
-    if config.optimizer == "adamw":
-        return AdamW(trained, lr=rate, weight_decay=decay, fused=fused, capturable=recordable)
+    decay = config.weight_decay
     if config.optimizer == "sgd":
-        nesterov = config.momentum > 0
-        return SGD(trained, lr=rate, weight_decay=decay, momentum=config.momentum, nesterov=nesterov, fused=fused)
-    optimizer = config.optimizer(trained)
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"Expected the optimizer factory to return an Optimizer, got {type(optimizer).__name__}.")
-    return optimizer
+        momentum = config.momentum
+        return SGD(groups, weight_decay=decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    kind = AdamW if config.optimizer == "adamw" else Adam
+    return kind(groups, weight_decay=decay, fused=fused, capturable=recordable)
 
 
 def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: int) -> Scheduler | None:

@@ -24,6 +24,7 @@ from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format
 from pairsim.training import checkpoint
+from pairsim.training.config import TrainConfig
 from pairsim.training.history import History
 
 FORMAT_VERSION = 1
@@ -94,7 +95,8 @@ class RunFolder:
         return state
 
     def _check_same_run(self, info: dict[str, Any], config: dict[str, Any]) -> None:
-        before = storage.read_json(self.path / "config.json")
+        # a setting that there was not when the run was begun had its default
+        before = {**TrainConfig().to_dict(), **storage.read_json(self.path / "config.json")}
         free = _FREE if config["scheduler"] in ("plateau", "none") else _FREE - {"epochs"}
         changed = [name for name in config if name not in free and before.get(name) != config[name]]
         if changed:

@@ -32,7 +32,7 @@ class TrainingStep:
         note: Told what was decided, a line at a time.
 
     Attributes:
-        optimizer: Of the model's parameters that need gradients.
+        optimizer: Of the model's parameters that need gradients and are not frozen.
         skipped: Whether the scaler of fp16 skipped the last update, because a gradient was not finite.
     """
 
@@ -50,7 +50,7 @@ class TrainingStep:
         self.precision = precision
         self.skipped: bool = False
         reason = _why_not_graphed(config, precision, device)
-        self.optimizer: Optimizer = make_optimizer(config, model.parameters(), recordable=reason is None)
+        self.optimizer: Optimizer = make_optimizer(config, model, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision.scales_gradients)
         self._memory: EmbeddingMemory | None = None
         if config.memory_size:

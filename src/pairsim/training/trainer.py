@@ -21,7 +21,7 @@ from tqdm import tqdm
 from pairsim.data.loading import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
-from pairsim.models import OperatingPoint, SimilarityModel
+from pairsim.models import EmbeddingNet, OperatingPoint, SimilarityModel
 from pairsim.training.allocator import keeping_freed_memory
 from pairsim.training.batch_norm import reestimate_batch_norm
 from pairsim.training.callbacks import Callback
@@ -30,7 +30,7 @@ from pairsim.training.data_setup import TrainingData, set_up_data
 from pairsim.training.devices import Precision, resolve_device, resolve_precision
 from pairsim.training.environment import describe_environment
 from pairsim.training.history import EpochRecord, History
-from pairsim.training.optimizers import Scheduler, make_scheduler
+from pairsim.training.optimizers import FrozenParts, Scheduler, make_scheduler
 from pairsim.training.run_folder import RunFolder
 from pairsim.training.step import TrainingStep
 from pairsim.training.validation import fit_projection, kept_projection, validate
@@ -43,7 +43,8 @@ class Trainer:
 
     The best model is chosen by validation loss and is in `model` when `fit` returns. Pairs, batches and random
     transforms are pure functions of seed, epoch and batch, so a run that is resumed goes on exactly as if it had not
-    stopped (bit for bit on the same CPU, build and thread count).
+    stopped (bit for bit on the same CPU, build and thread count). What `config.freeze` names is frozen while training
+    goes on, and can be trained again afterwards.
 
     Args:
         model: Trained in place and moved to the device.
@@ -78,18 +79,22 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
-        resolved = (config or TrainConfig()).resolved(len(train) if hasattr(train, "__len__") else None)
+        asked = config or TrainConfig()
+        resolved = asked.resolved(len(train) if hasattr(train, "__len__") else None, backbone=_known_backbone(model))
         self.callbacks: tuple[Callback, ...] = tuple(callbacks)
         self.device: torch.device = resolve_device(resolved.device)
         self.precision: Precision = resolve_precision(resolved.precision, self.device)
         # what "auto" came to, so that a resume on another machine does not quietly compute something else
         self.config: TrainConfig = dataclasses.replace(resolved, device=str(self.device), precision=self.precision.name)
+        self._frozen = FrozenParts(model, self.config.freeze)
         model.to(self.device)
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
         pin = self.config.pin_memory if self.config.pin_memory is not None else self.device.type == "cuda"
         self.data: TrainingData = set_up_data(train, val, self.config, model, pin_memory=pin)
         self.history: History = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
+        if _known_backbone(model) is not None:
+            self.history.notes.append(_recipe_note(resolved))
         self._train_step = TrainingStep(model, self.config, self.precision, self.device, note=self.history.notes.append)
         self.optimizer: Optimizer = self._train_step.optimizer
         self._steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / self.config.grad_accumulation)
@@ -148,7 +153,7 @@ class Trainer:
             self.model.embedding_net.compile()
         for callback in self.callbacks:
             callback.on_fit_start(self)
-        with self._progress() as bar:
+        with self._progress() as bar, self._frozen.without_gradients(self.model):
             while self._next[0] < self._num_epochs and not self._stopped:
                 with (
                     keeping_freed_memory(self.device),
@@ -206,6 +211,7 @@ class Trainer:
         plan = self.data.loader.plan
         bar.set_description(f"epoch {epoch + 1}/{self._num_epochs}", refresh=False)
         self.model.train()
+        self._frozen.set_eval(self.model)
         batches = TimedBatches(self.data.loader.epoch(epoch, start=first_batch))
         for number, (images, extra) in enumerate(batches, start=first_batch):
             # Dropout and the like become a function of the step, so that a resumed run draws the same.
@@ -304,7 +310,7 @@ class Trainer:
             return
         batches = itertools.islice(self.data.loader.epoch(epoch), self.config.batch_norm_batches)
         with self.precision.autocast():
-            reestimate_batch_norm(model, (images for images, _ in batches), model.embed)
+            reestimate_batch_norm(model, (images for images, _ in batches), model.embed, skip=self._frozen.holds)
 
     def _validation_similarities(self, model: SimilarityModel) -> list[tuple[Tensor, Tensor]] | None:
         """Similarities of positive and negative validation pairs, part by part; `None` without validation data."""
@@ -367,6 +373,21 @@ class Trainer:
         self.history.notes.append(f"Resumed in epoch {self._next[0] + 1} at step {self._step:,}.")
         if self._run is not None:
             self._run.write_log(self.history)
+
+
+def _known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
+    """Weights of a backbone of torchvision or timm; `None` for any other net."""
+    net = model.embedding_net
+    if not isinstance(net, EmbeddingNet) or net.backbone is None or net.preprocessing is None:
+        return None
+    return "pretrained" if net.pretrained else "random"
+
+
+def _recipe_note(config: TrainConfig) -> str:
+    if callable(config.optimizer):
+        return f"Backbone: optimizer of your own, freeze {config.freeze}."
+    apart = "" if config.backbone_learning_rate is None else f" ({config.backbone_learning_rate:g} in the backbone)"
+    return f"Backbone: {config.optimizer}, learning rate {config.learning_rate:g}{apart}, freeze {config.freeze}."
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,20 @@ from pairsim.visual.page import (
     TITLE_SIZE,
     Page,
     box_size,
+    shorten_text,
     text_width,
     title_height,
     wrap_text,
 )
 from pairsim.visual.pixels import ImageTensorLike, separate_images, to_pixels
-from pairsim.visual.values import Values, format_signed, read_probability, read_similarity, read_values
+from pairsim.visual.values import (
+    Values,
+    check_finite_threshold,
+    format_signed,
+    read_probability,
+    read_similarity,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +45,7 @@ PAIRS_PER_ROW = 6
 _SIDE = 0.72
 _INNER_GAP, _COLUMN_GAP, _ROW_GAP = 0.05, 0.26, 0.2
 _LEAST_TITLE_WIDTH = 4.5
+_LONGEST_NAME = 12
 
 
 def draw_pairs(
@@ -46,6 +56,7 @@ def draw_pairs(
     similarity: Values | None = None,
     probability: Values | None = None,
     threshold: float | None = None,
+    classes: Sequence[tuple[str, str]] | None = None,
     preprocessing: Preprocessing | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -61,6 +72,7 @@ def draw_pairs(
         similarity: `[N]` in [-1, 1].
         probability: `[N]` in [0, 1].
         threshold: Cut on similarity in [-1, 1].
+        classes: `[N]` names of the classes of both images, written below them.
         preprocessing: What floating-point images went through, to undo it.
         title: Title of the figure; a plain one by default.
 
@@ -95,6 +107,10 @@ def draw_pairs(
     if threshold is not None:
         threshold = _read_threshold(threshold, similarity)
 
+    if classes is not None and len(classes) != count:
+        raise ValueError(
+            f"Expected {count} classes, two names for each pair, got {len(classes)}. Name those of every pair."
+        )
     matches = None if threshold is None or similarities is None else similarities >= threshold
     shown = min(count, MAX_PAIRS)
     pixels = to_pixels(firsts[:shown] + seconds[:shown], preprocessing)
@@ -103,7 +119,8 @@ def draw_pairs(
         titles.append(f"the first {shown} of {count:,} pairs")
     subtitle = _describe(targets, matches, threshold)
     notes = [
-        _notes(
+        ([] if classes is None else [(" | ".join(shorten_text(str(n), _LONGEST_NAME) for n in classes[k]), INK)])
+        + _notes(
             None if targets is None else bool(targets[k]),
             None if similarities is None else float(similarities[k]),
             None if probabilities is None else float(probabilities[k]),
@@ -138,12 +155,7 @@ def _read_threshold(threshold: float, similarity: Values | None) -> float:
         raise ValueError(
             "Expected similarity along with threshold, got none. Pass model.get_raw_similarity(first, second)."
         )
-    if not np.isfinite(threshold):
-        raise ValueError(
-            f"Expected threshold to be finite, got {threshold}. Choose a cut on similarity in [-1, 1]; a model whose "
-            "projection does not rise with similarity has none of its own."
-        )
-    return float(threshold)
+    return check_finite_threshold(threshold)
 
 
 def _describe(

@@ -27,7 +27,14 @@ from pairsim.visual.page import (
     wrap_text,
 )
 from pairsim.visual.pixels import ImageTensorLike, separate_images, to_pixels
-from pairsim.visual.values import Float64Array, Values, format_signed, read_probability, read_similarity
+from pairsim.visual.values import (
+    Float64Array,
+    Values,
+    check_finite_threshold,
+    format_signed,
+    read_probability,
+    read_similarity,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 MAX_CLASSES = 20
 """Classes that are drawn at most, the most similar ones; the title says where there were more."""
 TRUE_CLASS = "★"
+MATCH, NO_MATCH = "●", "○"
 
 _QUERY_SIDE, _SIDE, _ROW_GAP, _GAP = 1.3, 0.4, 0.07, 0.14
 _BAR_WIDTH, _SCALE_WIDTH = 2.6, 0.14
@@ -54,16 +62,18 @@ def draw_ranking(
     similarity: Values,
     probability: Values,
     *,
+    threshold: float | None = None,
     preprocessing: Preprocessing | None = None,
     true_name: str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw one image beside one example of every class, the most similar class first.
 
-    Each row has the example, the class name, a bar as long and as coloured as the similarity (see
-    `similarity_colormap`), and the similarity and probability as numbers. The axis and the colour scale span [0, 1],
-    or [-1, 1] if any similarity drawn is negative. Classes of equal similarity keep the order they are given in. Of
-    more than `MAX_CLASSES` (20) classes the most similar are drawn, and the title says so.
+    Each row has the example, its rank, the class name, a bar as long and as coloured as the similarity (see
+    `similarity_colormap`), and the similarity and probability as numbers. With a threshold a dashed line marks it, a
+    full circle what matches (`similarity >= threshold`) and an empty one what does not. The axis and the colour scale
+    span [0, 1], or [-1, 1] if any similarity drawn or the threshold is negative. Classes of equal similarity keep the
+    order they are given in. Of more than `MAX_CLASSES` (20) classes the most similar are drawn, and the title says so.
 
     Args:
         query: One image `[1, C, H, W]`, `[C, H, W]` or `[H, W]`, uint8 or floating point.
@@ -71,6 +81,7 @@ def draw_ranking(
         names: `[N]` names of the classes; one may occur more than once.
         similarity: `[N]` in [-1, 1], of the query to each example.
         probability: `[N]` in [0, 1], that both show the same class.
+        threshold: Cut on similarity in [-1, 1].
         preprocessing: What floating-point images went through, to undo it.
         true_name: Class of the query, one of `names`; its row is marked with a star.
         title: Title of the figure; a plain one by default.
@@ -81,7 +92,8 @@ def draw_ranking(
 
     Raises:
         ValueError: If there is not exactly one query, there is no class, numbers of examples, names and values
-            differ, values are outside their range or not finite, or `true_name` is not among the names.
+            differ, values are outside their range or not finite, the threshold is not finite, or `true_name` is not
+            among the names.
         TypeError: If images are not tensors.
         MissingExtraError: If matplotlib is not installed.
 
@@ -105,6 +117,8 @@ def draw_ranking(
         )
     similarities = read_similarity(similarity, count, "example")
     probabilities = read_probability(probability, count, "example")
+    if threshold is not None:
+        check_finite_threshold(threshold)
     if true_name is not None and str(true_name) not in labels:
         raise ValueError(
             f"Expected true_name to be one of names, got {true_name!r}. Leave it out if that class has no example."
@@ -130,6 +144,7 @@ def draw_ranking(
         [labels[k] for k in top],
         similarities[top],
         probabilities[top],
+        threshold=threshold,
         true=true,
         title=heading,
         caption="\n".join(caption),
@@ -143,6 +158,7 @@ def _lay_out(
     similarity: Float64Array,
     probability: Float64Array,
     *,
+    threshold: float | None,
     true: str | None,
     title: str,
     caption: str,
@@ -160,16 +176,23 @@ def _lay_out(
 
     query_column = max(query_width, text_width(caption, TEXT_SIZE))
     example_left = MARGIN + query_column + 2 * _GAP
-    star_left = example_left + box_width + _GAP
+    rank_right = example_left + box_width + _GAP + text_width(str(count), TEXT_SIZE)
+    star_left = rank_right + _GAP
     name_left = star_left + star_width
     bar_left = name_left + name_width + 1.6 * _GAP
     number_right = bar_left + _BAR_WIDTH + _GAP + number_width
     chance_right = number_right + _GAP + chance_width
-    scale_left = chance_right + 2.5 * _GAP
+    verdict_left = chance_right + _GAP
+    verdict_width = 0.0 if threshold is None else text_width(MATCH, TEXT_SIZE) + _GAP
+    scale_left = chance_right + verdict_width + 2.5 * _GAP
     width = scale_left + _SCALE_WIDTH + 0.75 + MARGIN
 
     title = wrap_text(title, TITLE_SIZE, width - 2 * MARGIN, "bold")
-    head_top = MARGIN + title_height(title)
+    rule = ""
+    if threshold is not None:
+        rule = f"dashed: threshold {format_signed(threshold, 3)}; {MATCH} match, {NO_MATCH} no match"
+        rule = wrap_text(rule, TEXT_SIZE, width - 2 * MARGIN)
+    head_top = MARGIN + title_height(title, rule)
     top = head_top + text_height("", SMALL_SIZE) + 0.06
     tall = max(
         count * row_height + 0.48,
@@ -177,7 +200,7 @@ def _lay_out(
         query_height + 0.06 + text_height(caption, TEXT_SIZE),
     )
     page = Page(width, top + tall + MARGIN)
-    page.title(title)
+    page.title(title, subtitle=rule)
 
     page.picture(query, MARGIN, top, query_width, query_height, label="query", frame=INK, frame_width=1.2)
     page.text(MARGIN, top + query_height + 0.05, caption)
@@ -189,17 +212,22 @@ def _lay_out(
         line_top = row_top + (row_height - text_height("", TEXT_SIZE)) / 2
         image_top = row_top + (row_height - box_height) / 2
         page.picture(image, example_left, image_top, box_width, box_height, label=f"example {row}")
+        page.text(rank_right, line_top, str(row + 1), color=QUIET_INK, align="right")
         is_true = true is not None and name == true
         if is_true:
             page.text(star_left, line_top, TRUE_CLASS)
         page.text(name_left, line_top, shown_names[row], weight="bold" if is_true else "normal")
         page.text(number_right, line_top, format_signed(similarity[row], 3), align="right")
         page.text(chance_right, line_top, f"{probability[row]:.3f}", align="right")
+        if threshold is not None:
+            page.text(verdict_left, line_top, MATCH if similarity[row] >= threshold else NO_MATCH)
 
-    low = -1.0 if similarity.min() < 0 else 0.0
+    low = -1.0 if min(similarity.min(), 0.0 if threshold is None else threshold) < 0 else 0.0
     bars = page.axes(bar_left, top, _BAR_WIDTH, count * row_height, label="bars")
     scale = page.axes(scale_left, top, _SCALE_WIDTH, scale_height, label="scale")
     _draw_bars(bars, scale, similarity, low)
+    if threshold is not None:
+        bars.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
     return page.figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from pairsim.data.image_sets import fetch_images, in_memory
 from pairsim.images import Preprocessing
+from pairsim.visual.class_names import Names, name_of
 from pairsim.visual.page import (
     BAD_INK,
     GOOD_INK,
@@ -73,7 +73,7 @@ def draw_suspects(
     suspects: Suspects,
     *,
     count: int = 24,
-    names: Mapping[Any, str] | Sequence[str] | None = None,
+    names: Names = None,
     preprocessing: Preprocessing | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -130,19 +130,11 @@ def draw_suspects(
     return _lay_out(
         to_pixels(parts, preprocessing),
         numbers=numbers,
-        given=[_name(label, names) for label in suspects.given[shown].tolist()],
-        proposed=[_name(label, names) for label in suspects.proposed[shown].tolist()],
+        given=[name_of(label, names) for label in suspects.given[shown].tolist()],
+        proposed=[name_of(label, names) for label in suspects.proposed[shown].tolist()],
         score=score[shown],
         title=": ".join(heading),
     )
-
-
-def _name(label: int | str, names: Mapping[Any, str] | Sequence[str] | None) -> str:
-    if isinstance(names, Mapping):
-        return str(names.get(label, label))
-    if names is not None and isinstance(label, int) and 0 <= label < len(names):
-        return str(names[label])
-    return str(label)
 
 
 def _lay_out(

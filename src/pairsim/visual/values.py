@@ -71,6 +71,20 @@ def read_probability(values: Values, count: int, of: str) -> Float64Array:
     return array.clip(0.0, 1.0)
 
 
+def check_finite_threshold(threshold: float) -> float:
+    """A threshold that can be drawn.
+
+    Raises:
+        ValueError: If it is not finite.
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(
+            f"Expected threshold to be finite, got {threshold}. Choose a cut on similarity in [-1, 1]; a model whose "
+            "projection does not rise with similarity has none of its own."
+        )
+    return float(threshold)
+
+
 def format_signed(value: float, digits: int) -> str:
     """A number with a real minus sign, and zero without a sign.
 

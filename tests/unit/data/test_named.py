@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pairsim.data import load_data, read_labels
+from pairsim.data.image_sets import subset
 from pairsim.data.named import data_root
 from pairsim.errors import DataError, DatasetNotFoundError, MissingExtraError
+from pairsim.images import Preprocessing
 
 
 def write_pictures(folder: Path, names: list[str], num: int = 10, mode: str = "L") -> None:
@@ -64,6 +67,19 @@ def test_folder_with_its_own_splits(tmp_path: Path) -> None:
     loaded = load_data(tmp_path, "train", image_size=(8, 8))
     assert loaded.channels == 3
     assert loaded.dataset[0][0].shape == (3, 8, 8)
+
+
+def test_pictures_are_read_as_a_model_reads_them(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["cat", "dog"], mode="RGB")
+    preprocessing = Preprocessing(image_size=(9, 9), channels=1, fit="pad", interpolation="bicubic")
+    for split in ("train", "test"):
+        loaded = load_data(tmp_path, split, preprocessing=preprocessing)
+        assert (loaded.image_size, loaded.channels) == ((9, 9), 1)
+        part = subset(loaded.dataset, np.array([1, 0]))
+        for dataset in (loaded.dataset, part):
+            for (image, _), path in zip(dataset, dataset.paths, strict=True):
+                assert torch.equal(image, preprocessing.read(path))
+                assert (image[0, 0] == 255).all()
 
 
 def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:

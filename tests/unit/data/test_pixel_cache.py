@@ -16,6 +16,7 @@ from pairsim.data import pixel_cache as pixel_cache_module
 from pairsim.data.image_sets import fetch_images, subset
 from pairsim.data.pixel_cache import cached_images
 from pairsim.errors import ImageReadError, RunError
+from pairsim.images import Preprocessing
 
 
 @pytest.fixture
@@ -129,6 +130,14 @@ def test_other_sizes_and_other_pictures_have_files_of_their_own(files: ImageFile
     cached_images(ImageFiles(files.paths, files.targets, image_size=(6, 8), channels=1), folder)
     cached_images(subset(files, np.array([1, 2])), folder)
     assert len(list(folder.iterdir())) == 4
+    for fit in ("stretch", "crop", "pad"):
+        for interpolation in ("bilinear", "bicubic"):
+            preprocessing = Preprocessing(image_size=(6, 8), channels=3, fit=fit, interpolation=interpolation)
+            read = ImageFiles(files.paths, files.targets, preprocessing=preprocessing)
+            expected = torch.stack([preprocessing.read(path) for path in files.paths])
+            assert torch.equal(everything(read), expected)
+            assert torch.equal(everything(cached_images(read, folder)[0]), expected)
+    assert len(list(folder.iterdir())) == 4 + 5  # today's way is the one that was there
 
 
 def test_a_picture_that_cannot_be_read_leaves_nothing(files: ImageFiles, folder: Path) -> None:

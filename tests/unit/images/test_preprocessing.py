@@ -43,6 +43,27 @@ def test_round_trip() -> None:
         assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
 
 
+def test_what_older_versions_wrote_means_the_same() -> None:
+    old = {"image_size": [4, 5], "channels": 1, "mean": [0.1], "std": [0.2]}
+    assert Preprocessing.from_dict(old) == Preprocessing(image_size=(4, 5), channels=1, mean=(0.1,), std=(0.2,))
+    assert (Preprocessing.from_dict(old).fit, Preprocessing.from_dict(old).interpolation) == ("stretch", "bilinear")
+
+
+def test_pixels_in_grey_and_in_colour_turn_into_each_other() -> None:
+    grey = Preprocessing(image_size=(8, 9), channels=1, mean=(0.3,), std=(0.2,))
+    colour = Preprocessing(image_size=(8, 9), channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    for channels in (1, 3):
+        pixels = torch.randint(0, 256, (40, channels, 8, 9), dtype=torch.uint8)
+        for preprocessing in (grey, colour):
+            found = preprocessing(pixels)
+            expected = preprocessing(torch.stack([preprocessing.read(image) for image in pixels]))
+            assert torch.equal(found, expected)
+            assert found.shape[1] == preprocessing.channels
+    assert grey(torch.rand(2, 3, 8, 9)).shape == (2, 3, 8, 9)  # floating point is passed on
+    plain = Preprocessing(image_size=(8, 9), channels=2)
+    assert plain(torch.zeros(2, 3, 8, 9, dtype=torch.uint8)).shape == (2, 3, 8, 9)  # which the net refuses
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -50,3 +50,10 @@ def test_weights_stay_and_gradients_are_not_kept() -> None:
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name])
         assert value.grad is None
+
+
+def test_norms_that_are_skipped_stay() -> None:
+    model = Net()
+    reestimate_batch_norm(model, [torch.randn(4, 1, 6, 6)], model, skip=lambda name: name == "norm")
+    assert model.norm.running_mean is not None
+    assert model.norm.running_mean.tolist() == [0.0] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "all-pairs", "augment": "affine", "resident": True},
     {"objective": "all-pairs", "memory_size": 24, "hard_pairs": 1.0, "prior": 0.3},
     {"objective": "all-pairs", "ema_decay": 0.9, "batch_norm_batches": 2},
+    {"objective": "all-pairs", "freeze": "0,1", "backbone_learning_rate": 1e-3, "ema_decay": 0.9},
+    {"objective": "pairs", "num_pairs": 50, "freeze": "backbone", "scheduler": "onecycle"},
 ]
 
 
@@ -229,3 +232,15 @@ def test_another_augmentation_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "run", {"augment": RandomAffine(degrees=5)})
     with pytest.raises(RunError, match=r"augment 'RandomAffine\(degrees=5, .* -> 'RandomAffine\(degrees=6, "):
         train(tmp_path / "run", {"augment": RandomAffine(degrees=6)})
+
+
+def test_setting_that_an_older_version_did_not_have(tmp_path: Path) -> None:
+    train(tmp_path / "run", {"precision": "fp32"}, cut=None)
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["freeze"]
+    path.write_text(json.dumps(config))
+    train(tmp_path / "run", {"precision": "fp32"})  # as its default
+    path.write_text(json.dumps(config))
+    with pytest.raises(RunError, match="freeze 'none' -> 'backbone'"):
+        train(tmp_path / "run", {"precision": "fp32", "freeze": "backbone"})

@@ -263,7 +263,14 @@ def test_wrong_size_and_channels() -> None:
     with pytest.raises(ValueError, match="Expected images of 8 x 8 pixels"):
         fit(easy_images(size=12))
     with pytest.raises(ValueError, match="Expected images with 1 channel"):
-        fit(ImageTensors(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), [0, 1] * 4))
+        fit(ImageTensors(torch.zeros(8, 3, 8, 8), [0, 1] * 4))
+
+
+def test_colour_pixels_train_a_grey_net() -> None:
+    pixels = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    trainer = fit(ImageTensors(pixels, [0, 1] * 4))
+    assert trainer.model.preprocessing.mean is not None
+    assert len(trainer.model.preprocessing.mean) == 1
 
 
 def test_images_of_differing_shapes() -> None:

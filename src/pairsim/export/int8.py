@@ -1,0 +1,192 @@
+"""Exported ONNX files with int8 weights and activations, and what that changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairsim import storage
+from pairsim.errors import require
+from pairsim.export.changes import PixelSource, compare_models
+from pairsim.export.description import Description
+from pairsim.export.graphs import INPUTS, quiet
+from pairsim.export.onnx_files import finished_bytes
+from pairsim.export.onnx_models import OnnxModel, Pixels, load_onnx, open_onnx
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """An int8 file that was written, beside the file that it was made from.
+
+    Attributes:
+        path: The file.
+        description: What stands in it beside the graph.
+        num_layers: Layers with int8 weights.
+        num_calibration_images: Images that the ranges of activations were measured on.
+        bytes_before: Size of the file in float32.
+        bytes_after: Size of the int8 file.
+        num_pairs: Pairs of images that the two were compared on.
+        mean_change: Mean absolute change of their similarities.
+        max_change: Largest absolute change.
+        balanced_accuracy_before: At the model's threshold; `None` without labels or threshold.
+        balanced_accuracy_after: Of the int8 file.
+    """
+
+    path: Path
+    description: Description
+    num_layers: int
+    num_calibration_images: int
+    bytes_before: int
+    bytes_after: int
+    num_pairs: int
+    mean_change: float
+    max_change: float
+    balanced_accuracy_before: float | None = None
+    balanced_accuracy_after: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        hidden = ("path", "description")
+        values = {name: value for name, value in vars(self).items() if name not in hidden}
+        return {"file": str(self.path), "kind": self.description.kind, "format": "int8", **values}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: int8, {self.bytes_after / 1e6:.2f} MB instead of {self.bytes_before / 1e6:.2f} MB "
+            f"({self.bytes_before / self.bytes_after:.1f} times smaller); {self.num_layers} layers, ranges from "
+            f"{self.num_calibration_images:,} images",
+            f"Similarity of {self.num_pairs:,} pairs changes by {self.mean_change:.4f} in the mean, "
+            f"{self.max_change:.4f} at most.",
+        ]
+        before, after = self.balanced_accuracy_before, self.balanced_accuracy_after
+        if before is not None and after is not None:
+            lines.append(
+                f"Balanced accuracy at threshold {self.description.threshold:.4f}: {after:.4%} instead of {before:.4%} "
+                f"({100 * (after - before):+.4f} points)."
+            )
+        return "\n".join(lines)
+
+
+def quantize_onnx(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    calibration: Any,
+    held_out: Any = None,
+    num_images: int = 512,
+    float_layers: int = 0,
+) -> Quantization:
+    """Store the weights of an exported ONNX file in 8 bits, and compute its layers in them.
+
+    Weights of convolutions and linear layers get one scale a channel; ranges of activations are the smallest and
+    largest values on the calibration images. Of the 8 bits weights use 7, so that sums do not overflow on processors
+    without VNNI. All else, the scaling of pixels and the similarity among it, stays in float32. No training takes
+    place and no label is used.
+
+    Args:
+        source: File of `export_onnx`, of either kind.
+        path: The int8 file; replaced in one step if it exists.
+        calibration: Images as they come in use, from the training set: a dataset of uint8 images or pictures, or
+            uint8 `[N, C, H, W]`.
+        held_out: Labelled images that nothing was chosen on, to compare balanced accuracy on: on all their pairs, or
+            for kind `"pair"` on as many drawn pairs as images. Without it similarities of the calibration images are
+            compared.
+        num_images: Calibration images to use, evenly spaced over `calibration`.
+        float_layers: So many of the last layers stay in float32, where the whole loses too much.
+
+    Returns:
+        Sizes and quality before and after.
+
+    Raises:
+        MissingExtraError: If onnx or onnxruntime is not installed.
+        RunError: If `source` was not exported by pairsim, or the file cannot be written.
+        ValueError: If there are fewer than two calibration images, no layer is left, `source` is int8 already, or
+            images do not fit the model.
+
+    References:
+        B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference,
+        CVPR 2018.
+    """
+    onnx = require("onnx", extra="onnx", purpose="Quantising")
+    require("onnxruntime", extra="onnx", purpose="Quantising")
+    before = load_onnx(source)
+    if before.description.quantization is not None:
+        raise ValueError(f"Expected a file in float32, {source} is int8 already. Give the one it was made from.")
+    if num_images < 2 or float_layers < 0:
+        raise ValueError(
+            f"Expected num_images to be at least 2 and float_layers at least 0, got {num_images} and {float_layers}."
+        )
+    images = PixelSource(calibration, before.description)
+    if len(images) < 2:
+        raise ValueError(f"Expected at least two calibration images, got {len(images)}. Give some hundred.")
+    proto = onnx.load(os.fspath(source))
+    layers = _layers(proto)[: -float_layers or None]
+    if not layers:
+        raise ValueError(
+            f"Expected layers to quantise besides the last {float_layers}, found none. Lower float_layers."
+        )
+    chosen = images.some(num_images)
+    made = _quantized(onnx, proto, layers, chosen, INPUTS[before.description.kind])
+    details = {
+        "format": "int8",
+        "layers": len(layers),
+        "calibration_images": len(chosen),
+        "ranges": "smallest and largest value",
+    }
+    description = dataclasses.replace(before.description, quantization=details)
+    content = finished_bytes(made, description)
+    after = OnnxModel(open_onnx(content, source="the int8 graph"), description)
+    compared = compare_models(before, after, PixelSource(chosen if held_out is None else held_out, description))
+    storage.write_file(Path(path), content)
+    return Quantization(
+        path=Path(path),
+        description=description,
+        num_layers=len(layers),
+        num_calibration_images=len(chosen),
+        bytes_before=os.path.getsize(source),
+        bytes_after=len(content),
+        **compared,
+    )
+
+
+def _layers(proto: Any) -> list[str]:
+    """Names of the layers that have weights, in order; products of two activations stay in float32."""
+    constants = {value.name for value in proto.graph.initializer}
+    return [node.name for node in proto.graph.node if node.op_type in _LAYERS and node.input[1] in constants]
+
+
+def _quantized(onnx: Any, proto: Any, layers: list[str], images: Pixels, inputs: tuple[str, ...]) -> Any:
+    quantization = require("onnxruntime.quantization", extra="onnx", purpose="Quantising")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            parts = [images[start : start + 32] for start in range(0, len(images), 32)]
+            self.batches = iter([dict.fromkeys(inputs, part) for part in parts])
+
+        def get_next(self) -> dict[str, Pixels] | None:
+            return next(self.batches, None)
+
+    # says that constants are folded and shapes are plain, which else is asked for on stderr
+    onnx.helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        target = os.path.join(folder, "int8.onnx")
+        quantization.quantize_static(
+            proto,
+            target,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_LAYERS),
+            nodes_to_quantize=layers,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+        return onnx.load(target)

@@ -1,0 +1,143 @@
+"""Running exported ONNX files with onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pairsim.errors import RunError, require
+from pairsim.export.description import Description
+from pairsim.export.graphs import first_line
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+
+_CPU = ("CPUExecutionProvider",)
+
+
+class OnnxModel:
+    """An exported ONNX file, ready to run; made by `load_onnx`.
+
+    Attributes:
+        description: What the file says about itself.
+        session: The `onnxruntime.InferenceSession`.
+    """
+
+    def __init__(self, session: Any, description: Description) -> None:
+        self.session = session
+        self.description = description
+
+    def embed(self, images: Pixels) -> Float32Array:
+        """Embeddings of images, for files of kind `"embed"`.
+
+        Args:
+            images: uint8 `[N, C, H, W]` of the model's size, N at least 1.
+
+        Returns:
+            Unit-length `[N, D]`.
+
+        Raises:
+            ValueError: If the file is of another kind, or the images are of another shape or type.
+        """
+        return self._run("embed", images)[0]
+
+    def compare(self, first: Pixels, second: Pixels) -> tuple[Float32Array, Float32Array]:
+        """Similarity and probability of pairs, for files of kind `"pair"`.
+
+        Args:
+            first: uint8 `[N, C, H, W]` of the model's size, N at least 1.
+            second: As many.
+
+        Returns:
+            Similarities in [-1, 1] and probabilities in [0, 1], both `[N]`.
+
+        Raises:
+            ValueError: If the file is of another kind, or the images are of another shape or type.
+        """
+        if len(first) != len(second):
+            raise ValueError(f"Expected as many first as second images, got {len(first)} and {len(second)}.")
+        similarity, probability = self._run("pair", first, second)
+        return similarity, probability
+
+    def _run(self, kind: str, *images: Pixels) -> list[Float32Array]:
+        own = self.description
+        if own.kind != kind:
+            use = {"embed": "embed(images)", "pair": "compare(first, second)"}[own.kind]
+            raise ValueError(f'Expected a file of kind "{kind}", this one is of kind "{own.kind}". Use {use}.')
+        for batch in images:
+            check_pixels(batch, own)
+        return run_onnx(self.session, images)
+
+
+def check_pixels(images: Pixels, description: Description) -> None:
+    """Refuse what an exported file does not take.
+
+    Raises:
+        ValueError: If images are not uint8 `[N, C, H, W]` of the model's size, N at least 1.
+    """
+    channels, (height, width) = description.preprocessing.channels, description.preprocessing.image_size
+    if images.dtype != np.uint8 or images.shape[1:] != (channels, height, width) or len(images) == 0:
+        raise ValueError(
+            f"Expected images as uint8 [N, {channels}, {height}, {width}], N at least 1, got {images.dtype} "
+            f"{list(images.shape)}. Resize them; the file scales and normalises them itself."
+        )
+
+
+def load_onnx(
+    path: str | os.PathLike[str], *, threads: int | None = None, providers: Sequence[str] = _CPU
+) -> OnnxModel:
+    """Open an ONNX file that pairsim exported.
+
+    An ONNX file holds no code of its own, but a runtime's parser reads it: open files of unknown origin with care.
+
+    Args:
+        path: The file.
+        threads: Threads within an operation; by default onnxruntime's choice, one a core.
+        providers: Execution providers of onnxruntime, the first choice first.
+
+    Returns:
+        The model.
+
+    Raises:
+        MissingExtraError: If onnxruntime is not installed.
+        RunError: If the file cannot be read or was not exported by pairsim.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise RunError(f"Expected an ONNX file at {path}, but: {error.strerror}. Check the path.") from error
+    session = open_onnx(content, source=path, threads=threads, providers=providers)
+    properties = session.get_modelmeta().custom_metadata_map
+    return OnnxModel(session, Description.from_properties(properties, path))
+
+
+def open_onnx(content: bytes, *, source: object, threads: int | None = None, providers: Sequence[str] = _CPU) -> Any:
+    """An `onnxruntime.InferenceSession` that says nothing on stderr.
+
+    Raises:
+        MissingExtraError: If onnxruntime is not installed.
+        RunError: If it is no ONNX model.
+    """
+    runtime = require("onnxruntime", extra="onnx", purpose="Running ONNX files")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return runtime.InferenceSession(content, options, providers=list(providers))
+    except Exception as error:  # onnxruntime's failures share no public base
+        raise RunError(
+            f"Expected {source} to be an ONNX model that onnxruntime can run, but: {first_line(error)}."
+        ) from error
+
+
+def run_onnx(session: Any, images: Sequence[Pixels]) -> list[Float32Array]:
+    """All outputs of a session for its inputs in order."""
+    names = [value.name for value in session.get_inputs()]
+    found: list[Float32Array] = session.run(None, dict(zip(names, images, strict=True)))
+    return found

@@ -1,0 +1,76 @@
+"""`write_report`: judge a run on data and write the page."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pairsim import storage
+from pairsim.models import SimilarityModel
+from pairsim.report.findings import Findings, find
+from pairsim.report.page import build_page
+from pairsim.run_records import read_run
+from pairsim.training.devices import resolve_device
+from pairsim.training.environment import describe_environment
+
+
+def write_report(
+    run: str | os.PathLike[str],
+    dataset: Any,
+    out: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    data: str = "",
+    split: str = "",
+    source: str = "",
+    most: int = 12,
+    batch_size: int | None = None,
+    device: str = "auto",
+    progress: bool | None = None,
+) -> Findings:
+    """Judge a model on all pairs of labelled images, and write one HTML page that needs nothing else.
+
+    Args:
+        run: Run folder, or model folder.
+        dataset: Labelled images that the model was not trained on.
+        out: The page to write, `.html`; an earlier one is replaced.
+        names: A name for each class, in the order of the sorted labels; by default the labels.
+        title: Of the page; by default made from the name of the run.
+        data: What the data is called on the command line, for "how to reproduce".
+        split: Which images of it: "test", "val" or "train".
+        source: Where the images came from, in words.
+        most: Mistakes of each kind and label suspects to show, at most.
+        batch_size: Images embedded at once; by default what suits the device.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        What the page shows.
+
+    Raises:
+        DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
+        RunError: If there is no model, or the page cannot be written.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
+    where = resolve_device(device)
+    records = read_run(run)
+    model = SimilarityModel.from_pretrained(run).to(where)
+    findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
+    page = build_page(
+        findings,
+        records,
+        title=title or f"Similarity report: {records.name}",
+        data=data,
+        split=split,
+        source=source,
+        environment=describe_environment(where),
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    storage.write_file(path, page.encode("utf-8"))
+    return findings

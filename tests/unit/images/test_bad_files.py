@@ -1,0 +1,135 @@
+"""Files that cannot be read: each is named, with what is wrong and what to do."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pairsim.errors import ImageReadError
+from pairsim.images import read_image
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    file = io.BytesIO()
+    (image.quantize(16) if kind == "GIF" else image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of which there is only the beginning, which says how large it is."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def message(path: Path, **options: Any) -> str:
+    with pytest.raises(ImageReadError) as caught:
+        read_image(path, **options)
+    return str(caught.value)
+
+
+NAME = "odd name é.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "Expected {} to be an image, but it is empty (0 bytes). Replace or remove it."),
+        (
+            b"once upon a time",
+            "Expected {} to be an image, but its content is not of any known image format. "
+            "Convert it to PNG or JPEG, or remove it.",
+        ),
+        (encoded("PNG")[:3000], "Expected {} to be a readable image, but decoding failed: image file is truncated"),
+        (encoded("JPEG")[:1500], "Expected {} to be a readable image, but decoding failed: image file is truncated"),
+        (
+            encoded("JPEG", progressive=True)[:1500],
+            "Expected {} to be a readable image, but decoding failed: image file is truncated",
+        ),
+        (
+            bomb(50_000),
+            "Expected {} to have at most 178,956,970 pixels, found far more (Image size (2500000000 pixels)",
+        ),
+    ],
+)
+def test_bad_content(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / NAME
+    path.write_bytes(content)
+    found = message(path)
+    assert found.startswith(said.format(path))
+    assert found.endswith((". Replace or remove it.", "or remove it.", "Make it smaller first."))
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    assert message(tmp_path / NAME) == f"Expected an image file at {tmp_path / NAME}, found none. Check the path."
+    (tmp_path / "file").write_bytes(b"")
+    assert "found none. Check the path." in message(tmp_path / "file" / "below.png")
+    assert message(tmp_path) == (
+        f"Expected an image file at {tmp_path}, found a folder. Give the pictures in it: "
+        "pairsim.images.pictures_below lists them."
+    )
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.png"
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(builtins, "open", refuse)  # file modes do not stop root
+    assert message(path) == (
+        f"Expected to be allowed to read {path}, but permission was denied. Change its permissions."
+    )
+
+
+def test_pixels_are_counted_before_they_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(bomb(5_000))  # decoding it would fail
+    said = f"Expected {path} to have at most 24,999,999 pixels, found 5000 x 5000. Make it smaller first."
+    assert message(path, max_pixels=24_999_999) == said
+    with Image.open(path) as image, pytest.raises(ImageReadError, match=r"x\.png to have at most 24,999,999 pixels"):
+        read_image(image, max_pixels=24_999_999)
+    path.write_bytes(encoded("PNG"))
+    assert read_image(path, max_pixels=48 * 40).shape == (3, 48, 40)
+    assert "found 40 x 48" in message(path, max_pixels=48 * 40 - 1)
+
+
+def test_a_picture_that_pillow_has_only_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded("PNG")[:3000])
+    with Image.open(path) as image, pytest.raises(ImageReadError, match=r"Expected .*x\.png to be a readable image"):
+        read_image(image)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_is_damaged_is_read_or_named(tmp_path: Path, kind: str) -> None:
+    whole = encoded(kind)
+    generator = np.random.default_rng(1)
+    path = tmp_path / "damaged"
+    messages = []
+    for _ in range(60):
+        content = bytearray(whole[: generator.integers(1, len(whole) + 1)])
+        for place in generator.integers(0, min(len(content), 400), 3):
+            content[place] = generator.integers(256)
+        path.write_bytes(content)
+        try:
+            # damaged heads may claim to be huge
+            assert read_image(path, image_size=(4, 4), max_pixels=10**6).shape == (3, 4, 4)
+        except ImageReadError as error:
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert all(str(path) in said for said in messages)

@@ -1,0 +1,91 @@
+"""Charts say what they show, and put points where the axes say."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairsim.report.charts import HEIGHT, WIDTH, Axis, Line, Mark, draw_chart, nice_ticks, plot_span, thin_out
+
+UNIT = Axis(label="x", low=0.0, high=1.0, ticks=(0.0, 0.5, 1.0))
+
+
+def points_of(svg: str) -> list[tuple[float, float]]:
+    found = re.search(r'<polyline class="line first" points="([^"]*)"', svg)
+    assert found is not None
+    return [(float(a), float(b)) for a, b in (pair.split(",") for pair in found[1].split())]
+
+
+def test_chart_is_well_formed_and_names_itself() -> None:
+    line = Line(name="a < b", x=np.array([0.0, 1.0]), y=np.array([0.0, 1.0]))
+    svg = draw_chart("<script>", UNIT, UNIT, [line], name="c", summary="x & y", marks=[Mark(x=0.5, text="here")])
+    root = ET.fromstring(svg)
+    assert root.attrib["role"] == "img"
+    assert [child.text for child in root[:2]] == ["<script>", "x & y"]
+    texts = [element.text for element in root.iter("text")]
+    assert {"a < b", "<script>", "here", "x", "0.5"} <= set(texts)
+
+
+def test_points_lie_where_the_axes_say() -> None:
+    line = Line(name="", x=np.array([0.0, 0.5, 1.0]), y=np.array([0.0, 0.25, 1.0]))
+    (x0, y0), (x1, y1), (x2, y2) = points_of(draw_chart("t", UNIT, UNIT, [line], name="c", summary=""))
+    assert (x0, x2) == (plot_span()["left"], plot_span()["left"] + plot_span()["width"])
+    assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
+    assert y0 > y1 > y2
+    assert (y0 - y1) / (y0 - y2) == pytest.approx(0.25, abs=0.01)
+
+
+def test_points_outside_or_not_finite_are_left_out() -> None:
+    line = Line(name="", x=np.array([-1.0, 0.0, 0.5, math.nan, 1.0]), y=np.array([0.0, 0.0, math.inf, 0.5, 1.0]))
+    assert len(points_of(draw_chart("t", UNIT, UNIT, [line], name="c", summary=""))) == 2
+
+
+def test_steps_go_on_from_edge_to_edge() -> None:
+    line = Line(name="", x=np.array([0.0, 0.5, 1.0]), y=np.array([0.2, 0.8]), steps=True)
+    points = points_of(draw_chart("t", UNIT, UNIT, [line], name="c", summary=""))
+    assert len(points) == 4
+    assert points[0][1] == points[1][1] > points[2][1] == points[3][1]
+
+
+@given(st.floats(1e-4, 0.6), st.sampled_from(["linear", "log", "deviate"]))
+def test_axis_rises_and_ends_at_its_ends(value: float, scale: str) -> None:
+    axis = Axis(label="", low=1e-4, high=0.6, scale=scale)  # type: ignore[arg-type]
+    assert 0.0 <= axis.share(value) <= 1.0
+    assert axis.share(value) <= axis.share(min(value * 1.01, 0.6)) + 1e-12
+    assert (axis.share(1e-4), axis.share(0.6)) == (0.0, 1.0)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+def test_ticks_are_round_few_and_inside(low: float, span: float) -> None:
+    ticks = nice_ticks(low, low + span)
+    assert 1 <= len(ticks) <= 12
+    slack = 1e-6 * span
+    assert all(low - slack <= tick <= low + span + slack for tick in ticks)
+    assert list(ticks) == sorted(set(ticks))
+
+
+def test_thinning_keeps_the_ends() -> None:
+    x = np.linspace(0, 1, 1000)
+    a, b = thin_out(x, x**2, 50)
+    assert len(a) == len(b) == 50
+    assert (a[0], a[-1], b[-1]) == (0.0, 1.0, 1.0)
+
+
+def test_text_fits_the_page() -> None:
+    axis = Axis(label="share", low=1e-6, high=1.0, scale="log", percent=True, ticks=(1e-6, 1.0))
+    svg = draw_chart("t", axis, axis, [], name="c", summary="")
+    root = ET.fromstring(svg)
+    for text in root.iter("text"):
+        if "tick" in text.attrib.get("class", ""):
+            width = 7.0 * len(text.text or "")
+            end = text.attrib["class"] == "tick end"
+            left = float(text.attrib["x"]) - (width if end else width / 2)
+            assert left >= 0
+            assert end or left + width <= WIDTH
+            assert float(text.attrib["y"]) <= HEIGHT
