@@ -7,7 +7,7 @@ test:            ## the quick tests
 	$(PYTHON) -m pytest
 
 test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
-	$(PYTHON) -m pytest -m "slow or mnist"
+	$(PYTHON) -m pytest -m "slow or mnist or browser" -rs
 
 lint:            ## style and format
 	$(PYTHON) -m ruff check .

@@ -61,7 +61,10 @@ def test_train_leaves_a_run_folder(run: Path) -> None:
         "best_model.pt",
         "model",
         "checkpoints",
+        "report.html",
+        "curves.png",
     } == names
+    assert "These images chose the epoch" in (run / "report.html").read_text()
     assert len((run / "log.jsonl").read_text().splitlines()) == 4
 
 

@@ -18,8 +18,8 @@ from pairsim.data import ClassIndex, ImageTensors, PairDataset
 from pairsim.data.named import LabelledData, load_data
 from pairsim.errors import require
 from pairsim.models import SimilarityModel
+from pairsim.report import write_report
 from pairsim.training import TrainConfig
-from pairsim.verification import evaluate
 
 _NUM_SHOWN_PAIRS = 6
 
@@ -49,14 +49,23 @@ def demo(
     trainer = make_trainer(train, TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
     trainer.fit(resume="never")
     model = SimilarityModel.from_pretrained(out)
-    report = evaluate(model, test.dataset)
+    report = write_report(
+        out, test.dataset, out / "report.html", names=test.class_names, data="digits", split="test", source=test.source
+    ).figures
     storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
     pictures = _write_pictures(test, out / "images")
     figures = _draw(model, test, out, seed)
     verdicts = [
         (model.verify(pictures[a], pictures[b]), pictures[a].name, pictures[b].name) for a, b in ((0, 1), (0, 2))
     ]
-    written = [out / "model", out / "best_model.pt", out / "metrics.json", *figures, out / "images"]
+    written = [
+        out / "model",
+        out / "best_model.pt",
+        out / "metrics.json",
+        out / "report.html",
+        *figures,
+        out / "images",
+    ]
     text = [
         str(report),
         "",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pairsim import storage
-from pairsim.cli.train import own_validation
 from pairsim.data import ClassIndex, PairDataset, read_labels, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
 from pairsim.data.named import NAMES, LabelledData, Split, load_data
 from pairsim.data.pair_files import read_numbered_pairs
-from pairsim.errors import RunError
+from pairsim.errors import DatasetNotFoundError, RunError
+from pairsim.images import Preprocessing
 from pairsim.models import SimilarityModel
 
 
@@ -81,3 +81,18 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
             "trained on."
         )
     return subset(loaded.dataset, held)
+
+
+def own_validation(
+    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
+) -> Any:
+    """The images in a folder's own `val`, or `None` where it has none."""
+    if not (Path(data) / "val").is_dir():
+        return None
+    try:
+        if preprocessing is not None:
+            return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing).dataset
+        size, channels = loaded.image_size, loaded.channels
+        return load_data(data, "val", data_dir=data_dir, image_size=size, channels=channels).dataset
+    except DatasetNotFoundError:  # a class that happens to be called val
+        return None

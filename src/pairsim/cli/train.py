@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from cyclopts import Parameter
 from tqdm import tqdm
 
 from pairsim import storage
+from pairsim.cli.evaluation_data import held_out_images, own_validation
 from pairsim.cli.output import UsageError, note, print_result
-from pairsim.data.augment import AugmentName
+from pairsim.cli.train_options import TrainOptions
+from pairsim.data import read_labels
 from pairsim.data.named import NAMES, LabelledData, load_data
-from pairsim.errors import DatasetNotFoundError
-from pairsim.images import Preprocessing
+from pairsim.errors import PairsimError, require
 from pairsim.models import EmbeddingNet, SimilarityModel
+from pairsim.report import write_report
+from pairsim.tensorboard_log import TensorBoardLog
 from pairsim.training import Callback, EpochRecord, TrainConfig, Trainer
-from pairsim.training.config import ObjectiveName, OptimizerName
+from pairsim.visual.training_figures import draw_training_curves
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(TrainConfig):  # noqa: D101  the docstring is set below
-    objective: ObjectiveName = "all-pairs"
-    optimizer: OptimizerName = "auto"
-    augment: AugmentName = "none"
-
-
-# The options and their help are those of the config; only what can be written on a command line is narrower.
-TrainOptions.__doc__ = TrainConfig.__doc__
 _DEFAULTS = TrainOptions()
+_MOST_JUDGED = 20_000
 
 EXPECTED_MNIST = (
     "Expect 99.4 to 99.5 % balanced accuracy on all pairs of the test images (seeds 0, 1 and 2 on a CPU in bf16); "
@@ -68,6 +62,8 @@ def train(
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     data_dir: Path | None = None,
+    report: bool = True,
+    tensorboard: Annotated[bool, Parameter(negative=())] = False,
     config: Path | None = None,  # noqa: ARG001  read before the other options, in cli.app
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -87,6 +83,8 @@ def train(
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
         data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
+        report: Whether to judge the kept model on the validation images and write report.html and curves.png.
+        tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
         json: Print one JSON object.
     """
@@ -109,12 +107,16 @@ def train(
         net = _make_net(backbone, channels=given, image_size=loaded.image_size, **settings)
     note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
     val = own_validation(data, loaded, data_dir, preprocessing)
-    trainer = Trainer(SimilarityModel(net), options, train=loaded.dataset, val=val, callbacks=(_Report(),))
+    callbacks: list[Callback] = [_Report()]
+    if tensorboard:
+        callbacks.append(TensorBoardLog(images=loaded.dataset))
+    trainer = Trainer(SimilarityModel(net), options, train=loaded.dataset, val=val, callbacks=callbacks)
     note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
     if data == "mnist" and backbone is None and _is_default(options):
         note(EXPECTED_MNIST)
     history = trainer.fit(resume=resume)
     storage.write_file(options.out / "data.json", storage.to_json(_describe(data, loaded)))
+    written = _write_pages(options.out, trainer.model, data, data_dir, loaded) if report else []
     best = history.best
     assert best is not None
     point = trainer.model.operating_point
@@ -123,6 +125,7 @@ def train(
         "epochs": len(history),
         "best": dataclasses.asdict(best),
         "threshold": trainer.model.threshold,
+        "written": [str(path) for path in written],
         "operating_point": None if point is None else dataclasses.asdict(point),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
@@ -130,6 +133,7 @@ def train(
         lines[0] += (
             f" On validation pairs: balanced accuracy {best.val_balanced_accuracy:.4f}, loss {best.val_loss:.4f}."
         )
+    lines += [f"Wrote {path}." for path in written]
     lines += [f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}"]
     print_result(result, "\n".join(lines), as_json=json)
 
@@ -171,19 +175,34 @@ def _make_net(
         )
 
 
-def own_validation(
-    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
-) -> Any:
-    """The images in a folder's own `val`, or `None` where it has none."""
-    if not (Path(data) / "val").is_dir():
-        return None
+def _write_pages(
+    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, loaded: LabelledData
+) -> list[Path]:
+    """A page on the validation images and the training curves; what cannot be made is said, and fails nothing."""
+    written = []
     try:
-        if preprocessing is not None:
-            return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing).dataset
-        size, channels = loaded.image_size, loaded.channels
-        return load_data(data, "val", data_dir=data_dir, image_size=size, channels=channels).dataset
-    except DatasetNotFoundError:  # a class that happens to be called val
-        return None
+        images = held_out_images(run, model, data, data_dir)
+        if len(images) > _MOST_JUDGED:
+            note(
+                f"No report: {len(images):,} validation images are more than {_MOST_JUDGED:,}. Make it: pairsim report"
+            )
+        else:
+            classes = np.unique(read_labels(images))
+            names = loaded.class_names if len(classes) == len(loaded.class_names) else None
+            write_report(
+                run, images, run / "report.html", names=names, data=data, split="val", source=loaded.source,
+                device=str(model.device),
+            )  # fmt: skip
+            written.append(run / "report.html")
+    except (PairsimError, ValueError) as error:
+        note(f"No report: {error}")
+    try:
+        require("matplotlib", extra="viz", purpose="curves.png")
+        draw_training_curves(run).savefig(run / "curves.png", dpi=120)
+        written.append(run / "curves.png")
+    except (PairsimError, OSError) as error:
+        note(f"No curves: {error}")
+    return written
 
 
 def _describe(data: str, loaded: LabelledData) -> dict[str, Any]:

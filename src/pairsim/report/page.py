@@ -129,11 +129,14 @@ def _cautions(findings: Findings, run: RunRecords, split: str) -> list[str]:
     point = run.model.get("operating_point")
     if isinstance(point, Mapping):
         lines.append(
-            f"The threshold was chosen for {text(point.get('criterion'))} on {text(point.get('source'))}, not on "
-            "these pairs."
+            f"The threshold was chosen for {text(point.get('criterion'))} on {text(point.get('source'))}."
         )
     if split == "train":
         lines.append("<strong>Careful:</strong> the model was trained on these images. Expect more errors on others.")
+    if split == "val":
+        lines.append(
+            "These images chose the epoch that was kept, and the threshold: expect somewhat more errors on others."
+        )
     seen = set(map(str, run.data.get("class_names", ())))
     here = {row.name for row in findings.classes}
     if seen and not here & seen:

@@ -62,10 +62,10 @@ class TrainConfig:
         prior: Share of the weight that positive pairs have in "all-pairs", in (0, 1); 0.5 weighs both kinds alike.
         hard_pairs: In "all-pairs" the weight of a pair goes with its error to this power, 0 for all pairs alike.
         memory_size: Embeddings of earlier batches that "all-pairs" also pairs the batch with; 0 for none.
-        optimizer: "auto" (as above), "adam", "adamw" or "sgd". From Python also a function from parameters to an
+        optimizer: "auto" (that of the recipe), "adam", "adamw" or "sgd". From Python also a function from parameters to an
             optimizer.
-        learning_rate: Peak learning rate, positive; by default as above, and 1e-2 for "sgd".
-        backbone_learning_rate: Peak learning rate of the backbone, positive; by default as above, else `learning_rate`.
+        learning_rate: Peak learning rate, positive; by default that of the recipe, and 1e-2 for "sgd".
+        backbone_learning_rate: Peak learning rate of the backbone, positive; by default that of the recipe.
         freeze: What is not trained: "none"; "backbone"; or the first parts of parameter names of the backbone (without
             one, of the net), with commas between them, such as "conv1,layer1". What is frozen runs in eval mode, so
             that the statistics of its batch norms stay as well.
