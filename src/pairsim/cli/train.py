@@ -133,6 +133,8 @@ def train(
         lines[0] += (
             f" On validation pairs: balanced accuracy {best.val_balanced_accuracy:.4f}, loss {best.val_loss:.4f}."
         )
+    if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
+        lines.append("From then on it only learned the training images by heart: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
     lines += [f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}"]
     print_result(result, "\n".join(lines), as_json=json)
