@@ -20,7 +20,7 @@ from benchmarks.report import Table
 from benchmarks.results import Results
 from benchmarks.timing import Row
 
-Unit = Literal["times", "percent", "points", "share", "fraction", "error"]
+Unit = Literal["times", "percent", "points", "share", "fraction", "error", "seconds", "at most times", "loss"]
 NOT_MEASURED = "not measured"
 
 
@@ -49,7 +49,7 @@ class Target:
     @property
     def less_is_better(self) -> bool:
         """Whether the figure should be small."""
-        return self.unit in ("share", "fraction", "error")
+        return self.unit in ("share", "fraction", "error", "seconds", "at most times", "loss")
 
     def verdict(self, figure: float | None) -> str:
         """What a figure comes to: "aim", "yes", "no" or "not measured"."""
@@ -74,6 +74,9 @@ class Target:
             "share": lambda: f"{figure:.1%}",
             "fraction": lambda: f"1/{1 / figure:,.0f}" if figure else "0",
             "error": lambda: f"{figure:.1g}",
+            "seconds": lambda: f"{figure:.2g} s",
+            "at most times": lambda: f"{figure:.3g}x",
+            "loss": lambda: f"{figure:.2g} points",
         }[self.unit]()
         return f"<= {written}" if limit and self.less_is_better else written
 
@@ -181,13 +184,56 @@ def _of_loss(arm: str, key: str, images: int | None = None) -> Callable[[Results
     return find
 
 
+def _over(results: Results, benchmark: str, title: str, arm: str, other: str) -> float | None:
+    """How many times the ratio of one arm is that of another."""
+    own, its = (_value(results.row(benchmark, title, name), "ratio") for name in (arm, other))
+    return None if own is None or its is None else own / its
+
+
+def _by_batch(results: Results) -> str | None:
+    """The same beside a loop by batch, and for photographs."""
+    drawings = _value(results.row("encoding", "2,720 drawings", "pairsim encode"), "ratio")
+    photographs = _value(results.row("encoding", "256 photographs", "pairsim encode"), "ratio")
+    if drawings is None or photographs is None:
+        return None
+    return f"beside a loop by batch {drawings:.2f}x, of photographs {photographs:.2f}x"
+
+
+_KINDS = ("random", "100 classes")
+
+
+def _searches(results: Results) -> list[float]:
+    title = "The 10 nearest of 100,000: 1,000 queries, "
+    found = [_value(results.row("search", f"{title}{kind}", "pairsim"), "ratio") for kind in _KINDS]
+    return [ratio for ratio in found if ratio is not None]
+
+
+def _slowest_search(results: Results) -> float | None:
+    found = _searches(results)
+    return min(found) if len(found) == len(_KINDS) else None
+
+
+def _search_of_each_kind(results: Results) -> str | None:
+    found = zip(_KINDS, _searches(results), strict=False)
+    return ", ".join(f"{kind} {ratio:.2f}x" for kind, ratio in found) or None
+
+
+def _largest(results: Results, arm: str, key: str) -> float | None:
+    table = results.rows("exporting", "Exported files") or []
+    found = [float(row[key]) for row in table if row["arm"] == arm and row.get(key) is not None]
+    return max(found) if found else None
+
+
 def _waiting(results: Results) -> float | None:
     found = _value(results.row("epoch", "Waiting for data", "pairsim"), "share")
     return None if found is None else max(found, 0.0)
 
 
 MADE_FOR_TARGETS = frozenset(
-    {"loading", "epoch", "time-to-quality", "losses", "loss-memory", "inference", "evaluation"}
+    {
+        *("loading", "epoch", "time-to-quality", "losses", "loss-memory", "inference", "evaluation"),
+        *("encoding", "search", "gallery-loading", "exporting"),
+    }
 )
 """Benchmarks whose results belong to the targets and to little else."""
 
@@ -299,6 +345,64 @@ TARGETS = (
         20,
         "times",
         _cell("evaluation", "AUC and EER of all", "pairsim", "ratio"),
+    ),
+    Target(
+        "encode a folder of 2,720 drawings",
+        "a loop over the pictures with the same net",
+        1.5,
+        1.5,
+        "times",
+        lambda results: _over(results, "encoding", "2,720 drawings", "pairsim encode", "loop, one picture"),
+        _by_batch,
+    ),
+    Target(
+        "10 nearest of 100,000 for 1,000 queries",
+        "FAISS's flat index, the slower of two kinds of data",
+        0.8,
+        1.5,
+        "times",
+        _slowest_search,
+        _search_of_each_kind,
+    ),
+    Target(
+        "loading a gallery of 1,000,000 x 128",
+        "checksums compared",
+        2.0,
+        2.0,
+        "seconds",
+        _cell("gallery-loading", "Loading 1,000,000", "pairsim Gallery, ids are paths", "seconds"),
+    ),
+    Target(
+        "its memory at most",
+        "its size with ids",
+        1.2,
+        1.2,
+        "at most times",
+        _cell("gallery-loading", "Loading 1,000,000", "pairsim Gallery, ids are paths", "peak_to_size"),
+    ),
+    Target(
+        "embeddings of the ONNX file",
+        "encode, largest difference",
+        1e-4,
+        1e-4,
+        "error",
+        lambda results: _largest(results, "onnxruntime, fp32", "max_difference"),
+    ),
+    Target(
+        "balanced accuracy that int8 loses",
+        "the model, all test pairs of MNIST, the worst of 3 seeds",
+        0.2,
+        0.2,
+        "loss",
+        lambda results: _largest(results, "onnxruntime, int8", "loss_points"),
+    ),
+    Target(
+        "int8 file",
+        "the fp32 file, times smaller",
+        3,
+        3,
+        "times",
+        _cell("exporting", "Exported files", "onnxruntime, int8", "times_smaller"),
     ),
 )
 

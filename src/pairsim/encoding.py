@@ -27,11 +27,11 @@ from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike, pictures_below
 from pairsim.models import SimilarityModel
 from pairsim.models.inference import PrecisionName, default_batch_size, inference_dtype
-from pairsim.models.inputs import Images, as_pictures, read_pixels
+from pairsim.models.inputs import QUICK_S, Images, as_pictures, read_pixels
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-_PICTURES_A_TASK = 128
+_PICTURES_A_TASK = 256
 """At most: enough for the net to run at full speed, and few enough for the last tasks to end together."""
 _FEWEST_A_TASK, _TASKS_A_WORKER = 4, 4
 
@@ -156,9 +156,10 @@ def encode_pictures(
 ) -> EncodedPictures:
     """Embed a folder of pictures, or any pictures, and say what could not be read and where the time went.
 
-    Threads read some pictures and then run the net on them, each with its share of PyTorch's threads, so that one
-    decodes while another computes: Python lets only one thread at a time decode small pictures, but any number compute.
-    There are as many as PyTorch uses on the CPU, up to 8; with a GPU up to 4 read, and one at a time runs the net.
+    Where the first pictures take long to read, threads read some pictures and then run the net on them, each with its
+    share of PyTorch's threads: as many as PyTorch uses on the CPU, up to 8; with a GPU up to 4 read, and one at a time
+    runs the net. Small pictures, whose reading is mostly Python's own work, which threads do not share, are read one
+    batch after the other, and the net takes all of PyTorch's threads.
 
     Args:
         model: The model, on its device.
@@ -166,7 +167,7 @@ def encode_pictures(
             `SimilarityModel.encode` takes: one or several paths, PIL images, arrays or tensors, or a generator.
         on_error: What happens to a picture that cannot be read: `"raise"`, or `"skip"`, which leaves it out and tells
             so. Nothing ever takes its place.
-        batch_size: Images embedded at once; by default at most 128, fewer where they are large.
+        batch_size: Images embedded at once; by default at most 256, fewer where they are large.
         precision: As for `SimilarityModel.encode`.
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
@@ -271,7 +272,12 @@ class _Encoder:
         tasks = iter(lambda: list(islice(source, size)), [])
         # outside of the threads, which would otherwise put the model back in its mode under each other's feet
         with self.model.evaluating():
-            if workers < 2:
+            first = next(tasks, [])
+            if not first:
+                return
+            part = self.encode(first)
+            yield part
+            if workers < 2 or part.reading_s / len(first) < QUICK_S:
                 yield from map(self.encode, tasks)
                 return
             share = max(torch_threads // workers, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +24,8 @@ Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
 _MOST_THREADS = 4
 _PICTURES_A_TASK = 8
 """Pictures that a thread reads in one go: few, so that the first batch is there soon."""
+QUICK_S = 3e-4
+"""A picture read in less is mostly Python's own work, which threads do not share."""
 
 
 @dataclass(frozen=True)
@@ -125,28 +129,45 @@ def read_pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
 
 
 def _read_ahead(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
-    """Batches of pictures, of which threads read one more batch than is asked for: decoding leaves Python's lock."""
+    """Batches of pictures, read in threads ahead of the net unless the first few were quick to read."""
     size = min(_PICTURES_A_TASK, batch_size)
     source = iter(pictures)
+    tasks = iter(lambda: list(islice(source, size)), [])
+    first = next(tasks, [])
+    if not first:
+        return
+    started = time.perf_counter()
+    pixels = _read(first, preprocessing)
+    if (time.perf_counter() - started) / len(first) < QUICK_S:
+        parts: Generator[Tensor] = (_read(task, preprocessing) for task in tasks)
+    else:
+        parts = _read_in_threads(tasks, preprocessing, ahead=2 * -(-batch_size // size))
+    with contextlib.closing(parts):
+        rest = [pixels]
+        while rest:
+            if sum(map(len, rest)) < batch_size and (part := next(parts, None)) is not None:
+                rest.append(part)
+                continue
+            joined = torch.cat(rest)
+            yield joined[:batch_size]
+            rest = [joined[batch_size:]] if len(joined) > batch_size else []
+            if not rest and (part := next(parts, None)) is not None:
+                rest = [part]
+
+
+def _read_in_threads(
+    tasks: Iterable[list[PictureLike]], preprocessing: Preprocessing, *, ahead: int
+) -> Generator[Tensor]:
+    """The pictures of each task in order, with so many tasks being read ahead: decoding leaves Python's lock."""
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pairsim-read")
-    tasks: deque[Future[Tensor]] = deque()
-    waiting = 2 * -(-batch_size // size) + threads
+    waiting: deque[Future[Tensor]] = deque()
     try:
-        rest: list[Tensor] = []
-        while True:
-            for part in iter(lambda: list(islice(source, size)), []):
-                tasks.append(pool.submit(_read, part, preprocessing))
-                if len(tasks) >= waiting:
-                    break
-            if not tasks:
-                break
-            rest.append(tasks.popleft().result())
-            if sum(map(len, rest)) >= batch_size:
-                joined = torch.cat(rest)
-                yield joined[:batch_size]
-                rest = [joined[batch_size:]] if len(joined) > batch_size else []
-        if rest:
-            yield torch.cat(rest)
+        for task in tasks:
+            waiting.append(pool.submit(_read, task, preprocessing))
+            if len(waiting) >= ahead + threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pairsim.errors import ImageReadError
 from pairsim.images import PictureLike, Preprocessing
+from pairsim.models import inputs
 from pairsim.models.inputs import image_batches
 
 GREY = Preprocessing(image_size=(6, 5), channels=1)
@@ -152,6 +153,17 @@ def test_threads_are_few(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> 
         return original(self, image)
 
     monkeypatch.setattr(Preprocessing, "read", noting)
+    monkeypatch.setattr(inputs, "QUICK_S", 0.0)  # whatever is read counts as slow
     list(image_batches(files, GREY, 50).batches)
-    assert len(names) <= 4
-    assert all(name.startswith("pairsim-read") for name in names)
+    threads = {name for name in names if name.startswith("pairsim-read")}
+    assert 1 <= len(threads) <= 4
+    assert names - threads == {"MainThread"}  # the first few, by which it is told
+
+
+def test_pictures_that_are_quick_to_read_need_no_threads(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "QUICK_S", 1e9)
+    monkeypatch.setattr(inputs, "ThreadPoolExecutor", None)
+    quick = torch.cat(list(image_batches(files, GREY, 7).batches))
+    monkeypatch.undo()
+    monkeypatch.setattr(inputs, "QUICK_S", 0.0)
+    assert torch.equal(torch.cat(list(image_batches(files, GREY, 7).batches)), quick)
