@@ -4,7 +4,7 @@ PYTHON ?= python
 .PHONY: test test-all lint types check benchmarks
 
 test:            ## the quick tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --dist loadfile
 
 test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
 	$(PYTHON) -m pytest -m "slow or mnist or browser" -rs

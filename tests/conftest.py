@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from pairsim.data import ImageTensors
+
+# Of several test processes each takes its share of the processor; more threads than cores would only wait.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _PROCESSES > 1:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // _PROCESSES))
 
 
 @pytest.fixture(autouse=True)
