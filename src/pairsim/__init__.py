@@ -23,6 +23,10 @@ from pairsim.models import SimilarityModel as SimilarityModel
 from pairsim.models import Verdict as Verdict
 from pairsim.pair_verdicts import PairVerdicts as PairVerdicts
 from pairsim.pair_verdicts import verify_pairs as verify_pairs
+from pairsim.saliency import PairSaliency as PairSaliency
+from pairsim.saliency import RandomisationCheck as RandomisationCheck
+from pairsim.saliency import randomisation_check as randomisation_check
+from pairsim.saliency import similarity_saliency as similarity_saliency
 from pairsim.training import Callback as Callback
 from pairsim.training import History as History
 from pairsim.training import TrainConfig as TrainConfig
@@ -49,7 +53,9 @@ __all__ = [
     "LeakReport",
     "ModelComparison",
     "PairDataset",
+    "PairSaliency",
     "PairVerdicts",
+    "RandomisationCheck",
     "SearchResult",
     "SimilarityModel",
     "Skipped",
@@ -65,5 +71,7 @@ __all__ = [
     "evaluate",
     "find_duplicates",
     "find_leaks",
+    "randomisation_check",
+    "similarity_saliency",
     "verify_pairs",
 ]

@@ -82,7 +82,7 @@ def similarity_saliency(
 
     `"occlusion"`, for any model: the similarity of the pair minus that with one patch of one image replaced by its
     local mean, that of each channel over a window three patches wide. A pixel gets the mean over all patches that
-    cover it. `"gradient"`, about a hundred times faster and noisier: the derivative of the similarity by each
+    cover it. `"gradient"`, faster and noisier: the derivative of the similarity by each
     preprocessed value, times that value, summed over the channels.
 
     Args:
@@ -119,7 +119,7 @@ def similarity_saliency(
         raise TypeError(f"Expected model to be a SimilarityModel, got {type(model).__name__}. Wrap the net in one.")
     if method not in ("occlusion", "gradient"):
         raise ValueError(f'Expected method to be "occlusion" or "gradient", got {method!r}.')
-    images = [_prepared(model, image, name) for image, name in ((first, "first"), (second, "second"))]
+    images = [prepared_image(model, image, name) for image, name in ((first, "first"), (second, "second"))]
     embeddings = [model.encode(image)[0].double() for image in images]
     similarity = float((embeddings[0] @ embeddings[1]).clamp(-1.0, 1.0))
     side = 0
@@ -131,7 +131,7 @@ def similarity_saliency(
         shorter = min(min(image.shape[2:]) for image in images)
         side = _checked(patch, "patch", min(max(shorter // _PATCHES_ACROSS, 2), shorter), shorter)
         step = _checked(stride, "stride", max(side // 2, 1), side)
-        maps = [_by_occlusion(model, images[k], embeddings[1 - k], similarity, side, step) for k in range(2)]
+        maps = [_by_occlusion(model, images[k], embeddings[1 - k], similarity, side=side, step=step) for k in range(2)]
     return PairSaliency(first=maps[0], second=maps[1], similarity=similarity, method=method, patch=side)
 
 
@@ -219,17 +219,28 @@ def rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return float((ranks[0] * ranks[1]).sum() / spread) if spread > 0 else float("nan")
 
 
-def _prepared(model: SimilarityModel, image: PictureLike, name: str) -> Tensor:
-    """One image `[1, C, H, W]` in floating point, on the model's device."""
+def prepared_image(model: SimilarityModel, image: PictureLike, name: str) -> Tensor:
+    """One image as the net is given it.
+
+    Args:
+        model: Its preprocessing is applied to what is not preprocessed yet.
+        image: As for `similarity_saliency`.
+        name: What messages call it.
+
+    Returns:
+        `[1, C, H, W]` in floating point, on the model's device.
+
+    Raises:
+        ImageReadError: If a file cannot be read; the message names it.
+        ValueError: If there is not exactly one image, or it does not fit the model.
+    """
     if not isinstance(image, Tensor):
         image = model.preprocessing.read(image)
     if image.ndim == 4 and len(image) != 1:
         raise ValueError(f"Expected one image as {name}, got {len(image)}. Map one pair at a time.")
     batch = image if image.ndim == 4 else image[None]
     if batch.ndim != 4:
-        raise ValueError(
-            f"Expected {name} to have shape [C, H, W], got {list(image.shape)}. Add the channels: x[None]."
-        )
+        raise ValueError(f"Expected {name} to have shape [C, H, W], got {list(image.shape)}. Use x[None].")
     return model.preprocessing(batch.detach().to(model.device))
 
 
@@ -254,7 +265,9 @@ def _by_gradient(model: SimilarityModel, image: Tensor, other: Tensor) -> Map:
     return found
 
 
-def _by_occlusion(model: SimilarityModel, image: Tensor, other: Tensor, similarity: float, side: int, step: int) -> Map:
+def _by_occlusion(
+    model: SimilarityModel, image: Tensor, other: Tensor, similarity: float, *, side: int, step: int
+) -> Map:
     height, width = image.shape[2:]
     places = [(top, left) for top in _starts(height, side, step) for left in _starts(width, side, step)]
     occluded = model.encode_batches(_occluded(image, places, side), len(places), progress=False)

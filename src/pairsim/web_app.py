@@ -16,8 +16,7 @@ from pairsim.errors import ImageReadError, require
 from pairsim.gallery import Gallery
 from pairsim.images import read_image
 from pairsim.models import SimilarityModel
-from pairsim.report.findings import data_uri
-from pairsim.visual.pixels import to_pixels
+from pairsim.visual.pixels import png_data_uri, to_pixels
 
 _CANVAS = 280
 _BRUSH = 20
@@ -184,7 +183,7 @@ def describe(model: SimilarityModel, first: Tensor, second: Tensor, threshold: f
 def shown_as_seen(images: Sequence[Tensor]) -> str:
     """Two images at the size and in the colours that the model takes, as HTML."""
     pictures = "".join(
-        f'<img src="{data_uri(pixels)}" alt="The {name} as the model sees it" width="140" '
+        f'<img src="{png_data_uri(pixels)}" alt="The {name} as the model sees it" width="140" '
         'style="image-rendering: pixelated; display: inline-block; margin-right: 1rem">'
         for name, pixels in zip(("first", "second"), to_pixels(images), strict=True)
     )

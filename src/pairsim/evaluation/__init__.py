@@ -37,6 +37,9 @@ from pairsim.evaluation.label_agreement import label_agreement as label_agreemen
 from pairsim.evaluation.operating_points import negatives_needed as negatives_needed
 from pairsim.evaluation.operating_points import threshold_for_cost as threshold_for_cost
 from pairsim.evaluation.operating_points import threshold_for_fmr as threshold_for_fmr
+from pairsim.evaluation.pair_errors import RankedPairs as RankedPairs
+from pairsim.evaluation.pair_errors import WorstPairs as WorstPairs
+from pairsim.evaluation.pair_errors import worst_pairs as worst_pairs
 from pairsim.evaluation.probabilities import brier_score as brier_score
 from pairsim.evaluation.probabilities import expected_calibration_error as expected_calibration_error
 from pairsim.evaluation.probabilities import log_loss as log_loss
@@ -71,9 +74,11 @@ __all__ = [
     "PairCounts",
     "PairFigures",
     "PairScores",
+    "RankedPairs",
     "Resampled",
     "RetrievalScores",
     "RocCurve",
+    "WorstPairs",
     "accuracy",
     "all_pair_scores",
     "average_precision",
@@ -111,4 +116,5 @@ __all__ = [
     "shift_prior",
     "threshold_for_cost",
     "threshold_for_fmr",
+    "worst_pairs",
 ]

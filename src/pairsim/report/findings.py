@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +21,13 @@ from pairsim.evaluation.pair_errors import RankedPairs, worst_pairs
 from pairsim.models import SimilarityModel
 from pairsim.scoring import AllPairsScored, score_pairs
 from pairsim.verification import VerificationReport, report_on, to_probability
-from pairsim.visual.pixels import Pixels, to_pixels
+from pairsim.visual.pixels import png_data_uri, to_pixels
 
 STEP = 0.001
 """Distance of the thresholds that a report can be read at."""
 
 _BINS = 100
 _MOST_POINTS = 4000
-_LARGEST_SIDE = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,16 +241,4 @@ def picture(model: SimilarityModel, dataset: Any, number: int) -> str:
     """One image of a dataset as a PNG data URI, made smaller where it is large."""
     image: Tensor = fetch_images(dataset, np.array([number]), model.preprocessing)
     pixels = to_pixels(image, model.preprocessing if image.is_floating_point() else None)[0]
-    return data_uri(pixels)
-
-
-def data_uri(pixels: Pixels) -> str:
-    """Pixels as a PNG in a URI."""
-    from PIL import Image
-
-    shown = Image.fromarray(pixels)
-    if max(shown.size) > _LARGEST_SIDE:
-        shown.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
-    buffer = io.BytesIO()
-    shown.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_data_uri(pixels)

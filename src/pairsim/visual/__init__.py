@@ -1,33 +1,49 @@
 """Figures of images, pairs and rankings, as matplotlib `Figure` objects; they need the extra `viz`.
 
+`pair_table` gives an HTML table instead, and needs the extra `table`.
+
 Nothing here uses pyplot: no window opens and no figure is left open. Save a figure with `figure.savefig(path)`; a
 notebook shows it as the last value of a cell once `%matplotlib inline` has run.
 """
 
+from pairsim.visual.architecture import draw_embedding_net as draw_embedding_net
 from pairsim.visual.class_matrix import class_similarity as class_similarity
 from pairsim.visual.class_matrix import draw_class_similarity as draw_class_similarity
+from pairsim.visual.class_ranking import draw_class_ranking as draw_class_ranking
+from pairsim.visual.confusions import draw_confusing_pairs as draw_confusing_pairs
 from pairsim.visual.embedding_map import draw_embedding_map as draw_embedding_map
+from pairsim.visual.model_diagram import draw_similarity_model as draw_similarity_model
+from pairsim.visual.neighbors import draw_neighbors as draw_neighbors
+from pairsim.visual.pair_tables import pair_table as pair_table
 from pairsim.visual.pairs import draw_pairs as draw_pairs
 from pairsim.visual.pixels import to_pixels as to_pixels
 from pairsim.visual.ranking import draw_ranking as draw_ranking
 from pairsim.visual.rate_curves import draw_det as draw_det
 from pairsim.visual.rate_curves import draw_roc as draw_roc
 from pairsim.visual.reliability import draw_reliability as draw_reliability
+from pairsim.visual.saliency_maps import draw_saliency as draw_saliency
 from pairsim.visual.score_figures import draw_score_histogram as draw_score_histogram
 from pairsim.visual.suspects import draw_suspects as draw_suspects
 from pairsim.visual.training_figures import draw_training_curves as draw_training_curves
 
 __all__ = [
     "class_similarity",
+    "draw_class_ranking",
     "draw_class_similarity",
+    "draw_confusing_pairs",
     "draw_det",
     "draw_embedding_map",
+    "draw_embedding_net",
+    "draw_neighbors",
     "draw_pairs",
     "draw_ranking",
     "draw_reliability",
     "draw_roc",
+    "draw_saliency",
     "draw_score_histogram",
+    "draw_similarity_model",
     "draw_suspects",
     "draw_training_curves",
+    "pair_table",
     "to_pixels",
 ]

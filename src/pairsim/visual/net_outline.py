@@ -90,7 +90,7 @@ def outline_net(net: nn.Module, input_shape: tuple[int, int, int], *, depth: int
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 5))
         >>> [(block.layers, block.output_shape) for block in outline_net(net, (1, 8, 8)).blocks]
-        [(('Conv 3 × 3', 'ReLU', 'Flatten'), (72,)), (('Linear',), (5,))]
+        [(('Conv 3 × 3', 'ReLU'), (2, 6, 6)), (('Flatten', 'Linear'), (5,))]
     """
     if depth is not None and depth < 1:
         raise ValueError(f"Expected depth to be at least 1, got {depth}. Use 1 for the children of the net.")
@@ -215,7 +215,6 @@ def _kind(module: nn.Module) -> str:
     if kernel is not None:
         sides = kernel if isinstance(kernel, tuple) else (kernel,) * (2 if kind.endswith("2d") else 1)
         text += " " + " × ".join(map(str, sides))
-    stride = getattr(module, "stride", 1)
-    if isinstance(module, nn.Conv2d) and stride not in (1, (1, 1)):
-        text += f", stride {stride[0]}"
+    if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
+        text += f", stride {' × '.join(map(str, dict.fromkeys(module.stride)))}"
     return text

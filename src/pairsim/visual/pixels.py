@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -73,6 +75,27 @@ def separate_images(images: ImageTensorLike, name: str = "images") -> list[Tenso
             f"got {type(images).__name__}. Read pictures with pairsim.images.read_image."
         )
     return [_as_chw(image, name) for image in images]
+
+
+def png_data_uri(pixels: Pixels, *, largest_side: int = 96) -> str:
+    """Pixels as a PNG in a `data:` URI, for HTML that needs no other file.
+
+    Args:
+        pixels: uint8 `[H, W]` or `[H, W, 3]`, as `to_pixels` gives them.
+        largest_side: Pixels that the longer side has at most; a larger image is made smaller.
+
+    Example:
+        >>> png_data_uri(np.zeros((2, 2), dtype=np.uint8))[:22]
+        'data:image/png;base64,'
+    """
+    from PIL import Image
+
+    shown = Image.fromarray(pixels)
+    if max(shown.size) > largest_side:
+        shown.thumbnail((largest_side, largest_side))
+    buffer = io.BytesIO()
+    shown.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _as_chw(image: Tensor, name: str) -> Tensor:
