@@ -1,7 +1,7 @@
 # The targets that continuous integration calls. PYTHON is any interpreter with '.[test]' installed.
 PYTHON ?= python
 
-.PHONY: test test-all lint types check benchmarks
+.PHONY: test test-all lint types docs check benchmarks
 
 test:            ## the quick tests
 	$(PYTHON) -m pytest -n auto --dist loadfile
@@ -17,7 +17,11 @@ types:           ## mypy strict, and every public name typed
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pyright --verifytypes pairsim --ignoreexternal
 
-check: lint types test test-all
+docs:            ## the site, in site/: the API reference by Sphinx, the guide by MkDocs; no network is needed
+	$(PYTHON) -m sphinx -W --keep-going -n -q -b html docs/api build/api
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build -q --strict -d site
+
+check: lint types docs test test-all
 
 benchmarks:      ## the quick benchmarks
 	$(PYTHON) -m benchmarks --quick

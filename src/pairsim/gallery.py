@@ -77,7 +77,7 @@ class Gallery:
 
     @property
     def exact(self) -> bool:
-        """Whether a search compares with all images, and so misses none: always with fewer than 4,096."""
+        """Whether a search compares with all images, and so misses none; always so with fewer than 4,096."""
         return self.index == "exact" or len(self) < LEAST
 
     @property

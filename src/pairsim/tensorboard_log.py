@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 MOST_EMBEDDINGS = 1000
-"""Images that are embedded at most: the projector draws each picture."""
+"""Images that are embedded at most, as the projector draws each picture."""
 
 
 class TensorBoardLog(Callback):

@@ -122,10 +122,10 @@ class VerificationReport:
         lines = []
         if self.weakest_classes:
             lines.append("weakest classes (false non-match rate within, false match rate with others):")
-            lines += [f"  {row.name:<22}{_percent(row.fnmr)}, {_percent(row.fmr)}" for row in self.weakest_classes]
+            lines += [f"  {row.name:<21} {_percent(row.fnmr)}, {_percent(row.fmr)}" for row in self.weakest_classes]
         if self.weakest_pairs:
             lines.append("weakest pairs of classes (false match rate between):")
-            lines += [f"  {' and '.join(row.names):<22}{_percent(row.fmr)}" for row in self.weakest_pairs]
+            lines += [f"  {' and '.join(row.names):<21} {_percent(row.fmr)}" for row in self.weakest_pairs]
         return lines
 
     def _at_fmr(self, target: float, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -11,10 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 import pairsim
+from pairsim import EmbeddingNet, SimilarityModel
+from pairsim.data import load_data
+from pairsim.export import export_onnx
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 SNIPPETS = [
     pytest.param(snippet, id=f"{page.name}-{number}")
@@ -35,7 +42,7 @@ def test_snippet_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_there_are_snippets() -> None:
-    assert len(SNIPPETS) >= 4
+    assert len(SNIPPETS) >= 20
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -45,13 +52,68 @@ def test_docstring_examples(name: str) -> None:
     assert failed == 0
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_example_runs(script: Path, tmp_path: Path) -> None:
+# what each example must print; onnx_runtime.py and distributed.py have tests of their own
+PRINTED = {
+    "quick_start.py": ["balanced accuracy", "Verdict(match="],
+    "custom_backbone.py": ["features of the backbone: 512", "balanced accuracy"],
+    "custom_objective.py": ["projection: ", "balanced accuracy"],
+    "own_folder.py": ["320 pictures to train on, 80 held out, 10 classes", "balanced accuracy", "similarity"],
+    "hard_pairs.py": ["hard_pairs=0: EER", "hard_pairs=1: EER"],
+    "calibrated_decisions.py": ["for FMR of at most 0.01", "Verdict(match=", "where 10 %", "where 50 %"],
+    "search.py": ["nearest are", "right by vote of 5 neighbors"],
+    "resume.py": ["stopped after epoch 1 of 2", "weights equal"],
+    "export_onnx.py": ["model.onnx: ", "int8", "model-int8.onnx, "],
+}
+ELSEWHERE = {
+    "onnx_runtime.py": "test_onnx_runtime_says_what_the_model_says, below",
+    "distributed.py": "tests/unit/training/test_distributed.py",
+    "mnist_similarity.py": "tests/docs/test_notebook.py",
+}
+
+
+def run_example(name: str, *arguments: str, cwd: Path) -> str:
     done = subprocess.run(
-        [sys.executable, str(script), "--epochs", "1"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, str(EXAMPLES / name), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert "balanced accuracy" in done.stdout
+    return done.stdout
+
+
+def test_every_example_is_run_somewhere() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == PRINTED.keys() | ELSEWHERE.keys()
+    for where in ELSEWHERE.values():
+        assert where.startswith("test_") or (ROOT / where).is_file()
+    print(f"{len(SNIPPETS)} snippets and {len(PRINTED) + len(ELSEWHERE)} examples run")
+
+
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    printed = run_example(name, "--epochs", "1", cwd=tmp_path)
+    for expected in PRINTED[name]:
+        assert expected in printed
+
+
+@pytest.mark.parametrize("name", sorted(PRINTED.keys() | ELSEWHERE.keys() - {"mnist_similarity.py"}))
+def test_example_says_how_to_run_it(name: str) -> None:
+    assert name in (ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8"))) or "")
+
+
+def test_onnx_runtime_says_what_the_model_says(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = SimilarityModel(EmbeddingNet(image_size=16))
+    export_onnx(model, tmp_path / "model.onnx", kind="pair")
+    images = load_data("digits", "test").dataset.images
+    for place, name in enumerate(("first.png", "second.png")):
+        Image.fromarray(images[place][0].numpy()).save(tmp_path / name)
+    printed = run_example("onnx_runtime.py", "model.onnx", "first.png", "second.png", cwd=tmp_path)
+    found = re.match(r"similarity (\S+), probability (\S+), threshold (\S+)\n(no match|match)\n$", printed)
+    assert found is not None, printed
+    verdict = model.verify(images[0], images[1])
+    assert float(found[1]) == pytest.approx(verdict.similarity, abs=1e-5)
+    assert float(found[2]) == pytest.approx(verdict.probability, abs=1e-5)
+    assert (found[4] == "match") == verdict.match
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:

@@ -105,16 +105,19 @@ def train(
     if net is None:
         given = channels if backbone is not None else loaded.channels
         net = _make_net(backbone, channels=given, image_size=loaded.image_size, **settings)
-    note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
     val = own_validation(data, loaded, data_dir, preprocessing)
     callbacks: list[Callback] = [_Report()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded.dataset))
     trainer = Trainer(SimilarityModel(net), options, train=loaded.dataset, val=val, callbacks=callbacks)
-    note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-    if data == "mnist" and backbone is None and _is_default(options):
-        note(EXPECTED_MNIST)
+    if trainer.is_main:  # of several processes one tells and writes
+        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
+        note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
+        if data == "mnist" and backbone is None and _is_default(options):
+            note(EXPECTED_MNIST)
     history = trainer.fit(resume=resume)
+    if not trainer.is_main:
+        return
     storage.write_file(options.out / "data.json", storage.to_json(_describe(data, loaded)))
     written = _write_pages(options.out, trainer.model, data, data_dir, loaded) if report else []
     best = history.best

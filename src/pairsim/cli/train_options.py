@@ -18,7 +18,7 @@ _GROUPS = {
     "Most used": "out objective epochs batch_size seed precision device augment",
     "Pairs and batches": "num_pairs positive_fraction negatives images_per_class prior hard_pairs memory_size",
     "Optimization": "optimizer learning_rate backbone_learning_rate freeze weight_decay momentum scheduler "
-    "plateau_patience plateau_factor grad_clip grad_accumulation ema_decay batch_norm_batches",
+    "plateau_patience plateau_factor grad_clip grad_accumulation ema_decay batch_norm_batches sync_batch_norm",
     "Validation and checkpoints": "val_fraction early_stopping checkpoint_steps",
     "Reading images": "resident memory_budget_mb cache_dir num_workers pin_memory",
 }

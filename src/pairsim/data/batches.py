@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +114,30 @@ class ClassBalancedBatches:
         """Image numbers `[n]` and class numbers int64 `[n]`."""
         images = self.epoch_order(epoch)[self._limits[number] : self._limits[number + 1]]
         return images, torch.from_numpy(self.index.codes[images].astype(np.int64))
+
+
+class PartialBatches:
+    """The part of each batch that one of several processes embeds; what the objective needs to know stays whole.
+
+    Args:
+        plan: The whole batches.
+        part: Which of so many images are this process's own.
+    """
+
+    def __init__(self, plan: BatchPlan, part: Callable[[int], slice]) -> None:
+        self.plan = plan
+        self.part = part
+        self.num_batches: int = plan.num_batches
+        self.num_images: int = plan.num_images
+
+    def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:
+        """Image numbers of the part, and what belongs to the whole batch.
+
+        A process without a part gets the first image, so that no batch is empty.
+        """
+        images, extra = self.plan.batch(epoch, number)
+        own = images[self.part(len(images))]
+        return own if len(own) else images[:1], extra
 
 
 class SequentialBatches:

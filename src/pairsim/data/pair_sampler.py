@@ -109,7 +109,7 @@ class PairSampler:
 
     @property
     def num_unpaired(self) -> int:
-        """Number of images that are alone in their class: they appear in negative pairs only."""
+        """Number of images that are alone in their class, which appear in negative pairs only."""
         return 0 if self._paired is None else self.index.num_images - len(self._paired)
 
     def draw(self, epoch: int, positions: npt.NDArray[np.integer]) -> PairIndices:

@@ -26,11 +26,12 @@ class Placement:
         device: That trains.
         resident: Whether images are held on the device: `True` insists, `False` never, `None` where they fit and are
             known to be the same every time.
-        memory_budget_mb: Megabytes that they may take there; by default a quarter of what is free.
+        memory_budget_mb: Megabytes that all may take there together; by default a quarter of what is free.
         cache_dir: Where decoded pictures are kept on disk; `None` keeps none.
         channels_last: Whether images that are moved anyway are laid out with channels last.
         workers: Reading processes; `None` chooses.
         progress: Whether to show progress bars; by default where there is a terminal.
+        shared_by: Processes that hold images of their own on the device.
         notes: A line for each thing done.
     """
 
@@ -41,6 +42,7 @@ class Placement:
     channels_last: bool = True
     workers: int | None = None
     progress: bool | None = None
+    shared_by: int = 1
     notes: list[str] = field(default_factory=list)
     _budget: int | None = None
     _used: int = 0
@@ -49,7 +51,7 @@ class Placement:
     def budget(self) -> int:
         """Bytes that all images together may take on the device."""
         if self._budget is None:
-            self._budget = memory_budget(self.device, self.memory_budget_mb)
+            self._budget = memory_budget(self.device, self.memory_budget_mb) // self.shared_by
         return self._budget
 
     def cached(self, dataset: Any) -> Any:

@@ -75,7 +75,7 @@ def expected_calibration_error(probabilities: Values, targets: Values, num_bins:
     """Compute the mean distance between what probabilities say and what then happens.
 
     [0, 1] is cut into `num_bins` bins of equal width, bin `floor(p * num_bins)`, the last one with its right end 1. The
-    result is the sum over bins of (share of the pairs in it) x |mean probability - share of positive pairs|.
+    result is the sum over bins of (share of the pairs in it) x `|mean probability - share of positive pairs|`.
     It is the probability of "same class" that is binned, not the confidence in the decision.
 
     Args:

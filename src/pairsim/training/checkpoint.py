@@ -62,6 +62,19 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
+def to_bytes(state: Any) -> bytes:
+    """Nested state, of what `pack` takes, as bytes to send to another process."""
+    tensors: dict[str, Tensor] = {}
+    body = json.dumps(pack(state, tensors)).encode()
+    return len(body).to_bytes(8, "little") + body + serialize(tensors)
+
+
+def from_bytes(content: bytes) -> Any:
+    """The inverse of `to_bytes`."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return unpack(json.loads(content[8:end]), deserialize(content[end:], Path("the state of rank 0")))
+
+
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Save the state after a step, then remove all but the newest few.
 

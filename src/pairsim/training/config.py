@@ -53,7 +53,8 @@ class TrainConfig:
             positives and negatives weighing one half each. From Python also any function (embeddings, labels) -> loss.
         out: Run folder. From Python it may be left out, then nothing is written.
         epochs: Passes; by default those of the recipe.
-        batch_size: Pairs ("pairs") or images ("all-pairs") in a step; by default 256 pairs or 128 images.
+        batch_size: Pairs ("pairs") or images ("all-pairs") in a step, of all processes together; by default 256 pairs
+            or 128 images.
         num_pairs: Pairs in an epoch of "pairs"; by default 20,000, or the number of images if that is smaller.
         positive_fraction: Share of positive pairs in "pairs", in [0, 1].
         negatives: Negative pairs by "class" or by "instance".
@@ -62,8 +63,8 @@ class TrainConfig:
         prior: Share of the weight that positive pairs have in "all-pairs", in (0, 1); 0.5 weighs both kinds alike.
         hard_pairs: In "all-pairs" the weight of a pair goes with its error to this power, 0 for all pairs alike.
         memory_size: Embeddings of earlier batches that "all-pairs" also pairs the batch with; 0 for none.
-        optimizer: "auto" (that of the recipe), "adam", "adamw" or "sgd". From Python also a function from parameters to an
-            optimizer.
+        optimizer: "auto" (that of the recipe), "adam", "adamw" or "sgd". From Python also a function from parameters to
+            an optimizer.
         learning_rate: Peak learning rate, positive; by default that of the recipe, and 1e-2 for "sgd".
         backbone_learning_rate: Peak learning rate of the backbone, positive; by default that of the recipe.
         freeze: What is not trained: "none"; "backbone"; or the first parts of parameter names of the backbone (without
@@ -94,6 +95,8 @@ class TrainConfig:
             and saved; none by default.
         batch_norm_batches: Training batches from which batch norm's statistics are estimated anew before each
             validation; by default 0, the moving averages of training are used.
+        sync_batch_norm: Whether several processes, as torchrun starts them, take batch norm's statistics over all their
+            images; by default on GPUs. On CPUs each takes those of its own images, and averages are shared.
         early_stopping: Epochs without a better validation loss after which training ends; never by default.
         val_fraction: Share of the training images split off as validation data if none are given, in (0, 1).
         seed: Seeds initialisation (on the command line), pairs, batches, split and random transforms.
@@ -145,6 +148,7 @@ class TrainConfig:
     grad_accumulation: int = 1
     ema_decay: float | None = None
     batch_norm_batches: int = 0
+    sync_batch_norm: bool | None = None
     early_stopping: int | None = None
     val_fraction: float = 0.1
     seed: int = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from pairsim.data import (
     stratified_split,
 )
 from pairsim.data.augment import Augmentation, make_augmentation
-from pairsim.data.batches import BatchPlan, PairBatches, SequentialBatches
+from pairsim.data.batches import BatchPlan, PairBatches, PartialBatches, SequentialBatches
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images, in_memory, subset
 from pairsim.data.loading import BatchLoader, num_workers
@@ -30,10 +32,12 @@ from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
 from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
+from pairsim.training.world import World
 
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
 _DEFAULT_NUM_PAIRS = 20_000
+_ALONE = World()
 _LEAST_IMAGES_PER_CLASS = 4
 _LEAST_GROUPS = 10
 """In a batch: with fewer, batches differ so much in their classes that batch norm suffers."""
@@ -45,7 +49,9 @@ class TrainingData:
 
     Attributes:
         loader: Batches to train on.
-        val_loader: All validation images in order, or `None`.
+        val_loader: The validation images that this process embeds, in order, or `None`.
+        val_rows: Which of all validation images those are. The loader may give more, which then do not count.
+        num_val_images: All validation images.
         val_pairs: The pairs of them that validation is judged by.
         fingerprint: Numbers and a hash of labels, to recognise the data again.
         notes: What was decided or passed over, a line each.
@@ -56,27 +62,45 @@ class TrainingData:
     val_pairs: ValidationPairs | None
     fingerprint: dict[str, Any]
     notes: list[str]
+    val_rows: slice = field(default_factory=lambda: slice(0))
+    num_val_images: int = 0
 
 
-def set_up_data(train: Any, val: Any, config: TrainConfig, model: SimilarityModel, *, pin_memory: bool) -> TrainingData:
+def set_up_data(
+    train: Any,
+    val: Any,
+    config: TrainConfig,
+    model: SimilarityModel,
+    *,
+    pin_memory: bool,
+    world: World = _ALONE,
+) -> TrainingData:
     """Check the data, split off validation data, and plan the batches.
+
+    Of several processes each gets the images that it embeds. Its random transforms and augmentations are its own, as
+    each draws for the images of its part.
 
     Raises:
         DataError: If the data cannot be trained on; before any training.
         TypeError: If a `PairDataset` is given to an objective that needs labelled images.
     """
     notes: list[str] = []
+    wanted_workers = config.num_workers
+    if wanted_workers is None and world.local_size > 1:
+        wanted_workers = max(1, min(4, (os.cpu_count() or 1) // world.local_size))
     placement = Placement(
         device=model.device,
         resident=config.resident,
         memory_budget_mb=config.memory_budget_mb,
         cache_dir=config.cache_dir,
         channels_last=config.channels_last,
-        workers=config.num_workers,
+        workers=wanted_workers,
         progress=config.progress,
+        shared_by=1 if model.device.type == "cuda" else world.local_size,
         notes=notes,
     )
-    augment = make_augmentation(config.augment, config.seed)
+    own_seed = config.seed if world.is_main else stream_key("rank", config.seed, world.rank)
+    augment = make_augmentation(config.augment, own_seed)
     if isinstance(train, PairDataset):
         if config.objective != "pairs":
             raise TypeError(
@@ -103,11 +127,13 @@ def set_up_data(train: Any, val: Any, config: TrainConfig, model: SimilarityMode
     settings: dict[str, Any] = {
         "preprocessing": model.preprocessing,
         "pin_memory": pin_memory,
-        "seed": config.seed,
+        "seed": own_seed,
         "device": model.device,
         "channels_last": config.channels_last,
     }
-    workers = num_workers(placed, config.num_workers)
+    if world.size > 1:
+        plan = PartialBatches(plan, world.part)
+    workers = num_workers(placed, wanted_workers)
     loader = BatchLoader(placed, plan, num_workers=workers, augment=augment, **settings)
     if val is None:
         return TrainingData(loader, None, None, fingerprint, notes)
@@ -119,10 +145,15 @@ def set_up_data(train: Any, val: Any, config: TrainConfig, model: SimilarityMode
         val_labels = np.arange(len(val_images))  # the validation pairs say what belongs together
         val_placed = placement.place(val_images, val_labels, model.preprocessing, what="Validation images")
     _learn_normalisation(val_placed, model, config.seed, of_all=isinstance(val_images, ImageTensors))
-    val_plan = SequentialBatches(val_places, _batch_size(config))
-    val_loader = BatchLoader(val_placed, val_plan, num_workers=num_workers(val_placed, config.num_workers), **settings)
+    # Whole batches each, so that an image meets the same others, and rounding is the same, however many processes.
+    batch_size = _batch_size(config)
+    batches = world.part(math.ceil(len(val_places) / batch_size))
+    rows = slice(batches.start * batch_size, min(batches.stop * batch_size, len(val_places)))
+    own = val_places[rows] if batches.start < batches.stop else val_places[:1]
+    val_plan = SequentialBatches(own, batch_size)
+    val_loader = BatchLoader(val_placed, val_plan, num_workers=num_workers(val_placed, wanted_workers), **settings)
     fingerprint["num_val_images"] = len(val_places)
-    return TrainingData(loader, val_loader, val_pairs, fingerprint, notes)
+    return TrainingData(loader, val_loader, val_pairs, fingerprint, notes, rows, len(val_places))
 
 
 def _batch_size(config: TrainConfig) -> int:

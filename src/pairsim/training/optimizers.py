@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.training.config import TrainConfig
 
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
@@ -150,3 +151,19 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
     if config.scheduler == "cosine":
         return CosineAnnealingLR(optimizer, T_max=max(total_steps, 1))
     return None
+
+
+def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
+    """Weights of a backbone of torchvision or timm; `None` for any other net."""
+    net = model.embedding_net
+    if not isinstance(net, EmbeddingNet) or net.backbone is None or net.preprocessing is None:
+        return None
+    return "pretrained" if net.pretrained else "random"
+
+
+def recipe_note(config: TrainConfig) -> str:
+    """How a backbone is trained, in one line."""
+    if callable(config.optimizer):
+        return f"Backbone: optimizer of your own, freeze {config.freeze}."
+    apart = "" if config.backbone_learning_rate is None else f" ({config.backbone_learning_rate:g} in the backbone)"
+    return f"Backbone: {config.optimizer}, learning rate {config.learning_rate:g}{apart}, freeze {config.freeze}."

@@ -114,6 +114,7 @@ class RunFolder:
 
     def _other_environment(self, info: dict[str, Any]) -> list[str]:
         before, now = storage.read_json(self.path / "run.json").get("environment", {}), info["environment"]
+        before, now = ({"num_processes": 1, **environment} for environment in (before, now))
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
         if not changed:
             return []

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
@@ -17,10 +18,18 @@ from pairsim.training.embedding_memory import EmbeddingMemory
 from pairsim.training.graphed_step import GraphedStep
 from pairsim.training.objectives import all_pairs_loss, function_loss, pairs_loss
 from pairsim.training.optimizers import make_optimizer
+from pairsim.training.world import World
+
+_ALONE = World()
 
 
 class TrainingStep:
     """Trains a model by a batch at a time.
+
+    Of several processes each embeds its part of the batch. The embeddings are exchanged, and every process computes
+    the loss of the whole batch: matrix products are cheap beside a net, an objective of the caller's own works as with
+    one process, and what comes back to the embeddings needs no exchange. Then the gradients of the weights are added
+    up, once an update. So an update is that of the whole batch, whatever the number of processes.
 
     Nothing in a step waits for the device, but for fp16, whose scaler has to know whether a gradient was infinite.
 
@@ -30,6 +39,7 @@ class TrainingStep:
         precision: Number format of the forward pass.
         device: Where the model is.
         note: Told what was decided, a line at a time.
+        world: The processes that train together.
 
     Attributes:
         optimizer: Of the model's parameters that need gradients and are not frozen.
@@ -44,17 +54,20 @@ class TrainingStep:
         device: torch.device,
         *,
         note: Callable[[str], object],
+        world: World = _ALONE,
     ) -> None:
         self.model = model
+        self.world = world
         self.config = config
         self.precision = precision
         self.skipped: bool = False
-        reason = _why_not_graphed(config, precision, device)
+        reason = _why_not_graphed(config, precision, device, world)
         self.optimizer: Optimizer = make_optimizer(config, model, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision.scales_gradients)
         self._memory: EmbeddingMemory | None = None
         if config.memory_size:
             self._memory = EmbeddingMemory(config.memory_size, _embedding_dim(model)).to(device)
+        self._used: list[bool] | None = None
         self._graphed: GraphedStep | None = None
         if reason is None:
             self._graphed = GraphedStep(
@@ -67,7 +80,7 @@ class TrainingStep:
         """Learn from a batch.
 
         Args:
-            images: `[N, C, H, W]` on the device.
+            images: `[N, C, H, W]` on the device; of several processes, its part, as of `PartialBatches`.
             extra: What the objective needs to know of them: targets or class numbers, on the device.
             update: Whether the optimizer has its turn after it, with the gradients gathered since its last one.
 
@@ -88,6 +101,11 @@ class TrainingStep:
             if not _out_of_memory(error):
                 raise
             tried = len(extra)
+            if self.world.size > 1:  # trying smaller ones would leave the other processes waiting
+                raise TrainingError(
+                    f"Expected memory for {len(images)} of a batch of {tried} on {images.device}, there is not enough. "
+                    "Lower batch_size, or start more processes."
+                ) from error
         # outside of the handler, whose traceback keeps the tensors of the failed step alive
         fits = self._batch_size_that_fits(images, extra)
         advice = f"batch_size={fits} fits" if fits else "not even 2 fit: use smaller images or another net"
@@ -122,11 +140,44 @@ class TrainingStep:
 
     def _gather(self, images: Tensor, extra: Tensor) -> Tensor:
         """Forward and backward; the gradients are added to those that are there."""
+        if self.world.size > 1:
+            return self._gather_together(images, extra)
         with self.precision.autocast():
             embeddings = self.model.embed(images)
         loss = self._loss(embeddings, extra)
         self._scaler.scale(loss / self.config.grad_accumulation).backward()
         return loss.detach()
+
+    def _gather_together(self, images: Tensor, extra: Tensor) -> Tensor:
+        """The same for a batch in parts; the gradients of all processes add up to those of the batch."""
+        size = self.world.size
+        total = len(extra) * self.images_per_target
+        rows = self.world.part(total)
+        # Dropout must not be the same in every part; what the objective draws must be.
+        key = torch.initial_seed()
+        torch.manual_seed(stream_key("rank", key, self.world.rank))
+        embeddings = self._embed_part(images, rows.stop - rows.start)
+        torch.manual_seed(key)
+        whole = self.world.gathered(embeddings.detach(), rows, total).requires_grad_()
+        loss = self._loss(whole, extra)
+        # Weights that the loss itself holds, as those of the projection, get the gradient in every process: one share
+        # each. The embeddings' is whole everywhere.
+        self._scaler.scale(loss / self.config.grad_accumulation / size).backward()
+        if whole.grad is not None and embeddings.requires_grad:
+            embeddings.backward(whole.grad[rows] * size)
+        return loss.detach()
+
+    def _embed_part(self, images: Tensor, count: int) -> Tensor:
+        with self.precision.autocast():
+            if count or any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
+                return self.model.embed(images[:count])  # empty too where the others wait for its statistics
+            with self.model.evaluating(), torch.no_grad():
+                return self.model.embed(images)[:0]
+
+    @property
+    def images_per_target(self) -> int:
+        """Images for each number that the objective gets: first and second ones for pairs."""
+        return 2 if self.config.objective == "pairs" else 1
 
     def _loss(self, embeddings: Tensor, extra: Tensor) -> Tensor:
         config = self.config
@@ -142,7 +193,34 @@ class TrainingStep:
             self._memory.update(embeddings.detach(), extra)
         return loss
 
+    def _add_up_gradients(self) -> None:
+        """Sum the gradients of all processes.
+
+        Not by DistributedDataParallel: it takes means where parts of one batch add up, and stops at weights that a
+        loss leaves out and at processes without an image. What it has beyond this is that it sends while it computes.
+        """
+        if self.world.size == 1:
+            return
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if self._used is None:
+            # A weight without a gradient in one process may have one in another; one without any stays so, as the
+            # optimizer passes it over then. Asked once, as the answer has to be waited for.
+            held = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
+            held = held.to(self.world.device)
+            self.world.add_up([held])
+            self._used = [bool(count) for count in held.tolist()]
+        for parameter, used in zip(trained, self._used, strict=True):
+            if used and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            elif not used and parameter.grad is not None:
+                raise TrainingError(
+                    "Expected the weights that the first step trained, found a gradient for one more. With several "
+                    "processes every step must use the same parts of the net; train with one."
+                )
+        self.world.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
+
     def _update(self) -> None:
+        self._add_up_gradients()
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -197,12 +275,14 @@ def _embedding_dim(model: SimilarityModel) -> int:
     return found
 
 
-def _why_not_graphed(config: TrainConfig, precision: Precision, device: torch.device) -> str | None:
+def _why_not_graphed(config: TrainConfig, precision: Precision, device: torch.device, world: World) -> str | None:
     """Why steps cannot be recorded as a CUDA graph, or `None` if they can."""
     if config.cuda_graph is False:
         return "cuda_graph is false"
     if device.type != "cuda":
         return f"the device is {device.type}"
+    if world.size > 1:
+        return "several processes train together"
     if precision.scales_gradients:
         return "fp16 has to look at its gradients between steps, use precision bf16 or fp32"
     if config.grad_accumulation > 1:

@@ -21,19 +21,27 @@ from tqdm import tqdm
 from pairsim.data.loading import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
-from pairsim.models import EmbeddingNet, OperatingPoint, SimilarityModel
+from pairsim.models import OperatingPoint, SimilarityModel
+from pairsim.training.agreement import check_alike, read_on_main
 from pairsim.training.allocator import keeping_freed_memory
-from pairsim.training.batch_norm import reestimate_batch_norm
+from pairsim.training.batch_norm import (
+    processes_note,
+    reestimate_batch_norm,
+    share_buffers,
+    synchronised,
+    syncs_batch_norm,
+)
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import TrainConfig
 from pairsim.training.data_setup import TrainingData, set_up_data
-from pairsim.training.devices import Precision, resolve_device, resolve_precision
+from pairsim.training.devices import Precision, deterministic, resolve_device, resolve_precision
 from pairsim.training.environment import describe_environment
 from pairsim.training.history import EpochRecord, History
-from pairsim.training.optimizers import FrozenParts, Scheduler, make_scheduler
+from pairsim.training.optimizers import FrozenParts, Scheduler, known_backbone, make_scheduler, recipe_note
 from pairsim.training.run_folder import RunFolder
 from pairsim.training.step import TrainingStep
-from pairsim.training.validation import fit_projection, kept_projection, validate
+from pairsim.training.validation import Validation, fit_projection, kept_projection, validate
+from pairsim.training.world import World
 
 _CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 
@@ -46,6 +54,13 @@ class Trainer:
     stopped (bit for bit on the same CPU, build and thread count). What `config.freeze` names is frozen while training
     goes on, and can be trained again afterwards.
 
+    Started by `torchrun`, several processes train one model, each with a GPU of its own or all on the CPU. A batch is
+    the same whatever their number, and each embeds a part of it; the loss is that of the whole batch, and `batch_size`
+    its size. Only rank 0 writes, shows progress and calls callbacks, which must leave the weights alone; at the end
+    the best model is in `model` everywhere. A run may be resumed with another number of processes, then not to the
+    last bit the same. What differs from one process: dropout and random changes of images are drawn by each for its
+    part, and batch norm's statistics (see `sync_batch_norm`). Several GPUs: not run so far.
+
     Args:
         model: Trained in place and moved to the device.
         config: All choices; with `config.out` a run folder is written.
@@ -54,10 +69,15 @@ class Trainer:
         val: Likewise; by default `config.val_fraction` of the images of a labelled `train` is split off.
         callbacks: Called at the hooks of `Callback`.
 
+    Attributes:
+        is_main: Whether this process is the only one or rank 0, which is to write and print.
+        world: The processes that train together.
+
     Raises:
-        DataError: If the data cannot be trained on.
+        DataError: If the data cannot be trained on, or is not the same in all processes.
         DeviceError: If the device is absent.
-        ValueError: If the images do not fit the model.
+        TrainingError: If several processes do not find each other.
+        ValueError: If the images do not fit the model, or settings or models differ between processes.
 
     Example:
         >>> from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
@@ -80,22 +100,40 @@ class Trainer:
     ) -> None:
         self.model = model
         asked = config or TrainConfig()
-        resolved = asked.resolved(len(train) if hasattr(train, "__len__") else None, backbone=_known_backbone(model))
-        self.callbacks: tuple[Callback, ...] = tuple(callbacks)
-        self.device: torch.device = resolve_device(resolved.device)
+        resolved = asked.resolved(len(train) if hasattr(train, "__len__") else None, backbone=known_backbone(model))
+        world = World.found()
+        self.is_main: bool = world.is_main
+        self.callbacks: tuple[Callback, ...] = tuple(callbacks) if world.is_main else ()
+        several = world.size > 1
+        self.device: torch.device = resolve_device(resolved.device, local_rank=world.local_rank if several else None)
         self.precision: Precision = resolve_precision(resolved.precision, self.device)
         # what "auto" came to, so that a resume on another machine does not quietly compute something else
-        self.config: TrainConfig = dataclasses.replace(resolved, device=str(self.device), precision=self.precision.name)
+        place = self.device.type if several else str(self.device)
+        self.config: TrainConfig = dataclasses.replace(resolved, device=place, precision=self.precision.name)
+        if not world.is_main:
+            self.config = dataclasses.replace(self.config, progress=False)
+        self.world: World = dataclasses.replace(world, device=self.device)
+        self._syncs = syncs_batch_norm(model, self.config, self.world)
+        if several and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.world.join()
         self._frozen = FrozenParts(model, self.config.freeze)
         model.to(self.device)
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
         pin = self.config.pin_memory if self.config.pin_memory is not None else self.device.type == "cuda"
-        self.data: TrainingData = set_up_data(train, val, self.config, model, pin_memory=pin)
+        with self.world.one_first(self.config.cache_dir is not None):  # which fills the cache
+            self.data: TrainingData = set_up_data(train, val, self.config, model, pin_memory=pin, world=self.world)
+        check_alike(self.world, self.data.fingerprint, self.config, model)
+        self.world.take_over(itertools.chain(model.parameters(), model.buffers()))
         self.history: History = History(num_images=self.data.loader.plan.num_images, notes=list(self.data.notes))
-        if _known_backbone(model) is not None:
-            self.history.notes.append(_recipe_note(resolved))
-        self._train_step = TrainingStep(model, self.config, self.precision, self.device, note=self.history.notes.append)
+        if known_backbone(model) is not None:
+            self.history.notes.append(recipe_note(resolved))
+        if several:
+            self.history.notes.append(processes_note(self.world, self._syncs, model))
+        self._train_step = TrainingStep(
+            model, self.config, self.precision, self.device, note=self.history.notes.append, world=self.world
+        )
         self.optimizer: Optimizer = self._train_step.optimizer
         self._steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / self.config.grad_accumulation)
         self.scheduler: Scheduler | None = make_scheduler(
@@ -104,7 +142,7 @@ class Trainer:
         self._ema: AveragedModel | None = None
         if self.config.ema_decay is not None:
             self._ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay), use_buffers=True)
-        self._run = RunFolder(self.config.out) if self.config.out is not None else None
+        self._run = RunFolder(self.config.out) if self.config.out is not None and world.is_main else None
         self._best: dict[str, Tensor] | None = None
         self._best_loss = math.inf
         self._best_point: OperatingPoint | None = None
@@ -153,11 +191,11 @@ class Trainer:
             self.model.embedding_net.compile()
         for callback in self.callbacks:
             callback.on_fit_start(self)
-        with self._progress() as bar, self._frozen.without_gradients(self.model):
-            while self._next[0] < self._num_epochs and not self._stopped:
+        with self._progress() as bar, self._frozen.without_gradients(self.model), self._synchronised():
+            while self._next[0] < self._num_epochs and not self._is_stopped():
                 with (
                     keeping_freed_memory(self.device),
-                    _deterministic(self.config.deterministic),
+                    deterministic(self.config.deterministic),
                     torch.random.fork_rng(self._rng_devices()),
                 ):
                     record = self._epoch(bar)
@@ -166,6 +204,7 @@ class Trainer:
                 yield record
         if self._best is not None:
             self.model.load_state_dict(self._best)
+            self.world.take_over(self.model.state_dict().values())
         self.model.eval()
         self.model.operating_point, self.model.calibration = (
             self._best_point,
@@ -175,21 +214,34 @@ class Trainer:
             self._run.write_best(self.model)
         for callback in self.callbacks:
             callback.on_fit_end(self, self.history)
+        self.world.part_in_peace()
 
     def _rng_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
 
+    def _is_stopped(self) -> bool:
+        """Whether training is to end, in all processes if in one."""
+        self._stopped = self.world.any(self._stopped)
+        return self._stopped
+
+    def _synchronised(self) -> contextlib.AbstractContextManager[None]:
+        models = [self.model] if self._ema is None else [self.model, self._validated_model()]
+        return synchronised(models, skip=self._frozen.holds) if self._syncs else contextlib.nullcontext()
+
     def _start(self, resume: str) -> None:
+        state = read_on_main(self.world, lambda: self._open_run(resume))
+        if state is not None:
+            self._restore(state)
+
+    def _open_run(self, resume: str) -> dict[str, Any] | None:
         if self._run is None:
-            return
+            return None
         info = {
             "data": self.data.fingerprint,
             "precision": self.precision.name,
-            "environment": describe_environment(self.device),
+            "environment": describe_environment(self.device, num_processes=self.world.size),
         }
-        state = self._run.start(info, self.config.to_dict(), resume=resume == "auto")
-        if state is not None:
-            self._restore(state)
+        return self._run.start(info, self.config.to_dict(), resume=resume == "auto")
 
     def _progress(self) -> tqdm[Any]:
         plan = self.data.loader.plan
@@ -228,7 +280,7 @@ class Trainer:
                     self._check_loss(epoch, number)
                     self._next = (epoch, number + 1)
                     self._save_checkpoint()
-            bar.update(len(images))
+            bar.update(len(extra) * self._train_step.images_per_target)  # of all processes
         record = self._end_epoch(epoch, plan.num_batches)
         self.history.records.append(record)
         self.history.seconds.append(time.perf_counter() - began)
@@ -240,8 +292,8 @@ class Trainer:
             self._stopped = True
         shown = record.val_loss if record.val_loss is not None else record.train_loss
         bar.set_postfix_str(f"{'val' if record.val_loss is not None else 'train'} loss {shown:.4f}", refresh=False)
+        self._save_checkpoint()
         if self._run is not None:
-            self._save_checkpoint()
             self._run.write_log(self.history)
         return record
 
@@ -258,18 +310,19 @@ class Trainer:
             callback.on_step_end(self, self._step)
 
     def _check_loss(self, epoch: int, number: int) -> None:
-        if not math.isfinite(float(self._loss_sum)):
+        if self.world.any(not math.isfinite(float(self._loss_sum))):
             raise TrainingError(
                 f"Expected a finite loss, found NaN or infinity by batch {number + 1} of epoch {epoch + 1}. "
                 "Lower learning_rate, set grad_clip=1.0, or use precision fp32. Saved checkpoints are from before."
             )
 
     def _end_epoch(self, epoch: int, num_batches: int) -> EpochRecord:
-        train_loss = float(self._loss_sum) / num_batches
+        (train_loss,) = self.world.agreed([float(self._loss_sum) / num_batches])
         model = self._validated_model()
         self._reestimate_batch_norm(model, epoch)
+        self._share_buffers()
         similarities = self._validation_similarities(model)
-        validation = None if similarities is None else validate(model, similarities)
+        validation = None if similarities is None else self._agreed(model, validate(model, similarities))
         criterion = validation.loss if validation is not None else train_loss
         learning_rate = float(self.optimizer.param_groups[0]["lr"])
         if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -281,7 +334,7 @@ class Trainer:
                 self._keep(model, None)
             else:
                 with kept_projection(model, similarities, validation) as kept:
-                    self._keep(model, kept.operating_point(model))
+                    self._keep(model, self._agreed(model, kept).operating_point(model))
         return EpochRecord(
             epoch=epoch + 1,
             train_loss=train_loss,
@@ -290,6 +343,17 @@ class Trainer:
             learning_rate=learning_rate,
             best=best,
         )
+
+    def _agreed(self, model: SimilarityModel, found: Validation) -> Validation:
+        """The figures and the projection of rank 0: all decide by them, and another GPU may round otherwise."""
+        self.world.take_over(model.projection.parameters())
+        loss, accuracy, fmr, fnmr = self.world.agreed([found.loss, found.balanced_accuracy, found.fmr, found.fnmr])
+        return dataclasses.replace(found, loss=loss, balanced_accuracy=accuracy, fmr=fmr, fnmr=fnmr)
+
+    def _share_buffers(self) -> None:
+        """What each process has seen of its own images becomes common, so that all have the model that is saved."""
+        for model in (self.model,) if self._ema is None else (self.model, self._validated_model()):
+            share_buffers(model, self.world, skip=self._frozen.holds)
 
     def _keep(self, model: SimilarityModel, point: OperatingPoint | None) -> None:
         self._best_point = model.operating_point = point
@@ -321,12 +385,16 @@ class Trainer:
             for images, _ in self.data.val_loader.epoch(0):
                 with self.precision.autocast():
                     parts.append(model.embed(images))
-            similarities = self.data.val_pairs.parts(torch.cat(parts))
+            rows = self.data.val_rows
+            own = torch.cat(parts)[: rows.stop - rows.start]
+            embeddings = self.world.gathered(own, rows, self.data.num_val_images)
+            similarities = self.data.val_pairs.parts(embeddings)
             if callable(self.config.objective):  # which does not train it
                 fit_projection(model, similarities)
             return similarities
 
     def _save_checkpoint(self) -> None:
+        self._share_buffers()
         if self._run is None:
             return
         self._run.write_checkpoint(
@@ -373,38 +441,3 @@ class Trainer:
         self.history.notes.append(f"Resumed in epoch {self._next[0] + 1} at step {self._step:,}.")
         if self._run is not None:
             self._run.write_log(self.history)
-
-
-def _known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Weights of a backbone of torchvision or timm; `None` for any other net."""
-    net = model.embedding_net
-    if not isinstance(net, EmbeddingNet) or net.backbone is None or net.preprocessing is None:
-        return None
-    return "pretrained" if net.pretrained else "random"
-
-
-def _recipe_note(config: TrainConfig) -> str:
-    if callable(config.optimizer):
-        return f"Backbone: optimizer of your own, freeze {config.freeze}."
-    apart = "" if config.backbone_learning_rate is None else f" ({config.backbone_learning_rate:g} in the backbone)"
-    return f"Backbone: {config.optimizer}, learning rate {config.learning_rate:g}{apart}, freeze {config.freeze}."
-
-
-@contextlib.contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Only deterministic algorithms inside; the caller's setting again afterwards."""
-    if not wanted:
-        yield
-        return
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    benchmark = torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark

@@ -1,14 +1,15 @@
-"""Use a backbone and a loss of your own.
+"""Train with a loss of your own.
 
-    python examples/own_backbone_and_loss.py --epochs 5
+    python examples/custom_objective.py --epochs 5
 
-Any module that gives features serves as backbone, any function of embeddings and labels as objective.
+Any function of embeddings and labels is an objective, such as the losses of pytorch-metric-learning. The projection
+from similarity to probability is then fitted on validation pairs, so that the model still decides.
 """
 
 import argparse
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
 from pairsim.data import load_data
@@ -16,7 +17,7 @@ from pairsim.data import load_data
 
 def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Each image should find the others of its class among all images (Khosla et al. 2020)."""
-    others = ~torch.eye(len(labels), dtype=torch.bool)
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     same = (labels[:, None] == labels[None, :]) & others
     scores = (embeddings @ embeddings.T / temperature).masked_fill(~others, float("-inf"))
     log_probability = scores - scores.logsumexp(dim=1, keepdim=True)
@@ -26,16 +27,14 @@ def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: floa
 
 def main() -> None:
     """Run the example."""
-    parser = argparse.ArgumentParser(description="A backbone and a loss of your own.")
+    parser = argparse.ArgumentParser(description="A loss of your own.")
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
 
-    backbone = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten()
-    )
-    model = SimilarityModel(EmbeddingNet(backbone, image_size=16, embedding_dim=64))
+    model = SimilarityModel(EmbeddingNet(image_size=16))
     config = TrainConfig(objective=supervised_contrastive, epochs=arguments.epochs, batch_size=128)
     Trainer(model, config, train=load_data("digits", "train").dataset).fit()
+    print(f"projection: {model.projection.weight.item():.2f} x similarity {model.projection.bias.item():+.2f}")
     print(evaluate(model, load_data("digits", "test").dataset))
 
 

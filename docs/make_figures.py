@@ -1,0 +1,200 @@
+"""Make the pictures of the documentation from real runs.
+
+    python docs/make_figures.py --run runs/all-pairs-2 --curves-run runs/pairs-30 --data mnist --out docs/images
+
+`--run` is judged on the test images of `--data`. Figures that have a style are made twice, `NAME-light.png` and
+`NAME-dark.png`. The screenshot of the report needs Chromium and playwright, and is left out with a note without them.
+"""
+
+# ruff: noqa: T201 (a script, which prints what it wrote)
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pairsim import Gallery, PairDataset, SimilarityModel, encode_dataset, evaluate
+from pairsim.data import load_data
+from pairsim.evaluation import Logistic, all_pair_scores
+from pairsim.report import write_report
+from pairsim.storage import write_file
+from pairsim.visual import (
+    draw_class_ranking,
+    draw_class_similarity,
+    draw_confusing_pairs,
+    draw_det,
+    draw_embedding_map,
+    draw_embedding_net,
+    draw_neighbors,
+    draw_pairs,
+    draw_reliability,
+    draw_score_histogram,
+    draw_similarity_model,
+    draw_training_curves,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_BYTES, MOST_BYTES_TOGETHER = 150_000, 2_500_000
+Styled = Callable[..., "Figure"]
+
+
+def main() -> None:
+    """Make all pictures, look at their sizes, and print what was written."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
+    parser.add_argument("--run", type=Path, required=True, help="run or model folder that the figures show")
+    parser.add_argument("--curves-run", type=Path, help="run whose training curves are drawn; by default --run")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    arguments = parser.parse_args()
+
+    plain, styled = figures(arguments.run, arguments.curves_run or arguments.run, arguments.data, arguments.data_dir)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pictures = {f"{name}.png": png(figure) for name, figure in plain.items()}
+    for name, draw in styled.items():
+        pictures[f"{name}-light.png"] = png(draw(style="light"))
+        pictures[f"{name}-dark.png"] = png(draw(style="dark"))
+    pictures |= screenshots(arguments.run, arguments.data, arguments.data_dir)
+    for name, content in sorted(pictures.items()):
+        write_file(arguments.out / name, content)
+        print(f"{len(content) / 1000:6.1f} kB  {name}")
+    total = sum(map(len, pictures.values()))
+    print(f"{total / 1000:6.1f} kB  together")
+    if total > MOST_BYTES_TOGETHER or max(map(len, pictures.values())) > MOST_BYTES:
+        sys.exit(
+            f"Expected pictures below {MOST_BYTES:,} bytes, {MOST_BYTES_TOGETHER:,} together. Draw less or smaller."
+        )
+
+
+def figures(
+    run: Path, curves_run: Path, data: str, data_dir: Path | None
+) -> tuple[dict[str, Figure], dict[str, Styled]]:
+    """The figures of a run: those that are drawn once, and functions of `style` for those drawn light and dark."""
+    model = SimilarityModel.from_pretrained(run if (run / "model.safetensors").exists() else run / "model")
+    test = load_data(data, "test", data_dir=data_dir)
+    images, labels, names = test.dataset.images, test.dataset.targets, test.class_names
+    report = evaluate(model, test.dataset)
+    embeddings = encode_dataset(model, test.dataset)
+    scores = all_pair_scores(embeddings, labels)
+    projection = Logistic(model.projection.weight.item(), model.projection.bias.item())
+
+    drawn = PairDataset(test.dataset, num_pairs=1000, seed=0).all_pairs()
+    first, second = images[torch.from_numpy(drawn.first)], images[torch.from_numpy(drawn.second)]
+    gallery = Gallery(model)
+    gallery.add(images[:1000])
+    queries = slice(1000, 1003)
+
+    def ranking(number: int) -> Figure:
+        return draw_class_ranking(
+            model, images[number], test.dataset, names=names, true_label=int(labels[number]),
+        )  # fmt: skip
+
+    plain = {
+        "pairs": draw_pairs(first[:8], second[:8], drawn.target[:8], title="Pairs and their targets"),
+        "pair-table": pair_table(first[:6], second[:6], drawn.target[:6].tolist()),
+        "embedding-net": draw_embedding_net(model.embedding_net),
+        "similarity-model": draw_similarity_model(model, first[0], second[0]),
+        "class-ranking-1": ranking(15),
+        "class-ranking-2": ranking(247),
+        "confusing-pairs": draw_confusing_pairs(test.dataset, embeddings, model.threshold, names=names),
+        "neighbors": draw_neighbors(
+            images[queries],
+            gallery.search(images[queries], k=6),
+            test.dataset,
+            query_labels=labels[queries],
+            gallery_labels=labels,
+            names=names,
+        ),
+    }
+    styled: dict[str, Styled] = {
+        "histogram": lambda **look: draw_score_histogram(scores, threshold=model.threshold, log=True, **look),
+        "det": lambda **look: draw_det(scores, threshold=model.threshold, intervals=report.intervals, **look),
+        "reliability": lambda **look: draw_reliability(scores, probability=projection, **look),
+        "class-similarity": lambda **look: draw_class_similarity(embeddings, labels, names=names, **look),
+        "embedding-map": lambda **look: draw_embedding_map(embeddings, labels, names=names, **look),
+        "training-curves": lambda **look: draw_training_curves(curves_run, **look),
+    }
+    return plain, styled
+
+
+def pair_table(first: torch.Tensor, second: torch.Tensor, target: list[int]) -> Figure:
+    """Pairs as a table: their number, both images, and the target in digits and words."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 0.45 * (len(target) + 1)), layout="constrained")
+    grid = figure.subplots(len(target) + 1, 4, gridspec_kw={"width_ratios": [1, 1, 1, 2]})
+    headings = [["pair", "first", "second", "target"]]
+    rows = [
+        [str(number), "", "", f"{int(value)}  ({'same' if value else 'different'} class)"]
+        for number, value in enumerate(target)
+    ]
+    for row, texts in enumerate(headings + rows):
+        for axes, text in zip(grid[row], texts, strict=True):
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, text, ha="center", va="center", weight="bold" if row == 0 else "normal")
+    for row, images in enumerate(zip(first, second, strict=True), start=1):
+        for axes, image in zip(grid[row, 1:3], images, strict=True):
+            axes.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG with a palette of 256 colours, which halves the file and cannot be seen."""
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=110)
+    return paletted(Image.open(raw))
+
+
+def paletted(picture: Any) -> bytes:
+    """A picture of PIL as the bytes of a small PNG."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    colours = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def screenshots(run: Path, data: str, data_dir: Path | None) -> dict[str, bytes]:
+    """The first screen of the run's report page, light and dark."""
+    from PIL import Image
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        print("report: left out, as it needs Chromium and playwright", file=sys.stderr)
+        return {}
+    test = load_data(data, "test", data_dir=data_dir)
+    pictures = {}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = Path(folder) / "report.html"
+        write_report(run, test.dataset, page_file, names=test.class_names, title="MNIST", data=data, split="test")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        try:
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
+                page.goto(f"file://{os.fspath(page_file)}", wait_until="load")
+                pictures[f"report-{scheme}.png"] = paletted(Image.open(io.BytesIO(page.screenshot())))
+        finally:
+            browser.close()
+    return pictures
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The site builds without a warning and without a network, and every link and anchor inside it leads somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ABSENT = [name for name in ("sphinx", "mkdocs", "material", "furo") if find_spec(name) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(ABSENT), reason=f"needs {', '.join(ABSENT)}: pip install 'pairsim[docs]'"),
+]
+PACKAGES = (
+    *("pairsim", "pairsim.data", "pairsim.images", "pairsim.models", "pairsim.training", "pairsim.evaluation"),
+    *("pairsim.visual", "pairsim.export", "pairsim.report"),
+)
+
+
+class Links(HTMLParser):
+    """Where a page leads, what it loads, and which anchors it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if "src" in values:
+            self.loaded.append(values["src"])
+        if tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "shortcut icon"):
+            self.loaded.append(values["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    environment = {**os.environ, "PAIRSIM_API_PAGES": str(folder / "api"), "NO_MKDOCS_2_WARNING": "1"}
+    for command in (
+        ["sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs/api", str(folder / "api")],
+        ["mkdocs", "build", "-q", "--strict", "-d", str(folder / "site")],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "WARNING" not in done.stdout + done.stderr
+    return folder / "site"
+
+
+def test_every_link_and_anchor_leads_somewhere(site: Path) -> None:
+    pages = {
+        path.relative_to(site).as_posix(): Links(path.read_text(encoding="utf-8"))
+        for path in site.rglob("*.html")
+        if path.name != "404.html"
+    }
+    broken, followed = [], 0
+    for name, page in pages.items():
+        for link in [*page.links, *page.loaded]:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or link.startswith("javascript:"):
+                continue
+            followed += 1
+            target = unquote(urlsplit(urljoin(f"/{name}", link)).path).lstrip("/")
+            place = target if not (site / target).is_dir() else f"{target.rstrip('/')}/index.html".lstrip("/")
+            if not (site / place).is_file():
+                broken.append(f"{name} -> {link}")
+            elif parts.fragment and place in pages and unquote(parts.fragment) not in pages[place].anchors:
+                broken.append(f"{name} -> {link} (no such anchor)")
+    print(f"{len(pages)} pages, {followed} links")
+    assert broken == []
+    assert len(pages) > 25
+    assert followed > 1000
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    loaded = {
+        f"{path.relative_to(site)}: {source}"
+        for path in site.rglob("*.html")
+        for source in Links(path.read_text(encoding="utf-8")).loaded
+        if urlsplit(source).netloc
+    }
+    assert loaded == set()
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    from sphinx.util.inventory import InventoryFile
+
+    with (site / "api" / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", lambda base, place: place)
+    described = {name for kind, items in inventory.items() if kind.startswith("py:") for name in items}
+    objects = {name.rpartition(".")[2] for name in described}
+    missing = [
+        f"{package}.{name}"
+        for package in PACKAGES
+        for name in importlib.import_module(package).__all__
+        if inspect.isroutine(found := getattr(importlib.import_module(package), name)) or inspect.isclass(found)
+        if f"{package}.{name}" not in described and name not in objects
+    ]
+    assert missing == []

@@ -1,0 +1,143 @@
+"""The commands of each tutorial run in order in an empty folder, and print what the page shows.
+
+Budgets are cut by a table of substitutions, and a page that speaks of a folder of pictures gets a small one, so numbers
+differ from those of the page; the shape of each line shown must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TUTORIALS = ROOT / "docs" / "tutorials"
+PAGES = ["mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy"]
+BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n^```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+CHEAPER = [
+    (r"^(pairsim train .*)$", r"\1 --epochs 1"),
+    (r"--epochs \d+ (.*)--epochs 1$", r"--epochs 1 \1"),
+    (r"^(python examples/own_folder\.py)$", r"\1 --epochs 1"),
+    (r"^pairsim app .*$", "pairsim app --help"),
+    (r"^pip install .*$", "true"),
+    (r"--resamples \d+", "--resamples 50"),
+]
+# what depends on what a model has learned: names of classes, verdicts
+SAME_SHAPE = [
+    (r"[A-Z][A-Za-z]+(_[A-Z][a-z]+)?_character", "C"),
+    (r"\b(NO MATCH|MATCH)\b", "VERDICT"),
+    (r"\b(no match|match)$", "VERDICT"),
+    (r" (>=|<) threshold", " ? threshold"),
+    (r"\b[0-9a-f]{64}\b", "SHA"),
+    (r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "#"),
+    (r"\s+", " "),
+]
+
+
+@dataclass(frozen=True)
+class Step:
+    commands: str
+    shown: list[str]
+
+
+def steps(page: str) -> list[Step]:
+    text = (TUTORIALS / f"{page}.md").read_text(encoding="utf-8")
+    return [Step(found["commands"], (found["shown"] or "").splitlines()) for found in BLOCK.finditer(text)]
+
+
+def cheaper(commands: str) -> str:
+    for pattern, replacement in CHEAPER:
+        commands = re.sub(pattern, replacement, commands, flags=re.MULTILINE)
+    return commands
+
+
+def shape(line: str) -> str:
+    for pattern, replacement in SAME_SHAPE:
+        line = re.sub(pattern, replacement, line)
+    return line.strip()
+
+
+def not_printed(shown: list[str], printed: list[str]) -> list[str]:
+    """Lines shown, other than "...", whose shape was not printed after that of the line before."""
+    rest: Iterator[str] = iter([shape(line) for line in printed])
+    return [line for line in shown if line.strip() not in ("", "...") and shape(line) not in rest]
+
+
+def write_characters(folder: Path, *, alphabets: tuple[str, ...], characters: int = 10, drawings: int = 20) -> None:
+    """Pictures of random strokes, moved and roughened for each drawing, named like Omniglot's."""
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(0)
+    number = 107  # as the drawings of Omniglot's first character are numbered
+    for alphabet in alphabets:
+        for character in range(1, characters + 1):
+            number += 1
+            place = folder / f"{alphabet}_character{character:02d}"
+            place.mkdir(parents=True)
+            corners = random.integers(20, 85, size=(5, 2))
+            for drawing in range(1, drawings + 1):
+                picture = Image.new("L", (105, 105), 255)
+                moved = corners + random.integers(-4, 5, size=(5, 2)) + random.integers(-6, 7, size=2)
+                ImageDraw.Draw(picture).line([(int(x), int(y)) for x, y in moved], fill=0, width=3)
+                picture.save(place / f"{number:04d}_{drawing:02d}.png")
+
+
+def run(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": binaries, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def test_every_tutorial_is_known() -> None:
+    assert sorted(page.stem for page in TUTORIALS.glob("*.md")) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_are_there_and_have_a_description(page: str) -> None:
+    for description, target in re.findall(r"!\[(.*?)\]\((.*?)\)", (TUTORIALS / f"{page}.md").read_text()):
+        assert (TUTORIALS / target.split("#")[0]).is_file(), target
+        assert len(description) > 15, target
+
+
+def test_lines_shown_are_compared() -> None:
+    printed = ["similarity 0.12 < threshold 0.7", "other", "Wrote 3 files."]
+    assert not_printed(["similarity 0.99 >= threshold 0.5", "...", "Wrote 12 files."], printed) == []
+    assert not_printed(["Wrote 12 files.", "other"], printed) == ["other"]
+    assert not_printed(["Wrote files."], printed) == ["Wrote files."]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.mnist if page == "mnist" else ()) for page in PAGES]
+)
+def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path) -> None:
+    if page == "mnist" and not os.environ.get("PAIRSIM_DATA"):
+        pytest.skip("needs MNIST: name its folder with PAIRSIM_DATA")
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    write_characters(tmp_path / "characters", alphabets=("Balinese", "Greek", "Latin"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    found = steps(page)
+    assert found
+    for step in found:
+        done = run(cheaper(step.commands), tmp_path)
+        assert done.returncode == 0, f"{step.commands}\n{done.stdout}\n{done.stderr}"
+        missing = not_printed(step.shown, done.stdout.splitlines())
+        assert not missing, f"not printed by {step.commands}: {missing}\n{done.stdout}"
