@@ -74,6 +74,6 @@ def command_line_page() -> str:
     """The help of every command, as the commands give it."""
     from pairsim.cli.app import make_app
 
-    body = make_app().generate_docs(output_format="markdown")
+    body = make_app().generate_docs(output_format="markdown", usage_name="pairsim")
     note = "Made from the commands' own `--help`.\n"
     return re.sub(r"\A# pairsim\n", f"# Command line\n\n{note}", body)

@@ -18,6 +18,9 @@ html_theme = "furo"
 html_title = f"pairsim {release}: API reference"
 html_theme_options = {"source_view_link": "", "top_of_page_buttons": []}
 html_show_sourcelink = False
+html_static_path = ["../theme"]
+html_js_files = ["accessible.js"]
+html_favicon = "../images/favicon.svg"
 html_copy_source = False
 
 autodoc_member_order = "alphabetical"
