@@ -19,7 +19,7 @@ types:           ## mypy strict, and every public name typed
 
 docs:            ## the site, in site/: the API reference by Sphinx, the guide by MkDocs; no network is needed
 	$(PYTHON) -m sphinx -W --keep-going -n -q -b html docs/api build/api
-	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build -q --strict -d site
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict -d site
 
 check: lint types docs test test-all
 

@@ -21,9 +21,7 @@ def _where(report: dict[str, Any]) -> str:
     hardware, versions = report["hardware"], report["versions"]
     threads = report.get("threads", {}).get("torch")
     used = "" if threads is None else f", {threads} thread{'s' if threads != 1 else ''}"
-    return (
-        f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}.\n"
-    )
+    return f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}.\n"
 
 
 def _table(table: dict[str, Any]) -> str:

@@ -147,9 +147,9 @@ def _facts(results: Results) -> list[str]:
     flat = results.row("search", "The 10 nearest of 100,000: 1,000 queries, 100 classes", "FAISS")
     if searched is not None and single is not None and flat is not None:
         lines.append(
-            f"- The 10 nearest of 100,000 embeddings of 100 classes, exactly: {1000 * single['seconds']:.1f} ms for one query, "
-            f"{searched['queries_per_s']:,.0f} queries a second for 1,000 at once, {searched['ratio']:.2g} times "
-            f"as many as FAISS's flat index{_torch_of(results, 'search')}."
+            f"- The 10 nearest of 100,000 embeddings of 100 classes, exactly: {1000 * single['seconds']:.1f} ms for "
+            f"one query, {searched['queries_per_s']:,.0f} queries a second for 1,000 at once, "
+            f"{searched['ratio']:.2g} times as many as FAISS's flat index{_torch_of(results, 'search')}."
         )
     added = results.row("import", "import pairsim", "import pairsim")
     if added is not None:

@@ -80,7 +80,10 @@ def _aliases_by_name(
     _app: object, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
     """Unions that name an alias show its name, not how Sphinx holds it."""
-    found = [None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns)]
+    found = [
+        None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
+        for text in (signature, returns)
+    ]
     return found[0], found[1]
 
 

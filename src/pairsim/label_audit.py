@@ -85,6 +85,10 @@ class LabelAudit:
     def to_csv(self, path: str | os.PathLike[str], count: int | None = None) -> None:
         """Write the first `count` images, by default all suspects, as a table with a header.
 
+        Args:
+            path: The file to write.
+            count: How many images; by default all suspects.
+
         Raises:
             OSError: If the file cannot be written.
         """

@@ -39,8 +39,7 @@ class TensorBoardLog(Callback):
         MissingExtraError: If TensorBoard or matplotlib is not installed.
 
     Example:
-        >>> log = TensorBoardLog("logs")
-        >>> log.folder.name
+        >>> TensorBoardLog("logs").folder.name  # doctest: +SKIP
         'logs'
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import dataclasses
 import functools
 import importlib
@@ -10,19 +11,26 @@ import inspect
 import pkgutil
 import re
 import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import pairsim
+import pairsim.errors
 
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example", "References", "Note")
-# Names a docstring need not list, each with its reason.
-UNLISTED: dict[str, set[str]] = {}
-# Functions that need not list what they raise, each with its reason.
-UNRAISED: dict[str, str] = {}
+# Modules that users import from and that have no __all__: what they define in public counts.
+WHOLE = ("pairsim.errors", "pairsim.hub", "pairsim.tensorboard_log")
+# A first sentence that begins with one of these says what is done, and not what is given.
+VERBS = re.compile(
+    "(Add|Apply|Bring|Build|Calibrate|Check|Choose|Compare|Compute|Convert|Copy|Count|Decide|Describe|Draw|Embed|Encode"
+    "|Evaluate|Export|Find|Fit|Give|Hold|Import|Judge|Load|Look|Make|Map|Measure|Name|Open|Parse|Pick|Plot|Predict|Push"
+    "|Rank|Read|Rebuild|Remove|Replace|Resample|Resolve|Return|Run|Sample|Save|Scale|Search|Show|Sort|Split|Store|Take"
+    r"|Tell|Train|Turn|Update|Upload|Verify|Write)\b"
+)
+# Where arguments and errors are those of something else that is named.
+AS_ELSEWHERE = re.compile(r"(?:see|as for|as|as of|inverse of) `[\w.]+`", re.IGNORECASE)
 
 
 def public_modules() -> list[str]:
@@ -34,10 +42,6 @@ def public_modules() -> list[str]:
         if not any(part.startswith("_") for part in name.split(".")) and not name.startswith("pairsim.cli")
         if name in WHOLE or hasattr(importlib.import_module(name), "__all__")
     ]
-
-
-# Modules that users import from but that have no __all__: what they define in public counts.
-WHOLE = ("pairsim.errors", "pairsim.hub", "pairsim.tensorboard_log")
 
 
 def exported(module: Any) -> list[str]:
@@ -59,9 +63,9 @@ def unwrapped(value: Any) -> Any:
 
 
 @functools.cache
-def documented() -> dict[str, tuple[Any, str]]:
-    """Every public class, function, method and property: what it is, by where it was defined."""
-    found: dict[str, tuple[Any, str]] = {}
+def documented() -> dict[str, tuple[Any, str, bool]]:
+    """Each public class, function, method or property, of which kind, and whether it overrides a documented one."""
+    found: dict[str, tuple[Any, str, bool]] = {}
     for module_name in public_modules():
         module = importlib.import_module(module_name)
         for name in exported(module):
@@ -69,23 +73,24 @@ def documented() -> dict[str, tuple[Any, str]]:
             if not getattr(value, "__module__", "").startswith("pairsim"):
                 continue
             if inspect.isclass(value):
-                found[f"{value.__module__}.{value.__qualname__}"] = value, "class"
+                found[f"{value.__module__}.{value.__qualname__}"] = value, "class", False
                 for base in value.__mro__:
                     if base.__module__.startswith("pairsim"):
                         found.update(members(base))
             elif inspect.isroutine(value):
-                found[f"{value.__module__}.{value.__qualname__}"] = unwrapped(value), "function"
+                found[f"{value.__module__}.{value.__qualname__}"] = unwrapped(value), "function", False
     return found
 
 
-def members(owner: type) -> Iterator[tuple[str, tuple[Any, str]]]:
+def members(owner: type) -> Iterator[tuple[str, tuple[Any, str, bool]]]:
     for name, value in vars(owner).items():
         if name.startswith("_"):
             continue
         kind = "property" if isinstance(value, property | functools.cached_property) else "function"
         function = unwrapped(value)
         if inspect.isfunction(function):
-            yield f"{owner.__module__}.{owner.__qualname__}.{name}", (function, kind)
+            above = [base for base in owner.__mro__[1:] if base.__module__.startswith("pairsim") and name in vars(base)]
+            yield f"{owner.__module__}.{owner.__qualname__}.{name}", (function, kind, bool(above))
 
 
 def sections(docstring: str) -> dict[str, str]:
@@ -101,71 +106,154 @@ def named(text: str) -> list[str]:
 
 
 def parameters(value: Any) -> list[str]:
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value) if field.init and field.name[0] != "_"]
     if inspect.isclass(value):
-        if dataclasses.is_dataclass(value):
-            return [field.name for field in dataclasses.fields(value) if field.init and field.name[0] != "_"]
         if "__init__" not in vars(value):  # as its base has it, which is documented there
             return []
         value = vars(value)["__init__"]
-    names = list(inspect.signature(value).parameters)
-    return [name for name in names if name not in ("self", "cls") and not name.startswith("_")]
-
-
-def body_of(value: Any) -> ast.FunctionDef | ast.AsyncFunctionDef:
-    node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
-    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    return node
+    return [name for name in inspect.signature(value).parameters if name not in ("self", "cls") and name[0] != "_"]
 
 
 def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function but not of functions inside it."""
+    """The nodes of a function, but not of functions inside it."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             yield child
             yield from own_nodes(child)
 
 
-def raised(function: Any) -> set[str]:
-    """The names of the exceptions in the function's own `raise` statements that users meet."""
-    found = set()
-    for node in own_nodes(body_of(function)):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            name = ast.unparse(node.exc.func).rpartition(".")[2]
-            if name in ("ValueError", "TypeError") or issubclass(
-                getattr(pairsim.errors, name, type), pairsim.errors.PairsimError
-            ):
-                found.add(name)
-    return found
+def nodes_of(value: Any) -> list[ast.AST]:
+    """What a function is made of; for a class, what is run when one is made."""
+    if inspect.isclass(value):
+        made = [vars(value)[name] for name in ("__init__", "__post_init__") if name in vars(value)]
+        return [node for function in made if function.__module__ == value.__module__ for node in nodes_of(function)]
+    try:
+        source = inspect.getsource(value)
+    except OSError:  # a dataclass's __init__, which was never written
+        return []
+    return list(own_nodes(ast.parse(textwrap.dedent(source)).body[0]))
+
+
+def raised(value: Any) -> set[type[BaseException]]:
+    """The exceptions for users in its own `raise` statements."""
+    calls = [node.exc for node in nodes_of(value) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
+    known: dict[str, Any] = {"ValueError": ValueError, "TypeError": TypeError, **vars(pairsim.errors)}
+    found = [known.get(ast.unparse(call.func).rpartition(".")[2]) for call in calls]
+    return {kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseException)}
 
 
 def gives(function: Any) -> bool:
     return any(
         isinstance(node, ast.Yield | ast.YieldFrom)
         or (isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) not in ("None", "self"))
-        for node in own_nodes(body_of(function))
+        for node in nodes_of(function)
     )
 
 
-def says_what_it_gives(sentence: str) -> bool:
-    """Whether the first sentence is a noun phrase such as "The mean of ..." and no order such as "Compute ..."."""
-    return re.match(NOUNS, sentence) is not None
+def argument_gaps(value: Any, parts: dict[str, str], text: str) -> Iterator[str]:
+    wanted = parameters(value)
+    if "Args" not in parts and "Attributes" not in parts:
+        if not AS_ELSEWHERE.search(text):
+            yield from (f"says nothing of {name}" for name in wanted if not re.search(rf"\b{name}\b", text))
+        return
+    args, attributes = named(parts.get("Args", "")), named(parts.get("Attributes", ""))
+    yield from (f"does not list {name}" for name in wanted if name not in args + attributes)
+    yield from (f"lists {name}, which is no parameter" for name in args if name not in wanted)
+    if inspect.isclass(value) and dataclasses.is_dataclass(value):
+        there = [field.name for field in dataclasses.fields(value)] + dir(value)
+        yield from (f"lists {name}, which it does not have" for name in attributes if name not in there)
 
 
-NOUNS = (
-    r"(The|A|An|What|Which|Whether|How|Where|All|Each|Every|Names|Scores|Number|Share|Mean|Area|Indices|Pairs)\b"
-)
-
-
-def gaps(name: str, value: Any, kind: str) -> list[str]:
+def gaps(value: Any, kind: str, *, overrides: bool = False) -> list[str]:
     """What the docstring of one public thing lacks."""
-    docstring = inspect.cleandoc(value.__doc__ or "")
-    if not docstring:
-        return ["no docstring"]
-    found = []
-    first = docstring.split("\n\n")[0]
-    if "\n" in first or not re.search(r"[.]`?$", first):
-        found.append(f"first line is not one sentence that ends in a period: {first!r}")
-    parts = sections(docstring)
-    if kind == "property":
+    text = inspect.cleandoc(value.__doc__ or "")
+    if not text:
+        return ["has no docstring"]
+    parts = sections(text)
+    first = text.split("\n\n")[0]
+    found = [] if "\n" not in first and first.endswith(".") else [f"does not begin with one sentence: {first!r}"]
+    if kind == "property" or overrides:
         return found
+    found += argument_gaps(value, parts, text)
+    listed = [(vars(pairsim.errors) | vars(builtins)).get(name) for name in named(parts.get("Raises", ""))]
+    if not (kind == "function" and "Raises" not in parts and AS_ELSEWHERE.search(text)):
+        found += [
+            f"does not say when it raises {error.__name__}"
+            for error in sorted(raised(value), key=lambda error: error.__name__)
+            if not any(inspect.isclass(other) and issubclass(error, other) for other in listed)
+        ]
+    if kind == "function" and gives(value) and not {"Returns", "Yields"} & set(parts) and VERBS.match(text):
+        found.append(f"says what it does and not what it returns: {first!r}")
     return found
+
+
+@pytest.mark.parametrize("name", documented())
+def test_docstring_says_what_goes_in_and_comes_out(name: str) -> None:
+    value, kind, overrides = documented()[name]
+    assert gaps(value, kind, overrides=overrides) == []
+
+
+def test_all_that_is_public_is_looked_at() -> None:
+    names = set(documented())
+    assert {"pairsim.training.trainer.Trainer", "pairsim.training.trainer.Trainer.fit"} <= names
+    assert {"pairsim.hub.push_to_hub", "pairsim.gallery.Gallery.ids", "pairsim.errors.DataError"} <= names
+
+
+def whole(first: int, *, second: str = "") -> int:
+    """Compute a number.
+
+    Args:
+        first: A number.
+        second, third: More.
+    """
+    if second:
+        raise ValueError("no")
+    return first
+
+
+def short(first: int) -> int:
+    """The number
+    that comes next."""
+    return first
+
+
+def bare(first: int) -> None: ...
+
+
+@dataclasses.dataclass
+class Fields:
+    """Two fields.
+
+    Attributes:
+        one: The first.
+        three: There is none.
+    """
+
+    one: int
+    two: int
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (
+            whole,
+            "function",
+            [
+                "lists third, which is no parameter",
+                "does not say when it raises ValueError",
+                "says what it does and not what it returns: 'Compute a number.'",
+            ],
+        ),
+        (
+            short,
+            "function",
+            ["does not begin with one sentence: 'The number\\nthat comes next.'", "says nothing of first"],
+        ),
+        (bare, "function", ["has no docstring"]),
+        (Fields, "class", ["does not list two", "lists three, which it does not have"]),
+    ],
+)
+def test_gaps_are_found(value: Any, kind: str, expected: list[str]) -> None:
+    assert gaps(value, kind) == expected

@@ -53,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "PAIRSIM_API_PAGES": str(folder / "api"), "NO_MKDOCS_2_WARNING": "1"}
     for command in (
         ["sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs/api", str(folder / "api")],
-        ["mkdocs", "build", "-q", "--strict", "-d", str(folder / "site")],
+        ["mkdocs", "build", "--strict", "-d", str(folder / "site")],
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300

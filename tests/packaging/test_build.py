@@ -1,4 +1,4 @@
-"""The wheel and the source archive hold what they should and nothing else, and the wheel works where it is installed."""
+"""Wheel and source archive hold what they should and nothing else, and the wheel works where it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "PKG-INFO", "pyproject.toml", ".gitignore"}
+TOP = {
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "RELEASING.md",
+    "mkdocs.yml",
+    "PKG-INFO",
+    "pyproject.toml",
+    ".gitignore",
+}
 FOLDERS = {"src", "tests", "benchmarks", "examples", "docs"}
 pytestmark = [
     pytest.mark.slow,
@@ -71,15 +82,21 @@ def test_wheel_is_the_package_and_nothing_else(built: Path) -> None:
     assert {"pairsim/py.typed", "pairsim/report/page.css", "pairsim/report/page.js"} <= package
     assert "pairsim = pairsim.cli:main" in scripts
     assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     extras = {"viz", "table", "digits", "timm", "faiss", "onnx", "hub", "app", "demo", "test", "docs"}
     assert extras <= set(metadata.get_all("Provides-Extra") or ())
-    assert "Learn how alike two images are" in metadata.get_payload()  # type: ignore[operator]
+    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_source_archive_holds_what_is_tracked(built: Path) -> None:
     (path,) = (built / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+        made = [archive.extractfile(entry) for entry in archive if entry.name.endswith(("PKG-INFO", ".toml", ".json"))]
+        contents = [file.read() for file in made if file is not None]
+    assert contents
+    assert not any(str(folder).encode() in content for content in contents for folder in (built, ROOT))
     tops = {name.partition("/")[0] for name in names}
     assert tops - FOLDERS <= TOP
     assert tops >= FOLDERS

@@ -111,7 +111,12 @@ class ClassBalancedBatches:
         return order
 
     def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:
-        """Image numbers `[n]` and class numbers int64 `[n]`."""
+        """Image numbers `[n]` and class numbers int64 `[n]`.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            number: Number of the batch in it, from 0.
+        """
         images = self.epoch_order(epoch)[self._limits[number] : self._limits[number + 1]]
         return images, torch.from_numpy(self.index.codes[images].astype(np.int64))
 

@@ -59,6 +59,9 @@ class ClassIndex:
         Args:
             labels: One label per image `[N]`, whole numbers or strings (see `read_labels`).
 
+        Returns:
+            The index; its classes are the sorted labels.
+
         Raises:
             DataError: If there are no labels.
         """

@@ -90,8 +90,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         self.paths: list[str] = [os.fspath(path) for path in paths]
         self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
         self.preprocessing = preprocessing
-        self.image_size = image_size if preprocessing is None else preprocessing.image_size
-        self.channels = channels if preprocessing is None else preprocessing.channels
+        self.image_size: tuple[int, int] | None = image_size if preprocessing is None else preprocessing.image_size
+        self.channels: int = channels if preprocessing is None else preprocessing.channels
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -82,9 +82,14 @@ def load_data(
         preprocessing: A model's, to read pictures from a folder as the model does: it decides size, channels, fit
             and interpolation, so that `image_size` and `channels` have no say.
 
+    Returns:
+        The images, their labels and what is known of them.
+
     Raises:
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
-        DataError: If the folder has no images, or the files of a named dataset are damaged.
+        DataError: If the folder has no images, the files of a named dataset are damaged, or a named dataset is asked
+            for a split that it does not have.
+        ValueError: If there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")

@@ -30,8 +30,8 @@ class PixelSource:
     """
 
     def __init__(self, data: Any, description: Description) -> None:
-        self.labelled = not isinstance(data, Tensor | np.ndarray)
-        self.data = in_memory(data) if self.labelled else torch.as_tensor(data)
+        self.labelled: bool = not isinstance(data, Tensor | np.ndarray)
+        self.data: Any = in_memory(data) if self.labelled else torch.as_tensor(data)
         self._description = description
 
     def __len__(self) -> int:

@@ -59,7 +59,16 @@ class Description:
 
     @classmethod
     def of(cls, model: SimilarityModel, kind: Kind, embedding_dim: int) -> Description:
-        """Describe a model."""
+        """Describe a model.
+
+        Args:
+            model: The one that is exported.
+            kind: What the file computes.
+            embedding_dim: Size of its embeddings.
+
+        Returns:
+            What a file of this model has to carry.
+        """
         weights = pretrained.serialize(model.state_dict())
         try:
             version = importlib.metadata.version("pairsim")

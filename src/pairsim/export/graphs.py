@@ -40,7 +40,7 @@ class Embedding(nn.Module):
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
         self.model = model
-        self.own = type(model).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
+        self.own: bool = type(model).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
         mean, std = model.preprocessing.mean or (0.0,), model.preprocessing.std or (1.0,)
         deviation, centre = (torch.tensor(values).view(-1, 1, 1) for values in (std, mean))
         # constants of the graph: those that Preprocessing keeps for all models must not see a tracer
@@ -63,14 +63,14 @@ class Comparison(nn.Module):
 
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
-        self.embedding = Embedding(model)
+        self.embedding: Embedding = Embedding(model)
         found = model.calibration
         if found is None:
             self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
         else:
             self.weight, self.bias = found.weight, found.bias
-        self.prior_log_odds = 0.0 if found is None else math.log(found.prior) - math.log1p(-found.prior)
-        self.on_points = found is not None and found.method == "isotonic"
+        self.prior_log_odds: float = 0.0 if found is None else math.log(found.prior) - math.log1p(-found.prior)
+        self.on_points: bool = found is not None and found.method == "isotonic"
         x, y = ((), ()) if found is None else (found.similarities, found.evidence)
         if len(x) == 1:  # level everywhere
             x, y = (x[0], x[0] + 1.0), (y[0], y[0])

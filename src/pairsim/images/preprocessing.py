@@ -82,7 +82,14 @@ class Preprocessing:
         return scaled * factor - offset
 
     def read(self, image: PictureLike) -> Tensor:
-        """Read one picture (see `read_image`) as the uint8 `[C, H, W]` that this preprocessing takes."""
+        """Read one picture as this preprocessing takes it.
+
+        Args:
+            image: As for `read_image`.
+
+        Returns:
+            Pixels, uint8 `[C, H, W]`.
+        """
         return read_image(
             image,
             channels=self.channels,
@@ -92,7 +99,14 @@ class Preprocessing:
         )
 
     def read_batch(self, images: Sequence[PictureLike]) -> Tensor:
-        """Read pictures as one uint8 batch `[N, C, H, W]`; an empty sequence gives `N = 0`."""
+        """Read pictures as one batch.
+
+        Args:
+            images: N pictures, each as for `read_image`.
+
+        Returns:
+            Pixels, uint8 `[N, C, H, W]`; an empty sequence gives `N = 0`.
+        """
         if not images:
             return torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
         return torch.stack([self.read(image) for image in images])

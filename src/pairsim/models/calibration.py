@@ -87,18 +87,36 @@ class Calibration:
             raise ValueError("Expected similarities to rise and evidence not to fall, got another order or NaN.")
 
     def log_likelihood_ratio(self, similarity: Tensor) -> Tensor:
-        """The evidence for "same class" in nats, any shape; above 0 it speaks for it, whatever the prior."""
+        """The evidence for "same class" in nats; above 0 it speaks for it, whatever the prior.
+
+        Args:
+            similarity: Similarities of any shape, in [-1, 1].
+
+        Returns:
+            As many values of the same shape and dtype; NaN for NaN.
+        """
         # float64, which MPS has not: small differences in the tails matter when a prior is added
         values = similarity.detach().to("cpu" if similarity.device.type == "mps" else similarity.device).double()
         found = self.weight * values + self.bias if self.method == "platt" else self._interpolated(values)
         return found.to(similarity.device, dtype=similarity.dtype)
 
     def probability(self, similarity: Tensor) -> Tensor:
-        """Probability of "same class" where a share `prior` of pairs is positive; any shape, of the same dtype."""
+        """Probability of "same class" where a share `prior` of pairs is positive.
+
+        Args:
+            similarity: Similarities of any shape, in [-1, 1].
+
+        Returns:
+            Probabilities of the same shape and dtype; NaN for NaN.
+        """
         return torch.sigmoid(self.log_likelihood_ratio(similarity) + _logit(self.prior))
 
     def with_prior(self, prior: float) -> Calibration:
-        """The same evidence for pairs of which another share is positive; the operating point stays as it is."""
+        """The same evidence for pairs of which another share is positive; the operating point stays as it is.
+
+        Args:
+            prior: Share of positive pairs, in (0, 1).
+        """
         return dataclasses.replace(self, prior=prior)
 
     def similarity_at(self, probability: float = 0.5) -> float:

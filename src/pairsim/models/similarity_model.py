@@ -252,7 +252,7 @@ class SimilarityModel(nn.Module):
 
     @property
     def threshold(self) -> float:
-        """The similarity at which a pair counts as a match, by the stored operating point, else at probability one half.
+        """The similarity at which a pair counts as a match, by the stored operating point, else by probability 0.5.
 
         NaN if the projection does not rise with similarity, so that there is no such place.
         """

@@ -128,9 +128,7 @@ def _cautions(findings: Findings, run: RunRecords, split: str) -> list[str]:
     lines = []
     point = run.model.get("operating_point")
     if isinstance(point, Mapping):
-        lines.append(
-            f"The threshold was chosen for {text(point.get('criterion'))} on {text(point.get('source'))}."
-        )
+        lines.append(f"The threshold was chosen for {text(point.get('criterion'))} on {text(point.get('source'))}.")
     if split == "train":
         lines.append("<strong>Careful:</strong> the model was trained on these images. Expect more errors on others.")
     if split == "val":

@@ -54,6 +54,7 @@ def write_report(
     Raises:
         DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
         RunError: If there is no model, or the page cannot be written.
+        ValueError: If `out` does not end in .html or .htm.
     """
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):

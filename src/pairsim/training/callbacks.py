@@ -20,13 +20,32 @@ class Callback:
     """
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Called once before the first epoch, after a checkpoint has been loaded."""
+        """Called once before the first epoch, after a checkpoint has been loaded.
+
+        Args:
+            trainer: The one that calls.
+        """
 
     def on_step_end(self, trainer: Trainer, step: int) -> None:
-        """Called after each optimizer step with the number of steps so far."""
+        """Called after each optimizer step.
+
+        Args:
+            trainer: The one that calls.
+            step: Number of steps so far.
+        """
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-        """Called after each epoch, its validation and its checkpoint."""
+        """Called after each epoch, its validation and its checkpoint.
+
+        Args:
+            trainer: The one that calls.
+            record: The epoch's figures.
+        """
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Called once at the end, with the best weights in the model."""
+        """Called once at the end, with the best weights in the model.
+
+        Args:
+            trainer: The one that calls.
+            history: The records of all epochs.
+        """

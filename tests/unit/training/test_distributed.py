@@ -328,7 +328,7 @@ def alone(folder: Path) -> dict[str, Any]:
     return {job.__name__: job(folder) for job in JOBS}
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(size, marks=pytest.mark.slow) for size in (2, 3)])
 def ranks(request: pytest.FixtureRequest, folder: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
     return together(request.param, folder, JOBS)
 
