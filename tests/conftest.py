@@ -6,8 +6,13 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pairsim.data import ImageTensors
+
+# A busy machine is no failure.
+settings.register_profile("pairsim", deadline=None)
+settings.load_profile("pairsim")
 
 # Of several test processes each takes its share of the processor; more threads than cores would only wait.
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

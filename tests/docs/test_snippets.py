@@ -86,10 +86,8 @@ def test_every_example_is_run_somewhere() -> None:
     print(f"{len(SNIPPETS)} snippets and {len(PRINTED) + len(ELSEWHERE)} examples run")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "quick_start.py" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(PRINTED)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PRINTED))
 def test_example_runs(name: str, tmp_path: Path) -> None:
     printed = run_example(name, "--epochs", "1", cwd=tmp_path)
     for expected in PRINTED[name]:

@@ -13,6 +13,7 @@ from pairsim import faiss_search as module
 from pairsim.errors import MissingExtraError
 from pairsim.faiss_search import IndexName
 
+torch.manual_seed(0)  # the same weights in every process
 MODEL = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=32)).eval()
 KINDS: list[IndexName] = ["faiss-hnsw", "faiss-ivf"]
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 from pairsim.gallery_results import SearchResult, class_votes
 
+torch.manual_seed(0)  # the same weights in every process
 MODEL = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from pairsim.evaluation.class_errors import ClassErrors
 from pairsim.report.findings import Findings, Mistake, Suspect
 from pairsim.report.sections import counts, curves, histogram, training
 from pairsim.report.texts import flat, percent, text
@@ -14,6 +15,9 @@ from pairsim.run_records import RunRecords
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """What a browser may load: nothing from elsewhere."""
+
+MOST_CLASSES = 500
+"""Classes in the table, at most: more would make the page heavy, and nobody reads them."""
 
 _SECTIONS = (
     ("threshold-section", "Try a threshold"),
@@ -222,7 +226,10 @@ def _classes(findings: Findings) -> str:
     heads = ("Class", "Images", "FNMR within", "missed", "FMR with others", "false matches")
     head = "".join(f"<th scope='col'><button type='button'>{text}</button></th>" for text in heads)
     rows = []
-    for row in findings.classes:
+    shown = sorted(findings.classes, key=_errors, reverse=True)[:MOST_CLASSES]
+    left_out = len(findings.classes) - len(shown)
+    told = f" The {len(shown):,} with the most errors; {left_out:,} others are left out." if left_out else ""
+    for row in shown if left_out else findings.classes:
         values: tuple[tuple[str | float, str], ...] = (
             (row.name, row.name),
             (row.num_images, f"{row.num_images:,}"),
@@ -237,11 +244,16 @@ def _classes(findings: Findings) -> str:
         )
         rows.append(f"<tr>{cells}</tr>")
     return (
-        "<section id='classes'><h2>Classes</h2><p>A heading sorts by its column.</p>"
+        "<section id='classes'><h2>Classes</h2>"
+        f"<p>A heading sorts by its column.{told}</p>"
         "<div class='scroll' tabindex='0' role='region' aria-label='Errors of each class'>"
         f"<table class='sortable'><caption>Errors at threshold {findings.figures.threshold:.4f}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
+
+
+def _errors(row: ClassErrors) -> int:
+    return row.false_non_matches + row.false_matches
 
 
 def _short(value: float) -> str:

@@ -204,6 +204,7 @@ def test_messages() -> None:
         image_level_intervals_of_pairs([0.1, 0.2], [0, 1], [1, 2], [2.0, 3.0], 0.5)
 
 
+@pytest.mark.slow
 def test_coverage_with_shared_images() -> None:
     """Intervals hold the truth about as often as they say; those that ignore shared images do not."""
     generator, num_sets = np.random.default_rng(6), 300

@@ -96,6 +96,18 @@ def test_nothing_is_loaded_from_elsewhere(run: Path, tmp_path: Path) -> None:
     assert "https://" not in page
 
 
+def test_of_many_classes_those_with_the_most_errors_are_listed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsim.report.page.MOST_CLASSES", 3)
+    findings = write_report(run, images(6), tmp_path / "r.html", names=[f"class-{number}" for number in range(6)])
+    page = (tmp_path / "r.html").read_text()
+    table = page[page.index("class='sortable'") : page.index("id='mistakes'")]
+    worst = sorted(findings.classes, key=lambda row: -(row.false_non_matches + row.false_matches))
+    assert "The 3 with the most errors; 3 others are left out." in page
+    assert [row.name in table for row in worst] == [True] * 3 + [False] * 3
+
+
 def test_one_class_says_that_there_is_no_verdict(run: Path, tmp_path: Path) -> None:
     findings = write_report(run, images(1), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()

@@ -453,6 +453,7 @@ def test_every_shape_follows_from_the_shapes_given() -> None:
     assert not peak.names & (waiting | {name for name in peak.names if "unique" in name})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"block_size": 5, "hard_pairs": 1.0}], ids=["dense", "blocks"])
 def test_compiles_as_one_graph(options: dict[str, Any]) -> None:
     compiled = torch.compile(all_pairs_loss, fullgraph=True, backend="aot_eager")
