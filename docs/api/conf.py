@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from docutils import nodes
 from sphinx.ext.intersphinx import missing_reference
 
 import pairsim
@@ -16,7 +17,10 @@ project_copyright = author
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest", "sphinx.ext.intersphinx"]
 html_theme = "furo"
 html_title = f"pairsim {release}: API reference"
-html_theme_options = {"source_view_link": "", "top_of_page_buttons": []}
+html_theme_options = {
+    **{"source_view_link": "", "top_of_page_buttons": []},
+    "announcement": '<a href="../index.html">pairsim: guide, tutorials, how-tos</a>',  # the way back, from every page
+}
 html_show_sourcelink = False
 html_static_path = ["../theme"]
 html_js_files = ["accessible.js"]
@@ -42,18 +46,10 @@ default_role = "code"
 _ALIASES = ("IdName", "Ids", "ImageTensorLike", "Images", "PictureLike", "Values")
 autodoc_type_aliases = {name: name for name in _ALIASES}
 
-# Every name in a signature must lead somewhere, but for these: aliases, whose docstrings say what they stand for, and
-# types of packages that are imported for type checking only or of which no inventory here tells.
+# Every name in a signature must lead somewhere (aliases to the page of types), but for those of packages that are
+# imported for type checking only, or of which no inventory here tells.
 nitpicky = True
-nitpick_ignore = [
-    ("py:class", name)
-    for name in (
-        *_ALIASES,
-        *("Axes", "Figure", "Float64Array", "Intervals", "Method", "Names", "Number", "Pairs", "SaliencyMethod"),
-        *("ScoredPairs", "Style", "Styler", "Suspects", "ToProbability", "npt.NDArray", "pd.DataFrame"),
-        "pairsim.evaluation._sorted.Ranked",
-    )
-]
+nitpick_ignore = [("py:class", name) for name in ("Axes", "Figure", "Styler", "npt.NDArray", "pd.DataFrame")]
 nitpick_ignore_regex = [
     (r"py:class", r"numpy\.(u?int\d*|integer|float\d+|floating|bool|number|str_)"),
     (r"py:class", r"numpy\._typing\..*"),
@@ -96,8 +92,16 @@ def _spelled_out(app: object, env: object, node: object, contnode: object) -> ob
     return missing_reference(app, env, node, contnode)
 
 
+def _without_object(_app: object, doctree: object) -> None:
+    """That a class is an object needs no line."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):  # type: ignore[attr-defined]
+        if paragraph.astext() == "Bases: object":
+            paragraph.parent.remove(paragraph)
+
+
 def setup(app: object) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", _plain_backticks)  # type: ignore[attr-defined]
     app.connect("autodoc-process-signature", _aliases_by_name)  # type: ignore[attr-defined]
+    app.connect("doctree-read", _without_object)  # type: ignore[attr-defined]
     app.connect("missing-reference", _spelled_out)  # type: ignore[attr-defined]

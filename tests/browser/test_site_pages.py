@@ -22,7 +22,10 @@ MISSING = BROWSER_MISSING or (f"needs {', '.join(ABSENT)}: pip install 'pairsim[
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 # Sphinx puts a method's <dl> inside that of its class, which no option changes.
 OF_SPHINX = "definition-list"
-PAGES = ("", "how-to/", "tutorials/mnist/", "reference/command-line/", "benchmarks/", "api/pairsim.html")
+PAGES = (
+    *("", "how-to/", "tutorials/mnist/", "concepts/probabilities/", "architecture/"),
+    *("reference/command-line/", "benchmarks/", "api/pairsim.html"),
+)
 
 
 class Quiet(SimpleHTTPRequestHandler):

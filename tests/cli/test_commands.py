@@ -92,6 +92,7 @@ def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
     assert (done.json["num_pairs"], done.json["num_positive"]) == (4, 2)
 
 
+@pytest.mark.slow
 def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Path, tmp_path: Path) -> None:
     own = tmp_path / "run"
     shutil.copytree(run, own)
@@ -135,6 +136,7 @@ def test_evaluate_pairs_with_folds(run: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
     done = pairsim("evaluate", run, "digits", "--against", run / "model", "--resamples", "50", "--json", cwd=tmp_path)
     assert done.status == 0, done.err

@@ -43,6 +43,7 @@ def failure(done: Result, status: int) -> str:
     return done.err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_json_and_agreement_with_compare(place: Path) -> None:
     done = pairsim("export", "model", "--out", "pair.onnx", "--kind", "pair", "--json", cwd=place)
     assert (done.status, done.err) == (0, "")

@@ -28,6 +28,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_then_compare(place: Path) -> None:
     arguments = ("train", "data", "--out", "run", "--backbone", "resnet18", "--image-size", "32", *SMALL)
     done = here(*arguments, cwd=place)

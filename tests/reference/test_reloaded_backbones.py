@@ -51,6 +51,7 @@ def pictures(num: int = 16, size: int = 32) -> ImageTensors:
         pytest.param("timm/vit_tiny_patch16_224", False, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_new_process_gives_the_same_similarities(tmp_path: Path, name: str, local_weights: bool) -> None:
     if name.startswith("timm/"):
         pytest.importorskip("timm")

@@ -140,6 +140,7 @@ def test_resident_batches_are_what_the_net_receives(options: Options, tmp_path: 
         assert torch.equal(arm.trainer.model.eval().embed(images), arm.trainer.model.embed(pixels))
 
 
+@pytest.mark.slow
 def test_epoch_compares_the_arms_of_reference_and_the_steps_alone(options: Options) -> None:
     whole, alone, waiting = epoch.run(options)
     assert [str(row["arm"]).partition(" (")[0] for row in alone.rows] == [
@@ -208,6 +209,7 @@ def test_the_notebook_s_quality_comes_from_reference(tmp_path: Path) -> None:
 # pytorch-metric-learning
 
 
+@pytest.mark.slow
 def test_own_trainer_learns_from_the_same_images_and_ends_at_the_goal(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

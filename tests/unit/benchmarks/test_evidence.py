@@ -31,6 +31,7 @@ def test_intervals_that_take_pairs_for_independent_are_the_usual_ones() -> None:
     assert found["roc_auc"][1] - pairs.roc_auc() == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_coverage_counts_sets_of_images_that_differ() -> None:
     table = coverage.run(Options(quick=True))[0]
     covered = {(row["arm"], row["figure"]): row["covered"] for row in table.rows}

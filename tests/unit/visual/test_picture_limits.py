@@ -66,6 +66,7 @@ def test_which_neighbours_are_right() -> None:
     assert not misplaced(figure)
 
 
+@pytest.mark.slow
 def test_more_queries_and_neighbours_than_fit_are_told() -> None:
     figure = draw_neighbors(random_images(15), found([list(range(11))] * 15), random_images(11))
     assert title(figure) == (
