@@ -7,7 +7,7 @@ test:            ## the quick tests
 	$(PYTHON) -m pytest -n auto --dist loadfile
 
 test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
-	$(PYTHON) -m pytest -m "slow or mnist or browser" -rs
+	$(PYTHON) -m pytest -n auto --dist loadfile -m "slow or mnist or browser" -rs --durations=15
 
 lint:            ## style and format
 	$(PYTHON) -m ruff check .
