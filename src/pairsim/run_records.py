@@ -192,6 +192,9 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
 def training_command(records: RunRecords) -> str | None:
     """The `pairsim train` command that gives such a run, with a folder of data by its last name.
 
+    Args:
+        records: What `read_run` found in the run's folder.
+
     Returns:
         One line for a shell, or `None` if the command line did not train it, or cannot.
     """
@@ -217,7 +220,11 @@ def training_command(records: RunRecords) -> str | None:
 
 
 def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that differ from the defaults, with those that the recipe or the machine filled in."""
+    """Settings that differ from the defaults, with those that the recipe or the machine filled in.
+
+    Args:
+        config: A run's settings as JSON values, as `TrainConfig.to_dict` gives them.
+    """
     defaults = TrainConfig().to_dict()
     always = {"objective", "epochs", "batch_size", "seed"}
     return {
@@ -228,7 +235,14 @@ def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_net(records: RunRecords) -> str | None:
-    """The net's name where it is not the reference network, and so is code that is not saved."""
+    """The net's name where it is not the reference network, and so is code that is not saved.
+
+    Args:
+        records: What `read_run` found in the run's folder.
+
+    Returns:
+        The name, or `None` for the reference network.
+    """
     architecture = records.model.get("architecture", {})
     name = architecture.get("backbone", architecture.get("embedding_net"))
     return None if name is None else str(name)

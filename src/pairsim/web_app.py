@@ -170,7 +170,14 @@ def as_pixels(value: Any, *, invert: bool, model: SimilarityModel) -> Tensor:
 
 
 def describe(model: SimilarityModel, first: Tensor, second: Tensor, threshold: float) -> str:
-    """The verdict on two images as HTML."""
+    """The verdict on two images as HTML.
+
+    Args:
+        model: The model that judges.
+        first: An image, uint8 `[C, H, W]`, as `as_pixels` gives it.
+        second: Likewise.
+        threshold: Similarity from which two images match, in [-1, 1].
+    """
     found = model.verify(first, second, threshold)
     sign = "&ge;" if found.match else "&lt;"
     return (
@@ -191,7 +198,17 @@ def shown_as_seen(images: Sequence[Tensor]) -> str:
 
 
 def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> list[tuple[npt.NDArray[np.uint8], str]]:
-    """The most similar pictures of a gallery, whose ids are paths, with captions."""
+    """The most similar pictures of a gallery, whose ids are paths, with captions.
+
+    Args:
+        gallery: Pictures to search; their ids are paths of files.
+        image: The query, uint8 `[C, H, W]`, as `as_pixels` gives it.
+        k: How many to give; fewer where the gallery is smaller.
+        threshold: Similarity from which a caption says "match", in [-1, 1].
+
+    Returns:
+        A thumbnail and its caption for each picture, the most similar first.
+    """
     found = gallery.search([image], k)
     return [
         (

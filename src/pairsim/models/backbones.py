@@ -150,6 +150,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Args:
         path: `.safetensors`, or what `torch.save(model.state_dict(), path)` wrote.
 
+    Returns:
+        The tensors by their names, on the CPU.
+
     Raises:
         RunError: If there is no such file, or no state dict in it.
     """

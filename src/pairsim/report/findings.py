@@ -132,6 +132,9 @@ def find(
         batch_size: Images embedded at once.
         progress: Whether to show a progress bar.
 
+    Returns:
+        The findings, with pictures of the mistakes and suspects that are listed.
+
     Raises:
         DataError: If there are fewer than two images, or no similarity at which pairs match.
     """
@@ -238,7 +241,13 @@ def _suspects(
 
 
 def picture(model: SimilarityModel, dataset: Any, number: int) -> str:
-    """One image of a dataset as a PNG data URI, made smaller where it is large."""
+    """One image of a dataset as a PNG data URI, made smaller where it is large.
+
+    Args:
+        model: Whose preprocessing it gets.
+        dataset: Labelled, map-style.
+        number: Its place in the dataset.
+    """
     image: Tensor = fetch_images(dataset, np.array([number]), model.preprocessing)
     pixels = to_pixels(image, model.preprocessing if image.is_floating_point() else None)[0]
     return png_data_uri(pixels)
