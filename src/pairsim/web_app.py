@@ -163,9 +163,9 @@ def as_pixels(value: Any, *, invert: bool, model: SimilarityModel) -> Tensor:
     found = {} if value is None else value
     if _is_blank(found.get("composite")):
         raise ValueError("Expected a picture in each field, found an empty one. Draw or upload one.")
-    pixels: npt.NDArray[np.uint8] = np.ascontiguousarray(found["composite"], dtype=np.uint8)
+    pixels = read_image(np.asarray(found["composite"], dtype=np.uint8))  # laid on white
     if invert and _is_blank(found.get("background")):  # drawn, not uploaded
-        pixels = 255 - _on_white(pixels)
+        pixels = 255 - pixels
     return model.preprocessing.read(pixels)
 
 
@@ -237,14 +237,9 @@ def _editor(gr: Any, label: str, name: str) -> Any:
     )
 
 
-def _on_white(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    opaque = pixels[..., 3:].astype(np.float64) / 255
-    return np.rint(opaque * pixels[..., :3] + (1 - opaque) * 255).astype(np.uint8)
-
-
 def _is_blank(image: Any) -> bool:
     """Whether this is no image, or a page that nothing was put on, which is transparent or white."""
-    return image is None or bool((_on_white(np.asarray(image)) == 255).all())
+    return image is None or bool((read_image(np.asarray(image, dtype=np.uint8)) == 255).all())
 
 
 def _is_dark(model: SimilarityModel) -> bool:

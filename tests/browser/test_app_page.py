@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from browser import BROWSER_MISSING, open_page, serious_findings
 from PIL import Image
+from run_command import environment
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 
@@ -63,6 +69,43 @@ def test_search_shows_the_pictures_of_the_gallery(address: str) -> None:
         assert page.locator("#results .caption-label").count() == 4
         assert "similarity" in page.locator("#results .caption-label").first.inner_text()
         assert problems == []
+
+
+def test_command_serves_the_run_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    SimilarityModel(EmbeddingNet(image_size=16)).save_pretrained(tmp_path / "my model")
+    (tmp_path / "pictures").mkdir()
+    for number in range(4):
+        Image.new("L", (16, 16), 60 * number).save(tmp_path / "pictures" / f"{number}.png")
+    (tmp_path / "tmp").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--gallery", "pictures", "--examples", "pictures", "--no-browser", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pairsim", "app", "my model", *options],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(tmp_path / "tmp")),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        told = ""
+        while not told.startswith("Open "):
+            told = process.stderr.readline()
+            assert told, "ended before it served"
+        with open_page(told.removeprefix("Open ").strip()) as (page, problems):
+            page.wait_for_selector("#compare")
+            assert page.locator("h1").inner_text() == "my model"
+            assert page.get_by_role("tab", name="Search").count() == 1
+            assert page.get_by_text("example-0 and example-1").count() >= 1
+            assert problems == []
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert [entry.name for entry in (tmp_path / "tmp").iterdir() if entry.name.startswith("pairsim-app-")] == []
 
 
 def draw(page: object, name: str) -> None:

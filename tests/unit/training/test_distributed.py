@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from states import assert_same
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional
@@ -331,21 +332,6 @@ def alone(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=[pytest.param(size, marks=pytest.mark.slow) for size in (2, 3)])
 def ranks(request: pytest.FixtureRequest, folder: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
     return together(request.param, folder, JOBS)
-
-
-def assert_same(a: Any, b: Any, path: str = "") -> None:
-    if isinstance(a, Tensor):
-        assert torch.equal(a, b), path
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_same(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for place, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{path}/{place}")
-    else:
-        assert a == b, path
 
 
 # --- what they must find ---

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import assert_same
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -47,21 +48,6 @@ def train(out: Path, settings: dict[str, Any], cut: int | None = None) -> None:
     config = TrainConfig(out=out, batch_size=8, epochs=3, **settings)
     callbacks = () if cut is None else (CutOff(cut),)
     Trainer(toy_model(), config, train=toy_images(), callbacks=callbacks).fit()
-
-
-def assert_same(a: Any, b: Any, path: str = "") -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_same(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for place, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{path}/{place}")
-    else:
-        assert a == b, path
 
 
 def final_state(out: Path) -> dict[str, Any]:
