@@ -23,11 +23,11 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
 from pairsim import Calibration, SimilarityModel, calibrate
-from pairsim.calibration import fit_calibration
 from pairsim.data.image_sets import subset
 from pairsim.evaluation import PairFigures
-from pairsim.scoring import score_pairs
-from pairsim.verification import to_probability
+from pairsim.verification.model_calibration import fit_calibration
+from pairsim.verification.model_evaluation import to_probability
+from pairsim.verification.scoring import score_pairs
 
 PRIOR, TARGET_FMR = 0.01, 0.001
 

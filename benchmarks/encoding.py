@@ -9,7 +9,7 @@ pictures with the model's preprocessing, and run the same net in fp32 with as ma
 - a loop that reads a batch of 256, in the main thread, and embeds it;
 - a DataLoader with 2 workers that reads batches of 256, its start included, as a folder is embedded once;
 - `model.encode(paths)`, whose threads read ahead of the net;
-- `pairsim.encoding.encode_pictures(model, paths)`, whose threads read and run the net by turns.
+- `pairsim.encoding.pictures.encode_pictures(model, paths)`, whose threads read and run the net by turns.
 
 As speed must not change results, the largest difference of an embedding's values from the first arm's is given.
 `decoding` is what `encode_pictures` tells of itself: the share of its threads' working time that went into reading.
@@ -33,7 +33,7 @@ from benchmarks.options import OptionError, Options, mnist_root
 from benchmarks.report import Table
 from benchmarks.timing import interleave, synchronizer, timing_rows
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.encoding import encode_pictures
+from pairsim.encoding.pictures import encode_pictures
 from pairsim.images import Preprocessing, pictures_below
 
 _BATCH_SIZE, _WORKERS = 256, 2

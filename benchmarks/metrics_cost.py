@@ -91,7 +91,7 @@ def embeddings(images: int, dim: int = 128, classes: int = 10) -> tuple[Any, Any
 def every_metric(vectors: Any, labels: Any) -> object:
     """All figures of the scores of all pairs."""
     from pairsim.evaluation import Logistic
-    from pairsim.scoring import all_scores
+    from pairsim.verification.scoring import all_scores
 
     pairs = all_scores(vectors, labels)
     probability = Logistic(10.0, -5.0)

@@ -18,7 +18,7 @@ from benchmarks.judge import Quality, judge
 from benchmarks.options import Options, mnist_root
 from benchmarks.timing import synchronizer
 from pairsim import SimilarityModel, TrainConfig
-from pairsim.cli.train import make_trainer
+from pairsim.cli.training.train import make_trainer
 from pairsim.data import ClassIndex, ImageTensors, LabelledData, load_data, stratified_split
 from pairsim.data.image_sets import subset
 

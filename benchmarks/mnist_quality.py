@@ -23,7 +23,7 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
 from pairsim import History, SimilarityModel, TrainConfig, Trainer
-from pairsim.cli.train import make_trainer
+from pairsim.cli.training.train import make_trainer
 from pairsim.data.augment import AugmentName
 from pairsim.training.config import ObjectiveName
 

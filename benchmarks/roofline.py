@@ -29,8 +29,8 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.steps import make_step
 from benchmarks.timing import Row, Spread, interleave, synchronizer
-from pairsim.models.inference import PrecisionName
-from pairsim.training.allocator import keeping_freed_memory
+from pairsim._common.precision import PrecisionName
+from pairsim.training.optimize.allocator import keeping_freed_memory
 
 _IMAGES, _QUICK_IMAGES = 512, 128
 _SIDE = {"cpu": 2048, "cuda": 8192}

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim.models.inference import PrecisionName
-from pairsim.training.devices import resolve_precision
-from pairsim.training.step import TrainingStep
+from pairsim._common.precision import PrecisionName, resolve_precision
+from pairsim.training.optimize.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]
 _CLASSES = 10

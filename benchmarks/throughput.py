@@ -14,8 +14,8 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.steps import Mode, make_step
 from benchmarks.timing import Row, interleave, synchronizer, timing_rows
-from pairsim.models.inference import PrecisionName
-from pairsim.training.allocator import keeping_freed_memory
+from pairsim._common.precision import PrecisionName
+from pairsim.training.optimize.allocator import keeping_freed_memory
 
 _CPU_BATCHES, _CUDA_BATCHES = (64, 256, 512, 1024), (64, 256, 512, 1024, 4096, 16384)
 _QUICK_BATCHES = (64, 256)

@@ -28,7 +28,7 @@ from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors, read_labels
 from pairsim.data.image_sets import ImageFiles, subset
 from pairsim.evaluation import few_shot_accuracy
-from pairsim.scoring import AllPairsScored, score_pairs
+from pairsim.verification.scoring import AllPairsScored, score_pairs
 
 SEEN_DIGITS = 7
 TRAINED_ALPHABETS = ("Balinese", "Early_Aramaic", "Korean")

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pairsim import Gallery, PairDataset, SimilarityModel, encode_dataset, evaluate
+from pairsim._common.storage import write_file
 from pairsim.data import load_data
 from pairsim.evaluation import Logistic, all_pair_scores
 from pairsim.report import write_report
-from pairsim.storage import write_file
 from pairsim.visual import (
     draw_class_ranking,
     draw_class_similarity,

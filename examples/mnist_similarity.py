@@ -31,7 +31,7 @@ import torch
 
 from pairsim import EmbeddingNet, Gallery, PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, evaluate
 from pairsim.data import load_data
-from pairsim.encoding import encode_dataset
+from pairsim.encoding.datasets import encode_dataset
 from pairsim.evaluation import Logistic, all_pair_scores
 from pairsim.visual import (
     draw_class_ranking,

@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from pairsim.web_app import build_app, serve
+    from pairsim.integrations.web_app import build_app, serve
 
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(4):

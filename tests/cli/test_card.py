@@ -14,8 +14,8 @@ from run_command import Result, here, pairsim
 
 from pairsim import SimilarityModel
 from pairsim.data.named import load_data
-from pairsim.run_records import load_evaluation, save_evaluation
-from pairsim.verification import evaluate
+from pairsim.runs.run_records import load_evaluation, save_evaluation
+from pairsim.verification.model_evaluation import evaluate
 
 
 @pytest.fixture(scope="module")

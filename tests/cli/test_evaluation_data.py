@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pairsim import EmbeddingNet, SimilarityModel, storage
-from pairsim.cli.evaluation_data import held_out_images, load_evaluation_data
+from pairsim import EmbeddingNet, SimilarityModel
+from pairsim._common import storage
 from pairsim.data import ClassIndex, load_data, read_labels, stratified_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
+from pairsim.runs.run_data import held_out_images, load_evaluation_data
 
 PREPROCESSING = Preprocessing(image_size=(8, 8), channels=3, fit="crop", interpolation="bicubic")
 

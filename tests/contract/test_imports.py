@@ -1,62 +1,119 @@
-"""Imports go one way, and the package is light to import."""
+"""Imports go one way, as the table in the architecture page states; the package is light to import."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import pairsim
 
 SOURCE = Path(pairsim.__file__).parent
-# Each layer may import itself and the layers before it; those that share a number do not import each other.
-LAYERS = {
-    "errors": 0, "storage": 1, "images": 2, "data": 3, "models": 3, "evaluation": 3,
-    "markdown": 3, "encoding": 4, "exact_search": 4, "faiss_search": 5, "gallery_ids": 5, "gallery_results": 6,
-    "gallery_files": 7, "training": 5, "scoring": 5, "verification": 6, "calibration": 6, "leaks": 6,
-    "label_audit": 6, "gallery": 8, "saliency": 6, "duplicate_report": 6, "duplicates": 7, "pair_verdicts": 6,
-    "run_records": 7, "card_limits": 8, "model_cards": 9, "hub": 10, "visual": 11, "export": 11, "report": 12,
-    "tensorboard_log": 12, "web_app": 13, "cli": 14, "__init__": 15, "__main__": 16,
-}  # fmt: skip
-# The package's front page joins all that is below the command line, which uses it.
-FRONT = {"cli": {"__init__"}, "__main__": {"cli"}}
+ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
+MAX_ROWS, MAX_ENTRIES, MAX_LINES = 12, 14, 400
 
 
-def layer_of(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+def import_rows() -> dict[str, int]:
+    """The row of each package in the architecture page's table of imports."""
+    page = ARCHITECTURE.read_text(encoding="utf-8")
+    table = page.split("<!-- import-rows:begin -->")[1].split("<!-- import-rows:end -->")[0]
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", table, flags=re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    return {name: int(number) for number, packages in rows for name in re.findall(r"`(\w+)`", packages)}
 
 
-def imports_of(file: Path) -> set[str]:
+ROWS = import_rows()
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for file in sorted(SOURCE.rglob("*.py")):
+        parts = ("pairsim", *file.relative_to(SOURCE).with_suffix("").parts)
+        found[".".join(parts).removesuffix(".__init__")] = file
+    return found
+
+
+@cache
+def imports_of(file: Path) -> frozenset[str]:
+    """Modules of pairsim that a file imports, those imported for type checkers only left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    skipped = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {
-                f"{node.module}.{alias.name}" if node.module == "pairsim" else node.module for alias in node.names
-            }
-    return {name for name in found if name.split(".")[0] == "pairsim"}
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in modules() else node.module)
+    return frozenset(name for name in found if name.split(".")[0] == "pairsim")
 
 
-def test_imports_go_one_way() -> None:
+def package_of(module: str) -> str:
+    """The entry of `src/pairsim` that a module belongs to; `""` for the front page."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_the_table_is_short_and_names_every_package() -> None:
+    assert max(ROWS.values()) <= MAX_ROWS
+    entries = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert entries - {"__pycache__", "__init__", "__main__"} == set(ROWS)
+
+
+@pytest.mark.parametrize("package", sorted(ROWS))
+def test_imports_go_one_way(package: str) -> None:
     wrong = []
-    for file in sorted(SOURCE.rglob("*.py")):
-        own = file.relative_to(SOURCE).parts[0].removesuffix(".py")
-        for name in imports_of(file):
-            other = layer_of(name)
-            if other not in LAYERS:  # a name of the front page, such as its version
-                other = "__init__"
-            allowed = other == own or LAYERS[other] < LAYERS[own] or other in FRONT.get(own, set())
+    for module, file in modules().items():
+        if package_of(module) != package:
+            continue
+        for imported in imports_of(file):
+            other = package_of(imported)
+            # The command line prints the version, which is on the front page.
+            allowed = package == "cli" if other == "" else other == package or ROWS[other] < ROWS[package]
             if not allowed:
-                wrong.append(f"{file.relative_to(SOURCE)} imports {name}")
+                wrong.append(f"{module} imports {imported}")
     assert wrong == []
 
 
-def test_every_module_has_a_layer() -> None:
-    names = {entry.name.removesuffix(".py") for entry in SOURCE.iterdir() if entry.suffix == ".py" or entry.is_dir()}
-    assert names - {"__pycache__"} == set(LAYERS) | set()
+def test_there_are_no_circular_imports() -> None:
+    TopologicalSorter({module: imports_of(file) - {module} for module, file in modules().items()}).prepare()
+
+
+def test_top_level_holds_packages_only() -> None:
+    loose = {path.name for path in SOURCE.iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "__main__.py", "errors.py", "py.typed"}
+
+
+def test_packages_and_modules_are_small() -> None:
+    folders = [SOURCE, *(path for path in SOURCE.rglob("*") if path.is_dir() and path.name != "__pycache__")]
+    full = {str(folder): n for folder in folders if (n := len(entries_of(folder))) > MAX_ENTRIES and folder != SOURCE}
+    long = {m: n for m, file in modules().items() if (n := len(file.read_text("utf-8").splitlines())) > MAX_LINES}
+    assert (full, long) == ({}, {})
+
+
+def entries_of(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name not in ("__pycache__", "__init__.py")]
+
+
+def test_module_names_are_unique() -> None:
+    names = [module.rpartition(".")[2] for module, file in modules().items() if file.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_heavy_packages_are_imported_when_used() -> None:
@@ -67,8 +124,3 @@ def test_heavy_packages_are_imported_when_used() -> None:
     code = f"import sys, pairsim; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_modules_read_in_one_sitting() -> None:
-    long = {str(f.relative_to(SOURCE)): n for f in SOURCE.rglob("*.py") if (n := len(f.read_text().splitlines())) > 450}
-    assert long == {}

@@ -1,4 +1,4 @@
-"""What contributors read is true: each path is there, each target, option, version and layer as it is said."""
+"""What contributors read is true: each path is there, and each target, option and version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import pairsim
-from tests.contract.test_imports import LAYERS
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
@@ -71,17 +70,6 @@ def test_every_extra_and_benchmark_is_there() -> None:
     asked = set(re.findall(r"`python -m benchmarks ([\w-]+)`", text))
     assert asked
     assert asked <= set(BENCHMARKS)
-
-
-def test_layers_are_in_the_order_of_the_imports() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.search(r"\| layer \|.*\n\|---.*\n((?:\|.*\n)+)", text)
-    assert rows is not None
-    cells = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in rows[1].splitlines()]
-    assert all(cells)
-    lowest = [min(LAYERS[name] for name in cell) for cell in cells]
-    highest = [max(LAYERS[name] for name in cell) for cell in cells]
-    assert all(before < after for before, after in zip(highest, lowest[1:], strict=False))
 
 
 def test_versions_agree() -> None:

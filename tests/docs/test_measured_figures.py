@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.readme import PAGES, with_measured
 from benchmarks.results import FOLDER, Results
-from pairsim.cli.train import EXPECTED_MNIST
+from pairsim.cli.training.train import EXPECTED_MNIST
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

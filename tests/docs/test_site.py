@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,7 +15,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 
 import pairsim.errors
-from tests.contract.test_imports import LAYERS, SOURCE, imports_of, layer_of
 
 ROOT = Path(__file__).parents[2]
 ABSENT = [name for name in ("sphinx", "mkdocs", "material", "furo") if find_spec(name) is None]
@@ -159,20 +157,3 @@ def test_public_things_are_described_on_one_page(site: Path) -> None:
         if inspect.isroutine(value) or inspect.isclass(value):
             pages.setdefault(id(value), set()).add(f"{name} on {page}")
     assert [names for names in pages.values() if len({name.partition(" on ")[2] for name in names}) > 1] == []
-
-
-def test_the_architecture_page_has_every_module_in_the_order_of_imports() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    table = re.search(r"\| modules \|.*\n\|---.*\n((?:\|.*\n)+)", page)
-    assert table is not None
-    rows = {
-        module: number
-        for number, row in enumerate(table[1].splitlines())
-        for module in re.findall(r"`(\w+)`", row.split("|")[1])
-    }
-    helpers = {"duplicate_report", "gallery_files", "gallery_ids", "gallery_results", "card_limits", "markdown"}
-    assert rows.keys() == {name for name in LAYERS if not name.startswith("__")} - helpers
-    for file in SOURCE.rglob("*.py"):
-        own = file.relative_to(SOURCE).parts[0].removesuffix(".py")
-        for other in map(layer_of, imports_of(file)):
-            assert own not in rows or other not in rows or rows[other] <= rows[own], f"{own} imports {other}"

@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 from pairsim import PairDataset
 from pairsim.data import ClassBalancedBatches, ClassIndex, ImageFiles, ImageTensors, RandomAffine, make_resident
 from pairsim.data.augment import Augmentation
-from pairsim.data.batches import BatchPlan, PairBatches
 from pairsim.data.image_sets import gather
-from pairsim.data.loading import BatchLoader
-from pairsim.data.pixel_cache import cached_images
+from pairsim.data.loading.batches import BatchPlan, PairBatches
+from pairsim.data.loading.loader import BatchLoader
+from pairsim.data.loading.pixel_cache import cached_images
 
 CPU = torch.device("cpu")
 NUM = 30

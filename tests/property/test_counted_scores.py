@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pairsim.evaluation import Logistic, PairScores
-from pairsim.evaluation.all_pairs import PairFigures
-from pairsim.evaluation.counted import PairCounts
+from pairsim.evaluation.pairs.pair_counts import PairCounts
+from pairsim.evaluation.pairs.pair_scores import PairFigures
 
 UNTIMED = settings(deadline=None)  # a busy machine is no failure
 STEP = 2.0**-22

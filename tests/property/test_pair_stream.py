@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pairsim import PairDataset
 from pairsim.data import ClassBalancedBatches, ClassIndex, ImageTensors, PairSampler
-from pairsim.data.pair_sampler import PairIndices
+from pairsim.data.pairs.pair_sampler import PairIndices
 
 LABELS = st.lists(st.integers(0, 4), min_size=4, max_size=40).filter(
     lambda labels: len(set(labels)) > 1 and max(map(labels.count, labels)) > 1

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from pairsim.audits.label_audit import audit_labels
+from pairsim.audits.leaks import find_leaks
 from pairsim.data import ImageTensors
 from pairsim.data.named import data_root, load_data
-from pairsim.label_audit import audit_labels
-from pairsim.leaks import find_leaks
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 

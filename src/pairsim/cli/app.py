@@ -5,32 +5,48 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Json, Toml
 
 from pairsim import __version__
-from pairsim.cli.calibrate import calibrate
-from pairsim.cli.card import card
-from pairsim.cli.compare import compare
-from pairsim.cli.completion import completion
-from pairsim.cli.demo import demo
-from pairsim.cli.doctor import doctor
-from pairsim.cli.duplicates import duplicates
-from pairsim.cli.encode import encode
-from pairsim.cli.evaluate import evaluate
-from pairsim.cli.export import export
+from pairsim.cli.judging.calibrate import calibrate
+from pairsim.cli.judging.card import card
+from pairsim.cli.judging.evaluate import evaluate
+from pairsim.cli.judging.report import report
 from pairsim.cli.output import UsageError, note
-from pairsim.cli.report import report
-from pairsim.cli.search import search
-from pairsim.cli.train import train
-from pairsim.cli.web import app as web_app
+from pairsim.cli.pictures.app_page import app as web_app
+from pairsim.cli.pictures.compare import compare
+from pairsim.cli.pictures.duplicates import duplicates
+from pairsim.cli.pictures.encode import encode
+from pairsim.cli.pictures.search import search
+from pairsim.cli.tools.doctor import doctor
+from pairsim.cli.tools.export import export
+from pairsim.cli.training.demo import demo
+from pairsim.cli.training.train import train
 from pairsim.errors import PairsimError
 
 USAGE_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print a script that lets a shell complete commands, options and choices. Nothing is installed.
+
+    For bash: pairsim completion bash > ~/.local/share/bash-completion/completions/pairsim
+
+    For zsh: pairsim completion zsh > ~/.zfunc/_pairsim (a folder that is in fpath)
+
+    For fish: pairsim completion fish > ~/.config/fish/completions/pairsim.fish
+
+    Args:
+        shell: bash, zsh or fish.
+    """
+    print(make_app().generate_completion(shell=shell))
+
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     demo,

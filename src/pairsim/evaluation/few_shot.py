@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pairsim.evaluation._inputs import Values, check_count, labelled_embeddings
+from pairsim._common.arrays import Values, check_count, labelled_embeddings
 from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
 
 IntArray: TypeAlias = npt.NDArray[np.int64]

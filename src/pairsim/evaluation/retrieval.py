@@ -38,8 +38,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pairsim.evaluation import _sorted
-from pairsim.evaluation._inputs import BoolArray, Float64Array, Values, check_count, labelled_embeddings
+from pairsim._common.arrays import BoolArray, Float64Array, Values, check_count, labelled_embeddings
+from pairsim.evaluation.pairs import ranked as _sorted
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Query: TypeAlias = tuple[Values, Values]

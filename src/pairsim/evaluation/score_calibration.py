@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairsim.evaluation._inputs import Float64Array, Values, as_array, check_probabilities
-from pairsim.evaluation._sorted import IntArray, Ranked
-from pairsim.evaluation.all_pairs import Logistic, PairFigures
+from pairsim._common.arrays import Float64Array, Values, as_array, check_probabilities
+from pairsim.evaluation.pairs.pair_scores import Logistic, PairFigures
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked
 
 _SAMPLE = 100_000
 _NEWTON_STEPS = 60

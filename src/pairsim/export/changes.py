@@ -16,7 +16,7 @@ from pairsim.data.image_sets import fetch_images, in_memory
 from pairsim.evaluation import PairFigures, PairScores
 from pairsim.export.description import Description
 from pairsim.export.onnx_models import Float32Array, OnnxModel, Pixels, check_pixels
-from pairsim.scoring import all_scores
+from pairsim.verification.scoring import all_scores
 
 _BATCH, _ROWS = 256, 1024
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel, pretrained

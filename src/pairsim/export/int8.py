@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import require
 from pairsim.export.changes import PixelSource, compare_models
 from pairsim.export.description import Description

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import ExportError, MissingExtraError, require
 from pairsim.export.description import Description, Kind
 from pairsim.export.graphs import INPUTS, OUTPUTS, Traced, first_line, largest_difference, quiet, trace

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.export.description import Description, Kind
 from pairsim.export.graphs import INPUTS, OUTPUTS, first_line, largest_difference, quiet, trace

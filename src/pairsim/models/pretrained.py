@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.models.backbones import is_backbone_name
 from pairsim.models.embedding_net import EmbeddingNet

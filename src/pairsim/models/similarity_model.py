@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pairsim._common.precision import PrecisionName, inference_dtype
 from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
@@ -19,7 +20,7 @@ from pairsim.models.backbones import channels_of
 from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
 from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
-from pairsim.models.inference import InferenceNet, InferenceNets, PrecisionName, default_batch_size, inference_dtype
+from pairsim.models.inference.inference_nets import InferenceNet, InferenceNets, default_batch_size
 from pairsim.models.inputs import Images, image_batches, is_single
 from pairsim.models.verdict import OperatingPoint, Verdict
 

@@ -12,7 +12,7 @@ from html import escape
 from statistics import NormalDist
 from typing import Literal
 
-from pairsim.evaluation._inputs import Float64Array
+from pairsim._common.arrays import Float64Array
 
 Scale = Literal["linear", "log", "deviate"]
 

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.arrays import Float64Array
 from pairsim.data.image_sets import fetch_images
 from pairsim.errors import DataError
 from pairsim.evaluation import label_agreement
-from pairsim.evaluation._inputs import Float64Array
-from pairsim.evaluation._sorted import IntArray, count_matches
-from pairsim.evaluation.class_errors import ClassErrors, breakdown
-from pairsim.evaluation.pair_errors import RankedPairs, worst_pairs
+from pairsim.evaluation.errors.class_errors import ClassErrors, breakdown
+from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_pairs
+from pairsim.evaluation.pairs.ranked import IntArray, count_matches
 from pairsim.models import SimilarityModel
-from pairsim.scoring import AllPairsScored, score_pairs
-from pairsim.verification import VerificationReport, report_on, to_probability
-from pairsim.visual.pixels import png_data_uri, to_pixels
+from pairsim.verification.model_evaluation import report_on, to_probability
+from pairsim.verification.scoring import AllPairsScored, score_pairs
+from pairsim.verification.verification_report import VerificationReport
+from pairsim.visual.page.pixels import png_data_uri, to_pixels
 
 STEP = 0.001
 """Distance of the thresholds that a report can be read at."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from pairsim.evaluation.class_errors import ClassErrors
+from pairsim.evaluation.errors.class_errors import ClassErrors
 from pairsim.report.findings import Findings, Mistake, Suspect
 from pairsim.report.sections import counts, curves, histogram, training
 from pairsim.report.texts import flat, percent, text
-from pairsim.run_records import RunRecords
+from pairsim.runs.run_records import RunRecords
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """What a browser may load: nothing from elsewhere."""

@@ -12,7 +12,7 @@ from pairsim.report import charts
 from pairsim.report.charts import Axis, Line, Mark, draw_chart, nice_ticks, thin_out
 from pairsim.report.findings import STEP, Findings
 from pairsim.report.texts import percent
-from pairsim.run_records import RunRecords
+from pairsim.runs.run_records import RunRecords
 
 _DECADES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsim import storage
+from pairsim._common import storage
+from pairsim._common.devices import resolve_device
+from pairsim._common.environment import describe_environment
 from pairsim.models import SimilarityModel
 from pairsim.report.findings import Findings, find
 from pairsim.report.page import build_page
-from pairsim.run_records import read_run
-from pairsim.training.devices import resolve_device
-from pairsim.training.environment import describe_environment
+from pairsim.runs.run_records import read_run
 
 
 def write_report(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.models.pretrained import check_format, deserialize, serialize
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pairsim._common.precision import PRECISIONS, PrecisionName
 from pairsim.data.augment import AugmentFunction, AugmentName
-from pairsim.data.pair_sampler import NEGATIVES, Negatives
-from pairsim.models.inference import PRECISIONS, PrecisionName
+from pairsim.data.pairs.pair_sampler import NEGATIVES, Negatives
 
 ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """`(embeddings [N, D], labels [N]) -> scalar loss`."""

@@ -21,18 +21,18 @@ from pairsim.data import (
     stratified_split,
 )
 from pairsim.data.augment import Augmentation, make_augmentation
-from pairsim.data.batches import BatchPlan, PairBatches, PartialBatches, SequentialBatches
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images, in_memory, subset
-from pairsim.data.loading import BatchLoader, num_workers
-from pairsim.data.placement import Placement
+from pairsim.data.loading.batches import BatchPlan, PairBatches, PartialBatches, SequentialBatches
+from pairsim.data.loading.loader import BatchLoader, num_workers
+from pairsim.data.loading.placement import Placement
 from pairsim.data.random import Int64Array, stream_key
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
+from pairsim.training.distributed.world import World
 from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
-from pairsim.training.world import World
 
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000

@@ -41,7 +41,7 @@ class History:
         records: One for each epoch.
         seconds: Wall time of each epoch, with validation; of an epoch that was interrupted, of its last part.
         waiting: Share of each epoch's `seconds` in which the training loop waited for its next batch, in [0, 1] (see
-            `pairsim.data.loading.TimedBatches`).
+            `pairsim.data.loading.loader.TimedBatches`).
         num_images: Image forwards of training in each epoch.
         notes: What was decided or passed over, a line each.
     """

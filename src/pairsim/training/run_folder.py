@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pairsim import storage
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format

@@ -18,30 +18,31 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from pairsim.data.loading import TimedBatches
+from pairsim._common.devices import deterministic, resolve_device
+from pairsim._common.environment import describe_environment
+from pairsim._common.precision import Precision, resolve_precision
+from pairsim.data.loading.loader import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
 from pairsim.models import OperatingPoint, SimilarityModel
-from pairsim.training.agreement import check_alike, read_on_main
-from pairsim.training.allocator import keeping_freed_memory
-from pairsim.training.batch_norm import (
+from pairsim.training.callbacks import Callback
+from pairsim.training.config import TrainConfig
+from pairsim.training.data_setup import TrainingData, set_up_data
+from pairsim.training.distributed.agreement import check_alike, read_on_main
+from pairsim.training.distributed.world import World
+from pairsim.training.history import EpochRecord, History
+from pairsim.training.optimize.allocator import keeping_freed_memory
+from pairsim.training.optimize.batch_norm import (
     processes_note,
     reestimate_batch_norm,
     share_buffers,
     synchronised,
     syncs_batch_norm,
 )
-from pairsim.training.callbacks import Callback
-from pairsim.training.config import TrainConfig
-from pairsim.training.data_setup import TrainingData, set_up_data
-from pairsim.training.devices import Precision, deterministic, resolve_device, resolve_precision
-from pairsim.training.environment import describe_environment
-from pairsim.training.history import EpochRecord, History
-from pairsim.training.optimizers import FrozenParts, Scheduler, known_backbone, make_scheduler, recipe_note
+from pairsim.training.optimize.optimizers import FrozenParts, Scheduler, known_backbone, make_scheduler, recipe_note
+from pairsim.training.optimize.step import TrainingStep
 from pairsim.training.run_folder import RunFolder
-from pairsim.training.step import TrainingStep
 from pairsim.training.validation import Validation, fit_projection, kept_projection, validate
-from pairsim.training.world import World
 
 _CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from exported import SIZE, Branching, OfTwo, Owned, Random, Tiny, isotonic, pixels, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -10,7 +11,6 @@ from pairsim import Calibration, SimilarityModel
 from pairsim.errors import ExportError
 from pairsim.export.graphs import Comparison, Embedding, largest_difference, random_pixels, trace
 from pairsim.images import Preprocessing
-from tests.unit.export.exported import SIZE, Branching, OfTwo, Owned, Random, Tiny, isotonic, pixels, small_model
 
 
 def test_embedding_is_the_models_own() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exported import Tiny, pixels, small_model
 
 from pairsim import PairDataset, SimilarityModel
 from pairsim.data import ImageTensors
 from pairsim.errors import RunError
 from pairsim.export import OnnxExport, Quantization, export_onnx, load_onnx, quantize_onnx
-from tests.unit.export.exported import Tiny, pixels, small_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exported import SIZE, Owned, Random, Tiny, isotonic, pixels, small_model
 from PIL import Image
 
 from pairsim import EmbeddingNet, SimilarityModel, encode_dataset
@@ -15,7 +16,6 @@ from pairsim.data import ImageFiles
 from pairsim.errors import ExportError, MissingExtraError, RunError
 from pairsim.export import OnnxExport, OnnxModel, export_onnx, load_onnx
 from pairsim.models import OperatingPoint
-from tests.unit.export.exported import SIZE, Owned, Random, Tiny, isotonic, pixels, small_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

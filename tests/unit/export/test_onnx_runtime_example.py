@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported import isotonic, small_model
 from PIL import Image
 
 from pairsim import SimilarityModel
 from pairsim.export import export_onnx
 from pairsim.images import Preprocessing
-from tests.unit.export.exported import isotonic, small_model
 
 pytest.importorskip("onnxruntime")
 

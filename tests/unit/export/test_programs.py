@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from exported import Random, isotonic, pixels, small_model
 
-from pairsim import SimilarityModel, storage
+from pairsim import SimilarityModel
+from pairsim._common import storage
 from pairsim.errors import ExportError, RunError
 from pairsim.export import ProgramExport, export_program, load_program
-from tests.unit.export.exported import Random, isotonic, pixels, small_model
 
 
 @pytest.fixture(scope="module")

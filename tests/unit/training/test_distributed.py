@@ -24,15 +24,16 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from pairsim import Callback, EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim._common.devices import resolve_device
+from pairsim._common.precision import Precision
 from pairsim.data import ClassBalancedBatches, ClassIndex, ImageTensors, stratified_split
-from pairsim.data.batches import PartialBatches
-from pairsim.data.placement import Placement
+from pairsim.data.loading.batches import PartialBatches
+from pairsim.data.loading.placement import Placement
 from pairsim.errors import DeviceError, TrainingError
-from pairsim.training.batch_norm import share_buffers, synchronised, syncs_batch_norm
 from pairsim.training.checkpoint import load_checkpoint
-from pairsim.training.devices import Precision, resolve_device
-from pairsim.training.step import TrainingStep
-from pairsim.training.world import World
+from pairsim.training.distributed.world import World
+from pairsim.training.optimize.batch_norm import share_buffers, synchronised, syncs_batch_norm
+from pairsim.training.optimize.step import TrainingStep
 
 CPU = torch.device("cpu")
 Job = Callable[[Path], Any]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
 from pairsim.training import Callback, EpochRecord
-from pairsim.training.optimizers import FrozenParts, make_optimizer
+from pairsim.training.optimize.optimizers import FrozenParts, make_optimizer
 
 
 def pictures(num: int = 24, channels: int = 3, size: int = 16) -> ImageTensors:

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from figure_parts import misplaced, picture, texts, title
 from torch import nn
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 from pairsim.data import ImageTensors
-from pairsim.visual.architecture import draw_embedding_net
-from pairsim.visual.class_ranking import draw_class_ranking
-from pairsim.visual.confusions import draw_confusing_pairs
-from pairsim.visual.model_diagram import draw_similarity_model
-from pairsim.visual.neighbors import draw_neighbors
-from pairsim.visual.net_outline import outline_net
-from tests.unit.visual.figure_parts import misplaced, picture, texts, title
+from pairsim.visual.nets.architecture import draw_embedding_net
+from pairsim.visual.nets.model_diagram import draw_similarity_model
+from pairsim.visual.nets.net_outline import outline_net
+from pairsim.visual.pictures.class_ranking import draw_class_ranking
+from pairsim.visual.pictures.confusions import draw_confusing_pairs
+from pairsim.visual.pictures.neighbors import draw_neighbors
 
 
 def pictures(count: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from figure_parts import MNIST, axes_of, misplaced, picture, random_images, texts, title
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,9 +18,9 @@ from torch import nn
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.data import ImageTensors
 from pairsim.errors import ImageReadError
-from pairsim.gallery import SearchResult
 from pairsim.images import Preprocessing
 from pairsim.models import Calibration
+from pairsim.search.gallery import SearchResult
 from pairsim.visual import (
     draw_class_ranking,
     draw_confusing_pairs,
@@ -27,8 +28,7 @@ from pairsim.visual import (
     draw_neighbors,
     draw_similarity_model,
 )
-from pairsim.visual.page import BAD_INK, GOOD_INK
-from tests.unit.visual.figure_parts import MNIST, axes_of, misplaced, picture, random_images, texts, title
+from pairsim.visual.page.layout import BAD_INK, GOOD_INK
 
 
 def model_images(count: int) -> torch.Tensor:

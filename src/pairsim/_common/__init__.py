@@ -1,0 +1,1 @@
+"""Shared helpers: atomic files, array checks, devices, number formats, Markdown."""

@@ -1,0 +1,86 @@
+"""Resolve the device to compute on, and restrict PyTorch to deterministic algorithms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from pairsim.errors import DeviceError
+
+
+def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torch.device:
+    """The device for a name.
+
+    Args:
+        name: `"auto"` (CUDA, else Apple's MPS, else CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+        local_rank: Number on this machine of one of several processes that train together: each has the GPU of its
+            number to itself, or all compute on the CPU.
+
+    Raises:
+        ValueError: If the name is not a device.
+        DeviceError: If the device is not there.
+    """
+    if local_rank is not None:
+        return _own_device(name, local_rank)
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'Expected device to be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}.') from error
+    count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
+    absent = (device.type == "cuda" and (device.index or 0) >= count) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        raise DeviceError(
+            f"Expected a device for {name!r}, but PyTorch {torch.__version__} finds "
+            f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or mend the driver "
+            "(pairsim doctor shows what is there)."
+        )
+    return device
+
+
+def _own_device(name: str, local_rank: int) -> torch.device:
+    """The device of one of several processes."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ValueError(
+            f'Expected device to be "auto", "cpu" or "cuda" with several processes, got {name!r}. '
+            "Each takes the GPU of its LOCAL_RANK; choose GPUs by CUDA_VISIBLE_DEVICES."
+        )
+    if name == "cpu":
+        return torch.device("cpu")
+    resolve_device("cuda")
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise DeviceError(
+            f"Expected a GPU for each process, found {count} for LOCAL_RANK {local_rank}. "
+            f"Start with torchrun --nproc-per-node {count}, or use device cpu."
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Only deterministic algorithms inside; the caller's setting again afterwards."""
+    if not wanted:
+        yield
+        return
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,1 @@
+"""Commands that evaluate a run: evaluate, calibrate, report, card."""

@@ -1,0 +1,1 @@
+"""Commands that apply a run to pictures: compare, search, duplicates, encode, app."""

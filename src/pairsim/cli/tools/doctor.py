@@ -1,0 +1,109 @@
+"""`pairsim doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from typing import Annotated, Any
+
+import torch
+from cyclopts import Parameter
+
+from pairsim._common.devices import resolve_device
+from pairsim._common.environment import describe_environment
+from pairsim._common.precision import resolve_precision
+from pairsim.cli.output import print_result
+from pairsim.data.named import data_root
+
+_OPTIONAL = {
+    "sklearn": ("scikit-learn", "digits", "the dataset digits and pairsim demo"),
+    "matplotlib": ("matplotlib", "viz", "figures and pairsim demo"),
+    "pandas": ("pandas", "table", "PairDataset.to_dataframe and other tables"),
+    "jinja2": ("jinja2", "table", "tables of pairs in notebooks"),
+    "timm": ("timm", "timm", "backbones of timm"),
+    "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
+    "onnx": ("onnx", "onnx", "pairsim export to ONNX"),
+    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files"),
+    "onnxscript": ("onnxscript", "onnx", "pairsim export to ONNX"),
+    "huggingface_hub": ("huggingface_hub", "hub", "sharing models on the Hugging Face Hub"),
+    "gradio": ("gradio", "app", "the app in the browser"),
+}
+"""By module: the package, the extra that brings it, and what it is for."""
+
+
+def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Show versions, devices and what is installed, and say what would fail and how to mend it.
+
+    Args:
+        json: Print one JSON object.
+    """
+    device = resolve_device("auto")
+    precision = resolve_precision("auto", device)
+    environment = describe_environment(device)
+    root = data_root()
+    datasets = {
+        name: any((place / folder / "raw").is_dir() for place in (root, root / name))
+        for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
+    }
+    installed = {module: importlib.util.find_spec(module) is not None for module in _OPTIONAL}
+    optional = [
+        {"package": package, "extra": extra, "purpose": purpose, "installed": installed[module]}
+        for module, (package, extra, purpose) in _OPTIONAL.items()
+    ]
+    missing = [
+        f"{package} is missing, so {purpose} would fail. Mend: pip install 'pairsim[{extra}]'"
+        for module, (package, extra, purpose) in _OPTIONAL.items()
+        if not installed[module]
+    ]
+    others = _torchvision_problems() + [
+        f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
+        for name, found in datasets.items()
+        if not found
+    ]
+    result: dict[str, Any] = {
+        **environment,
+        "platform": platform.platform(terse=True),
+        "num_cpus": os.cpu_count(),
+        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "precision_auto": precision.name,
+        "data_dir": str(root),
+        "datasets": {"digits": installed["sklearn"], **datasets},
+        "extras": installed,
+        "optional_packages": optional,
+        "problems": missing + others,
+    }
+    print_result(result, _describe(result, others), as_json=json)
+
+
+def _torchvision_problems() -> list[str]:
+    """Check torchvision: it is compiled for one version of torch; another one fails only when it is used."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        return [f"torchvision does not fit torch {torch.__version__} ({error}). Mend: pip install -U torch torchvision"]
+    return []
+
+
+def _describe(result: dict[str, Any], problems: list[str]) -> str:
+    versions = "  ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"{versions}  Python {result['python']}  {result['system']}",
+        f"device auto: {result['device']} ({result['device_name']}, {result['cpu_capability']}), "
+        f"{result['num_threads']} threads of {result['num_cpus']} cores; precision auto: {result['precision_auto']}",
+        f"CUDA devices: {', '.join(result['cuda_devices']) or 'none'}",
+        f"data in {result['data_dir']}: "
+        + ", ".join(f"{name} {'found' if found else 'not there'}" for name, found in result["datasets"].items()),
+        "optional packages:",
+    ]
+    packages = result["optional_packages"]
+    width = max(len(item["package"]) for item in packages)
+    lines += [
+        f"  {'installed' if item['installed'] else 'missing  '}  {item['package']:<{width}}  {item['purpose']}"
+        + ("" if item["installed"] else f": pip install 'pairsim[{item['extra']}]'")
+        for item in packages
+    ]
+    lines += [f"! {problem}" for problem in problems]
+    if not result["problems"]:
+        lines.append("Nothing would fail.")
+    return "\n".join(lines)

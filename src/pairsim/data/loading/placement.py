@@ -1,0 +1,162 @@
+"""Where the images of a training run are kept: on the device, in memory beside it, or on disk; and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairsim.data.image_sets import ImageFiles, ImageTensors, MappedImages
+from pairsim.data.loading.loader import num_workers
+from pairsim.data.loading.pixel_cache import cached_images
+from pairsim.data.loading.resident import check_repeatable, hold, image_shape, memory_budget, why_not_repeatable
+from pairsim.data.random_transforms import is_known_fixed, random_transform
+from pairsim.errors import DataError
+from pairsim.images import Preprocessing
+
+
+@dataclass(kw_only=True)
+class Placement:
+    """Puts datasets where their images are fastest to get at, and writes down what was done.
+
+    Args:
+        device: That trains.
+        resident: Whether images are held on the device: `True` insists, `False` never, `None` where they fit and are
+            known to be the same every time.
+        memory_budget_mb: Megabytes that all may take there together; by default a quarter of what is free.
+        cache_dir: Where decoded pictures are kept on disk; `None` keeps none.
+        channels_last: Whether images that are moved anyway are laid out with channels last.
+        workers: Reading processes; `None` chooses.
+        progress: Whether to show progress bars; by default where there is a terminal.
+        shared_by: Processes that hold images of their own on the device.
+        notes: A line for each thing done.
+    """
+
+    device: torch.device
+    resident: bool | None = None
+    memory_budget_mb: int | None = None
+    cache_dir: Path | None = None
+    channels_last: bool = True
+    workers: int | None = None
+    progress: bool | None = None
+    shared_by: int = 1
+    notes: list[str] = field(default_factory=list)
+    _budget: int | None = None
+    _used: int = 0
+
+    @property
+    def budget(self) -> int:
+        """Bytes that all images together may take on the device."""
+        if self._budget is None:
+            self._budget = memory_budget(self.device, self.memory_budget_mb) // self.shared_by
+        return self._budget
+
+    def cached(self, dataset: Any) -> Any:
+        """Picture files as decoded pixels on disk where `cache_dir` is given; any other dataset itself.
+
+        Raises:
+            ImageReadError: If a picture cannot be read; the message names it.
+            RunError: If the cache cannot be written.
+        """
+        if self.cache_dir is None or isinstance(dataset, ImageTensors | MappedImages):
+            return dataset
+        if not isinstance(dataset, ImageFiles) or dataset.image_size is None:
+            self.notes.append("cache_dir is not used: only picture files of one image_size can be told from others.")
+            return dataset
+        images, note = cached_images(dataset, self.cache_dir, workers=self.workers, progress=self.progress)
+        self.notes.append(note)
+        return images
+
+    def place(self, dataset: Any, labels: Any, preprocessing: Preprocessing, *, what: str = "Images") -> Any:
+        """A dataset where its images are fastest to get at.
+
+        Args:
+            dataset: Map-style, not empty.
+            labels: One label per image.
+            preprocessing: Reads items that are PIL images, arrays or paths.
+            what: What the images are, for the notes.
+
+        Returns:
+            `ImageTensors` on the device, or the dataset itself.
+
+        Raises:
+            DataError: If `resident` is `True` and the images do not fit the budget or change from reading to reading.
+            ImageReadError: If a file cannot be read; the message names it.
+        """
+        shape, dtype = image_shape(dataset, preprocessing)
+        size = len(dataset) * math.prod(shape) * dtype.itemsize
+        described = f"{len(dataset):,} x {' x '.join(map(str, shape))} {str(dtype).removeprefix('torch.')}"
+        there = isinstance(dataset, ImageTensors) and dataset.images.device == self.device
+        reason = None if there else self._why_not_resident(dataset, size, f"{what.lower()}: {described}", preprocessing)
+        if reason is not None:
+            self.notes.append(f"{what} {self._read_by(dataset)}: {described}, as {reason}.")
+            return dataset
+        used = f"{_megabytes(size)} of a budget of {_megabytes(self.budget)}"
+        self.notes.append(f"{what} resident on {self.device}: {described}, {used}.")
+        if there:
+            return self._laid_out(dataset, size)
+        self._used += size
+        return hold(
+            dataset,
+            labels,
+            preprocessing=preprocessing,
+            device=self.device,
+            channels_last=self.channels_last,
+            workers=self.workers,
+            progress=self.progress,
+        )
+
+    def _why_not_resident(self, dataset: Any, size: int, described: str, preprocessing: Preprocessing) -> str | None:
+        """Why images stay where they are, as a clause; `None` if they are to be held on the device.
+
+        Raises:
+            DataError: If they must be held and cannot.
+        """
+        left = self.budget - self._used
+        if self.resident is False:
+            return "resident=False was asked for"
+        if self.resident is None and not _known_fixed(dataset):
+            name = random_transform(dataset)
+            if name is not None:
+                return f"they have the random transform {name}"
+            return "they are not known to be the same every time (if they are, resident=True holds them in memory)"
+        if size > left and self.resident:
+            raise DataError(
+                f"Expected images of at most {_megabytes(left)} for resident=True on {self.device}, "
+                f"found {_megabytes(size)} ({described}). "
+                "Raise memory_budget_mb, use a smaller image_size, or do not ask for resident=True."
+            )
+        if size > left:
+            return f"their {_megabytes(size)} are more than the {_megabytes(left)} left of the budget"
+        if self.resident:
+            check_repeatable(dataset, preprocessing)
+            return None
+        return why_not_repeatable(dataset, preprocessing)
+
+    def _laid_out(self, images: ImageTensors, size: int) -> ImageTensors:
+        """With channels last, once for all, where the copy that it takes has room."""
+        if not self.channels_last or images.images.shape[1] == 1 or self._used + size > self.budget:
+            return images
+        self._used += size
+        return ImageTensors(images.images.contiguous(memory_format=torch.channels_last), images.targets)
+
+    def _read_by(self, dataset: Any) -> str:
+        if isinstance(dataset, ImageTensors):
+            return f"in memory and copied to {self.device} batch by batch"
+        workers = num_workers(dataset, self.workers)
+        place = f"the cache {dataset.path}" if isinstance(dataset, MappedImages) else "their dataset"
+        by = f"{workers} workers" if workers > 1 else "1 worker" if workers else "the training process"
+        return f"read from {place} by {by} as they are needed"
+
+
+def _known_fixed(dataset: Any) -> bool:
+    if isinstance(dataset, ImageFiles) and dataset.image_size is None:
+        return False  # pictures of many sizes cannot be held in one tensor
+    return isinstance(dataset, ImageTensors | MappedImages) or is_known_fixed(dataset)
+
+
+def _megabytes(size: int) -> str:
+    return f"{math.ceil(size / 1e6):,} MB"

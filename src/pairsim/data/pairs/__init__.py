@@ -1,0 +1,1 @@
+"""Pairs of images: sampling them, reading and writing lists of them."""

@@ -1,0 +1,262 @@
+"""`PairDataset`: pairs of images of any labelled dataset, as a map-style dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pairsim.data.class_index import ClassIndex
+from pairsim.data.image_sets import ImageFiles
+from pairsim.data.labels import read_labels
+from pairsim.data.pairs.pair_files import read_pair_file
+from pairsim.data.pairs.pair_sampler import Negatives, PairIndices, PairSampler
+from pairsim.errors import DataError, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
+    """Pairs of images, each item `(first, second, target)` with **target 1 = same class, 0 = different**.
+
+    Many papers on contrastive losses have the target the other way round.
+
+    Labels are read without decoding images (see `read_labels`). Pair k of an epoch depends on `seed`, the epoch and k
+    alone: not on workers, batch size or order of access. Until `set_epoch` is called the pairs are those of epoch 0,
+    so a validation set stays fixed; `set_epoch(e)` gives each epoch its own pairs and reaches persistent workers too.
+
+    Args:
+        dataset: Map-style dataset of `(image, label)`; images are handed on as the dataset gives them.
+        num_pairs: Pairs in an epoch; as many as images by default.
+        positive_fraction: Share of positive pairs in [0, 1], exact in every group of pairs (see `PairSampler`).
+        seed: Any whole number.
+        labels: One label per image, instead of the dataset's own.
+        negatives: `"class"`: the second image of a negative pair comes from a uniformly chosen other class;
+            `"instance"`: uniformly from all images of other classes.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        DataError: If the dataset is empty, its labels do not fit, or no pair can be drawn from it.
+
+    Example:
+        >>> from pairsim.data import ImageTensors
+        >>> digits = ImageTensors(torch.zeros(4, 28, 28, dtype=torch.uint8), [3, 3, 7, 7])
+        >>> pairs = PairDataset(digits, num_pairs=10)
+        >>> first, second, target = pairs[0]
+        >>> first.shape, len(pairs)
+        (torch.Size([1, 28, 28]), 10)
+    """
+
+    labels: npt.NDArray[Any] | None
+    sampler: PairSampler | None
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_pairs: int | None = None,
+        *,
+        positive_fraction: float = 0.5,
+        seed: int = 0,
+        labels: Any = None,
+        negatives: Negatives = "class",
+    ) -> None:
+        found = read_labels(dataset, labels)
+        if num_pairs is not None and num_pairs < 1:
+            raise ValueError(f"Expected num_pairs to be at least 1, got {num_pairs}.")
+        index = ClassIndex.from_labels(found)
+        self.labels = found
+        self.sampler = PairSampler(index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
+        self._set(dataset, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(found))
+
+    def _set(self, dataset: Any, *, seed: int, num_pairs: int) -> None:
+        self.dataset = dataset
+        self.seed: int = int(seed)
+        self._fixed: PairIndices | None = None
+        self._num_pairs = int(num_pairs)
+        # In shared memory, so that workers that are already running see a new epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._epoch.share_memory_()  # a copy or an unpickled dataset comes with ordinary memory
+
+    @classmethod
+    def from_pairs(
+        cls,
+        dataset: Any,
+        first: Sequence[int] | npt.NDArray[np.integer] | Tensor,
+        second: Sequence[int] | npt.NDArray[np.integer] | Tensor,
+        target: Sequence[int] | npt.NDArray[Any] | Tensor,
+    ) -> PairDataset:
+        """Given pairs instead of drawn ones; no labels are needed.
+
+        Args:
+            dataset: Map-style dataset of images or `(image, ...)`.
+            first: Image number of each first image, in [0, N).
+            second: Image number of each second image, in [0, N).
+            target: 1 = same class, 0 = different.
+
+        Raises:
+            DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, or an image
+                is paired with itself.
+        """
+        columns = [np.asarray(column) for column in (first, second, target)]
+        sizes = [column.size for column in columns]
+        if len(set(sizes)) != 1 or any(column.ndim != 1 for column in columns):
+            raise DataError(f"Expected first, second and target to have one length, got {sizes}.")
+        if sizes[0] == 0:
+            raise DataError("Expected at least one pair, found none.")
+        if not np.isin(columns[2], (0, 1)).all():
+            raise DataError("Expected every target to be 1 (same class) or 0 (different).")
+        for name, column in zip(("first", "second"), columns[:2], strict=True):
+            if column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= len(dataset):
+                raise DataError(f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}.")
+        same = np.flatnonzero(columns[0] == columns[1])
+        if same.size:
+            raise DataError(
+                f"Expected two different images in every pair, found {same.size} pairs of an image with itself, "
+                f"the first at position {same[0]}. Remove them: they say nothing about similarity."
+            )
+        pairs = cls.__new__(cls)
+        pairs.labels = None
+        pairs.sampler = None
+        pairs._set(dataset, seed=0, num_pairs=sizes[0])
+        pairs._fixed = PairIndices(
+            columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2].astype(np.uint8)
+        )
+        return pairs
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
+        channels: int = 3,
+        transform: Callable[[Tensor], Any] | None = None,
+    ) -> PairDataset:
+        """Pairs from a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
+
+        Args:
+            path: The file. In a CSV a header row is optional and labels are 1/0, true/false or same/different.
+            root: Folder that relative paths start from; the file's own folder by default.
+            image_size: Height and width that pictures are resized to.
+            channels: 1 for grey, 3 for colour.
+            transform: Applied to each uint8 `[C, H, W]`.
+
+        Raises:
+            DataError: If a row cannot be understood; the message gives its line.
+            ImageReadError: If a picture is missing; the message names it.
+        """
+        rows = read_pair_file(path, root)
+        names: dict[str, int] = {}
+        numbers = [(names.setdefault(a, len(names)), names.setdefault(b, len(names))) for a, b, _ in rows]
+        files = ImageFiles(list(names), np.arange(len(names)), image_size=image_size, channels=channels)
+        dataset = files if transform is None else _Transformed(files, transform)
+        return cls.from_pairs(dataset, [a for a, _ in numbers], [b for _, b in numbers], [t for *_, t in rows])
+
+    @property
+    def is_fixed_list(self) -> bool:
+        """Whether the pairs were given (`from_pairs`, `from_csv`) and not drawn."""
+        return self._fixed is not None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose pairs are given."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give the pairs of another epoch. Given pairs stay as they are.
+
+        Args:
+            epoch: Whole number >= 0.
+
+        Raises:
+            ValueError: If `epoch` is negative.
+        """
+        if epoch < 0:
+            raise ValueError(f"Expected epoch to be at least 0, got {epoch}.")
+        self._epoch.fill_(epoch)
+
+    def pairs_at(self, positions: npt.NDArray[np.integer], *, epoch: int | None = None) -> PairIndices:
+        """The image numbers and targets of some pairs, without touching an image.
+
+        Args:
+            positions: Whole numbers in [0, len) `[n]`.
+            epoch: Which epoch's; by default the one that was set.
+        """
+        if self._fixed is not None:
+            fixed = self._fixed
+            return PairIndices(fixed.first[positions], fixed.second[positions], fixed.target[positions])
+        assert self.sampler is not None
+        return self.sampler.draw(self.epoch if epoch is None else epoch, positions)
+
+    def all_pairs(self) -> PairIndices:
+        """The image numbers and targets of all pairs of the epoch, in order."""
+        return self.pairs_at(np.arange(len(self)))
+
+    def __len__(self) -> int:
+        return self._num_pairs
+
+    def __getitem__(self, index: int) -> tuple[Any, Any, Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Any, Any, Tensor]]:
+        """Several pairs at once, as a `DataLoader` asks for them; each image is fetched once."""
+        positions = np.asarray(indices, dtype=np.int64)
+        positions = np.where(positions < 0, positions + len(self), positions)
+        if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
+            raise IndexError(f"Expected a pair number from 0 to {len(self) - 1}, got {indices}.")
+        pairs = self.pairs_at(positions)
+        images: dict[int, Any] = {}
+        for number in np.concatenate((pairs.first, pairs.second)).tolist():
+            if number not in images:
+                item = self.dataset[number]
+                images[number] = item[0] if isinstance(item, tuple | list) else item
+        return [
+            (images[first], images[second], torch.tensor(float(target)))
+            for first, second, target in zip(
+                pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True
+            )
+        ]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The epoch's pairs as a table: `first`, `second`, `target`, and the two labels or paths where known.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        pandas = require("pandas", extra="table", purpose="to_dataframe()")
+        pairs = self.all_pairs()
+        columns = {"first": pairs.first, "second": pairs.second, "target": pairs.target}
+        files = self.dataset.dataset if isinstance(self.dataset, _Transformed) else self.dataset
+        if self.labels is not None:
+            columns |= {"first_label": self.labels[pairs.first], "second_label": self.labels[pairs.second]}
+        elif isinstance(files, ImageFiles):
+            paths = np.array(files.paths, dtype=object)
+            columns |= {"first_path": paths[pairs.first], "second_path": paths[pairs.second]}
+        table: pd.DataFrame = pandas.DataFrame(columns)
+        return table
+
+
+class _Transformed(Dataset[Any]):
+    """A dataset of images with a transform; a class and not a lambda, so that it reaches spawned workers."""
+
+    def __init__(self, dataset: ImageFiles, transform: Callable[[Tensor], Any]) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = self.dataset[index]
+        return self.transform(image), label

@@ -1,0 +1,69 @@
+"""Embed the images of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pairsim._common.precision import PrecisionName
+from pairsim.data.image_sets import ImageTensors, in_memory
+from pairsim.data.loading.batches import SequentialBatches
+from pairsim.data.loading.loader import BatchLoader, num_workers
+from pairsim.data.random import Int64Array
+from pairsim.models import SimilarityModel
+from pairsim.models.inference.inference_nets import default_batch_size
+
+
+def encode_dataset(
+    model: SimilarityModel,
+    dataset: Any,
+    *,
+    places: Int64Array | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    precision: PrecisionName = "fp32",
+    progress: bool | None = None,
+) -> Tensor:
+    """Embed the images of a dataset, each once, in eval mode and without gradients.
+
+    Args:
+        model: The model, on its device.
+        dataset: Map-style; items are `(image, ...)` or images, as uint8, preprocessed floating point, or pictures.
+        places: Image numbers `[n]` to embed; all by default.
+        batch_size: Images embedded at once; by default what suits the device and the size of the images.
+        workers: Reading processes for data that is not in memory; by default one a core, up to 4.
+        precision: `"fp32"`, `"bf16"`, `"fp16"` or `"auto"`, as for `SimilarityModel.encode`.
+        progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        Unit-length embeddings `[n, D]`, float32, on the model's device.
+
+    Raises:
+        DataError: If images differ in shape or have pixels that are not finite.
+        ImageReadError: If a file cannot be read; the message names it.
+        ValueError: If the dataset is empty, the images do not fit the model, or there is no such precision.
+
+    Example:
+        >>> import torch
+        >>> from pairsim.data import ImageTensors
+        >>> images = ImageTensors(torch.zeros(5, 28, 28, dtype=torch.uint8), range(5))
+        >>> encode_dataset(SimilarityModel(), images).shape
+        torch.Size([5, 128])
+    """
+    images = in_memory(dataset)
+    places = np.arange(len(images)) if places is None else places
+    if len(places) == 0:
+        raise ValueError("Expected images to embed, found none. Check the split or the filter.")
+    if batch_size is None:
+        size = images.images.shape[2:] if isinstance(images, ImageTensors) else model.preprocessing.image_size
+        batch_size = default_batch_size(model.device, (size[0], size[1]))
+    loader = BatchLoader(
+        images,
+        SequentialBatches(places, batch_size),
+        preprocessing=model.preprocessing,
+        num_workers=num_workers(images, workers),
+    )
+    batches = (batch for batch, _ in loader.epoch(0))
+    return model.encode_batches(batches, len(places), precision=precision, progress=progress)

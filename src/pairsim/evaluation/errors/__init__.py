@@ -1,0 +1,1 @@
+"""Where errors come from: classes, pairs of classes, labels, operating points."""

@@ -1,0 +1,124 @@
+"""The single pairs of images that a threshold gets most wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pairsim._common.arrays import Float64Array, Values, check_count, check_threshold, labelled_embeddings
+from pairsim.evaluation.pairs.ranked import IntArray
+from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+
+
+@dataclass(frozen=True, eq=False)
+class RankedPairs:
+    """The worst errors of one kind, the worst first; those of one similarity in order of their image numbers.
+
+    Attributes:
+        first: Number of one image of each pair `[k]`.
+        second: Number of the other image `[k]`, the higher of both.
+        similarity: Their similarity `[k]`.
+        total: How many errors of this kind there are among all pairs.
+    """
+
+    first: IntArray
+    second: IntArray
+    similarity: Float64Array
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class WorstPairs:
+    """What `worst_pairs` found.
+
+    Attributes:
+        threshold: Similarity from which a pair was called a match.
+        false_matches: Pairs of different classes that match, the highest similarity first.
+        false_non_matches: Pairs of the same class that do not match, the lowest similarity first.
+    """
+
+    threshold: float
+    false_matches: RankedPairs
+    false_non_matches: RankedPairs
+
+
+def worst_pairs(
+    embeddings: Values, labels: Values, threshold: float, n: int = 12, *, block_size: int = 1024
+) -> WorstPairs:
+    """Find the false matches of the highest and the false non-matches of the lowest similarity among all pairs.
+
+    All N(N-1)/2 pairs are compared. Coordinates are rounded to multiples of 2^-26, whose products float64 adds without
+    error, so that neither ranks nor ties depend on `block_size` or the machine; this moves a similarity by
+    1.5e-8 x sqrt(D) at most. Memory: some `12 x block_size x N` bytes, more where very many pairs tie.
+
+    Args:
+        embeddings: Embeddings `[N, D]` of length 1 (within 1 %) or 0, any float dtype and device.
+        labels: Class of each image `[N]`, whole numbers.
+        threshold: A pair with at least this similarity is called a match.
+        n: Pairs of each kind to give, at least 1.
+        block_size: Rows that are compared at once, at least 1.
+
+    Returns:
+        At most `n` pairs of each kind, and how many errors there are; none for fewer than two images.
+
+    Raises:
+        TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
+        ValueError: If shapes do not fit, an embedding is not of length 1 or NaN, `threshold` is NaN, or `n` or
+            `block_size` is below 1.
+
+    Example:
+        >>> found = worst_pairs(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
+        >>> found.false_matches.first.tolist(), found.false_matches.second.tolist()
+        ([0, 1], [3, 3])
+        >>> found.false_non_matches.similarity.tolist(), found.false_non_matches.total
+        ([0.0], 1)
+    """
+    cut, count, rows = (
+        check_threshold(threshold),
+        check_count(n, "n", 1, 12),
+        check_count(block_size, "block_size", 1, 1024),
+    )
+    vectors, classes = labelled_embeddings(embeddings, labels)
+    exact = whole_numbers(vectors) * 2.0**-EXACT_BITS
+    matches, others = _Worst(count), _Worst(count)
+    for start in range(0, len(exact), rows):
+        products = np.clip(exact[start : start + rows] @ exact[start:].T, -1.0, 1.0)
+        later = np.triu(np.ones(products.shape, dtype=np.bool_), 1)
+        same = classes[start : start + rows, None] == classes[start:]
+        matching = products >= cut
+        matches.add(-products, later & ~same & matching, start)
+        others.add(products, later & same & ~matching, start)
+    return WorstPairs(threshold=cut, false_matches=matches.ranked(-1.0), false_non_matches=others.ranked(1.0))
+
+
+class _Worst:
+    """Keeps the pairs of the lowest keys, ties by image numbers."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.total = 0
+        self.keys: Float64Array = np.zeros(0)
+        self.pairs: IntArray = np.zeros((0, 2), dtype=np.int64)
+
+    def add(self, keys: Float64Array, errors: npt.NDArray[np.bool_], start: int) -> None:
+        self.total += int(np.count_nonzero(errors))
+        if len(self.keys) == self.count:
+            errors = errors & (keys <= self.keys[-1])  # what ties with the last one kept may come before it
+        places = np.argwhere(errors)
+        joined = np.concatenate((self.keys, keys[errors]))
+        pairs = np.concatenate((self.pairs, places + start))
+        order = np.lexsort((pairs[:, 1], pairs[:, 0], joined))[: self.count]
+        self.keys, self.pairs = joined[order], pairs[order]
+
+    def ranked(self, sign: float) -> RankedPairs:
+        return RankedPairs(
+            first=self.pairs[:, 0],
+            second=self.pairs[:, 1],
+            similarity=sign * self.keys + 0.0,  # no negative zero
+            total=self.total,
+        )

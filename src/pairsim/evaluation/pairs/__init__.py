@@ -1,0 +1,1 @@
+"""Metrics of pairs: curves, decisions, probabilities."""

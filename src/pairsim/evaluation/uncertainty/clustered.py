@@ -1,0 +1,336 @@
+"""Confidence intervals that respect that pairs share images.
+
+N images give N(N-1)/2 pairs, but only N independent draws: if one image is odd, all its N - 1 pairs are. Intervals that
+take pairs for independent are far too narrow. Here each figure is linearised: pair p moves it by psi_p, and
+
+    Var = sum over images i of (sum of psi_p over the pairs p that touch i)^2 - sum over pairs p of psi_p^2,
+
+which adds the covariance of every two pairs with an image in common. For few images it is multiplied by
+N (N - 1) / (N - 2)^2, what leaving out one image at a time gives, and it is never taken below the sum of psi_p^2,
+what independent pairs would give.
+
+- FMR, FNMR, accuracy, balanced accuracy: psi is the error indicator less its rate, times the pair's weight in the mean.
+- AUC: psi is the share of the other class that the pair is on the right side of, less the AUC, over the pairs of its
+  class.
+- EER: with e0, e1 the deviations of FMR and FNMR at the EER threshold, and f0, f1 the densities of negative and
+  positive scores there, the crossing moves by (f1 e0 + f0 e1) / (f0 + f1); f1 : f0 is read off the curve around the
+  crossing.
+- FNMR at a target FMR: likewise at the threshold of that FMR, it moves by e1 + (f1 / f0) e0: more false matches than
+  expected mean that the threshold must rise, and with it the FNMR.
+
+The interval of a figure p is logit(p) +- t sqrt(Var) / (p (1 - p)), brought back from the logit scale. So it stays in
+[0, 1] and is longer towards 1/2, as the scatter of small rates is. Student's t has the degrees of freedom of a variance
+that is as uncertain as Var, 2 (sum s^2)^2 / (sum s^4 - (sum s^2)^2 / N) with s the sum of psi_p of an image: few where
+few images make most of the errors, otherwise so many that t is the normal z.
+
+A figure of exactly 0 or 1 tells nothing of its variance. Its interval is what n independent pairs without an error
+would give, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
+number of images, weighed by their pairs (see `num_apart_of`). Two pairs with a common image are correlated by at most
+1/2, so pairs of so many images never tell less than n independent ones. They mostly tell far more: this interval is
+safe, not narrow.
+
+What the intervals cover is new images of the same classes. They do not cover new classes, the randomness of training,
+or a threshold chosen on the same pairs. They are for large samples: with a few images per class, or a handful of
+errors, they are rough.
+
+References:
+    M. Fafchamps, F. Gubert, The formation of risk sharing networks, Journal of Development Economics 83, 2007.
+    E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, Comparing the areas under two or more correlated receiver
+    operating characteristic curves, Biometrics 44, 1988.
+    R. M. Bolle, N. K. Ratha, S. Pankanti, Error analysis of pattern recognition systems - the subsets bootstrap,
+    Computer Vision and Image Understanding 93, 2004.
+    W. Hoeffding, A class of statistics with asymptotically normal distribution, Annals of Mathematical Statistics 19,
+    1948.
+    F. E. Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 2, 1946.
+    M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions, 26.7.5, 1964.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from pairsim._common.arrays import Float64Array, Values, check_threshold, image_codes, scores_and_targets
+from pairsim.evaluation.pairs import ranked as _sorted
+from pairsim.evaluation.pairs.pair_scores import (
+    Float32Array,
+    PairFigures,
+    PairScores,
+    all_pair_scores,
+    by_class,
+    similarity_blocks,
+)
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked
+from pairsim.evaluation.uncertainty.placements import Placements
+from pairsim.evaluation.uncertainty.spread import (
+    check_confidence,
+    interval_of,
+    num_apart_of,
+    spread_of_images,
+    spread_of_pairs,
+    sum_by,
+)
+
+Intervals: TypeAlias = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _ErrorFigure:
+    """A figure whose psi is weight x (error indicator - centre), with one weight and centre for each target."""
+
+    threshold: float
+    positive_weight: float
+    positive_center: float
+    negative_weight: float
+    negative_center: float
+
+
+def image_level_intervals(
+    embeddings: Values,
+    labels: Values,
+    threshold: float,
+    *,
+    fmr_targets: Sequence[float] = (),
+    confidence: float = 0.95,
+    pair_scores: PairFigures | None = None,
+    block_size: int = 256,
+    progress: bool | None = None,
+) -> Intervals:
+    """Compute intervals for the figures over all pairs of labelled embeddings.
+
+    The cosines are computed a second time, block by block, so nothing of size N x N is stored. For the AUC alone,
+    scores closer than 1/65,536 of the range of all scores count as tied.
+
+    Args:
+        embeddings: Embeddings `[N, D]` of length 1, any float dtype and device.
+        labels: Class of each image `[N]`, whole numbers.
+        threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
+        fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
+        confidence: Coverage aimed at, in (0, 1).
+        pair_scores: What `all_pair_scores` or `count_pair_scores` gave for the same embeddings and labels, if it is at
+            hand: saves that pass.
+        block_size: Rows of a block; memory is some `4 x block_size x N` bytes.
+        progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        `(low, high)` for each of `accuracy`, `balanced_accuracy`, `eer`, `fmr`, `fnmr`, `roc_auc`, and for each target,
+        such as 0.001, `fnmr_at_fmr_0.001`. NaN where the figure is, and for targets below 1 / (negative pairs).
+
+    Raises:
+        TypeError: If embeddings or labels are of the wrong dtype.
+        ValueError: If they do not fit, are not of unit length, `pair_scores` are of other pairs, `threshold` is NaN, or
+            `fmr_targets`, `confidence` or `block_size` are out of range.
+
+    Example:
+        >>> angles = np.array([0.0, 0.1, 0.9, 1.0, 1.7, 0.4])
+        >>> embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> low, high = image_level_intervals(embeddings, [0, 0, 0, 1, 1, 1], threshold=0.8)["roc_auc"]
+        >>> 0 <= low < high <= 1
+        True
+    """
+    check_confidence(confidence)
+    pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
+    figures, estimates = _figures(pairs, threshold, fmr_targets)
+    vectors, codes, _ = by_class(embeddings, labels)
+    sizes = np.bincount(codes) if codes.size else np.zeros(0, dtype=np.int64)
+    num_positive, num_all = int((sizes * (sizes - 1) // 2).sum()), len(vectors) * (len(vectors) - 1) // 2
+    if (pairs.num_positive, pairs.num_pairs) != (num_positive, num_all):
+        raise ValueError(
+            f"Expected pair_scores of these {num_all} pairs, {num_positive} of them positive, got {pairs.num_pairs}, "
+            f"{pairs.num_positive} of them positive. Pass all_pair_scores(embeddings, labels), or leave it out."
+        )
+    placements = Placements(pairs)
+    thresholds = sorted({figure.threshold for figure in figures.values()})
+    errors, auc_sums = _per_image(
+        pairs, vectors, codes, thresholds, placements, block_size=block_size, progress=progress
+    )
+    own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
+    square_sum = placements.square_sum()
+    num_apart = num_apart_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
+    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_apart, least=square_sum)}
+    for name, figure in figures.items():
+        false_matches, false_non_matches = errors[figure.threshold]
+        sums = figure.positive_weight * (false_non_matches - figure.positive_center * own)
+        sums += figure.negative_weight * (false_matches - figure.negative_center * others)
+        square_sum = _square_sum(pairs, figure)
+        num_apart = num_apart_of(figure.positive_weight * own + figure.negative_weight * others, name)
+        spreads[name] = spread_of_images(sums, square_sum, num_apart, least=square_sum)
+    return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
+
+
+def image_level_intervals_of_pairs(
+    scores: Values,
+    targets: Values,
+    first: Values,
+    second: Values,
+    threshold: float,
+    *,
+    fmr_targets: Sequence[float] = (),
+    confidence: float = 0.95,
+) -> Intervals:
+    """Compute intervals for the figures over given pairs.
+
+    A pair that is given twice, in either order, counts twice in the estimate and is known not to be independent.
+
+    Args:
+        scores: One score per pair `[P]`, higher = more alike.
+        targets: One target per pair `[P]`, 1 = same class.
+        first: The first image of each pair `[P]`, by any whole number or string that names it.
+        second: The second image of each pair `[P]`.
+        threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
+        fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
+        confidence: Coverage aimed at, in (0, 1).
+
+    Returns:
+        The intervals, with the keys and the NaN of `image_level_intervals`.
+
+    Raises:
+        TypeError: If scores are not numeric, or images not named by whole numbers or strings.
+        ValueError: If shapes differ, a target is not 0 or 1, a score or `threshold` is NaN, or `fmr_targets` or
+            `confidence` are out of range.
+
+    Example:
+        >>> scores, targets = [0.9, 0.7, 0.3, 0.2, 0.8, 0.1], [1, 1, 1, 0, 0, 0]
+        >>> first, second = [0, 0, 1, 0, 1, 2], [1, 2, 2, 3, 3, 3]
+        >>> sorted(image_level_intervals_of_pairs(scores, targets, first, second, threshold=0.5))
+        ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
+    """
+    check_confidence(confidence)
+    values, same = scores_and_targets(scores, targets)
+    one, other, num_images = image_codes(first, second, values.size)
+    pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
+    figures, estimates = _figures(pairs, threshold, fmr_targets)
+    spreads = {}
+    for name, estimate in estimates.items():
+        if math.isnan(estimate):
+            continue
+        off = np.empty(values.size)
+        if name == "roc_auc":
+            weights = np.where(same, 1 / pairs.num_positive, 1 / pairs.num_negative)
+            positive, negative = pairs.ranked
+            off[same] = _share_below(negative, values[same]) - estimate
+            off[~same] = 1 - _share_below(positive, values[~same]) - estimate
+        else:
+            figure = figures[name]
+            weights = np.where(same, figure.positive_weight, figure.negative_weight)
+            matches = values >= figure.threshold
+            off[same] = ~matches[same] - figure.positive_center
+            off[~same] = matches[~same] - figure.negative_center
+        num_apart = num_apart_of(sum_by(one, weights, num_images) + sum_by(other, weights, num_images), name)
+        spreads[name] = spread_of_pairs(weights * off, one, other, num_apart)
+    return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
+
+
+def _figures(
+    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]
+) -> tuple[Mapping[str, _ErrorFigure], Mapping[str, float]]:
+    cut = check_threshold(threshold)
+    fmr, fnmr = pairs.fmr_fnmr(cut)
+    accuracy = pairs.accuracy(cut)
+    eer_cut = pairs.equal_error_threshold()
+    # Where there are no pairs of a kind, the figure is NaN and its weights are never used.
+    p, m, total = (max(1, count) for count in (pairs.num_positive, pairs.num_negative, pairs.num_pairs))
+    estimates = {
+        "accuracy": accuracy,
+        "balanced_accuracy": pairs.balanced_accuracy(cut),
+        "eer": pairs.equal_error_rate(),
+        "fmr": fmr,
+        "fnmr": fnmr,
+        "roc_auc": pairs.roc_auc(),
+    }
+    figures = {
+        "accuracy": _ErrorFigure(cut, 1 / total, 1 - accuracy, 1 / total, 1 - accuracy),
+        "balanced_accuracy": _ErrorFigure(cut, 0.5 / p, fnmr, 0.5 / m, fmr),
+        "fmr": _ErrorFigure(cut, 0.0, 0.0, 1 / m, fmr),
+        "fnmr": _ErrorFigure(cut, 1 / p, fnmr, 0.0, 0.0),
+    }
+    if not math.isnan(eer_cut):
+        fmr_weight = _eer_weight_of_fmr(pairs, estimates["eer"])
+        eer_fmr, eer_fnmr = pairs.fmr_fnmr(eer_cut)
+        figures["eer"] = _ErrorFigure(eer_cut, (1 - fmr_weight) / p, eer_fnmr, fmr_weight / m, eer_fmr)
+    for target in fmr_targets:
+        name, target_cut = f"fnmr_at_fmr_{target:g}", pairs.threshold_at_fmr(target)
+        estimates[name] = math.nan
+        if pairs.num_negative * target >= 1 and not math.isnan(target_cut):
+            target_fmr, estimates[name] = pairs.fmr_fnmr(target_cut)
+            figures[name] = _ErrorFigure(target_cut, 1 / p, estimates[name], _slope(pairs, target) / m, target_fmr)
+    return figures, estimates
+
+
+def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
+    """Return f1 / (f0 + f1) from the stretch of the curve where FMR and FNMR differ by at most some `width`.
+
+    Rates, unlike densities of the scores, do not change under a monotone transform. The stretch scales with the rate,
+    as the curve bends on that scale, and is wide enough to hold some pairs of either kind.
+    """
+    width = max(rate / 2, 1 / math.sqrt(min(pairs.num_positive, pairs.num_negative)))
+    below, above = (_sorted.highest_reaching(*pairs.ranked, difference) for difference in (width, -width))
+    change_fmr, change_fnmr = _changes(pairs, below, above)
+    return change_fnmr / (change_fmr + change_fnmr) if change_fmr + change_fnmr > 0 else 0.5
+
+
+def _slope(pairs: PairFigures, fmr: float) -> float:
+    """Return f1 / f0 at an FMR, read off the curve between half and twice that FMR."""
+    below, above = (pairs.threshold_at_fmr(min(1.0, fmr * factor)) for factor in (2, 0.5))
+    change_fmr, change_fnmr = _changes(pairs, below, above)
+    return change_fnmr / change_fmr if change_fmr > 0 else 0.0
+
+
+def _changes(pairs: PairFigures, below: float, above: float) -> tuple[float, float]:
+    """Return by how much the FMR falls and the FNMR rises from one threshold to a higher one."""
+    (fmr_low, fnmr_low), (fmr_high, fnmr_high) = pairs.fmr_fnmr(below), pairs.fmr_fnmr(above)
+    return fmr_low - fmr_high, fnmr_high - fnmr_low
+
+
+def _share_below(scores: Ranked, values: Float64Array) -> Float64Array:
+    """Return the share of the scores below each value, ties counted half."""
+    return (scores.below(values) + scores.below(values, or_equal=True)) / (2 * scores.size)
+
+
+def _per_image(
+    pairs: PairFigures,
+    vectors: Float32Array,
+    codes: IntArray,
+    thresholds: list[float],
+    placements: Placements,
+    *,
+    block_size: int,
+    progress: bool | None,
+) -> tuple[dict[float, tuple[Float64Array, Float64Array]], Float64Array]:
+    """Sum over the pairs of each image: false matches and false non-matches by threshold, and the AUC's psi.
+
+    Rows are in class order, so the images of the class of a row are one slice of it.
+    """
+    num_images = len(vectors)
+    begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
+    errors = {t: (np.zeros(num_images), np.zeros(num_images)) for t in thresholds}
+    cuts = [(*errors[t], _sorted.rounded_up(t, vectors.dtype)) for t in thresholds]
+    auc_sums = np.zeros(num_images)
+    for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
+        # Row by row: what is made of one row stays in the caches.
+        for image, cosines in enumerate(products, start):
+            scores = pairs._as_kept(cosines)
+            begin, end = int(begins[image]), int(ends[image])
+            same = np.concatenate((scores[begin:image], scores[image + 1 : end]))
+            other = np.concatenate((scores[:begin], scores[end:]))
+            auc_sums[image] = placements.positive[placements.cells(same)].sum()
+            auc_sums[image] += placements.negative[placements.cells(other)].sum()
+            for false_matches, false_non_matches, cut in cuts:
+                false_matches[image] = np.count_nonzero(other >= cut)
+                false_non_matches[image] = np.count_nonzero(same < cut)
+    return errors, auc_sums
+
+
+def _square_sum(pairs: PairFigures, figure: _ErrorFigure) -> float:
+    total = 0.0
+    false_matches, false_non_matches = _sorted.error_counts(*pairs.ranked, figure.threshold)
+    for count, errors, weight, center in (
+        (pairs.num_positive, false_non_matches, figure.positive_weight, figure.positive_center),
+        (pairs.num_negative, false_matches, figure.negative_weight, figure.negative_center),
+    ):
+        total += weight**2 * (errors * (1 - center) ** 2 + (count - errors) * center**2)
+    return total

@@ -1,0 +1,104 @@
+"""`TensorBoardLog`: training as TensorBoard shows it: curves, figures, and an embedding map to turn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pairsim.data import read_labels
+from pairsim.data.image_sets import fetch_images
+from pairsim.encoding.datasets import encode_dataset
+from pairsim.errors import require
+from pairsim.training import Callback, EpochRecord, History, Trainer
+from pairsim.visual.curves.training_figures import draw_training_curves
+from pairsim.visual.maps.class_matrix import draw_class_similarity
+from pairsim.visual.page.pixels import to_pixels
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+MOST_EMBEDDINGS = 1000
+"""Images that are embedded at most, as the projector draws each picture."""
+
+
+class TensorBoardLog(Callback):
+    """Write losses, accuracy and learning rate of each epoch, and at the end figures and embeddings.
+
+    It needs the extras `tensorboard` and `viz`. Look at it with `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: Where the events go; by default `tensorboard` in the run folder.
+        images: Labelled images whose embeddings and class similarities are written at the end, at most
+            `MOST_EMBEDDINGS` of them, spread over the dataset; by default none.
+
+    Raises:
+        MissingExtraError: If TensorBoard or matplotlib is not installed.
+
+    Example:
+        >>> TensorBoardLog("logs").folder.name  # doctest: +SKIP
+        'logs'
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, images: Any = None) -> None:
+        require("tensorboard", extra="tensorboard", purpose="TensorBoardLog")
+        require("matplotlib", extra="viz", purpose="TensorBoardLog")
+        self.folder: Path = Path("tensorboard" if folder is None else folder)
+        self._of_run = folder is None
+        self._images = images
+        self._writer: SummaryWriter | None = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Open the log; what an interrupted run wrote beyond its checkpoint is overwritten by the same steps."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._of_run and trainer.config.out is not None:
+            self.folder = trainer.config.out / "tensorboard"
+        self._writer = SummaryWriter(str(self.folder), purge_step=len(trainer.history) + 1)
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        """Write what the epoch came to."""
+        values = {
+            "loss/training": record.train_loss,
+            "loss/validation": record.val_loss,
+            "balanced accuracy/validation": record.val_balanced_accuracy,
+            "learning rate": record.learning_rate,
+            "seconds": trainer.history.seconds[-1],
+            "waiting for data": trainer.history.waiting[-1],
+        }
+        for name, value in values.items():
+            if value is not None:
+                self._open.add_scalar(name, value, record.epoch)
+
+    def on_fit_end(self, trainer: Trainer, history: History) -> None:
+        """Write figures and embeddings, and close the log."""
+        writer, last = self._open, len(history)
+        writer.add_figure("training", draw_training_curves(history), last, close=False)
+        if self._images is not None:
+            self._write_embeddings(trainer, last)
+        writer.close()
+        self._writer = None
+
+    def _write_embeddings(self, trainer: Trainer, epoch: int) -> None:
+        images, model = self._images, trainer.model
+        labels = read_labels(images)
+        places = np.unique(np.linspace(0, len(labels) - 1, min(MOST_EMBEDDINGS, len(labels))).round().astype(np.int64))
+        embeddings = encode_dataset(model, images, places=places, progress=False).cpu()
+        pixels = to_pixels(fetch_images(images, places, model.preprocessing), model.preprocessing)
+        pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
+        chosen = [str(label) for label in labels[places]]
+        self._open.add_embedding(
+            embeddings, metadata=chosen, label_img=pictures.expand(-1, 3, -1, -1) / 255, global_step=epoch
+        )
+        names, codes = np.unique(labels[places], return_inverse=True)
+        if len(names) > 1:
+            figure = draw_class_similarity(embeddings, codes, names=[str(name) for name in names])
+            self._open.add_figure("class similarity", figure, epoch, close=False)
+
+    @property
+    def _open(self) -> SummaryWriter:
+        assert self._writer is not None, "the log is open between the start and the end of a fit"
+        return self._writer

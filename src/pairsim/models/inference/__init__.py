@@ -1,0 +1,1 @@
+"""Faster copies of a net for inference."""

@@ -1,0 +1,103 @@
+"""Approximate search with FAISS, which looks at some of many embeddings only (extra `faiss`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pairsim.errors import require
+from pairsim.search.exact_search import nearest, rescored
+
+IndexName = Literal["exact", "faiss-hnsw", "faiss-ivf"]
+
+LEAST = 4096
+"""Embeddings from which on an index is used: with fewer, comparing with all is quick, and IVF has too few to learn."""
+
+_SPARE = 32
+"""Candidates beyond what is wanted, as their order is that of float32."""
+
+_HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 100, 128
+_IVF_LEAST = 39
+"""Embeddings to learn each of IVF's cells from; FAISS warns below that."""
+
+
+class FaissIndex:
+    """Finds candidates among embeddings, and scores them as an exact search does.
+
+    Args:
+        kind: `"faiss-hnsw"`, a graph of neighbours, quick to search and slow to build; or `"faiss-ivf"`, cells around
+            4 sqrt(N) centres of which an eighth is searched, quick to build.
+        embeddings: `[N, D]` of length 1 or 0, float32, N at least `LEAST`.
+
+    Raises:
+        MissingExtraError: If FAISS is not installed.
+    """
+
+    def __init__(self, kind: IndexName, embeddings: Tensor) -> None:
+        faiss = self.check(kind)
+        count, dim = embeddings.shape
+        if kind == "faiss-hnsw":
+            index = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction, index.hnsw.efSearch = _HNSW_BUILD, _HNSW_SEARCH
+        else:
+            cells = min(int(4 * math.sqrt(count)), count // _IVF_LEAST)
+            # kept, as FAISS's index only points to it
+            self._centres = faiss.IndexFlatIP(dim)
+            index = faiss.IndexIVFFlat(self._centres, dim, cells, faiss.METRIC_INNER_PRODUCT)
+            index.cp.spherical, index.nprobe = True, max(cells // 8, 8)
+            index.train(embeddings.cpu().numpy())
+        self._built_for = count
+        self._index = index
+        self.extend(embeddings)
+
+    @staticmethod
+    def check(kind: IndexName) -> Any:
+        """FAISS, if it is there.
+
+        Raises:
+            MissingExtraError: If not.
+        """
+        return require("faiss", extra="faiss", purpose=f'A gallery with index="{kind}"')
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def extend(self, embeddings: Tensor) -> bool:
+        """Add embeddings at the end, unless they would be so many that a new index is better.
+
+        Args:
+            embeddings: All `[N, D]`, the first of which are in the index.
+
+        Returns:
+            Whether they were added.
+        """
+        if len(embeddings) > 2 * self._built_for:
+            return False
+        if len(embeddings) > len(self):
+            self._index.add(embeddings[len(self) :].cpu().numpy())
+        return True
+
+    def search(self, queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find about the `k` nearest of each query.
+
+        Args:
+            queries: `[Q, D]`, as for `pairsim.search.exact_search.nearest`.
+            gallery: The embeddings `[N, D]` of the index.
+            k: From 1 to N.
+
+        Returns:
+            As for `nearest`, but that a row may be missed. Queries for which the index has fewer than `k` are compared
+            with all.
+        """
+        picked = min(k + _SPARE, len(gallery))
+        if self._index.__class__.__name__.startswith("IndexHNSW"):
+            self._index.hnsw.efSearch = max(_HNSW_SEARCH, 2 * picked)
+        candidates = torch.from_numpy(self._index.search(queries.cpu().numpy(), picked)[1]).to(gallery.device)
+        values, places = rescored(queries, gallery, candidates, k)
+        short = (places[:, -1] < 0).nonzero().flatten()
+        if len(short):
+            values[short], places[short] = nearest(queries[short], gallery, k)
+        return values, places

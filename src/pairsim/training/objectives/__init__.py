@@ -1,0 +1,1 @@
+"""Objectives: losses and how they are computed."""

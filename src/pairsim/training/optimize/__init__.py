@@ -1,0 +1,1 @@
+"""One training step: forward, backward, optimizer, batch norm, CUDA graph."""

@@ -1,0 +1,143 @@
+"""`VerificationReport`: error rates and calibration of a model on pairs, with intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors
+from pairsim.evaluation.uncertainty.k_fold import KFoldReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationReport:
+    """What `evaluate` found.
+
+    Rates are shares in [0, 1]. A figure that the pairs cannot support is NaN, or null in JSON.
+
+    Attributes:
+        protocol: Which pairs: "all pairs" of the images, or "given pairs".
+        num_images: Images, each embedded once.
+        num_pairs: Pairs.
+        num_positive: Pairs of the same class.
+        threshold: Similarity from which a pair was called a match.
+        accuracy: Share of right decisions at the threshold.
+        balanced_accuracy: Mean of the accuracies on positive and on negative pairs.
+        fmr: False match rate at the threshold.
+        fnmr: False non-match rate at the threshold.
+        roc_auc: Area under the ROC curve.
+        average_precision: Average precision.
+        eer: Equal error rate.
+        d_prime: Distance of the mean similarities of both kinds, in standard deviations.
+        fnmr_at_fmr: Lowest FNMR with at most that FMR, by FMR.
+        log_loss: Mean negative log-likelihood of the model's probabilities, in nats.
+        balanced_log_loss: The same with positive and negative pairs weighing one half each, as in training.
+        brier: Mean squared difference of probability and target.
+        ece: Expected calibration error of the probabilities, 15 bins.
+        prior: Share of positive pairs that the model states its probabilities for.
+        intervals: 95 % intervals of some figures, which respect that pairs share images.
+        weakest_classes: The classes that errors at the threshold come from, the worst first; only of all pairs.
+        weakest_pairs: The pairs of classes that false matches come from, likewise.
+        k_fold: Accuracy with each fold's threshold chosen on the other folds; only of pairs with folds.
+        notes: What was decided or passed over, a line each.
+    """
+
+    protocol: str
+    num_images: int
+    num_pairs: int
+    num_positive: int
+    threshold: float
+    accuracy: float
+    balanced_accuracy: float
+    fmr: float
+    fnmr: float
+    roc_auc: float
+    average_precision: float
+    eer: float
+    d_prime: float
+    fnmr_at_fmr: dict[str, float]
+    log_loss: float
+    balanced_log_loss: float
+    brier: float
+    ece: float
+    prior: float
+    intervals: dict[str, tuple[float, float]]
+    weakest_classes: tuple[ClassErrors, ...] = ()
+    weakest_pairs: tuple[ClassPairErrors, ...] = ()
+    k_fold: KFoldReport | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON values; NaN as `None`."""
+        return {name: json_value(value) for name, value in vars(self).items()}
+
+    def to_json(self) -> str:
+        """The figures as a JSON object."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        negatives = self.num_pairs - self.num_positive
+        lines = [
+            f"{self.protocol} of {self.num_images:,} images: {self.num_pairs:,} pairs, "
+            f"{self.num_positive:,} positive, {negatives:,} negative",
+            f"at similarity threshold {self.threshold:.4f}:",
+            self._row("balanced accuracy", "balanced_accuracy"),
+            self._row("accuracy", "accuracy"),
+            self._row("false match rate", "fmr"),
+            self._row("false non-match rate", "fnmr"),
+            "over all thresholds:",
+            self._row("ROC AUC", "roc_auc"),
+            self._row("equal error rate", "eer"),
+            *(self._at_fmr(float(target), value) for target, value in self.fnmr_at_fmr.items()),
+            f"  {'d-prime':<22}{self.d_prime:.2f}",
+            f"of the probabilities, stated for {self.prior:.3g} of pairs positive "
+            f"(here {self.num_positive / self.num_pairs:.3g}):",
+            f"  {'log-loss':<22}{self.log_loss:.4f}  (positives and negatives alike: {self.balanced_log_loss:.4f})",
+            f"  {'Brier score':<22}{self.brier:.4f}",
+            f"  {'calibration error':<22}{self.ece:.4f}",
+            *self._weakest(),
+        ]
+        if self.k_fold is not None:
+            lines.append(
+                f"{len(self.k_fold.folds)}-fold accuracy, thresholds from the other folds: {self.k_fold.accuracy:.3%} "
+                f"+- {self.k_fold.standard_error:.3%} (standard error)"
+            )
+        return "\n".join(lines)
+
+    def _weakest(self) -> list[str]:
+        lines = []
+        if self.weakest_classes:
+            lines.append("weakest classes (false non-match rate within, false match rate with others):")
+            lines += [f"  {row.name:<21} {percent(row.fnmr)}, {percent(row.fmr)}" for row in self.weakest_classes]
+        if self.weakest_pairs:
+            lines.append("weakest pairs of classes (false match rate between):")
+            lines += [f"  {' and '.join(row.names):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
+        return lines
+
+    def _at_fmr(self, target: float, value: float) -> str:
+        return f"  FNMR at FMR {target:<10.2%}{percent(value)}{self._interval(f'fnmr_at_fmr_{target:g}')}"
+
+    def _row(self, name: str, key: str) -> str:
+        return f"  {name:<22}{percent(getattr(self, key))}{self._interval(key)}"
+
+    def _interval(self, key: str) -> str:
+        low, high = self.intervals.get(key, (math.nan, math.nan))
+        return "" if math.isnan(low) else f"  [{low:.3%}, {high:.3%}]"
+
+
+def percent(value: float) -> str:
+    """Format a rate as a percentage; NaN as "not measurable with so few pairs"."""
+    return "not measurable with so few pairs" if math.isnan(value) else f"{value:.3%}"
+
+
+def json_value(value: Any) -> Any:
+    """Convert a report's value to JSON values; NaN and infinities become `None`."""
+    if isinstance(value, ClassErrors | ClassPairErrors | KFoldReport):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: json_value(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [json_value(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Curves: ROC, DET, reliability, score histograms, training."""

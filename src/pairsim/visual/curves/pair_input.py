@@ -1,0 +1,94 @@
+"""What figures of pairs accept, brought to `PairFigures`, from which all figures are computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from pairsim._common.arrays import Values, as_array
+from pairsim.evaluation import PairFigures, PairScores
+
+ScoredPairs: TypeAlias = PairFigures | tuple[Values, Values]
+"""Scores of pairs with their targets: as evaluation keeps them, or as two arrays `[P]`."""
+
+MAX_MODELS = 7
+"""Models in one figure, one for each line style."""
+
+
+def read_pairs(scores: Values | PairFigures, targets: Values | None, *, name: str = "scores") -> PairFigures:
+    """Bring scores and targets to `PairFigures` with pairs of both kinds.
+
+    Args:
+        scores: One finite score per pair `[P]`, or `PairScores` or `PairCounts`.
+        targets: One target per pair `[P]`, 1 = same class; None with `PairFigures`, which hold their own.
+        name: What messages call the scores.
+
+    Raises:
+        TypeError: If the input is not numeric.
+        ValueError: If shapes differ, a target is not 0 or 1, a score is not finite, or there are no pairs of a kind.
+    """
+    if isinstance(scores, PairFigures):
+        if targets is not None:
+            raise ValueError(f"Expected no targets with {type(scores).__name__}, which holds its own. Leave them out.")
+        pairs = scores
+    elif targets is None:
+        raise ValueError(f"Expected targets with {name}, got none. Give one per pair: 1 = same class, 0 = different.")
+    else:
+        values = as_array(scores, name)
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            raise ValueError(f"Expected {name} to be finite, found infinity. Leave those pairs out.")
+        pairs = PairScores.from_scores(values, targets)
+    if not pairs.num_pairs:
+        raise ValueError("Expected at least one pair of each kind, got none at all. Check what selected the pairs.")
+    if not (pairs.num_positive and pairs.num_negative):
+        raise ValueError(
+            f"Expected pairs of both kinds, got {pairs.num_positive:,} positive and {pairs.num_negative:,} negative. "
+            "Add pairs of the other kind: error rates need both."
+        )
+    return pairs
+
+
+def read_models(
+    scores: Values | PairFigures | Mapping[str, ScoredPairs], targets: Values | None
+) -> dict[str, PairFigures]:
+    """Bring the scores of one model, or of several by name, to `PairFigures`; a single one has the name `""`.
+
+    Raises:
+        TypeError: If the input is not numeric, or a model has something else than scores and targets.
+        ValueError: As `read_pairs`, or if there is no model, or more than `MAX_MODELS`.
+    """
+    if not isinstance(scores, Mapping):
+        return {"": read_pairs(scores, targets)}
+    if targets is not None:
+        raise ValueError("Expected no targets beside several models. Give {name: (scores, targets), ...}.")
+    if not 1 <= len(scores) <= MAX_MODELS:
+        raise ValueError(f"Expected 1 to {MAX_MODELS} models, got {len(scores)}. Draw more in further figures.")
+    models = {}
+    for name, given in scores.items():
+        if isinstance(given, PairFigures):
+            models[str(name)] = read_pairs(given, None)
+        elif isinstance(given, tuple) and len(given) == 2:
+            models[str(name)] = read_pairs(*given, name=f"scores of {name}")
+        else:
+            raise TypeError(
+                f"Expected (scores, targets) or PairFigures for {name}, got {type(given).__name__}. "
+                "Give {name: (scores, targets), ...}."
+            )
+    return models
+
+
+def read_threshold(threshold: float) -> float:
+    """Return a threshold, refusing what cannot be drawn.
+
+    Raises:
+        ValueError: If it is not finite.
+    """
+    if not math.isfinite(threshold):
+        raise ValueError(
+            f"Expected threshold to be finite, got {threshold}. Choose a cut on similarity in [-1, 1]; a model whose "
+            "projection does not rise with similarity has none of its own."
+        )
+    return float(threshold)

@@ -1,0 +1,1 @@
+"""Class similarity matrix and embedding map."""

@@ -1,0 +1,1 @@
+"""Drawings of the network architecture and of the similarity model."""

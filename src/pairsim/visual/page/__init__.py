@@ -1,0 +1,1 @@
+"""Layout, style and pixels shared by all figures."""

@@ -1,0 +1,1 @@
+"""Figures made of pictures: pairs, rankings, neighbours, suspects, saliency."""

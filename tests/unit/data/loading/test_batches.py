@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pairsim import PairDataset
+from pairsim.data import ClassBalancedBatches, ClassIndex, ImageTensors
+from pairsim.data.loading.batches import PairBatches, SequentialBatches
+
+
+def balanced(labels: Any, batch_size: int = 8, **settings: Any) -> ClassBalancedBatches:
+    return ClassBalancedBatches(ClassIndex.from_labels(np.asarray(labels)), batch_size, **settings)
+
+
+def test_pairs_come_as_first_images_then_second_images(digits: ImageTensors) -> None:
+    pairs = PairDataset(digits, 50, seed=3)
+    plan = PairBatches(pairs, 16)
+    assert (plan.num_batches, plan.num_images) == (4, 100)
+    batches = [plan.batch(2, number) for number in range(4)]
+    assert [len(targets) for _, targets in batches] == [16, 16, 16, 2]
+    expected = pairs.pairs_at(np.arange(50), epoch=2)
+    assert np.concatenate([images[: len(t)] for images, t in batches]).tolist() == expected.first.tolist()
+    assert np.concatenate([images[len(t) :] for images, t in batches]).tolist() == expected.second.tolist()
+    targets = torch.cat([t for _, t in batches])
+    assert targets.dtype == torch.float32
+    assert targets.tolist() == expected.target.tolist()
+
+
+def test_given_pairs_are_shuffled_each_epoch_and_all_there(digits: ImageTensors) -> None:
+    pairs = PairDataset.from_pairs(digits, range(30), range(30, 60), [0] * 30)
+    plan = PairBatches(pairs, 8)
+
+    def firsts(plan: PairBatches, epoch: int) -> list[int]:
+        parts = [plan.batch(epoch, number) for number in range(plan.num_batches)]
+        return [int(number) for images, targets in parts for number in images[: len(targets)]]
+
+    assert sorted(firsts(plan, 0)) == list(range(30))
+    assert firsts(plan, 0) != firsts(plan, 1)
+    assert firsts(plan, 0) == firsts(PairBatches(pairs, 7), 0)  # whatever the batch size, and after another epoch
+    assert firsts(PairBatches(pairs, 8, shuffle=False), 5) == list(range(30))
+
+
+def test_groups_of_a_class_stay_together() -> None:
+    labels = np.repeat([0, 1, 2, 3], [40, 7, 2, 1])
+    plan = balanced(labels, images_per_class=4)
+    for epoch in range(20):
+        codes = labels[plan.epoch_order(epoch)]
+        for place, code in enumerate(codes):
+            neighbours = codes[max(place - 1, 0) : place + 2]
+            assert (neighbours == code).sum() >= (2 if code != 3 else 1)
+
+
+def test_a_class_is_spread_over_the_epoch() -> None:
+    labels = np.repeat(np.arange(10), 40)
+    order = balanced(labels, images_per_class=4).epoch_order(0)
+    half = np.bincount(labels[order[:200]], minlength=10)
+    assert ((half >= 16) & (half <= 24)).all()
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    labels = np.arange(60) % 6
+    plan = balanced(labels, seed=1)
+    zero, one = plan.epoch_order(0).tolist(), plan.epoch_order(1).tolist()
+    assert zero != one
+    assert plan.epoch_order(0).tolist() == zero  # also after another epoch was asked for
+    assert balanced(labels, seed=0).epoch_order(1).tolist() != zero
+    assert balanced(labels, seed=1, batch_size=60).epoch_order(0).tolist() == zero
+
+
+@pytest.mark.parametrize(("num", "batch_size", "sizes"), [(10, 4, {3, 4}), (8, 8, {8}), (5, 100, {5}), (3, 1, {1})])
+def test_batches_are_of_nearly_one_size(num: int, batch_size: int, sizes: set[int]) -> None:
+    plan = balanced(np.arange(num) % 2, batch_size)
+    assert {len(plan.batch(0, number)[0]) for number in range(plan.num_batches)} == sizes
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"batch_size": -1}, {"images_per_class": 0}])
+def test_sizes_are_checked(settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="Expected batch_size and images_per_class to be at least 1, got"):
+        balanced([0, 1], **settings)
+
+
+def test_sequential_batches_are_in_order() -> None:
+    plan = SequentialBatches(np.array([5, 3, 9]), 2)
+    assert (plan.num_batches, plan.num_images) == (2, 3)
+    assert [plan.batch(epoch, number)[0].tolist() for epoch in (0, 1) for number in (0, 1)] == [[5, 3], [9]] * 2
+    assert SequentialBatches(np.array([], dtype=np.int64), 2).num_batches == 0

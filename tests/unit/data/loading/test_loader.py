@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from pairsim.data import ClassBalancedBatches, ClassIndex
+from pairsim.data.image_sets import ImageFiles, ImageTensors, fetch_images, in_memory, subset
+from pairsim.data.loading.batches import SequentialBatches
+from pairsim.data.loading.loader import BatchLoader, TimedBatches, num_workers
+from pairsim.errors import DataError, ImageReadError
+from pairsim.images import Preprocessing
+
+
+class Augmented(Dataset[Any]):
+    """Noise from all three global generators, as transforms of all kinds draw it."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Any:
+        noise = torch.rand(()) + random.random() + np.random.rand()  # noqa: NPY002
+        return torch.full((1, 2, 2), float(index)) + noise / 10, 0
+
+
+def images_of(start: int = 0, epoch: int = 1, **settings: Any) -> torch.Tensor:
+    loader = BatchLoader(Augmented(), SequentialBatches(np.arange(20), 4), seed=7, **settings)
+    return torch.cat([images for images, _ in loader.epoch(epoch, start=start)])
+
+
+def test_random_transforms_are_a_function_of_seed_epoch_and_batch() -> None:
+    expected = images_of()
+    assert torch.equal(images_of(), expected)
+    assert torch.equal(images_of(num_workers=1), expected)
+    assert torch.equal(images_of(num_workers=2), expected)
+    assert torch.equal(images_of(start=3), expected[12:])
+    assert not torch.equal(images_of(epoch=2), expected)
+
+
+def test_the_callers_generators_are_left_alone() -> None:
+    states = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    images_of()
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert repr(np.random.get_state()) == states[2]  # noqa: NPY002
+
+
+class Failing(Augmented):
+    def __getitem__(self, index: int) -> Any:
+        if index == 9:
+            raise ImageReadError("9.png cannot be read.")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failure_arrives_as_it_was_raised(workers: int) -> None:
+    loader = BatchLoader(Failing(), SequentialBatches(np.arange(20), 4), num_workers=workers)
+    with pytest.raises(ImageReadError, match=r"^9.png cannot be read.$"):
+        list(loader.epoch(0))
+
+
+def test_images_in_memory_need_no_workers() -> None:
+    images = ImageTensors(torch.zeros(3, 4, 4, dtype=torch.uint8), [0, 1, 0])
+    assert num_workers(images, 4) == 0
+    assert num_workers(Augmented(), 3) == 3
+
+
+def test_torchvision_like_datasets_without_a_transform_are_in_memory() -> None:
+    class Mnist(Augmented):
+        data = torch.zeros(20, 28, 28, dtype=torch.uint8)
+        targets = torch.zeros(20, dtype=torch.int64)
+        transform: Any = None
+
+    assert isinstance(in_memory(Mnist()), ImageTensors)
+    transformed = Mnist()
+    transformed.transform = torch.Tensor.float
+    assert in_memory(transformed) is transformed
+
+
+def test_subset_keeps_images_in_memory() -> None:
+    images = ImageTensors(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1), ["a", "b", "c", "d"])
+    part = subset(images, np.array([3, 1]))
+    assert isinstance(part, ImageTensors)
+    assert part.targets.tolist() == ["d", "b"]
+    assert [int(part[place][0]) for place in range(2)] == [3, 1]
+
+
+def test_items_of_many_kinds() -> None:
+    from PIL import Image
+
+    preprocessing = Preprocessing(image_size=(4, 4), channels=1)
+    grey = np.full((8, 8), 9, np.uint8)
+    items = [
+        (torch.full((1, 4, 4), 9, dtype=torch.uint8), 0),
+        (Image.fromarray(grey), 0),
+        grey,
+        torch.full((4, 4), 9, dtype=torch.uint8),
+    ]
+    batch = fetch_images(items, np.array([0, 1, 2, 3, 1]), preprocessing)
+    assert batch.shape == (5, 1, 4, 4)
+    assert bool((batch == 9).all())
+
+
+def test_bad_items() -> None:
+    with pytest.raises(DataError, match=r"Expected item 0 to be \(image, label\).*got str"):
+        fetch_images([("picture", 1)], np.array([0]))
+    with pytest.raises(DataError, match=r"Expected image 0 to have shape \[C, H, W\], got \[1, 1, 4, 4\]"):
+        fetch_images([(torch.zeros(1, 1, 4, 4), 1)], np.array([0]))
+    with pytest.raises(DataError, match="found NaN or infinite values in image 1"):
+        fetch_images([(torch.zeros(1, 2, 2), 0), (torch.full((1, 2, 2), torch.inf), 0)], np.array([0, 1]))
+    with pytest.raises(DataError, match=r"got \[2, 2\]"):
+        ImageTensors(torch.zeros(2, 2), [0, 1])
+    with pytest.raises(DataError, match=r"got torch.int64. Use images.to\(torch.uint8\)"):
+        ImageTensors(torch.zeros(2, 1, 2, 2, dtype=torch.int64), [0, 1])
+
+
+def test_the_gpus_generators_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # seeding them here would make a model's dropout depend on the number of workers
+    def seeded(seed: int) -> None:
+        raise AssertionError("CUDA was seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    images_of()
+
+
+def test_random_transforms_do_not_depend_on_the_callers_state() -> None:
+    expected = images_of()
+    torch.manual_seed(123)
+    random.seed(123)
+    np.random.seed(123)  # noqa: NPY002
+    assert torch.equal(images_of(), expected)
+
+
+def test_generators_are_put_back_after_a_failure() -> None:
+    before = torch.get_rng_state(), random.getstate()
+    with pytest.raises(ImageReadError):
+        list(BatchLoader(Failing(), SequentialBatches(np.arange(20), 4)).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+def test_two_epochs_side_by_side_do_not_mix(digits: ImageTensors) -> None:
+    plan = ClassBalancedBatches(ClassIndex.from_labels(digits.targets), 16)
+    loader = BatchLoader(digits, plan)
+    expected = torch.cat([images for images, _ in loader.epoch(0)])
+    both = list(zip(loader.epoch(0), loader.epoch(1), strict=True))
+    assert torch.equal(torch.cat([first[0] for first, _ in both]), expected)
+    assert not torch.equal(torch.cat([second[0] for _, second in both]), expected)
+
+
+def test_batches_carry_what_the_plan_says_of_them(digits: ImageTensors) -> None:
+    plan = ClassBalancedBatches(ClassIndex.from_labels(digits.targets), 16)
+    for images, codes in BatchLoader(digits, plan).epoch(4, start=3):
+        assert (images[:, 0, 0, 0].long() % 10).tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_persistent_workers_give_each_epoch_its_own_batches(workers: int) -> None:
+    numbers = [(torch.full((1, 1, 1), float(number)), number % 3) for number in range(24)]
+    plan = ClassBalancedBatches(ClassIndex.from_labels(np.arange(24) % 3), 6)
+    loader = BatchLoader(numbers, plan, num_workers=workers)
+    for epoch in (0, 1, 0):
+        found = torch.cat([images for images, _ in loader.epoch(epoch)]).flatten().long()
+        assert found.tolist() == plan.epoch_order(epoch).tolist()
+
+
+def test_one_tensor_or_many_targets_stay_a_tensor_dataset() -> None:
+    bare = TensorDataset(torch.rand(3, 1, 2, 2))
+    boxes = TensorDataset(torch.rand(3, 1, 2, 2), torch.rand(3, 4))
+    assert in_memory(bare) is bare
+    assert in_memory(boxes) is boxes
+    labelled = in_memory(TensorDataset(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])))
+    assert isinstance(labelled, ImageTensors)
+    assert labelled.targets.tolist() == [0, 1, 0]
+
+
+def test_images_of_several_shapes_are_named() -> None:
+    items = [(torch.zeros(1, 2, 2), 0), (torch.zeros(1, 2, 3), 0)]
+    with pytest.raises(DataError, match=r"found \[1, 2, 2\] at index 0 and \[1, 2, 3\] at index 1. Add a resize"):
+        fetch_images(items, np.array([0, 1]))
+
+
+def test_large_but_finite_half_precision_is_not_refused() -> None:
+    images = torch.full((2, 1, 8, 8), 60_000.0, dtype=torch.float16)  # their sum is infinite
+    assert len(ImageTensors(images, [0, 1])) == 2
+
+
+def test_subsets_of_images_in_memory_are_in_memory(digits: ImageTensors) -> None:
+    part = in_memory(Subset(Subset(digits, [5, 9, 40]), [2, 0]))
+    assert isinstance(part, ImageTensors)
+    assert part.images[:, 0, 0, 0].tolist() == [40, 5]
+    assert part.targets.tolist() == [0, 5]
+    outside = Subset(Augmented(), [1])
+    assert in_memory(outside) is outside
+
+
+def test_subsets_of_files_are_files() -> None:
+    part = subset(ImageFiles(["a", "b", "c"], [7, 8, 9], image_size=(4, 4), channels=1), np.array([2, 0]))
+    assert isinstance(part, ImageFiles)
+    assert (part.paths, part.targets.tolist(), part.image_size, part.channels) == (["c", "a"], [9, 7], (4, 4), 1)
+
+
+def test_a_whole_batch_is_fetched_at_once() -> None:
+    class Batched(Augmented):
+        asked: list[list[int]] = []  # noqa: RUF012
+
+        def __getitems__(self, indices: list[int]) -> list[Any]:
+            self.asked.append(indices)
+            return [(torch.full((1, 1, 1), float(index)), 0) for index in indices]
+
+    loader = BatchLoader(Batched(), SequentialBatches(np.arange(10), 4))
+    assert torch.cat([images for images, _ in loader.epoch(0)]).flatten().tolist() == list(range(10))
+    assert Batched.asked == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_augmentation_and_layout_come_last(digits: ImageTensors) -> None:
+    from pairsim.data.augment import Augmentation
+
+    plan = SequentialBatches(np.arange(20), 8)
+    negative = Augmentation(lambda images, _: 255 - images, seed=0)
+    loader = BatchLoader(digits, plan, augment=negative, channels_last=True)
+    for number, (images, places) in enumerate(loader.epoch(0, start=1), start=1):
+        assert torch.equal(images, 255 - digits.images[places])
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert places[0] == number * 8
+
+
+def test_waiting_is_measured_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pairsim.data.loading.loader.time.perf_counter", lambda: now[0])
+
+    def slow() -> Iterator[tuple[int, int]]:
+        for number in range(3):
+            now[0] += 2.0
+            yield number, number
+
+    timed = TimedBatches(slow())
+    for _ in timed:
+        now[0] += 10.0  # the step
+    assert timed.seconds == 6.0

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import html
+import importlib.metadata
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, VerificationReport, calibrate, evaluate
+from pairsim._common.markdown import escape, front_matter, one_line
+from pairsim.data import ImageTensors
+from pairsim.errors import RunError
+from pairsim.hub.model_cards import model_card, write_card
+from pairsim.runs.run_records import last_name, load_evaluation, read_run, save_evaluation
+
+yaml = pytest.importorskip("yaml")  # comes with huggingface_hub
+NAMES = ["<script>alert(1)</script>", "a|b", "*star*", "`code`", "[x](http://y)", *"56789"]
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageTensors:
+    pixels = torch.randint(0, 256, (120, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageTensors(pixels, [number % 10 for number in range(120)])
+
+
+@pytest.fixture(scope="module")
+def trained(images: ImageTensors, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run as the command line leaves it, of a folder of data with odd class names."""
+    folder = tmp_path_factory.mktemp("secret-place") / "my-run"
+    torch.manual_seed(0)
+    net = EmbeddingNet(image_size=8, embedding_dim=8)
+    config = TrainConfig(out=folder, epochs=2, batch_size=32, seed=7, precision="fp32", device="cpu", progress=False)
+    Trainer(SimilarityModel(net), config, train=images).fit()
+    data = {
+        "data": "/home/jane doe/secret-place/faces",
+        "source": "/home/jane doe/secret-place/faces/train",
+        "num_images": 120,
+        "class_names": NAMES,
+        "image_size": [8, 8],
+        "channels": 1,
+    }
+    (folder / "data.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "my-run"))
+
+
+@pytest.fixture
+def report(run: Path, images: ImageTensors) -> VerificationReport:
+    return evaluate(SimilarityModel.from_pretrained(run), images)
+
+
+def keep(run: Path, report: VerificationReport, **changes: Any) -> None:
+    known: dict[str, Any] = {
+        "data": "/home/jane doe/secret-place/faces",
+        "split": "test",
+        "source": "/home/jane doe/secret-place/faces/test",
+        "class_names": NAMES,
+    }
+    save_evaluation(run, report, **{**known, **changes})
+
+
+def html_of(card: str) -> str:
+    body = card.split("---\n", 2)[2]
+    return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(body))
+
+
+def section(card: str, heading: str) -> str:
+    return card.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def cells(card: str, heading: str) -> dict[str, list[str]]:
+    """The rows of a section's table by their first cell, read from the rendered page."""
+    page = html_of(f"---\n---\n{section(card, heading)}")
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    found = [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)] for row in rows]
+    return {row[0]: row[1:] for row in found if row}
+
+
+def test_figures_are_those_of_the_report(run: Path, report: VerificationReport) -> None:
+    keep(run, report)
+    rows = cells(model_card(run), "Evaluation")
+    for label, key in (("ROC AUC", "roc_auc"), ("Equal error rate", "eer"), ("Average precision", "average_precision")):
+        assert rows[label][0] == f"{getattr(report, key):.3%}"
+    low, high = report.intervals["eer"]
+    assert rows["Equal error rate"][1] == f"{low:.3%} to {high:.3%}"
+    assert rows["Brier score"] == [f"{report.brier:.4f}", "not measured"]
+    assert math.isnan(report.fnmr_at_fmr["0.0001"])
+    assert rows["FNMR at FMR 0.01%"][0] == "not measurable with these pairs"
+    text = section(model_card(run), "Evaluation")
+    assert f"On the test split of faces: all pairs of 120 images, {120 * 119 // 2:,} pairs" in text
+    assert f"Of these pairs {report.num_positive / report.num_pairs:.3%} are positive" in text
+
+
+def test_a_given_report_is_shown_instead(run: Path, report: VerificationReport) -> None:
+    keep(run, report)
+    other = dataclasses.replace(report, eer=0.4321, intervals={})
+    card = model_card(run, report=other)
+    assert cells(card, "Evaluation")["Equal error rate"] == ["43.210%", "not measured"]
+    assert "data not recorded" in section(card, "Evaluation")
+
+
+def test_front_matter_is_what_the_hub_reads(run: Path, report: VerificationReport) -> None:
+    keep(run, report)
+    data = ModelCard(model_card(run)).data
+    assert isinstance(data, ModelCardData)
+    assert (data.library_name, data.pipeline_tag) == ("pairsim", "image-feature-extraction")
+    assert data.tags is not None
+    assert data.tags[0] == "pairsim"
+    assert data.license is None
+    assert data.model_name == "my-run"
+    assert data.eval_results is not None
+    assert all(isinstance(result, EvalResult) for result in data.eval_results)
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values["equal_error_rate"] == pytest.approx(report.eer, abs=1e-6)
+    assert values["roc_auc"] == pytest.approx(report.roc_auc, abs=1e-6)
+    assert {(result.dataset_name, result.dataset_split) for result in data.eval_results} == {("faces", "test")}
+    assert data.metrics == list(values)
+
+
+def test_nothing_is_invented(trained: Path) -> None:
+    card = model_card(trained)
+    assert "model-index" not in card
+    assert section(card, "Evaluation").strip().startswith("Not measured.")
+    assert "No calibration is stored" in section(card, "Probabilities")
+    assert "It was not evaluated" in section(card, "Limits")
+    assert ModelCard(card).data.get("metrics") is None
+
+
+def test_a_model_folder_alone(run: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copytree(run / "model", tmp_path / "alone"))
+    card = model_card(alone)
+    assert "# alone\n" in card
+    assert "Not recorded: this is a model folder without its run." in section(card, "Training")
+    assert cells(card, "Data")["Training data"] == ["data not recorded"]
+    assert cells(card, "Data")["Images trained on"] == ["not recorded"]
+    assert "How it was trained: not recorded." in card
+    assert "python" not in section(card, "Environment and how to reproduce").lower()
+    assert model_card(run / "model") == model_card(run)  # of a model inside a run, the run is read
+
+
+def test_run_facts(run: Path) -> None:
+    card = model_card(run)
+    rows = cells(card, "Training")
+    records = read_run(run)
+    best = [record for record in records.epochs if record["best"]][-1]
+    assert rows["Epochs"] == ["2 of 2"]
+    assert rows["Epoch kept"] == [str(best["epoch"])]
+    assert rows["Validation: loss"] == [f"{best['val_loss']:.4f}"]
+    assert (rows["Seed"], rows["Precision"], rows["Objective"]) == (["7"], ["fp32"], ["all-pairs"])
+    data = cells(card, "Data")
+    fingerprint = json.loads((run / "run.json").read_text())["data"]
+    assert data["Images trained on"] == [str(fingerprint["num_images"])]
+    assert data["Images kept for validation"] == [str(fingerprint["num_val_images"])]
+    assert json.loads((run / "model/config.json").read_text())["weights_sha256"] in card
+    assert f"torch {importlib.metadata.version('torch')}" in card
+
+
+def test_threshold_and_calibration(run: Path, images: ImageTensors) -> None:
+    model = SimilarityModel.from_pretrained(run)
+    calibrate(model, images, target_fmr=0.1, prior=0.02, source="test images of /home/jane doe/secret-place/faces")
+    model.save_pretrained(run / "model")
+    point = model.operating_point
+    assert point is not None
+    assert point.fmr_interval is not None
+    card = model_card(run)
+    rows = cells(card, "Threshold")
+    assert rows["Threshold on similarity"][0] == f"{point.threshold:.4f}"
+    assert rows["Chosen for"][0] == "FMR of at most 0.1"
+    assert rows["Chosen on"][0] == "test images of faces"
+    low, high = point.fmr_interval
+    assert rows["False match rate (FMR)"] == [f"{point.fmr:.3%}", f"{low:.3%} to {high:.3%}"]
+    assert cells(card, "Probabilities")["Stated for"] == ["2.000% of pairs positive"]
+    assert "of which 2.000% are positive" in section(card, "Limits")
+    keep(run, evaluate(model, images))
+    assert "chosen on the images under Evaluation" in section(model_card(run), "Limits")
+
+
+def test_figures_of_other_weights_are_not_shown(run: Path, report: VerificationReport, images: ImageTensors) -> None:
+    keep(run, report)
+    model = SimilarityModel.from_pretrained(run)
+    calibrate(model, images, target_fmr=0.1)
+    model.save_pretrained(run / "model")
+    found = load_evaluation(run)
+    assert found is not None
+    assert (found.of_these_weights, found.of_this_calibration) == (True, False)
+    assert "was changed after this evaluation" in section(model_card(run), "Evaluation")
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    model.save_pretrained(run / "model")
+    card = model_card(run)
+    assert section(card, "Evaluation").strip().startswith("Not measured: the run keeps an evaluation, but of other")
+    assert f"{report.roc_auc:.3%}" not in card
+    assert "model-index" not in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "from the test images of its data, which training does not use"),
+        ({"split": "train"}, "from images that it was trained on"),
+        ({"split": "val"}, "from images that the epoch that was kept was chosen by"),
+        (
+            {"data": "/other/faces", "source": "/other/faces/test"},
+            "data of another name or place \\(faces\\)",
+        ),
+        ({"data": "", "source": ""}, "is not recorded"),
+        ({}, "evaluated on seen classes only \\(10 of 10\\)"),
+        ({"class_names": ["new", "5"]}, "Of the 2 classes that it was evaluated on, 1 are unseen"),
+        ({"class_names": ["new", "newer"]}, "evaluated on unseen classes only \\(2\\)"),
+        ({"class_names": []}, "How well it does on classes that it was not trained on is not measured"),
+    ],
+)
+def test_limits_follow_from_facts(run: Path, report: VerificationReport, changes: dict[str, Any], said: str) -> None:
+    keep(run, report, **changes)
+    assert re.search(said, section(model_card(run), "Limits"))
+
+
+def test_names_stay_text_and_paths_stay_private(run: Path, report: VerificationReport) -> None:
+    keep(run, report)
+    config = json.loads((run / "config.json").read_text())
+    config["augment"] = "Paste(folder='/home/jane doe/secret-place/textures')"
+    (run / "config.json").write_text(json.dumps(config))
+    card = model_card(run, title="<b>Mine</b> --- *x*\n# y")
+    page = html_of(card)
+    assert "<script" not in page
+    assert "<a href" not in page
+    assert "<h1>&lt;b&gt;Mine&lt;/b&gt; --- *x* # y</h1>" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;, a|b, *star*, `code`, [x](http://y), 5" in page
+    for secret in ("secret-place", "/home", "jane", str(run.parent)):
+        assert secret not in card
+    assert ModelCard(card).data.get("model_name") == "<b>Mine</b> --- *x* # y"
+
+
+@given(st.text(max_size=40))
+def test_any_name_is_text_in_a_cell(name: str) -> None:
+    page = html_of(f"---\n---\n| a |\n| --- |\n| x{escape(name)}x |")
+    found = re.findall(r"<td>(.*?)</td>", page, re.DOTALL)
+    assert [html.unescape(text) for text in found] == [f"x{one_line(name)}x"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=12),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=6), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_front_matter_is_yaml_of_the_same_values(value: Any) -> None:
+    def clean(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {one_line(key): clean(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [clean(inner) for inner in item]
+        return one_line(item) if isinstance(item, str) else item
+
+    text = front_matter({"value": value})
+    assert yaml.safe_load(text.removeprefix("---").removesuffix("---")) == {"value": clean(value)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mnist", "mnist"),
+        ("digits (scikit-learn, UCI optical recognition)", "digits (scikit-learn, UCI optical recognition)"),
+        ("mnist (/data/mnist/MNIST/raw)", "mnist"),
+        ("/home/me/my faces/", "my faces"),
+        ("test images of /home/me/a, b/faces, pairs of pairs.csv", "test images of faces, pairs of pairs.csv"),
+        ("../../clients/acme", "acme"),
+        (r"validation images of C:\Users\me\faces", "validation images of faces"),
+        ("/home/me (old)/faces (2)", "faces (2)"),
+    ],
+)
+def test_last_name(text: str, expected: str) -> None:
+    assert last_name(text) == expected
+
+
+def test_the_code_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = run / "model"
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((9, 11), 7, dtype=np.uint8)).save(place / name)
+    code = re.findall(r"```python\n(.*?)\n```", write_card(run).read_text(), re.DOTALL)
+    assert len(code) == 1
+    with contextlib.chdir(place):
+        exec(code[0], {})
+    assert capsys.readouterr().out.startswith("True 1.0")
+    assert 'from_hub("me/faces")' in model_card(run, repo_id="me/faces")
+
+
+def test_a_net_of_your_own_is_named(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(4))
+    net(torch.zeros(1, 1, 28, 28))
+    SimilarityModel(net).save_pretrained(tmp_path / "m")
+    card = model_card(tmp_path / "m")
+    assert "torch.nn.modules.container.Sequential maps an image to an embedding;" in card
+    assert 'from_pretrained(".", embedding_net=net)' in card
+
+
+def test_a_run_from_python_shows_its_settings(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["objective"] = "my_losses.triplet"
+    (run / "config.json").write_text(json.dumps(config))
+    text = section(model_card(run), "Environment and how to reproduce")
+    assert "pairsim train" not in text
+    assert "objective='my_losses.triplet', epochs=2, batch_size=32" in text
+
+
+def test_a_card_that_is_there_is_kept(run: Path, tmp_path: Path) -> None:
+    path = write_card(run)
+    assert path == run / "model" / "README.md"
+    path.write_text("edited")
+    with pytest.raises(RunError, match=r"Expected no file at .*README.md yet, found one.*--overwrite"):
+        write_card(run)
+    assert path.read_text() == "edited"
+    assert write_card(run, overwrite=True).read_text() == model_card(run)
+    assert write_card(run, out=tmp_path / "deep" / "card.md").read_text() == model_card(run)
+    assert SimilarityModel.from_pretrained(run).device.type == "cpu"  # a card does not disturb the model
+
+
+def test_records_of_evaluations(run: Path, report: VerificationReport) -> None:
+    assert load_evaluation(run) is None
+    keep(run, report)
+    found = load_evaluation(run / "model")
+    assert found is not None
+    assert dict(found.figures) == report.to_dict()
+    assert (found.split, found.class_names) == ("test", tuple(NAMES))
+    path = run / "evaluation.json"
+    body = json.loads(path.read_text())
+    del body["class_names"], body["source"]
+    body["report"] = {"eer": 0.25}
+    path.write_text(json.dumps(body))
+    rows = cells(model_card(run), "Evaluation")
+    assert rows["Equal error rate"][0] == "25.000%"
+    assert rows["ROC AUC"] == ["not measured", "not measured"]
+    assert rows["FNMR at FMR 1.00%"][0] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"report": None}, "holds no figures"),
+        ({"format": "other"}, "Expected .* to say format pairsim-evaluation, found 'other'"),
+        ({"format_version": 99}, "made by a newer pairsim"),
+    ],
+)
+def test_damaged_records_are_named(run: Path, report: VerificationReport, change: dict[str, Any], said: str) -> None:
+    keep(run, report)
+    path = run / "evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(RunError, match=said):
+        model_card(run)
+
+
+def test_damaged_log_is_named(run: Path) -> None:
+    (run / "log.jsonl").write_text("{}\n{broken")
+    with pytest.raises(RunError, match=r"Expected lines of JSON in .*log\.jsonl"):
+        model_card(run)
+    (run / "log.jsonl").write_text("[]")
+    with pytest.raises(RunError, match="one JSON object in each line"):
+        model_card(run)
+
+
+def test_no_model(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="Expected a model or run folder"):
+        model_card(tmp_path / "none")

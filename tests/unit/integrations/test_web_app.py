@@ -1,0 +1,90 @@
+"""What the app makes of drawings and uploads, and what it answers; the page itself is tested in a browser."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pairsim import EmbeddingNet, Gallery, SimilarityModel
+from pairsim.errors import MissingExtraError
+from pairsim.images import Preprocessing
+from pairsim.integrations.web_app import as_pixels, build_app, describe, neighbours
+
+PREPROCESSING = Preprocessing(image_size=(8, 8), channels=1)
+
+
+@pytest.fixture
+def model() -> SimilarityModel:
+    return SimilarityModel(EmbeddingNet(image_size=8), preprocessing=PREPROCESSING).eval()
+
+
+def page(ink: int | None) -> np.ndarray:
+    """A white page, its left half drawn on in a grey."""
+    pixels = np.full((8, 8, 4), 255, dtype=np.uint8)
+    if ink is not None:
+        pixels[:, :4, :3] = ink
+    return pixels
+
+
+def test_drawings_are_turned_light_on_dark_where_asked(model: SimilarityModel) -> None:
+    for background in (None, np.zeros((8, 8, 4), np.uint8), page(None)):
+        value: dict[str, Any] = {"background": background, "layers": [], "composite": page(0)}
+        drawn = as_pixels(value, invert=True, model=model)
+        assert drawn[0, 0].tolist() == [255] * 4 + [0] * 4
+        assert as_pixels(value, invert=False, model=model)[0, 0].tolist() == [0] * 4 + [255] * 4
+
+
+def test_transparent_pages_count_as_white(model: SimilarityModel) -> None:
+    drawn = page(0)
+    drawn[:, 4:] = 0  # transparent black
+    value = {"background": None, "composite": drawn}
+    assert as_pixels(value, invert=True, model=model)[0, 0].tolist() == [255] * 4 + [0] * 4
+
+
+def test_uploads_stay_as_they_are(model: SimilarityModel) -> None:
+    value = {"background": page(40), "composite": page(40)}
+    assert as_pixels(value, invert=True, model=model)[0, 0].tolist() == [40] * 4 + [255] * 4
+
+
+@pytest.mark.parametrize("value", [None, {}, {"composite": None}, {"composite": page(None)}])
+def test_nothing_drawn(model: SimilarityModel, value: dict[str, np.ndarray] | None) -> None:
+    with pytest.raises(ValueError, match="Expected a picture in each field, found an empty one"):
+        as_pixels(value, invert=True, model=model)
+
+
+def test_verdict_says_what_verify_says(model: SimilarityModel) -> None:
+    first, second = (as_pixels({"composite": page(ink)}, invert=False, model=model) for ink in (0, 200))
+    for threshold in (-1.0, 1.0):
+        found = model.verify(first, second, threshold)
+        text = describe(model, first, second, threshold)
+        assert (">MATCH<" in text) == found.match
+        assert f"{found.similarity:.4f}" in text
+        assert f"{found.probability:.4f}" in text
+
+
+def test_neighbours_are_those_of_the_gallery(model: SimilarityModel, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (600, 20), 80 * number).save(tmp_path / f"{number}.png")
+    paths = sorted(tmp_path.iterdir())
+    gallery = Gallery(model)
+    gallery.add(paths, [str(path) for path in paths])
+    query = model.preprocessing.read(paths[1])
+    found = neighbours(gallery, query, 3, threshold=2.0)
+    expected = gallery.search([query], 3)
+    assert [caption.split("(")[1].rstrip(")") for _, caption in found] == [Path(str(n)).name for n in expected.ids[0]]
+    assert all(caption.startswith("no match") for _, caption in found)
+    assert all(max(pixels.shape[:2]) <= 280 for pixels, _ in found)
+
+
+def test_missing_extra(model: SimilarityModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(MissingExtraError, match=r"The app needs the package gradio.*pip install 'pairsim\[app\]'"):
+        build_app(model)

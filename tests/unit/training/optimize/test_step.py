@@ -1,0 +1,108 @@
+"""What the training step adds to forward and backward: memory that runs out, graphs, earlier embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig
+from pairsim._common.precision import Precision
+from pairsim.errors import TrainingError
+from pairsim.training.optimize.step import TrainingStep
+
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", "cpu")
+
+
+class Limited(nn.Module):
+    """A net that has memory for so many images."""
+
+    embedding_dim = 3
+
+    def __init__(self, limit: int, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.limit, self.error = limit, error
+        self.tried: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.tried.append(len(images))
+        if len(images) > self.limit:
+            raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        embeddings: Tensor = self.linear(images.flatten(1))
+        return embeddings
+
+
+def step_of(net: nn.Module, **settings: Any) -> tuple[TrainingStep, list[str]]:
+    notes: list[str] = []
+    return TrainingStep(SimilarityModel(net), TrainConfig(**settings).resolved(), FP32, CPU, note=notes.append), notes
+
+
+def batch(num: int = 16) -> tuple[Tensor, Tensor]:
+    return torch.rand(num, 1, 2, 2, generator=torch.Generator().manual_seed(1)), torch.arange(num) % 3
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_out_of_memory_names_a_batch_size_that_fits(error: type[RuntimeError]) -> None:
+    net = Limited(5, error)
+    step, _ = step_of(net)
+    with pytest.raises(TrainingError, match=r"for a batch of 16 on cpu, there is not enough; batch_size=4 fits\."):
+        step(*batch(), update=True)
+    assert net.tried == [16, 8, 4]
+    assert net.linear.weight.grad is None
+
+
+def test_out_of_memory_for_pairs_counts_pairs() -> None:
+    step, _ = step_of(Limited(9), objective="pairs")
+    images, _ = batch(32)
+    with pytest.raises(TrainingError, match="for a batch of 16 on cpu, there is not enough; batch_size=4 fits"):
+        step(images, torch.ones(16), update=True)
+
+
+def test_out_of_memory_whatever_the_batch() -> None:
+    step, _ = step_of(Limited(0))
+    with pytest.raises(TrainingError, match="not even 2 fit: use smaller images or another net"):
+        step(*batch(), update=True)
+
+
+def test_other_failures_come_through() -> None:
+    step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        step(torch.rand(4, 1, 3, 3), torch.arange(4), update=True)
+
+
+def test_gradients_are_gathered_until_the_update() -> None:
+    step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2), grad_accumulation=2)
+    before = {name: value.clone() for name, value in step.model.named_parameters()}
+    step(*batch(), update=False)
+    assert all(torch.equal(value, before[name]) for name, value in step.model.named_parameters())
+    step(*batch(), update=True)
+    assert not all(torch.equal(value, before[name]) for name, value in step.model.named_parameters())
+    assert all(value.grad is None for value in step.model.parameters())
+
+
+def test_earlier_embeddings_are_paired_with_a_batch() -> None:
+    def losses(memory_size: int) -> list[float]:
+        torch.manual_seed(0)
+        step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2), memory_size=memory_size, learning_rate=1e-9)
+        return [step(*batch(num), update=True).item() for num in (12, 16)]
+
+    alone, remembered = losses(0), losses(64)
+    assert alone[0] == remembered[0]  # nothing to remember yet
+    assert alone[1] != remembered[1]
+
+
+def test_memory_needs_the_length_of_an_embedding() -> None:
+    with pytest.raises(TypeError, match=r"Expected Flatten to have an attribute embedding_dim.*set memory_size=0"):
+        TrainingStep(
+            SimilarityModel(nn.Flatten()), TrainConfig(memory_size=8).resolved(), FP32, CPU, note=lambda _: None
+        )
+
+
+def test_a_graph_that_was_asked_for_and_cannot_be_is_told() -> None:
+    _, notes = step_of(EmbeddingNet(), cuda_graph=True)
+    assert notes == ["Steps run one by one, not as a CUDA graph: the device is cpu."]
+    assert step_of(EmbeddingNet())[1] == []
