@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from pairsim._common.precision import PRECISIONS, PrecisionName
 from pairsim.data.augment import AugmentFunction, AugmentName
 from pairsim.data.pairs.pair_sampler import NEGATIVES, Negatives
+from pairsim.training.objectives.registry import is_objective_name, objective_class, objective_names
 
 ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """`(embeddings [N, D], labels [N]) -> scalar loss`."""
@@ -24,10 +25,7 @@ ObjectiveName = Literal["pairs", "all-pairs"]
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
-_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 800, 2, 30
-
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "objective": ("pairs", "all-pairs"),
     "optimizer": ("auto", "adam", "adamw", "sgd"),
     "scheduler": ("auto", "plateau", "onecycle", "cosine", "none"),
     "precision": PRECISIONS,
@@ -157,9 +155,12 @@ class TrainConfig:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.objective) and not is_objective_name(self.objective):
+            names = ", ".join(objective_names())
+            raise ValueError(f"Expected objective to be one of {names}, got {self.objective!r}.")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            callable_allowed = name in ("objective", "optimizer", "augment") and callable(value)
+            callable_allowed = name in ("optimizer", "augment") and callable(value)
             if value not in choices and not callable_allowed:
                 raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {value!r}.")
         for name, least in (
@@ -206,29 +207,26 @@ class TrainConfig:
     def resolved(
         self, num_images: int | None = None, *, backbone: Literal["random", "pretrained"] | None = None
     ) -> "TrainConfig":
-        """This config with what is left to the recipes filled in.
+        """A copy with the open settings filled in by the recipes of the objective and of the backbone.
 
         Args:
-            num_images: Training images, for the number of epochs; without it the most.
+            num_images: Number of training images, for the number of epochs; without it the largest number of epochs.
             backbone: Weights of a backbone of torchvision or timm, if the net has one.
         """
-        pairs = self.objective == "pairs"
-        batch_size = self.batch_size if self.batch_size is not None else (256 if pairs else 128)
-        passes = _MOST_EPOCHS if num_images is None else math.ceil(_STEPS * batch_size / max(num_images, 1))
-        epochs = 30 if pairs else min(max(passes, _LEAST_EPOCHS), _MOST_EPOCHS)
-        scheduler: SchedulerName = "plateau" if pairs else "onecycle"
-        own = callable(self.optimizer)
+        recipe = objective_class(self.objective).recipe
+        batch_size = self.batch_size if self.batch_size is not None else recipe.batch_size
         optimizer: OptimizerName = "adam" if backbone is None else "adamw"
         rate, backbone_rate = self.learning_rate, self.backbone_learning_rate
         if rate is None:
             rate = 1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3
-        if backbone_rate is None and backbone == "pretrained" and self.freeze != "backbone" and not own:
+        trains_backbone = self.freeze != "backbone" and not callable(self.optimizer)
+        if backbone_rate is None and backbone == "pretrained" and trains_backbone:
             backbone_rate = rate / 10
         return dataclasses.replace(
             self,
-            epochs=self.epochs if self.epochs is not None else epochs,
+            epochs=self.epochs if self.epochs is not None else recipe.num_epochs(num_images, batch_size),
             batch_size=batch_size,
-            scheduler=self.scheduler if self.scheduler != "auto" else scheduler,
+            scheduler=self.scheduler if self.scheduler != "auto" else recipe.scheduler,
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
             backbone_learning_rate=backbone_rate,

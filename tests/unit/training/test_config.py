@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 
 from pairsim import TrainConfig
 
@@ -39,3 +42,40 @@ def test_recipe_of_pairs_is_the_notebooks() -> None:
 def test_values_out_of_range_are_named(field: str, value: float, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         TrainConfig(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"backbone_learning_rate": 0.0}, "Expected backbone_learning_rate to be positive, got 0.0"),
+        ({"learning_rate": -1.0}, "Expected learning_rate to be positive, got -1.0"),
+        ({"freeze": ""}, 'Expected freeze to be "none", "backbone" or names'),
+        ({"freeze": "conv1,,bn1"}, 'Expected freeze to be "none", "backbone" or names'),
+        ({"freeze": "backbone", "backbone_learning_rate": 1e-3}, "Expected no backbone_learning_rate with freeze="),
+        (
+            {"backbone_learning_rate": 1e-3, "optimizer": lambda p: torch.optim.SGD(p, lr=1.0)},
+            "Expected no backbone_learning_rate with an optimizer of your own",
+        ),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "backbone", "expected"),
+    [
+        ({}, None, ("adam", 1e-2, None)),
+        ({"optimizer": "sgd"}, "random", ("sgd", 1e-2, None)),
+        ({}, "random", ("adamw", 1e-3, None)),
+        ({}, "pretrained", ("adamw", 1e-3, 1e-4)),
+        ({"optimizer": "adam"}, "pretrained", ("adam", 1e-3, 1e-4)),
+        ({"learning_rate": 1e-2}, "pretrained", ("adamw", 1e-2, 1e-3)),
+        ({"backbone_learning_rate": 5e-4}, "pretrained", ("adamw", 1e-3, 5e-4)),
+        ({"freeze": "backbone"}, "pretrained", ("adamw", 1e-3, None)),
+    ],
+)
+def test_recipes_for_backbones(settings: dict[str, Any], backbone: Any, expected: tuple[Any, ...]) -> None:
+    config = TrainConfig(**settings).resolved(1000, backbone=backbone)
+    assert (config.optimizer, config.learning_rate, config.backbone_learning_rate) == pytest.approx(expected)
