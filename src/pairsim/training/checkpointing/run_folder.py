@@ -139,13 +139,13 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
     if changed:
         listed = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
         raise RunError(
-            f"Expected the settings that {path} was begun with, found changes: {listed}. "
+            f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
         )
     data = storage.read_json(path / "run.json").get("data")
     if data != info["data"]:
         raise RunError(
-            f"Expected the data that {path} was begun with ({data}), found {info['data']}. "
+            f"Expected the data that {path} was started with ({data}), found {info['data']}. "
             "Restore it, choose another --out, or start again with --resume never."
         )
 
@@ -163,4 +163,4 @@ def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
     if not changed:
         return []
-    return [f"Resumed in another environment ({'; '.join(changed)}): it goes on, but not to the last bit the same."]
+    return [f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."]

@@ -55,7 +55,8 @@ def centre() -> Iterator[None]:
 
 
 def trainer_of(out: Path, callbacks: Any = (), **settings: Any) -> Trainer:
-    config = TrainConfig(objective="centre", out=out, checkpoint_steps=2, precision="fp32", **settings)
+    settings = {"objective": "centre", "out": out, "checkpoint_steps": 2, "precision": "fp32", **settings}
+    config = TrainConfig(**settings)
     return Trainer(reference_model(), config, train=random_images(), callbacks=callbacks)
 
 
@@ -92,9 +93,9 @@ def test_settings_go_before_the_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("centre")
 def test_an_objective_on_labelled_images_takes_no_pairs() -> None:
-    pairs = PairDataset(random_images(), 10)
+    pairs, config = PairDataset(random_images(), 10), TrainConfig(objective="centre")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Expected a labelled dataset for objective 'centre', got a PairDataset"):
-        Trainer(reference_model(), TrainConfig(objective="centre"), train=pairs)
+        Trainer(reference_model(), config, train=pairs)
 
 
 @pytest.mark.usefixtures("centre")
