@@ -1,4 +1,4 @@
-"""README and docs/index.md: their commands parse, nothing is missing from their lists, the links of the README have a target."""
+"""Commands and lists on README and docs/index.md match the command line and the extras; README links have a target."""
 
 from __future__ import annotations
 
