@@ -17,14 +17,16 @@ from benchmarks.time_to_quality import GOAL, PAIRSIM
 
 _ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- measured:begin -->\n", "<!-- measured:end -->\n"
+_BENCHMARKS = ("quality", "reference", "time-to-quality", "evaluation", "coverage", "unseen")
 
 
 def highlights(results: Results) -> str:
     """Return the five figures of the README as a Markdown table."""
     found = (_quality(results), _time(results), _evaluation(results), _coverage(results), _unseen(results))
     rows = [f"| {' | '.join(row)} |" for row in found if row is not None]
-    lines = ["| | pairsim | compared with |", "|---|---|---|", *rows] if rows else ["Not measured yet."]
-    return "\n".join(lines) + "\n"
+    if not rows:
+        return "Not measured yet.\n"
+    return "\n".join(["| | pairsim | compared with |", "|---|---|---|", *rows, "", _measured_on(results)]) + "\n"
 
 
 def with_measured(page: str, section: str) -> str:
@@ -32,6 +34,13 @@ def with_measured(page: str, section: str) -> str:
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}{section}{END}{after}"
+
+
+def _measured_on(results: Results) -> str:
+    reports = [results.reports[name] for name in _BENCHMARKS if name in results.reports]
+    machines = sorted({f"{report['hardware']['cpu']}, {report['hardware']['cores']} cores" for report in reports})
+    versions = sorted({report["versions"]["torch"] for report in reports})
+    return f"Measured on {'; '.join(machines)}, with torch {' and '.join(versions)}."
 
 
 def _quality(results: Results) -> list[str] | None:

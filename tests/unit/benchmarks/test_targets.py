@@ -263,7 +263,8 @@ def test_readme_leaves_out_what_is_not_measured(tmp_path: Path) -> None:
     rows[1]["seconds"] = 12.34
     write(tmp_path, "r.json", content)
     lines = highlights(Results.read(tmp_path)).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
+    assert lines[4] == "Measured on A CPU, 2 cores, with torch 2.15.0."
     assert "| 12.3 s | notebook: 45x as long; pytorch-metric-learning: 3x as long" in lines[2]
 
 
