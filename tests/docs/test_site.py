@@ -158,8 +158,8 @@ def found(place: str) -> object:
 def test_the_reference_starts_with_the_main_names_in_order_of_use(site: Path) -> None:
     page = (site / "api" / "pairsim.html").read_text(encoding="utf-8")
     documented = re.findall(r'<dt[^>]* id="pairsim\.(\w+)"', page)
-    main = "PairDataset EmbeddingNet SimilarityModel Trainer TrainConfig evaluate calibrate Gallery".split()
-    assert documented[: len(main)] == main
+    main = ["PairDataset", "EmbeddingNet", "SimilarityModel", "Trainer", "TrainConfig", "evaluate", "calibrate"]
+    assert documented[: len(main) + 1] == [*main, "Gallery"]
 
 
 def test_public_things_are_described_on_one_page(site: Path) -> None:
