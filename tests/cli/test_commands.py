@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_command import Result, environment, here, pairsim
+from run_command import environment, failure, here, pairsim
 
 from pairsim import PairDataset
 from pairsim.data import PairList, load_data
@@ -39,15 +39,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = np.clip(pixels + generator.integers(0, 50, pixels.shape), 0, 255).astype(np.uint8)
             Image.fromarray(pixels if name == "across" else pixels.T).save(folder / name / f"{number}.png")
     return folder
-
-
-def one_line_failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    last = done.err.strip().splitlines()[-1]
-    assert last.startswith("pairsim: ")
-    return last
 
 
 def test_train_leaves_a_run_folder(run: Path) -> None:
@@ -116,11 +107,11 @@ def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Pat
 
 
 def test_calibrate_refuses_what_it_cannot_know(run: Path, pictures: Path, tmp_path: Path) -> None:
-    said = one_line_failure(here("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
+    said = failure(here("calibrate", run, "digits", "--target-fmr", "0.00001", cwd=tmp_path), 1)
     assert "300,000 negative pairs" in said
-    said = one_line_failure(here("calibrate", run / "model", "digits", cwd=tmp_path), 1)
+    said = failure(here("calibrate", run / "model", "digits", cwd=tmp_path), 1)
     assert "Expected a run folder" in said
-    said = one_line_failure(here("calibrate", run, pictures, cwd=tmp_path), 1)
+    said = failure(here("calibrate", run, pictures, cwd=tmp_path), 1)
     assert "Expected the data that" in said
 
 
@@ -131,7 +122,7 @@ def test_evaluate_pairs_with_folds(run: Path, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert len(done.json["k_fold"]["folds"]) == 5
     (tmp_path / "pairs.csv").write_text((tmp_path / "pairs.csv").read_text().replace(",1,", ",0,", 1))
-    assert "It was changed" in one_line_failure(
+    assert "It was changed" in failure(
         here("evaluate", run, "digits", "--pairs", "pairs.csv", cwd=tmp_path), 1
     )
 
@@ -144,7 +135,7 @@ def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
     assert done.json["differences"]["roc_auc"]["p_value"] == 1
     text = here("evaluate", run, "digits", "--against", run, "--resamples", "20", cwd=tmp_path)
     assert "95 % interval, p" in text.out
-    said = one_line_failure(here("evaluate", run, "digits", "--against", run, "--threshold", "0.5", cwd=tmp_path), 2)
+    said = failure(here("evaluate", run, "digits", "--against", run, "--threshold", "0.5", cwd=tmp_path), 2)
     assert "--threshold or --against" in said
 
 
@@ -231,7 +222,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
-    assert said in one_line_failure(here(*arguments, cwd=tmp_path), 2)
+    assert said in failure(here(*arguments, cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize(
@@ -244,14 +235,14 @@ def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
     ],
 )
 def test_failures(arguments: list[str], said: str, tmp_path: Path) -> None:
-    assert said in one_line_failure(here(*arguments, cwd=tmp_path), 1)
+    assert said in failure(here(*arguments, cwd=tmp_path), 1)
 
 
 def test_missing_and_unreadable_pictures_are_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
-    missing = one_line_failure(here("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
+    missing = failure(here("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
     assert "Expected an image file at absent.png, found none" in missing
-    unreadable = one_line_failure(here("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
+    unreadable = failure(here("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
     assert "text.png" in unreadable
     assert "not of any known image format" in unreadable
 
@@ -259,7 +250,7 @@ def test_missing_and_unreadable_pictures_are_named(run: Path, tmp_path: Path) ->
 def test_no_data_and_no_network(tmp_path: Path) -> None:
     # a proxy that nobody answers at is a network that is not there
     env = environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", PAIRSIM_DATA=str(tmp_path))
-    line = one_line_failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
+    line = failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
     assert str(tmp_path / "MNIST" / "raw") in line
     assert "--data-dir" in line
 
@@ -268,7 +259,7 @@ def test_run_of_a_newer_format(run: Path, tmp_path: Path) -> None:
     config = (run / "model" / "config.json").read_text().replace('"format_version": 1', '"format_version": 9')
     (tmp_path / "config.json").write_text(config)
     (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
-    line = one_line_failure(here("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
+    line = failure(here("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
     assert "found 9: it was made by a newer pairsim" in line
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, here
+from run_command import failure, here
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.models import OperatingPoint
@@ -29,13 +29,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labelled.csv").write_text("first,second,target\na.png,b.png,0\nc.png,c.png,1\n=d.png,a.png,1\n")
     (folder / "broken.csv").write_text("a.png,b.png\na.png,absent.png\n")
     return folder
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 def test_each_pair_is_judged_as_two_pictures_are(place: Path) -> None:
