@@ -82,7 +82,7 @@ def test_int8(folder: str, place: Path) -> None:
         assert accuracies[1] == pytest.approx(accuracies[0], abs=0.02)
         assert min(accuracies) > 0.6
     else:
-        assert "does not say which images were kept for validation" in done.err
+        assert "does not record which images were kept for validation" in done.err
         assert said["quantization"]["balanced_accuracy_after"] is None
     description = load_onnx(place / "int8.onnx").description
     assert description.quantization is not None
