@@ -4,10 +4,11 @@ from pairsim.data.augment import RandomAffine as RandomAffine
 from pairsim.data.class_index import ClassIndex as ClassIndex
 from pairsim.data.image_sets import ImageFiles as ImageFiles
 from pairsim.data.image_sets import ImageTensors as ImageTensors
+from pairsim.data.labelled_images import LabelledData as LabelledData
+from pairsim.data.labelled_images import LabelledImages as LabelledImages
 from pairsim.data.labels import read_labels as read_labels
 from pairsim.data.loading.batches import ClassBalancedBatches as ClassBalancedBatches
 from pairsim.data.loading.resident import make_resident as make_resident
-from pairsim.data.named import LabelledData as LabelledData
 from pairsim.data.named import load_data as load_data
 from pairsim.data.pairs.pair_dataset import PairDataset as PairDataset
 from pairsim.data.pairs.pair_lists import PairList as PairList
@@ -22,6 +23,7 @@ __all__ = [
     "ImageFiles",
     "ImageTensors",
     "LabelledData",
+    "LabelledImages",
     "PairDataset",
     "PairIndices",
     "PairList",

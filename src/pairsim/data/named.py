@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import torch
 
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, ImageTensors, subset
+from pairsim.data.labelled_images import LabelledData
 from pairsim.data.splits import stratified_split
 from pairsim.errors import DataError, DatasetNotFoundError, require
 from pairsim.images import Preprocessing, folders
@@ -27,25 +27,6 @@ IMAGE_SUFFIXES = folders.IMAGE_SUFFIXES
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 NAMES = ("digits", *sorted(_TORCHVISION))
 _LARGEST_DEFAULT_SIZE = 64
-
-
-@dataclass(frozen=True)
-class LabelledData:
-    """One split of a dataset.
-
-    Attributes:
-        dataset: Items are `(image, label)`, images as uint8 `[C, H, W]`.
-        class_names: A name for each class, in the order of the sorted labels.
-        image_size: Height and width.
-        channels: 1 grey, 3 colour.
-        source: Where it came from, for the record.
-    """
-
-    dataset: Any
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    channels: int
-    source: str
 
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:

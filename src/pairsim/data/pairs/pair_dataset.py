@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labels import read_labels
+from pairsim.data.labelled_images import LabelledImages, image_of, images_of
 from pairsim.data.pairs.pair_files import read_pair_file
 from pairsim.data.pairs.pair_sampler import Negatives, PairIndices, PairSampler
 from pairsim.errors import DataError, require
@@ -67,16 +66,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         labels: Any = None,
         negatives: Negatives = "class",
     ) -> None:
-        found = read_labels(dataset, labels)
+        images = LabelledImages.of(dataset, labels)
         if num_pairs is not None and num_pairs < 1:
             raise ValueError(f"Expected num_pairs to be at least 1, got {num_pairs}.")
-        index = ClassIndex.from_labels(found)
-        self.labels = found
-        self.sampler = PairSampler(index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
-        self._set(dataset, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(found))
+        self.labels = images.targets
+        self.sampler = PairSampler(images.index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
+        self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
 
     def _set(self, dataset: Any, *, seed: int, num_pairs: int) -> None:
-        self.dataset = dataset
+        self.dataset = images_of(dataset)
         self.seed: int = int(seed)
         self._fixed: PairIndices | None = None
         self._num_pairs = int(num_pairs)
@@ -219,8 +217,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         images: dict[int, Any] = {}
         for number in np.concatenate((pairs.first, pairs.second)).tolist():
             if number not in images:
-                item = self.dataset[number]
-                images[number] = item[0] if isinstance(item, tuple | list) else item
+                images[number] = image_of(self.dataset[number])
         return [
             (images[first], images[second], torch.tensor(float(target)))
             for first, second, target in zip(
