@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from pairsim.data.class_index import ClassIndex
+from pairsim.data.image_sets import subset
+from pairsim.data.labelled_images import LabelledImages
 from pairsim.data.random import Int64Array, random_bits, stream_key
+
+_TEST_FRACTION = 0.2
 
 
 def stratified_split(
@@ -48,6 +52,18 @@ def stratified_split(
     share = np.minimum(np.floor(index.counts * fraction + 0.5).astype(np.int64), index.counts - 1)
     held = rank < share[index.codes[by_class]]
     return np.sort(by_class[~held]).astype(np.int64), np.sort(by_class[held]).astype(np.int64)
+
+
+def hold_out_test(dataset: Any, split: str, names: Sequence[str] | None = None) -> Any:
+    """Select the images of one split of a dataset without a test set: one in five of each class is in `"test"`.
+
+    Args:
+        dataset: Labelled dataset.
+        split: `"test"`, or `"train"` for the other images.
+        names: One stable name per image (see `stratified_split`).
+    """
+    train, test = stratified_split(LabelledImages.of(dataset).index, _TEST_FRACTION, names=names)
+    return subset(dataset, test if split == "test" else train)
 
 
 def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:

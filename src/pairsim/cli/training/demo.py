@@ -14,8 +14,8 @@ from pairsim._common import storage
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
 from pairsim.cli.training.train import make_trainer
-from pairsim.data import ClassIndex, ImageTensors, PairDataset
-from pairsim.data.named import LabelledData, load_data
+from pairsim.data import ClassIndex, ImageTensors, LabelledData, PairDataset
+from pairsim.data.named import load_data
 from pairsim.errors import require
 from pairsim.models import SimilarityModel
 from pairsim.report import write_report

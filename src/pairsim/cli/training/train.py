@@ -15,8 +15,8 @@ from tqdm import tqdm
 from pairsim._common import storage
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.cli.training.train_options import TrainOptions
-from pairsim.data import read_labels
-from pairsim.data.named import NAMES, LabelledData, load_data
+from pairsim.data import LabelledData, read_labels
+from pairsim.data.named import NAMES, load_data
 from pairsim.errors import PairsimError, require
 from pairsim.integrations.tensorboard_log import TensorBoardLog
 from pairsim.models import EmbeddingNet, SimilarityModel
