@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common import storage
+from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, LabelledImages, PairDataset, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
-from pairsim.data.named import NAMES, Split, load_data
+from pairsim.data.named import NAMES, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.validation_split import read_split
 from pairsim.errors import DatasetNotFoundError, RunError

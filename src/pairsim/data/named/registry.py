@@ -11,15 +11,14 @@ import os
 import pkgutil
 from collections.abc import KeysView
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
+from pairsim._common.choices import Split
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
     from pairsim.data.labelled_images import LabelledData
     from pairsim.images import Preprocessing
-
-Split = Literal["train", "val", "test"]
 
 DATASETS: dict[str, str] = {
     "digits": "pairsim.data.named.digits:load",
