@@ -225,7 +225,9 @@ def test_long_chains_are_one_group() -> None:
 
 
 def test_images_that_cannot_be_separated(digits: ImageTensors) -> None:
-    said = r"fall into 10 folds of like size without a common image, found \d+ groups of connected images, the largest"
+    said = (
+        r"fall into 10 folds of similar size without a common image, found \d+ groups of connected images, the largest"
+    )
     with pytest.raises(DataError, match=said):
         PairList.of(PairDataset(digits, 400), folds=10, separate_images=True)
     with pytest.raises(DataError, match=r"found 3 groups of connected images, the largest with 40 of 44 pairs. Draw"):
