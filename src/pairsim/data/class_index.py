@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.storage import sha256
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 
@@ -78,7 +78,7 @@ class ClassIndex:
 
     def fingerprint(self) -> dict[str, Any]:
         """Compute numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
-        digest = hashlib.sha256(self.codes.astype("<i8").tobytes()).hexdigest()
+        digest = sha256(self.codes.astype("<i8").tobytes())
         return {"num_images": self.num_images, "num_classes": self.num_classes, "labels": digest}
 
 

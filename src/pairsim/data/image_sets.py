@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,18 +85,15 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         self.paths: list[str] = [os.fspath(path) for path in paths]
         self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
         self.preprocessing = preprocessing
-        self.image_size: tuple[int, int] | None = image_size if preprocessing is None else preprocessing.image_size
-        self.channels: int = channels if preprocessing is None else preprocessing.channels
+        self.image_size: tuple[int, int] | None = image_size
+        self.channels: int = channels
+        self.resizing: tuple[Fit, Interpolation] = "stretch", "bilinear"
+        if preprocessing is not None:
+            self.image_size, self.channels = preprocessing.image_size, preprocessing.channels
+            self.resizing = preprocessing.fit, preprocessing.interpolation
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def resizing(self) -> tuple[Fit, Interpolation]:
-        """Fit and interpolation of resized pictures (see `read_image`)."""
-        if self.preprocessing is None:
-            return "stretch", "bilinear"
-        return self.preprocessing.fit, self.preprocessing.interpolation
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         fit, interpolation = self.resizing
@@ -104,6 +102,7 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         return pixels, self.targets[index].item()
 
 
+@dataclass(eq=False)
 class MappedImages(Dataset[tuple[Tensor, Any]]):
     """Labelled images in a memory-mapped file of pixels.
 
@@ -112,23 +111,15 @@ class MappedImages(Dataset[tuple[Tensor, Any]]):
         offset: Bytes before the first pixel.
         shape: `(N, C, H, W)` of the uint8 pixels in it.
         targets: Label of each image `[n]`.
-        indices: Which images of the file these are `[n]`; all by default.
+        indices: Which images of the file these are `[n]`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        offset: int,
-        shape: tuple[int, int, int, int],
-        targets: npt.NDArray[Any],
-        indices: Int64Array | None = None,
-    ) -> None:
-        self.path = path
-        self.offset = offset
-        self.shape = shape
-        self.indices: Int64Array = np.arange(shape[0]) if indices is None else indices
-        self.targets = targets
-        self._pixels: npt.NDArray[np.uint8] | None = None
+    path: Path
+    offset: int
+    shape: tuple[int, int, int, int]
+    targets: npt.NDArray[Any]
+    indices: Int64Array
+    _pixels: npt.NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_pixels": None}  # each worker maps the file itself

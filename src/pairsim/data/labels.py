@@ -45,7 +45,8 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
             f"Expected a map-style dataset with a length, got {type(dataset).__name__}. "
             "Iterable datasets cannot be paired: load them into a list or a map-style dataset first."
         )
-    found = _as_labels(labels) if labels is not None else _labels_of(dataset)
+    found = _labels_of(dataset) if labels is None else _as_labels(labels)
+    assert found is not None, "they are read if they are not stored"
     if len(found) != len(dataset):
         raise DataError(
             f"Expected one label for each of {len(dataset)} images, found {len(found)} labels. "
@@ -54,24 +55,22 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
     return found
 
 
-def _labels_of(dataset: Any) -> npt.NDArray[Any]:
-    stored = _stored_labels(dataset)
-    if stored is not None:
-        return stored
-    if isinstance(dataset, ConcatDataset):  # only the parts without stored labels are read
-        return _joined([_labels_of(part) for part in dataset.datasets])
-    return _labels_by_reading(dataset)
+def _labels_of(dataset: Any, *, read: bool = True) -> npt.NDArray[Any] | None:
+    """Return the labels of a dataset; None where they are not stored and `read` is false."""
+    if isinstance(dataset, ConcatDataset):
+        parts = [_labels_of(part, read=read) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return _joined(known) if len(known) == len(parts) else None
+    if isinstance(dataset, Subset):
+        inner = _labels_of(dataset.dataset, read=False)
+        stored = None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+    else:
+        stored = _stored_labels(dataset)
+    return _labels_by_reading(dataset) if stored is None and read else stored
 
 
 def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     """Return labels that are known without reading an image, or None."""
-    if isinstance(dataset, Subset):
-        inner = _stored_labels(dataset.dataset)
-        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [_stored_labels(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        return _joined(known) if len(known) == len(parts) else None
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
@@ -83,7 +82,7 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
         return _as_labels(dataset.tensors[-1])
     wrapped = getattr(dataset, "dataset", None)
     # A wrapper with another number of items selects or repeats some, and which ones is not known.
-    inner = _stored_labels(wrapped) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
+    inner = _labels_of(wrapped, read=False) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
     return None if inner is None else _transformed(dataset, inner)
 
 

@@ -1,4 +1,4 @@
-"""Splitting labelled images: each class in the same proportion, or by class."""
+"""Split labelled images: each class in the same proportion, or by class."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def stratified_split(
 
     Args:
         index: The images of each class.
-        fraction: Share to hold out, in (0, 1); each class gives its share rounded to a whole number, and a class of
-            at least two images keeps one at least.
-        seed: Any whole number; which images are held out depends on it and on their number, or on `names`.
-        names: One stable name per image; the split then does not depend on their order, and an image that comes or
-            goes moves at most one other of its class to the other side.
+        fraction: Share to hold out, in (0, 1), rounded to a whole number of images in each class; a class with images
+            keeps at least one.
+        seed: Any whole number; the images held out depend on it and on the number of images, or on `names`.
+        names: One stable name per image. The split then does not depend on the order of the images, and adding or
+            removing an image moves at most one other image of its class to the other side.
 
     Returns:
         Image numbers kept and held out, each ascending.
@@ -67,16 +67,16 @@ def hold_out_test(dataset: Any, split: str, names: Sequence[str] | None = None) 
 
 
 def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:
-    """Part the classes into seen and unseen ones, so that a model is tested on classes that training had not.
+    """Split the classes into seen and unseen ones, to test a model on classes that it was not trained on.
 
-    Either side needs two classes: with one there is no negative pair, neither to train on nor to test with.
+    Either side needs two classes: with one there is no negative pair to train on or to test with.
 
     Args:
         index: The images of each class.
         unseen: Share of the classes, in (0, 1), rounded to a whole number of classes; or the labels of the unseen
             classes, a list, set or array.
-        seed: Any whole number. Which classes a share takes depends on it and on their labels, not on the order or
-            number of images; a class that comes or goes moves at most one other to the other side.
+        seed: Any whole number. The classes of a share depend on it and on their labels, not on the order or number of
+            images; adding or removing a class moves at most one other class to the other side.
 
     Returns:
         Image numbers of the seen and of the unseen classes, each ascending; no class is in both.
@@ -113,17 +113,18 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
 
 
 def _class_numbers(labels: list[Any], wanted: Iterable[Any]) -> list[int]:
-    """The places of some labels among all."""
+    """Return the class numbers of some labels."""
     if isinstance(wanted, str):
         raise ValueError(f"Expected a share or a collection of labels, got {wanted!r}. Write [{wanted!r}].")
     numbers = {label: number for number, label in enumerate(labels)}
     names = wanted.tolist() if hasattr(wanted, "tolist") else list(wanted)
     unknown = [name for name in names if name not in numbers]
     if unknown:
-        some = ", ".join(map(repr, unknown[:5]))
+        first_unknown, first_labels = (
+            ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "") for names in (unknown, labels)
+        )
         raise ValueError(
-            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {some}"
-            f"{', ...' if len(unknown) > 5 else ''}. Its labels are {', '.join(map(repr, labels[:5]))}"
-            f"{', ...' if len(labels) > 5 else ''}."
+            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {first_unknown}. "
+            f"Its labels are {first_labels}."
         )
     return sorted({numbers[name] for name in names})

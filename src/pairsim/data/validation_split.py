@@ -34,8 +34,8 @@ class ValidationSplit:
 
     Example:
         >>> split = ValidationSplit.of(ClassIndex.from_labels(np.array([0, 0, 1, 1])), np.array([1, 3]))
-        >>> split.kept.tolist(), ValidationSplit.from_dict(split.to_dict()).held_out.tolist()
-        ([0, 2], [1, 3])
+        >>> ValidationSplit.from_dict(split.to_dict()).held_out.tolist()
+        [1, 3]
     """
 
     held_out: Int64Array
@@ -50,15 +50,6 @@ class ValidationSplit:
             held_out: Numbers of the validation images, ascending.
         """
         return cls(held_out, index.fingerprint())
-
-    @property
-    def kept(self) -> Int64Array:
-        """Numbers of the images to train on, int64 `[N - V]`, ascending."""
-        return np.setdiff1d(np.arange(self.data["num_images"]), self.held_out)
-
-    def fits(self, index: ClassIndex) -> bool:
-        """Return whether a set has the number of images and the labels that the split was made for."""
-        return index.fingerprint() == self.data
 
     def to_dict(self) -> dict[str, Any]:
         """The split as JSON values."""

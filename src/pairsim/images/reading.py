@@ -144,7 +144,7 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
             )
         case PermissionError():
             return f"Expected to be allowed to read {name}, but permission was denied. Change its permissions."
-        case UnidentifiedImageError() if os.path.getsize(name) == 0:
+        case UnidentifiedImageError() if os.path.isfile(name) and os.path.getsize(name) == 0:
             return f"Expected {name} to be an image, but it is empty (0 bytes). Replace or remove it."
         case UnidentifiedImageError():
             return (

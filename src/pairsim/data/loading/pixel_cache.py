@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from torch import Tensor
 
 from pairsim._common import storage
@@ -63,7 +64,7 @@ def cached_images(
     if made != "found in":
         _write(path, header, read_through(dataset, workers=workers, progress=progress, purpose="decoding pictures"))
     note = f"Decoded pictures {made} {path}{'' if reason is None else f', as {reason}'}."
-    return MappedImages(path, _HEADER_BYTES, shape, dataset.targets), note
+    return MappedImages(path, _HEADER_BYTES, shape, dataset.targets, np.arange(len(dataset))), note
 
 
 def _write(path: Path, header: dict[str, Any], batches: Iterable[Tensor]) -> None:
@@ -80,19 +81,14 @@ def _write(path: Path, header: dict[str, Any], batches: Iterable[Tensor]) -> Non
 
 def _why_not_usable(path: Path, expected: dict[str, Any], progress: bool | None) -> str | None:
     """Return why a file cannot be used, as a clause; `None` if it is whole and of these pictures."""
-    size = math.prod(expected["shape"])
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(_HEADER_BYTES))
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 return "the old file was damaged (no header)"
-            if header.get("format_version") != FORMAT_VERSION:
-                return "the old file was of another version"
             if any(header.get(name) != value for name, value in expected.items()):
                 return "pictures, labels or the decoder have changed since"
-            if os.fstat(file.fileno()).st_size != _HEADER_BYTES + size:
-                return "the old file was damaged (a part is missing)"
-            if _sha256(file, size, progress) != header.get("sha256"):
+            if _sha256(file, math.prod(expected["shape"]), progress) != header.get("sha256"):
                 return "the old file was damaged (its SHA-256 differs)"
     except OSError as error:
         return f"the old file could not be read ({error.strerror})"

@@ -21,24 +21,8 @@ class Event(Protocol):
         ...
 
 
-class Lane(Protocol):
-    """Copies to a device that run beside its computations. Tests replace it by a slow one."""
-
-    def host_buffer(self, num_bytes: int) -> Tensor:
-        """Allocate uint8 `[num_bytes]` in memory that the device can read by itself."""
-        ...
-
-    def send(self, tensors: list[Tensor]) -> tuple[list[Tensor], Event]:
-        """Start to copy; return the tensors on the device and the event of their arrival."""
-        ...
-
-    def receive(self, tensors: list[Tensor], arrival: Event) -> None:
-        """Let all further computations of the device wait for the arrival."""
-        ...
-
-
 class CudaLane:
-    """A copy stream of a CUDA device.
+    """A stream for copies to a CUDA device, which run beside its computations.
 
     Args:
         device: The CUDA device.
@@ -49,11 +33,11 @@ class CudaLane:
         self.stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
     def host_buffer(self, num_bytes: int) -> Tensor:
-        """Allocate page-locked memory."""
+        """Allocate uint8 `[num_bytes]` in page-locked memory, which the device can read by itself."""
         return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
 
     def send(self, tensors: list[Tensor]) -> tuple[list[Tensor], Event]:
-        """Start to copy on the side stream."""
+        """Start to copy; return the tensors on the device and the event of their arrival."""
         with torch.cuda.stream(self.stream):
             sent = [tensor.to(self.device, non_blocking=True) for tensor in tensors]
             arrival = torch.cuda.Event()
@@ -61,7 +45,7 @@ class CudaLane:
         return sent, arrival
 
     def receive(self, tensors: list[Tensor], arrival: Event) -> None:
-        """Let the current stream wait."""
+        """Let all further computations of the current stream wait for the arrival."""
         assert isinstance(arrival, torch.cuda.Event)
         current = torch.cuda.current_stream(self.device)
         current.wait_event(arrival)
@@ -86,7 +70,7 @@ class StagingRing:
         num_slots: Batches that can be under way, at least 2.
     """
 
-    def __init__(self, lane: Lane, num_slots: int = 3) -> None:
+    def __init__(self, lane: CudaLane, num_slots: int = 3) -> None:
         self.lane = lane
         self._slots = [_Slot() for _ in range(num_slots)]
         self._next = 0

@@ -34,9 +34,8 @@ def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of named datasets: `data_dir`, else `$PAIRSIM_DATA`, else the user's cache."""
     if data_dir is not None:
         return Path(data_dir)
-    if os.environ.get("PAIRSIM_DATA"):
-        return Path(os.environ["PAIRSIM_DATA"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairsim"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("PAIRSIM_DATA") or Path(cache) / "pairsim")
 
 
 def load_data(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.choices import NEGATIVES, Negatives
+from pairsim._common.storage import sha256
 from pairsim.data.class_index import ClassIndex, IntArray
 from pairsim.data.random import Int64Array, random_below, stream_key
 from pairsim.errors import DataError
@@ -38,10 +38,8 @@ class PairIndices:
 
     def hash(self) -> str:
         """Compute the SHA-256 of the pairs in their order; it is the same on every machine."""
-        digest = hashlib.sha256()
-        for values in (self.first.astype("<i8"), self.second.astype("<i8"), self.target.astype("u1")):
-            digest.update(values.tobytes())
-        return digest.hexdigest()
+        columns = (self.first.astype("<i8"), self.second.astype("<i8"), self.target.astype("u1"))
+        return sha256(b"".join(column.tobytes() for column in columns))
 
 
 class PairSampler:

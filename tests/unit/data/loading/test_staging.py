@@ -23,7 +23,9 @@ class LateCopy:
         self._pairs = []
 
 
-class LateLane:
+class LateLane(CudaLane):
+    """Needs no device."""
+
     def __init__(self) -> None:
         self.buffers = 0
         self.log: list[str] = []
