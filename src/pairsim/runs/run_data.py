@@ -12,7 +12,7 @@ from pairsim.data import ClassIndex, LabelledData, LabelledImages, PairDataset, 
 from pairsim.data.image_sets import ImageFiles, subset
 from pairsim.data.named import NAMES, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
-from pairsim.data.validation_split import read_split
+from pairsim.data.splits import read_split
 from pairsim.errors import DatasetNotFoundError, RunError
 from pairsim.images import Preprocessing
 from pairsim.models import SimilarityModel

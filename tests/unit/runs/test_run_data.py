@@ -16,7 +16,7 @@ from pairsim._common import storage
 from pairsim.data import load_data, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.labelled_images import images_of
-from pairsim.data.validation_split import ValidationSplit, write_split
+from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.runs.run_data import held_out_images, load_evaluation_data, own_validation

@@ -24,8 +24,7 @@ from pairsim.data.random_transforms import differing_item, random_transform
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
 
-BUDGET_SHARE = 0.25
-"""Default share of the free memory for images; the training step and other programs need the rest."""
+BUDGET_SHARE = 0.25  # default share of the free memory for images; the step and other programs need the rest
 
 _READ_AT_ONCE = 256
 _MIN_SECONDS_FOR_WORKERS = 2.0

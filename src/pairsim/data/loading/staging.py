@@ -9,8 +9,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-Batch: TypeAlias = tuple[Tensor, Tensor]
-"""Images and targets."""
+Batch: TypeAlias = tuple[Tensor, Tensor]  # images and targets
 
 
 class Event(Protocol):

@@ -24,8 +24,7 @@ from pairsim._common.storage import sha256, write_file
 from pairsim.errors import DataError, ImageReadError
 
 Row: TypeAlias = tuple[str, str, int]
-Images: TypeAlias = Sequence[str] | Sequence[int]
-"""Paths, or numbers of images."""
+Images: TypeAlias = Sequence[str] | Sequence[int]  # paths or numbers
 
 _TARGETS = {
     **dict.fromkeys(("1", "1.0", "true", "same", "yes"), 1),

@@ -70,12 +70,7 @@ class PairSampler:
     """
 
     def __init__(
-        self,
-        index: ClassIndex,
-        *,
-        positive_fraction: float = 0.5,
-        seed: int = 0,
-        negatives: Negatives = "class",
+        self, index: ClassIndex, *, positive_fraction: float = 0.5, seed: int = 0, negatives: Negatives = "class"
     ) -> None:
         if not 0.0 <= positive_fraction <= 1.0:  # also catches NaN
             raise ValueError(f"Expected positive_fraction to be in [0, 1], got {positive_fraction}.")
