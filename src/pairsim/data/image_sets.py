@@ -107,7 +107,7 @@ class MappedImages(Dataset[tuple[Tensor, Any]]):
     """Labelled images in a memory-mapped file of pixels.
 
     Args:
-        path: The file; it must not change.
+        path: The file; it is not changed while it is in use.
         offset: Bytes before the first pixel.
         shape: `(N, C, H, W)` of the uint8 pixels in it.
         targets: Label of each image `[n]`.

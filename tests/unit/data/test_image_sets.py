@@ -60,7 +60,7 @@ def test_subset_keeps_images_in_memory() -> None:
     part = subset(images, np.array([3, 1]))
     assert isinstance(part, ImageTensors)
     assert part.targets.tolist() == ["d", "b"]
-    assert [int(part[place][0]) for place in range(2)] == [3, 1]
+    assert [int(part[index][0]) for index in range(2)] == [3, 1]
 
 
 def test_subsets_of_files_are_files() -> None:

@@ -33,5 +33,5 @@ def test_streams_are_told_apart_by_purpose_and_by_each_part() -> None:
 
 
 def test_permutations_are_uniform() -> None:
-    places = np.array([permutation(stream_key("test", seed), 4)[0] for seed in range(4000)])
-    assert np.abs(np.bincount(places, minlength=4) / 4000 - 0.25).max() < 0.03
+    first = np.array([permutation(stream_key("test", seed), 4)[0] for seed in range(4000)])
+    assert np.abs(np.bincount(first, minlength=4) / 4000 - 0.25).max() < 0.03

@@ -38,16 +38,16 @@ def test_named_images_are_split_the_same_in_any_order() -> None:
     labels = np.arange(40) % 2
     _, held = stratified_split(ClassIndex.from_labels(labels), 0.25, names=names)
     turn = np.random.default_rng(0).permutation(40)
-    _, turned = stratified_split(ClassIndex.from_labels(labels[turn]), 0.25, names=[names[place] for place in turn])
-    assert {names[turn[place]] for place in turned} == {names[place] for place in held}
+    _, turned = stratified_split(ClassIndex.from_labels(labels[turn]), 0.25, names=[names[index] for index in turn])
+    assert {names[turn[index]] for index in turned} == {names[index] for index in held}
 
 
 def test_an_image_that_comes_moves_at_most_one_other_of_its_class() -> None:
     for num in range(5, 60):
         before, after = (
             {
-                f"{place}"
-                for place in stratified_split(ClassIndex.from_labels(np.zeros(n, int)), 0.2, names=range_of(n))[1]
+                f"{index}"
+                for index in stratified_split(ClassIndex.from_labels(np.zeros(n, int)), 0.2, names=range_of(n))[1]
             }
             for n in (num, num + 1)
         )

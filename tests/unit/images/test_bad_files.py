@@ -123,8 +123,8 @@ def test_whatever_is_damaged_is_read_or_named(tmp_path: Path, kind: str) -> None
     messages = []
     for _ in range(60):
         content = bytearray(whole[: generator.integers(1, len(whole) + 1)])
-        for place in generator.integers(0, min(len(content), 400), 3):
-            content[place] = generator.integers(256)
+        for index in generator.integers(0, min(len(content), 400), 3):
+            content[index] = generator.integers(256)
         path.write_bytes(content)
         try:
             # damaged heads may claim to be huge

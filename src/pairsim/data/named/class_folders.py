@@ -31,17 +31,17 @@ def load_folder(
         DatasetNotFoundError: If the folder does not have the split.
     """
     has_splits = (folder / "train").is_dir()
-    place = folder / split if has_splits else folder
-    if not place.is_dir() or (split == "val" and not has_splits):
+    root = folder / split if has_splits else folder
+    if not root.is_dir() or (split == "val" and not has_splits):
         there = [name for name in get_args(Split) if (folder / name).is_dir()] if has_splits else ["train", "test"]
         raise DatasetNotFoundError(
             f"Expected a folder {folder / split}, found none. Use the split {' or '.join(there)}."
         )
-    classes = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    pictures = [(path, name) for name in classes for path in list_pictures(place / name)]
+    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    pictures = [(path, name) for name in classes for path in list_pictures(root / name)]
     if not pictures:
         raise DataError(
-            f"Expected {place} to have one sub-folder per class with pictures in it, found {len(classes)} sub-folders "
+            f"Expected {root} to have one sub-folder per class with pictures in it, found {len(classes)} sub-folders "
             f"and no picture ({', '.join(sorted(IMAGE_SUFFIXES))})."
         )
     paths, labels = zip(*pictures, strict=True)
@@ -51,13 +51,13 @@ def load_folder(
         default_size, default_channels = _default_reading(paths)
         image_size, channels = image_size or default_size, channels or default_channels
     dataset = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
-    names = [path.relative_to(place).as_posix() for path in paths]
+    names = [path.relative_to(root).as_posix() for path in paths]
     return LabelledData(
         dataset=dataset if has_splits else hold_out_test(dataset, split, names),
         class_names=tuple(sorted(set(labels))),
         image_size=image_size,
         channels=channels,
-        source=str(place.resolve()),
+        source=str(root.resolve()),
     )
 
 

@@ -138,10 +138,10 @@ def test_augmentation_and_layout_come_last(digits: ImageTensors) -> None:
     plan = SequentialBatches(np.arange(20), 8)
     negative = Augmentation(lambda images, _: 255 - images, seed=0)
     loader = BatchLoader(digits, plan, augment=negative, channels_last=True)
-    for number, (images, places) in enumerate(loader.epoch(0, start=1), start=1):
-        assert torch.equal(images, 255 - digits.images[places])
+    for number, (images, indices) in enumerate(loader.epoch(0, start=1), start=1):
+        assert torch.equal(images, 255 - digits.images[indices])
         assert images.is_contiguous(memory_format=torch.channels_last)
-        assert places[0] == number * 8
+        assert indices[0] == number * 8
 
 
 def test_waiting_is_measured_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:

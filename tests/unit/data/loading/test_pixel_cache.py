@@ -71,7 +71,7 @@ def test_a_part_of_it_and_a_copy_for_a_worker(files: ImageFiles, folder: Path) -
     expected = everything(files)[[5, 8]]
     assert torch.equal(everything(part), expected)
     sent = pickle.dumps(part)
-    assert len(sent) < 2000  # the place of the file, not its content
+    assert len(sent) < 2000  # its path, not its content
     assert torch.equal(everything(pickle.loads(sent)), expected)
     assert part.targets.tolist() == [1, 0]
 
@@ -85,16 +85,16 @@ def test_writing_into_a_batch_does_not_reach_the_file(files: ImageFiles, folder:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("offset", "said"),
     [(5, "no header"), (4096 + 77, "its SHA-256 differs"), (-1, "its SHA-256 differs"), (None, "its SHA-256 differs")],
 )
-def test_a_damaged_file_is_written_again(files: ImageFiles, folder: Path, place: int | None, said: str) -> None:
+def test_a_damaged_file_is_written_again(files: ImageFiles, folder: Path, offset: int | None, said: str) -> None:
     cached_images(files, folder)
     content = bytearray(only_file(folder).read_bytes())
-    if place is None:
+    if offset is None:
         del content[-1]
     else:
-        content[place] ^= 0x80
+        content[offset] ^= 0x80
     only_file(folder).write_bytes(content)
     images, note = cached_images(files, folder)
     assert note.startswith(

@@ -15,10 +15,10 @@ from pairsim.images import Preprocessing
 
 
 def write_pictures(folder: Path, names: list[str], num: int = 10, mode: str = "L") -> None:
-    for place, name in enumerate(names):
+    for level, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for number in range(num):
-            Image.new(mode, (30, 20), color=(place * 40 + number) if mode == "L" else (place, number, 99)).save(
+            Image.new(mode, (30, 20), color=(level * 40 + number) if mode == "L" else (level, number, 99)).save(
                 folder / name / f"{number}.png"
             )
 

@@ -20,9 +20,9 @@ def write_idx(raw: Path, num: int = 20) -> None:
         (raw / f"{name}-ubyte").write_bytes(header + bytes(int(np.prod(shape))))
 
 
-@pytest.mark.parametrize("place", ["", "mnist"])
-def test_idx_files_are_found_below_the_root(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_idx(tmp_path / place / "MNIST" / "raw")
+@pytest.mark.parametrize("folder", ["", "mnist"])
+def test_idx_files_are_found_below_the_root(tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / folder / "MNIST" / "raw")
     monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path))
     loaded = load_data("mnist", "train")
     assert loaded.dataset.images.shape == (20, 1, 28, 28)
