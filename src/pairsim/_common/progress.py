@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LONG_S = 2.0
 _MANY = 10_000
@@ -37,6 +38,8 @@ def progress_bar(
         >>> with progress_bar(3, "reading", "images") as bar:
         ...     bar.update(3)
     """
+    from tqdm import tqdm
+
     return tqdm(
         total=total,
         desc=description,
@@ -53,4 +56,6 @@ def progress_bar(
 
 def print_above_bars(text: str) -> None:
     """Print a line to stderr, above any progress bars."""
+    from tqdm import tqdm
+
     tqdm.write(text, file=sys.stderr)

@@ -25,24 +25,10 @@ from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format
 from pairsim.training import checkpoint
 from pairsim.training.config import TrainConfig
+from pairsim.training.config_options import options_of
 from pairsim.training.history import History
 
 FORMAT_VERSION = 1
-
-# A run may be taken up again with other values of these: they change where and how fast, not what is computed,
-# or only how long.
-_FREE = {
-    "out",
-    "epochs",
-    "num_workers",
-    "pin_memory",
-    "resident",
-    "memory_budget_mb",
-    "cache_dir",
-    "progress",
-    "checkpoint_steps",
-    "early_stopping",
-}
 
 
 class RunFolder:
@@ -97,7 +83,9 @@ class RunFolder:
     def _check_same_run(self, info: dict[str, Any], config: dict[str, Any]) -> None:
         # a setting that there was not when the run was begun had its default
         before = {**TrainConfig().to_dict(), **storage.read_json(self.path / "config.json")}
-        free = _FREE if config["scheduler"] in ("plateau", "none") else _FREE - {"epochs"}
+        free = {name for name, rules in options_of(TrainConfig).items() if rules.may_change_on_resume}
+        if config["scheduler"] not in ("plateau", "none"):  # the others follow the number of epochs
+            free.discard("epochs")
         changed = [name for name in config if name not in free and before.get(name) != config[name]]
         if changed:
             listed = ", ".join(f"{name} {before.get(name)!r} -> {config[name]!r}" for name in changed)

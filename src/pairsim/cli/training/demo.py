@@ -1,63 +1,52 @@
-"""`pairsim demo`: everything once, on data that needs no download."""
+"""`pairsim demo`: all steps once, on data that needs no download."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from cyclopts import Parameter
-
-from pairsim._common import storage
+import pairsim
+from pairsim.cli.arguments import Json
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
 from pairsim.cli.training.train import make_trainer
-from pairsim.data import ClassIndex, ImageTensors, LabelledData, PairDataset
-from pairsim.data.named import load_data
 from pairsim.errors import require
-from pairsim.models import SimilarityModel
-from pairsim.report import write_report
-from pairsim.training import TrainConfig
+
+if TYPE_CHECKING:
+    from pairsim.data import LabelledData
 
 _NUM_SHOWN_PAIRS = 6
 
 
-def demo(
-    *,
-    out: Path = Path("pairsim-demo"),
-    epochs: int = 15,
-    seed: int = 0,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
+def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, json: Json = False) -> None:
     """Train on small handwritten digits, evaluate on held-out ones, compare pairs and draw figures. Under a minute.
 
     Args:
         out: Run folder; an earlier demo in it is replaced.
         epochs: Passes over the training images.
         seed: Any whole number.
-        json: Print one JSON object.
     """
     require("matplotlib", extra="demo", purpose="The demo")
     require("sklearn", extra="demo", purpose="The demo")
+    from pairsim._common import storage
+    from pairsim.data import load_data
+    from pairsim.report import write_report
+
     began = time.perf_counter()
     train, test = load_data("digits", "train"), load_data("digits", "test")
-    note(
-        f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for the test."
-    )
-    trainer = make_trainer(train, TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
+    note(f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for testing.")
+    trainer = make_trainer(train, pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
     trainer.fit(resume="never")
-    model = SimilarityModel.from_pretrained(out)
+    model = pairsim.SimilarityModel.from_pretrained(out)
     report = write_report(
         out, test.dataset, out / "report.html", names=test.class_names, data="digits", split="test", source=test.source
     ).figures
     storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
     pictures = _write_pictures(test, out / "images")
     figures = _draw(model, test, out, seed)
-    verdicts = [
-        (model.verify(pictures[a], pictures[b]), pictures[a].name, pictures[b].name) for a, b in ((0, 1), (0, 2))
-    ]
+    compared = [(pictures[0], pictures[1]), (pictures[0], pictures[2])]
+    verdicts = [describe(model.verify(first, second), first.name, second.name) for first, second in compared]
     written = [
         out / "model",
         out / "best_model.pt",
@@ -69,7 +58,7 @@ def demo(
     text = [
         str(report),
         "",
-        *(describe(*verdict) for verdict in verdicts),
+        *verdicts,
         "",
         f"Done in {time.perf_counter() - began:.0f} s. Written:",
         *(f"  {path}" for path in written),
@@ -79,29 +68,33 @@ def demo(
         "  pairsim train YOUR_FOLDER --out runs/mine      (one sub-folder for each class)",
     ]
     result = {"run": str(out), "written": [str(path) for path in written], "metrics": report.to_dict()}
-    print_result(result, "\n".join(text), as_json=json)
+    print_result(result, "\n".join(text), json)
 
 
 def _write_pictures(test: LabelledData, folder: Path) -> list[Path]:
-    """Three test images as files to try `compare` on: two of one class and one of another."""
+    """Write three test images as files to try `compare` on: two of one class and one of another."""
     from PIL import Image
+
+    from pairsim.data import ClassIndex
 
     folder.mkdir(parents=True, exist_ok=True)
     index = ClassIndex.from_labels(test.dataset.targets)
     paths = []
-    for code, place in ((3, 0), (3, 1), (8, 0)):
-        number = int(index.order[index.offsets[code] + place])
-        paths.append(folder / f"digit{test.class_names[code]}_{'abc'[place]}.png")
+    for code, letter in ((3, "a"), (3, "b"), (8, "a")):
+        number = int(index.order[index.offsets[code] + "ab".index(letter)])
+        paths.append(folder / f"digit{test.class_names[code]}_{letter}.png")
         Image.fromarray(test.dataset.images[number, 0].numpy()).save(paths[-1])
     return paths
 
 
-def _draw(model: SimilarityModel, test: LabelledData, out: Path, seed: int) -> list[Path]:
-    """A row of pairs, and one image beside one example of every class."""
+def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: int) -> list[Path]:
+    """Draw a row of pairs, and one image beside one example of every class."""
+    import torch
+
     from pairsim.visual import draw_pairs, draw_ranking
 
     images: torch.Tensor = test.dataset.images
-    pairs = PairDataset(test.dataset, _NUM_SHOWN_PAIRS, seed=seed).all_pairs()
+    pairs = pairsim.PairDataset(test.dataset, _NUM_SHOWN_PAIRS, seed=seed).all_pairs()
     first, second = images[torch.from_numpy(pairs.first)], images[torch.from_numpy(pairs.second)]
     similarity = (model.encode(first) * model.encode(second)).sum(dim=-1)
     row = draw_pairs(
@@ -113,7 +106,7 @@ def _draw(model: SimilarityModel, test: LabelledData, out: Path, seed: int) -> l
         threshold=model.threshold,
         title="Pairs of held-out digits",
     )
-    query, examples = _query_and_examples(test.dataset, seed)
+    query, examples = _query_and_examples(test, seed)
     similarity = model.similarity_matrix(images[query : query + 1], images[examples])[0]
     ranking = draw_ranking(
         images[query],
@@ -130,8 +123,13 @@ def _draw(model: SimilarityModel, test: LabelledData, out: Path, seed: int) -> l
     return paths
 
 
-def _query_and_examples(dataset: ImageTensors, seed: int) -> tuple[int, list[int]]:
-    index = ClassIndex.from_labels(dataset.targets)
+def _query_and_examples(test: LabelledData, seed: int) -> tuple[int, list[int]]:
+    """The number of one image, and of another image of each class."""
+    import numpy as np
+
+    from pairsim.data import ClassIndex
+
+    index = ClassIndex.from_labels(test.dataset.targets)
     chosen = np.random.default_rng(seed).permuted(np.arange(index.counts.min()))
     query = int(index.order[index.offsets[4] + chosen[0]])
     return query, [int(index.order[begin + chosen[1]]) for begin in index.offsets[:-1]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, here, pairsim
+from run_command import failure, here, pairsim
 from torch import nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
@@ -34,13 +34,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a.png", "b.png"):
         Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / name)
     return folder
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -89,7 +82,7 @@ def test_int8(folder: str, place: Path) -> None:
         assert accuracies[1] == pytest.approx(accuracies[0], abs=0.02)
         assert min(accuracies) > 0.6
     else:
-        assert "does not say which images were kept for validation" in done.err
+        assert "does not record which images were kept for validation" in done.err
         assert said["quantization"]["balanced_accuracy_after"] is None
     description = load_onnx(place / "int8.onnx").description
     assert description.quantization is not None

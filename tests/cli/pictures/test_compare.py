@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, here
+from run_command import failure, here
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.models import OperatingPoint
@@ -29,13 +29,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labelled.csv").write_text("first,second,target\na.png,b.png,0\nc.png,c.png,1\n=d.png,a.png,1\n")
     (folder / "broken.csv").write_text("a.png,b.png\na.png,absent.png\n")
     return folder
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 def test_each_pair_is_judged_as_two_pictures_are(place: Path) -> None:
@@ -101,3 +94,23 @@ def test_unreadable_pictures(place: Path) -> None:
 )
 def test_refusals(arguments: list[str], status: int, said: str, place: Path) -> None:
     assert said in failure(here("compare", "run", *arguments, cwd=place), status)
+
+
+def test_compare_text_says_what_was_decided(run: Path, pictures: Path) -> None:
+    picture = pictures / "down" / "0.png"
+    done = here("compare", run, picture, picture, cwd=run.parent)
+    assert done.status == 0, done.err
+    assert done.out.startswith("MATCH: 0.png and 0.png\nsimilarity 1.0000 >= threshold ")
+
+
+def test_missing_and_unreadable_pictures_are_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    missing = failure(here("compare", run, "absent.png", "text.png", cwd=tmp_path), 1)
+    assert "Expected an image file at absent.png, found none" in missing
+    unreadable = failure(here("compare", run, "text.png", "text.png", cwd=tmp_path), 1)
+    assert "text.png" in unreadable
+    assert "not of any known image format" in unreadable
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert "Expected a model or run folder" in failure(here("compare", ".", "a.png", "b.png", cwd=tmp_path), 1)

@@ -1,5 +1,3 @@
-"""`pairsim train --backbone`: pictures are read as the backbone wants them, and the run is used without its code."""
-
 from __future__ import annotations
 
 import json
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import here
+from run_command import environment, failure, here, pairsim
 
 from pairsim import EmbeddingNet, SimilarityModel
 
@@ -106,3 +104,48 @@ def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, ex
     assert expected in done.err
     assert len(done.err.strip().splitlines()) <= 2
     assert not (place / "run").exists()
+
+
+def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
+    names = {entry.name for entry in trained_digits.iterdir()}
+    assert {
+        "run.json",
+        "config.json",
+        "data.json",
+        "log.jsonl",
+        "timings.jsonl",
+        "best_model.pt",
+        "model",
+        "checkpoints",
+        "report.html",
+        "curves.png",
+    } == names
+    assert "These images chose the epoch" in (trained_digits / "report.html").read_text()
+    assert len((trained_digits / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
+    arguments = ("--epochs", "6", "--batch-size", "16", "--seed", "1")
+    trained = pairsim("train", pictures, "--out", "run", *arguments, "--json", cwd=tmp_path)
+    assert trained.status == 0, trained.err
+    evaluated = pairsim("evaluate", "run", pictures, "--json", cwd=tmp_path)
+    assert evaluated.status == 0, evaluated.err
+    assert evaluated.json["num_images"] == 8
+    a, b, c = pictures / "across" / "0.png", pictures / "across" / "1.png", pictures / "down" / "0.png"
+    alike = here("compare", "run", a, b, "--json", cwd=tmp_path).json
+    apart = here("compare", "run", a, c, "--json", cwd=tmp_path).json
+    assert set(alike) >= {"similarity", "probability", "match", "threshold"}
+    assert alike["similarity"] > apart["similarity"]
+    assert (alike["match"], apart["match"]) == (True, False)
+    rows = "across/0.png,across/1.png,1\nacross/0.png,down/0.png,0\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    listed = here("evaluate", "run", pictures, "--pairs", "pairs.csv", "--json", cwd=tmp_path)
+    assert listed.json["num_pairs"] == 2
+
+
+def test_no_data_and_no_network(tmp_path: Path) -> None:
+    # a proxy that nobody answers at is a network that is not there
+    env = environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", PAIRSIM_DATA=str(tmp_path))
+    line = failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
+    assert str(tmp_path / "MNIST" / "raw") in line
+    assert "--data-dir" in line

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
-from run_command import Result, here, pairsim
+from run_command import failure, here, pairsim
 
 from pairsim import SimilarityModel
 from pairsim.data.named import load_data
@@ -38,13 +38,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(place: Path, tmp_path: Path) -> Path:
     shutil.copytree(place / "pics", tmp_path / "pics")
     return Path(shutil.copytree(place / "my run", tmp_path / "my run"))
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 def test_json(run: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, here
+from run_command import failure, here
 
 from pairsim import EmbeddingNet, SimilarityModel
 
@@ -28,13 +28,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(pictures / "b.png") as image:
         Image.fromarray(np.asarray(image) // 2 + 40).save(pictures / "sub" / "darker.png")
     return folder
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 def test_text(place: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import Result, here, pairsim
+from run_command import failure, here, pairsim
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.models import OperatingPoint
@@ -34,13 +34,6 @@ def place(model: SimilarityModel, tmp_path_factory: pytest.TempPathFactory) -> P
     (folder / "g" / ".kept").mkdir()
     (folder / "g" / ".kept" / "copy.png").write_text("hidden")
     return folder
-
-
-def failure(done: Result, status: int) -> str:
-    assert done.status == status, done.err
-    assert done.out == ""
-    assert "Traceback" not in done.err
-    return done.err.strip().splitlines()[-1]
 
 
 def test_json(place: Path, model: SimilarityModel) -> None:
