@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +10,17 @@ from PIL import Image
 
 from pairsim.data import load_data, read_labels
 from pairsim.data.image_sets import subset
-from pairsim.data.named import data_root
-from pairsim.errors import DataError, DatasetNotFoundError, MissingExtraError
+from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing
 
 
 def write_pictures(folder: Path, names: list[str], num: int = 10, mode: str = "L") -> None:
-    for place, name in enumerate(names):
+    for level, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for number in range(num):
-            Image.new(mode, (30, 20), color=(place * 40 + number) if mode == "L" else (place, number, 99)).save(
+            Image.new(mode, (30, 20), color=(level * 40 + number) if mode == "L" else (level, number, 99)).save(
                 folder / name / f"{number}.png"
             )
-
-
-def test_digits_are_split_by_image_once_and_for_all() -> None:
-    train, test = load_data("digits", "train"), load_data("digits", "test")
-    assert (len(train.dataset), len(test.dataset)) == (1438, 359)
-    assert train.image_size == (16, 16)
-    assert test.class_names == tuple("0123456789")
-    assert (load_data("digits", "test").dataset.images == test.dataset.images).all()
-    rows = {image.numpy().tobytes() for image in train.dataset.images}
-    # no test image is a training image
-    assert sum(image.numpy().tobytes() in rows for image in test.dataset.images) == 0
-    with pytest.raises(DataError, match="has no validation split of its own"):
-        load_data("digits", "val")
 
 
 def test_flat_folder_holds_out_a_fifth_of_each_class_by_name(tmp_path: Path) -> None:
@@ -88,40 +73,12 @@ def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:
     assert load_data(tmp_path, "train").image_size == (32, 64)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("fashionmnist", "Did you mean fashion-mnist"),
-        ("digit", "Did you mean digits"),
-        ("zzz", "found neither at 'zzz'.$"),
-    ],
-)
-def test_unknown_names(name: str, said: str) -> None:
-    with pytest.raises(DatasetNotFoundError, match=said):
-        load_data(name, "train")
-
-
 def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(DataError, match="found 1 sub-folders and no picture"):
         load_data(tmp_path, "train")
     with pytest.raises(DatasetNotFoundError, match="Use the split train or test"):
         load_data(tmp_path, "val")
-
-
-def test_no_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision import datasets
-
-    def fail(self: Any) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(datasets.MNIST, "download", fail)
-    with pytest.raises(DatasetNotFoundError) as caught:
-        load_data("mnist", "train", data_dir=tmp_path)
-    said = str(caught.value)
-    assert str(tmp_path / "MNIST" / "raw") in said
-    assert "no route to host" in said
-    assert "PAIRSIM_DATA" in said
 
 
 def test_missing_splits_say_which_are_there(tmp_path: Path) -> None:
@@ -148,52 +105,3 @@ def test_pictures_in_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
     write_pictures(tmp_path / "a", ["day", "night"], 5)
     write_pictures(tmp_path, ["b"], 5)
     assert read_labels(load_data(tmp_path, "train").dataset).tolist() == ["a"] * 8 + ["b"] * 4
-
-
-IDX = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-
-
-def write_idx(raw: Path, num: int = 20) -> None:
-    raw.mkdir(parents=True)
-    for name in IDX:
-        shape = (num, 28, 28) if "images" in name else (num,)
-        header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
-        (raw / f"{name}-ubyte").write_bytes(header + bytes(int(np.prod(shape))))
-
-
-@pytest.mark.parametrize("place", ["", "mnist"])
-def test_idx_files_are_found_below_the_root(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_idx(tmp_path / place / "MNIST" / "raw")
-    monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path))
-    loaded = load_data("mnist", "train")
-    assert loaded.dataset.images.shape == (20, 1, 28, 28)
-    assert loaded.class_names[:2] == ("0 - zero", "1 - one")
-
-
-@pytest.mark.parametrize("cut", [0, 3, 10, 1000])
-def test_damaged_idx_files_are_named(tmp_path: Path, cut: int) -> None:
-    raw = tmp_path / "MNIST" / "raw"
-    write_idx(raw)
-    file = raw / "t10k-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:cut])
-    with pytest.raises(
-        DataError, match=r"Expected whole IDX files of mnist in .*raw, but reading them failed .*Remove"
-    ):
-        load_data("mnist", "test", data_dir=tmp_path)
-
-
-def test_where_data_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PAIRSIM_DATA", "/env")
-    assert data_root(tmp_path) == tmp_path
-    assert data_root() == Path("/env")
-    monkeypatch.delenv("PAIRSIM_DATA")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert data_root() == Path("/cache/pairsim")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert data_root() == Path.home() / ".cache" / "pairsim"
-
-
-def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingExtraError, match=r"The dataset digits needs .* pip install 'pairsim\[digits\]'"):
-        load_data("digits", "train")
