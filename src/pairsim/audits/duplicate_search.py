@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pairsim._common.choices import OnError
 from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
 from pairsim.audits.pixel_matching import (
     coarse_matches,
@@ -33,7 +34,6 @@ from pairsim.models import SimilarityModel
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
-OnError: TypeAlias = Literal["raise", "skip"]
 
 NEAR_DUPLICATE_SIMILARITY = 0.99
 """Correlation of pixels from which two pictures count as near-duplicates."""

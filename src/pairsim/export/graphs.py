@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError
-from pairsim.export.description import KINDS, Description, Kind
+from pairsim.export.description import KINDS, Description
 from pairsim.models import SimilarityModel
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-INPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
-OUTPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
+INPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
+OUTPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
 
 TOLERANCE = 1e-4
 """Largest difference to the model with which a file is still written."""
@@ -110,7 +111,7 @@ class Traced:
     model: SimilarityModel
 
 
-def trace(model: SimilarityModel, kind: Kind) -> Traced:
+def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
     """Trace a model, leaving it as it is.
 
     Args:

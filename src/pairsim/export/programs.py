@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from pairsim._common import storage
+from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
-from pairsim.export.description import Description, Kind
+from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, OUTPUTS, first_line, largest_difference, quiet, trace
 from pairsim.models import SimilarityModel
 
@@ -84,7 +85,9 @@ class Program:
             return self.module(*images)
 
 
-def export_program(model: SimilarityModel, path: str | os.PathLike[str], *, kind: Kind = "embed") -> ProgramExport:
+def export_program(
+    model: SimilarityModel, path: str | os.PathLike[str], *, kind: ExportKind = "embed"
+) -> ProgramExport:
     """Write a model as a `torch.export` archive, with the same inputs and outputs as `export_onnx`.
 
     Another program needs only PyTorch to run it: `torch.export.load(path).module()`. The format is PyTorch's, which

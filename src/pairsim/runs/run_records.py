@@ -13,29 +13,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pairsim._common import storage
-from pairsim.data.augment import AugmentName
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained
 from pairsim.models.pretrained import check_format
 from pairsim.training import TrainConfig
-from pairsim.training.config import ObjectiveName, OptimizerName
+from pairsim.training.config_options import options_of
 from pairsim.verification.verification_report import VerificationReport
 
 EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1
-
-# settings that say where and how fast a run goes, not what it computes
-_NOT_SHOWN = {
-    "out", "device", "resident", "memory_budget_mb", "cache_dir", "num_workers", "pin_memory", "checkpoint_steps",
-    "progress", "cuda_graph",
-}  # fmt: skip
-
-
-_NAMED = {"objective": ObjectiveName, "optimizer": OptimizerName, "augment": AugmentName}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +190,8 @@ def training_command(records: RunRecords) -> str | None:
     """
     data, config = str(records.data.get("data") or ""), records.config
     architecture = records.model.get("architecture", {})
-    named = all(config.get(name) in get_args(choices) for name, choices in _NAMED.items())
+    options = options_of(TrainConfig).items()
+    named = all(config.get(name) in rules.choices for name, rules in options if rules.accepts_callables)
     if not data or not named or own_net(records) is not None:
         return None
     words = ["pairsim", "train", last_name(data), "--out", "RUN"]
@@ -225,12 +216,12 @@ def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: A run's settings as JSON values, as `TrainConfig.to_dict` gives them.
     """
-    defaults = TrainConfig().to_dict()
+    defaults, rules = TrainConfig().to_dict(), options_of(TrainConfig)
     always = {"objective", "epochs", "batch_size", "seed"}
     return {
         name: value
         for name, value in config.items()
-        if name in defaults and name not in _NOT_SHOWN and (value != defaults[name] or name in always)
+        if name in defaults and rules[name].is_setting and (value != defaults[name] or name in always)
     }
 
 

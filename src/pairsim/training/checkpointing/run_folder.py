@@ -25,26 +25,13 @@ from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format
 from pairsim.training.checkpointing import checkpoint
 from pairsim.training.config import TrainConfig
+from pairsim.training.config_options import options_of
 from pairsim.training.history import History
 
 if TYPE_CHECKING:
     from pairsim.training.checkpointing.training_state import TrainingState
 
 FORMAT_VERSION = 1
-
-_FREE = {
-    "out",
-    "epochs",
-    "num_workers",
-    "pin_memory",
-    "resident",
-    "memory_budget_mb",
-    "cache_dir",
-    "progress",
-    "checkpoint_steps",
-    "early_stopping",
-}
-"""Settings that may change on a resume: where and how fast a run is computed, or how long, but not its results."""
 
 
 class RunFolder:
@@ -152,7 +139,9 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
 
 def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Names of settings that differ although they must stay the same on a resume."""
-    free = _FREE if now["scheduler"] in ("plateau", "none") else _FREE - {"epochs"}
+    free = {name for name, option in options_of(TrainConfig).items() if option.may_change_on_resume}
+    if now["scheduler"] not in ("plateau", "none"):  # the other schedules depend on the number of epochs
+        free.discard("epochs")
     return [name for name in now if name not in free and before.get(name) != now[name]]
 
 
