@@ -112,6 +112,7 @@ def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
         "run.json",
         "config.json",
         "data.json",
+        "split.json",
         "log.jsonl",
         "timings.jsonl",
         "best_model.pt",
