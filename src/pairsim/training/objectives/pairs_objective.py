@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from pairsim._common.choices import Negatives
 from pairsim.data import LabelledImages, PairDataset
 from pairsim.data.loading.batches import PairBatches
-from pairsim.data.pairs.pair_sampler import Negatives
 from pairsim.models import SimilarityModel
 from pairsim.training.objectives.objective import Objective, Recipe
 
