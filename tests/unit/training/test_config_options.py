@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairsim.training.run_folder import RunFolder
+from pairsim.training.checkpointing.run_folder import RunFolder
 
 from pairsim import TrainConfig
 from pairsim.errors import RunError
