@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_probabilities, image_codes, scores_and_targets
-from pairsim.evaluation.pairs.curves import RocCurve
-from pairsim.evaluation.pairs.pair_scores import PairFigures
+from pairsim.evaluation.curves.roc_curve import RocCurve
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.ranked import IntArray, ToProbability, count_matches
 from pairsim.evaluation.uncertainty.clustered import image_level_intervals_of_pairs
 

@@ -6,8 +6,10 @@ import dataclasses
 import math
 from typing import Any
 
-from pairsim.evaluation.errors.operating_points import threshold_for_cost, threshold_for_fmr
-from pairsim.evaluation.score_calibration import fit_isotonic, fit_platt, log_odds
+from pairsim.evaluation.decisions.operating_points import threshold_for_cost, threshold_for_fmr
+from pairsim.evaluation.probabilities.isotonic import fit_isotonic
+from pairsim.evaluation.probabilities.platt import fit_platt
+from pairsim.evaluation.probabilities.priors import log_odds
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
 from pairsim.models.calibration import CalibrationMethod
 from pairsim.verification.scoring import Scored, score_pairs

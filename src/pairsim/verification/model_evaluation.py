@@ -11,8 +11,8 @@ import torch
 
 from pairsim._common.arrays import Float64Array, Values
 from pairsim.evaluation import Logistic
+from pairsim.evaluation.decisions.operating_points import negatives_needed
 from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors, breakdown
-from pairsim.evaluation.errors.operating_points import negatives_needed
 from pairsim.evaluation.uncertainty.k_fold import k_fold_accuracy
 from pairsim.evaluation.uncertainty.resampling import Unit
 from pairsim.models import SimilarityModel

@@ -1,25 +1,29 @@
-"""From how much each pair moves a figure to the figure's interval; what is computed, and why, is in `clustered`."""
+"""Intervals from variances; the formulas and their reasons are in `clustered`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 
 from pairsim._common.arrays import Float64Array
 from pairsim.evaluation.pairs.ranked import IntArray
 
+Intervals: TypeAlias = dict[str, tuple[float, float]]
+"""The low and high end of an interval, by the name of the figure."""
+
 
 @dataclass(frozen=True)
 class Spread:
-    """What the interval of a figure is made from.
+    """The variance of a figure.
 
     Attributes:
         variance: Of the figure.
         freedom: Degrees of freedom of that variance.
-        num_apart: How many independent pairs the figure is worth if it is without an error.
+        num_apart: Number of independent pairs that say as much, where the figure is 0 or 1.
     """
 
     variance: float
@@ -28,7 +32,7 @@ class Spread:
 
 
 def spread_of_images(image_sums: Float64Array, square_sum: float, num_apart: float, *, least: float) -> Spread:
-    """Spread of a figure from the sums of psi of each image, and the sum of psi^2 of all pairs."""
+    """Compute the spread of a figure from the sum of psi of each image, and the sum of psi^2 of all pairs."""
     num_images = image_sums.size
     jackknife = num_images * (num_images - 1) / (num_images - 2) ** 2 if num_images > 2 else 1.0
     squares = np.square(image_sums)
@@ -39,7 +43,7 @@ def spread_of_images(image_sums: Float64Array, square_sum: float, num_apart: flo
 
 
 def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_apart: float) -> Spread:
-    """Spread of a figure from psi of each pair, and the numbers of its two images, the lower first."""
+    """Compute the spread of a figure from psi of each pair, and the numbers of its two images, the lower first."""
     num_images = int(other.max()) + 1
     # Pairs of the same two images would be counted once for each of the two; together they are one pair.
     keys, group = np.unique(one * num_images + other, return_inverse=True)
@@ -54,12 +58,12 @@ def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_apart
 
 
 def sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
-    """Sum of the values of each group."""
+    """Add up the values of each group."""
     return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
 def num_apart_of(image_weights: Float64Array, name: str) -> float:
-    """Return how many pairs without a common image a figure is worth, from the weight that its pairs give each image.
+    """Return how many pairs without a common image say as much, from the weight that a figure's pairs give each image.
 
     (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two, a comparison of a
     positive with a negative pair, as in the AUC, four.
@@ -69,7 +73,7 @@ def num_apart_of(image_weights: Float64Array, name: str) -> float:
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse a coverage outside (0, 1)."""
+    """Raise if a coverage is outside (0, 1)."""
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
 
@@ -86,7 +90,7 @@ def _t_quantile(probability: float, freedom: float) -> float:
 
 
 def interval_of(estimate: float, spread: Spread | None, confidence: float) -> tuple[float, float]:
-    """Interval of a figure; NaN for NaN."""
+    """Return the interval of a figure; NaN for NaN."""
     if spread is None or math.isnan(estimate):
         return math.nan, math.nan
     beyond = (1 - confidence) / 2
@@ -98,3 +102,12 @@ def interval_of(estimate: float, spread: Spread | None, confidence: float) -> tu
     low, high = (estimate / (estimate + (1 - estimate) * math.exp(m)) for m in (min(margin, 700), -min(margin, 700)))
     # Rounding must not leave the estimate outside.
     return min(low, estimate), max(high, estimate)
+
+
+def percentiles(values: Float64Array, confidence: float) -> tuple[float, float]:
+    """Return the interval from the quantiles of resampled values, without NaN; NaN where all of them are."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return math.nan, math.nan
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

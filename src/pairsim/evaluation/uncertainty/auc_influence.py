@@ -1,22 +1,22 @@
-"""How much each pair moves the AUC, looked up on a grid of scores."""
+"""The influence of each pair on the AUC, looked up on a grid of scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pairsim._common.arrays import Float64Array
-from pairsim.evaluation.pairs.pair_scores import Float32Array, PairFigures
+from pairsim._common.arrays import Float32Array, Float64Array
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.ranked import IntArray, Ranked
 
 GRID = 1 << 16
-"""Cells over the range of all scores, within which scores are taken for tied."""
+"""Cells over the range of all scores; scores in one cell count as tied."""
 
 
-class Placements:
-    """The AUC's psi as two tables over a grid of scores.
+class AucInfluence:
+    """The AUC's psi, for which see `clustered`, as two tables over a grid of scores.
 
     A search among millions of scores for each of N x N cosines would take several times as long as everything else. On
-    the grid it is one look-up, and still sums to 0 exactly: the tables are those of the scores rounded to the grid.
+    the grid it is one look-up, and psi still sums to 0 exactly, as the tables are computed from the rounded scores.
     """
 
     def __init__(self, pairs: PairFigures) -> None:
@@ -27,10 +27,10 @@ class Placements:
         self.counts = [self._count(scores) for scores in pairs.ranked]
         below = [np.cumsum(count) - count / 2 for count in self.counts]
         p, m = max(1, pairs.num_positive), max(1, pairs.num_negative)
-        placed_positive, placed_negative = below[1] / m, 1 - below[0] / p
-        area = float(self.counts[0] @ placed_positive) / p
-        self.positive = (placed_positive - area) / p
-        self.negative = (placed_negative - area) / m
+        share_positive, share_negative = below[1] / m, 1 - below[0] / p
+        area = float(self.counts[0] @ share_positive) / p
+        self.positive = (share_positive - area) / p
+        self.negative = (share_negative - area) / m
 
     def _count(self, scores: Ranked) -> Float64Array:
         counts = np.zeros(GRID)
@@ -39,11 +39,11 @@ class Placements:
         return counts
 
     def cells(self, scores: Float32Array) -> IntArray:
-        """Return the cell of each score; the same arithmetic for the tables and for the look-ups."""
+        """Return the cell of each score."""
         cells = ((scores - self.low) * self.scale).astype(np.int64)
         # Another block shape may move a cosine by a rounding, to just outside the range.
         return np.clip(cells, 0, GRID - 1, out=cells)
 
     def square_sum(self) -> float:
-        """Sum of psi^2 over all pairs."""
+        """Add up psi^2 over all pairs."""
         return float(self.counts[0] @ np.square(self.positive) + self.counts[1] @ np.square(self.negative))
