@@ -76,8 +76,6 @@ def evaluate(
         num_resamples=resamples,
         batch_size=batch_size,
     )
-    for line in report.notes:
-        note(line)
     if threshold is None:
         _keep(run, report, judged, data, "" if pairs is not None else split)
     print_result(report.to_dict(), str(report), as_json=json)
