@@ -88,7 +88,7 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
     Widening to float64 is exact for float16, bfloat16 and float32, so order and ties stay as they were.
 
     Args:
-        scores: One score per pair `[P]`, real, higher = more alike; infinities are fine.
+        scores: One score per pair `[P]`, real, higher = more similar; infinities are fine.
         targets: One target per pair `[P]`, bool or 0 and 1; 1 = same class.
         name: The name of the scores in messages.
 
@@ -249,20 +249,20 @@ def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
     return array if array.size else np.zeros(0, dtype=np.int64)
 
 
-def check_count(value: int, name: str, least: int, example: int) -> int:
+def check_count(value: int, name: str, minimum: int, example: int) -> int:
     """Return a whole number as an int; raise if it is below a bound.
 
     Args:
         value: The number; NumPy's whole numbers are fine.
         name: Its name in the message.
-        least: The lowest value allowed.
+        minimum: The lowest value allowed.
         example: A value that the message suggests.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If it is not a whole number of at least `least`.
+        ValueError: If it is not a whole number of at least `minimum`.
 
     Example:
         >>> check_count(5, "k", 1, 10)
@@ -271,10 +271,10 @@ def check_count(value: int, name: str, least: int, example: int) -> int:
     try:
         count = operator.index(value)
     except TypeError:
-        count = least - 1
-    if isinstance(value, (bool, np.bool_)) or count < least:
+        count = minimum - 1
+    if isinstance(value, (bool, np.bool_)) or count < minimum:
         raise ValueError(
-            f"Expected {name} to be a whole number of at least {least}, got {value!r}. Use {example}, say."
+            f"Expected {name} to be a whole number of at least {minimum}, got {value!r}. Use {example}, say."
         )
     return count
 

@@ -1,6 +1,6 @@
-"""Metrics, curves and intervals: functions of scores and targets that know nothing of how they were made.
+"""Metrics, curves and intervals of scores and targets from any source.
 
-One direction everywhere: higher scores are more alike, **target 1 = same class**, a match is `score >= threshold`.
+Higher scores are more similar, **target 1 = same class**, and a pair is a match if `score >= threshold`.
 """
 
 from pairsim.evaluation.curves.average_precision import average_precision as average_precision
@@ -39,7 +39,7 @@ from pairsim.evaluation.probabilities.calibration_error import expected_calibrat
 from pairsim.evaluation.probabilities.isotonic import Isotonic as Isotonic
 from pairsim.evaluation.probabilities.isotonic import fit_isotonic as fit_isotonic
 from pairsim.evaluation.probabilities.log_loss import log_loss as log_loss
-from pairsim.evaluation.probabilities.logistic import Logistic as Logistic
+from pairsim.evaluation.probabilities.platt import Logistic as Logistic
 from pairsim.evaluation.probabilities.platt import fit_platt as fit_platt
 from pairsim.evaluation.probabilities.priors import shift_prior as shift_prior
 from pairsim.evaluation.retrieval import RetrievalScores as RetrievalScores

@@ -1,7 +1,7 @@
 """Retrieval metrics: the share of nearest neighbours of labelled embeddings that are of the same class.
 
 Each image is looked up among all others of its set, or each query in a separate gallery. A neighbour is **relevant**
-when it has the query's label. With R relevant images for a query and the gallery ordered from most to least alike:
+when it has the query's label. With R relevant images for a query and the gallery ordered from most to least similar:
 
 - recall@k: is one of the k nearest relevant? (In metric learning this yes or no is called recall, and so it is here.)
 - precision@1: is the nearest relevant? The same as recall@1.

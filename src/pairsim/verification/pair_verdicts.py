@@ -263,7 +263,7 @@ def _without_targets(file: Path) -> list[_Row] | None:
     for number, fields in records:
         if len(fields) != 2 or not all(fields):
             raise DataError(
-                f"Expected line {number} of {file} to be first,second, as the first one is, found {','.join(fields)!r}."
+                f"Expected line {number} of {file} to be first,second, like the first one, found {','.join(fields)!r}."
             )
     return [(first, second, None) for _, (first, second) in records]
 

@@ -139,7 +139,7 @@ def test_as_array_keeps_whole_numbers() -> None:
 
 
 def test_counts() -> None:
-    assert check_count(np.int64(3), "k", 1, 10) == 3
+    assert check_count(np.int64(3), "k", 1, 10) == 3  # type: ignore[arg-type]
     for wrong in (0, 2.0, True, np.True_, "3"):
         with pytest.raises(ValueError, match=r"Expected k to be a whole number of at least 1, got .*\. Use 10, say"):
             check_count(wrong, "k", 1, 10)  # type: ignore[arg-type]
@@ -155,7 +155,8 @@ def test_shares_of_positive_pairs() -> None:
 def test_embeddings_keep_their_dtype_and_labels_become_whole_numbers() -> None:
     vectors, labels = labelled_embeddings(np.array([[0.6, 0.8], [0.0, 0.0]], dtype=np.float16), [True, False])
     assert vectors.dtype == np.float16
-    assert (labels.dtype, labels.tolist()) == (np.int64, [1, 0])
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [1, 0]
 
 
 def test_queries_fit_the_gallery() -> None:

@@ -212,8 +212,8 @@ def breakdown(
             label has no name, or `block_size` is below 1.
 
     Example:
-        >>> found = breakdown(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
-        >>> found.labels, found.fnmr.tolist(), found.fmr.tolist()
+        >>> errors = breakdown(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
+        >>> errors.labels, errors.fnmr.tolist(), errors.fmr.tolist()
         ((3, 7), [0.0, 1.0], [0.5, 0.5])
 
     References:

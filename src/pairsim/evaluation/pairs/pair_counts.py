@@ -80,7 +80,7 @@ class PairCounts(PairFigures):
         """Count the scores of given pairs, rounded to multiples of 2^-22.
 
         Args:
-            scores: One score per pair `[P]` in [-1, 1], higher = more alike.
+            scores: One score per pair `[P]` in [-1, 1], higher = more similar.
             targets: One target per pair `[P]`, 1 = same class.
 
         Returns:

@@ -22,7 +22,7 @@ R_co = TypeVar("R_co", covariant=True)
 PAIRS = "    pairs: Scores of positive and negative pairs.\n"
 PROBABILITY = "    probability: Maps float64 scores `[K]` to probabilities `[K]`, element by element.\n"
 _TARGETS = "    targets: One target per pair `[P]`, 1 = same class.\n"
-_SCORES = "    scores: One score per pair `[P]`, higher = more alike.\n"
+_SCORES = "    scores: One score per pair `[P]`, higher = more similar.\n"
 _SCORE_ERRORS = """\
     TypeError: If the input is not numeric.
     ValueError: If shapes differ, a target is not 0 or 1, or a score is NaN.
@@ -143,7 +143,7 @@ def _describe(function: Any, num_replaced: int, arguments: dict[str, str], error
     parameters = [*first, *list(metric.parameters.values())[num_replaced:]]
     function.__signature__ = metric.replace(parameters=parameters)
     function.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": metric.return_annotation}
-    text = inspect.cleandoc(function.__doc__) + "\n"
+    text = inspect.cleandoc(function.__doc__ or "") + "\n"
     for line, replacement in arguments.items():
         text = text.replace(line, replacement)
     text = text.replace("Args:\n\n", "")

@@ -57,7 +57,7 @@ class PairScores(PairFigures):
         """Sort the scores of given pairs.
 
         Args:
-            scores: One score per pair `[P]`, higher = more alike.
+            scores: One score per pair `[P]`, higher = more similar.
             targets: One target per pair `[P]`, 1 = same class.
 
         Returns:

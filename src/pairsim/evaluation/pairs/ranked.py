@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common.arrays import BoolArray, Float64Array
+from pairsim._common.arrays import BoolArray, Float64Array, check_probabilities
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -67,6 +67,24 @@ class Ranked:
         for start in range(0, self.values.size, CHUNK):
             counts = None if self.before is None else np.diff(self.before[start : start + CHUNK + 1])
             yield self.values[start : start + CHUNK], counts
+
+    def probability_chunks(self, probability: ToProbability) -> Iterator[tuple[Float64Array, IntArray | None]]:
+        """Yield probabilities of the values and their counts, or None where each value counts once.
+
+        Raises:
+            ValueError: If the function gives another shape or values outside [0, 1].
+        """
+        offset = 0
+        for values, counts in self.chunks():
+            probabilities = np.asarray(probability(values.astype(np.float64)), dtype=np.float64)
+            if probabilities.shape != values.shape:
+                raise ValueError(
+                    f"Expected one probability per score, shape {list(values.shape)}, got {list(probabilities.shape)}. "
+                    "Give a function that works element by element."
+                )
+            check_probabilities(probabilities, offset)
+            offset += values.size
+            yield probabilities, counts
 
     def moments(self, scale: float) -> tuple[float, float]:
         """Return mean and variance (over the number of scores, not one less) of the scores divided by `scale`."""

@@ -8,7 +8,6 @@ import numpy as np
 
 from pairsim.evaluation.pairs.pair_metric import probability_metric
 from pairsim.evaluation.pairs.ranked import SplitScores, ToProbability, ratio, weighted_sum
-from pairsim.evaluation.probabilities.probability_chunks import probability_chunks
 
 
 @probability_metric
@@ -32,6 +31,6 @@ def brier_score(pairs: SplitScores, probability: ToProbability) -> float:
     sums = [
         weighted_sum(np.square(p - target), counts)
         for target, scores in zip((1, 0), pairs, strict=True)
-        for p, counts in probability_chunks(scores, probability)
+        for p, counts in scores.probability_chunks(probability)
     ]
     return ratio(math.fsum(sums), pairs.positive.size + pairs.negative.size)

@@ -7,7 +7,6 @@ import numpy as np
 from pairsim._common.arrays import Float64Array, check_count
 from pairsim.evaluation.pairs.pair_metric import probability_metric
 from pairsim.evaluation.pairs.ranked import IntArray, SplitScores, ToProbability, ratio
-from pairsim.evaluation.probabilities.probability_chunks import probability_chunks
 
 
 @probability_metric
@@ -68,7 +67,7 @@ def calibration_bins(
     filled = np.zeros((2, num_bins), dtype=np.int64)
     sums = np.zeros(num_bins)
     for row, scores in enumerate((pairs.negative, pairs.positive)):
-        for probabilities, counts in probability_chunks(scores, probability):
+        for probabilities, counts in scores.probability_chunks(probability):
             bins = np.minimum((probabilities * num_bins).astype(np.int64), num_bins - 1)
             # As floats, the counts are exact below 2^53.
             filled[row] += np.bincount(bins, weights=counts, minlength=num_bins).astype(np.int64)

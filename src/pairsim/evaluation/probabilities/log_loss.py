@@ -8,7 +8,6 @@ import numpy as np
 
 from pairsim.evaluation.pairs.pair_metric import probability_metric
 from pairsim.evaluation.pairs.ranked import SplitScores, ToProbability, ratio, weighted_sum
-from pairsim.evaluation.probabilities.probability_chunks import probability_chunks
 
 
 @probability_metric
@@ -54,8 +53,8 @@ def log_loss_by_target(pairs: SplitScores, probability: ToProbability) -> tuple[
     """
     eps = float(np.finfo(np.float64).eps)
     positive, negative = pairs
-    hits = (-weighted_sum(np.log(np.clip(p, eps, 1 - eps)), n) for p, n in probability_chunks(positive, probability))
+    hits = (-weighted_sum(np.log(np.clip(p, eps, 1 - eps)), n) for p, n in positive.probability_chunks(probability))
     rejections = (
-        -weighted_sum(np.log1p(-np.clip(p, eps, 1 - eps)), n) for p, n in probability_chunks(negative, probability)
+        -weighted_sum(np.log1p(-np.clip(p, eps, 1 - eps)), n) for p, n in negative.probability_chunks(probability)
     )
     return ratio(math.fsum(hits), positive.size), ratio(math.fsum(rejections), negative.size)

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
+from pairsim._common.arrays import Float64Array
 from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.ranked import Ranked
-from pairsim.evaluation.probabilities.logistic import Logistic
 from pairsim.evaluation.probabilities.logistic_fit import WeightedScores, fit_logistic
 from pairsim.evaluation.probabilities.priors import log_odds, share_of_positives
 
 _MAX_SAMPLE = 100_000
 _RIDGE, _TOLERANCE = 1e-14, 1e-6
 """The ridge only keeps a step solvable. After a step below the tolerance the next one would be a rounding."""
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The function from score to probability 1 / (1 + exp(-(weight x score + bias))), in float64.
+
+    Attributes:
+        weight: Factor on the score.
+        bias: Added to it.
+
+    Example:
+        >>> Logistic(10.0, -5.0)(np.array([0.5])).tolist()
+        [0.5]
+    """
+
+    weight: float
+    bias: float
+
+    def __call__(self, scores: Float64Array) -> Float64Array:
+        """Map scores of any shape to probabilities of the same shape; NaN stays NaN."""
+        logits = self.weight * scores
+        logits += self.bias
+        # exp(700) is still finite, and its reciprocal is far below any clipping.
+        np.clip(logits, -700.0, 700.0, out=logits)
+        np.negative(logits, out=logits)
+        np.exp(logits, out=logits)
+        logits += 1.0
+        return np.reciprocal(logits, out=logits)
 
 
 def fit_platt(pairs: PairFigures, *, prior: float | None = None) -> Logistic:
@@ -31,7 +60,7 @@ def fit_platt(pairs: PairFigures, *, prior: float | None = None) -> Logistic:
         prior: Share of positive pairs in use, in (0, 1); by default that of these pairs.
 
     Returns:
-        The function. Its weight may be 0 or below where scores say nothing, or the reverse.
+        The function. Its weight is 0 where the scores do not separate the two kinds, negative where they are reversed.
 
     Raises:
         ValueError: If either kind of pairs is missing, a score is infinite, or `prior` is not in (0, 1).

@@ -25,9 +25,9 @@ few images make most of the errors, otherwise so many that t is the normal z.
 
 A figure of exactly 0 or 1 has no estimate of its variance. Its interval is that of n independent pairs without an
 error, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
-number of images, weighed by their pairs (see `num_apart_of`). Two pairs with a common image are correlated by at most
-1/2, so pairs of so many images are worth at least n independent ones, and mostly far more: this interval is safe, not
-narrow.
+number of images, weighted by their pairs (see `num_disjoint_of`). Two pairs with a common image are correlated by at
+most 1/2, so pairs of this number of images are worth at least n independent ones, and mostly far more: this interval is
+safe, not narrow.
 
 The intervals cover new images of the same classes. They do not cover new classes, the randomness of training, or a
 threshold chosen on the same pairs. They hold for large samples: with a few images per class, or a few errors, they are
@@ -65,7 +65,7 @@ from pairsim.evaluation.uncertainty.spread import (
     Intervals,
     check_confidence,
     interval_of,
-    num_apart_of,
+    num_disjoint_of,
     spread_of_images,
     spread_of_pairs,
     sum_by,
@@ -156,15 +156,15 @@ def image_level_intervals(
     )
     own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
     square_sum = influence.square_sum()
-    num_apart = num_apart_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
-    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_apart, least=square_sum)}
+    num_disjoint = num_disjoint_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
+    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_disjoint, least=square_sum)}
     for name, figure in figures.items():
         false_matches, false_non_matches = errors[figure.threshold]
         sums = figure.positive_weight * (false_non_matches - figure.fnmr * own)
         sums += figure.negative_weight * (false_matches - figure.fmr * others)
         square_sum = figure.square_sum(pairs)
-        num_apart = num_apart_of(figure.positive_weight * own + figure.negative_weight * others, name)
-        spreads[name] = spread_of_images(sums, square_sum, num_apart, least=square_sum)
+        num_disjoint = num_disjoint_of(figure.positive_weight * own + figure.negative_weight * others, name)
+        spreads[name] = spread_of_images(sums, square_sum, num_disjoint, least=square_sum)
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
@@ -183,7 +183,7 @@ def image_level_intervals_of_pairs(
     A pair that is given twice, in either order, counts twice in the estimate, but not as two independent pairs.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike.
+        scores: One score per pair `[P]`, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         first: The first image of each pair `[P]`, by any whole number or string that names it.
         second: The second image of each pair `[P]`.
@@ -226,8 +226,8 @@ def image_level_intervals_of_pairs(
             off[same] = ~matches[same] - figure.fnmr
             off[~same] = matches[~same] - figure.fmr
         of_first, of_second = (sum_by(images, weights, given.num_images) for images in (given.first, given.second))
-        num_apart = num_apart_of(of_first + of_second, name)
-        spreads[name] = spread_of_pairs(weights * off, given.first, given.second, num_apart)
+        num_disjoint = num_disjoint_of(of_first + of_second, name)
+        spreads[name] = spread_of_pairs(weights * off, given.first, given.second, num_disjoint)
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 

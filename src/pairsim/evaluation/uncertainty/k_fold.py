@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import BoolArray, Float64Array, Values, scores_and_targets, vector
-from pairsim.evaluation.pairs.ranked import ratio
+from pairsim.evaluation.pairs.pair_scores import PairScores
 
 Criterion = Literal["accuracy", "balanced_accuracy"]
 
@@ -71,7 +71,7 @@ def k_fold_accuracy(
     no images (and, for faces, no people) in common, and it does not cover another training run.
 
     Args:
-        scores: One score per pair `[P]`, finite, higher = more alike.
+        scores: One score per pair `[P]`, finite, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         folds: Fold number of each pair `[P]`, any whole numbers, at least two different ones.
         criterion: "accuracy" as published for LFW, or "balanced_accuracy", for which every fold needs pairs of either
@@ -108,20 +108,16 @@ def k_fold_accuracy(
     rows = []
     for number in np.unique(numbers).tolist():
         inside = numbers == number
-        num_pairs, num_positive = int(inside.sum()), int(same[inside].sum())
-        if balanced and not 0 < num_positive < num_pairs:
+        pairs = PairScores.from_scores(values[inside], same[inside])
+        if balanced and not (pairs.num_positive and pairs.num_negative):
             raise ValueError(
-                f"Expected positive and negative pairs in every fold for balanced accuracy, got {num_positive} "
-                f'positive of {num_pairs} in fold {number}. Spread the targets evenly, or use criterion="accuracy".'
+                f"Expected positive and negative pairs in every fold for balanced accuracy, got {pairs.num_positive} "
+                f'positive of {pairs.num_pairs} in fold {number}. Spread them evenly, or use criterion="accuracy".'
             )
         threshold = _best_threshold(values[~inside], same[~inside], balanced=balanced)
-        matches = values[inside] >= threshold
-        false_matches = int(np.count_nonzero(matches & ~same[inside]))
-        false_non_matches = int(np.count_nonzero(~matches & same[inside]))
-        fmr, fnmr = ratio(false_matches, num_pairs - num_positive), ratio(false_non_matches, num_positive)
-        right = num_pairs - false_matches - false_non_matches
-        figure = 1.0 - (fmr + fnmr) / 2 if balanced else right / num_pairs
-        rows.append(FoldAccuracy(number, num_pairs, num_positive, threshold, figure, fmr, fnmr))
+        figure = pairs.balanced_accuracy(threshold) if balanced else pairs.accuracy(threshold)
+        rates = pairs.fmr_fnmr(threshold)
+        rows.append(FoldAccuracy(number, pairs.num_pairs, pairs.num_positive, threshold, figure, *rates))
     figures = np.array([row.accuracy for row in rows])
     error = float(figures.std(ddof=1)) / math.sqrt(len(rows))
     return KFoldReport(float(figures.mean()), error, criterion, tuple(rows))

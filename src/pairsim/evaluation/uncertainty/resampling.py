@@ -147,7 +147,7 @@ def bootstrap_of_pairs(
     """Compute the figures over given pairs on sets with resampled images.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike.
+        scores: One score per pair `[P]`, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         first: The first image of each pair `[P]`, by any whole number or string that names it.
         second: The second image of each pair `[P]`.

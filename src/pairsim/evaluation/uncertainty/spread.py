@@ -18,20 +18,20 @@ Intervals: TypeAlias = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of a figure.
+    """The variance of a figure, and the number of pairs that counts for a figure of 0 or 1.
 
     Attributes:
-        variance: Of the figure.
+        variance: Variance of the figure.
         freedom: Degrees of freedom of that variance.
-        num_apart: Number of independent pairs that say as much, where the figure is 0 or 1.
+        num_disjoint: Number of pairs without a common image that the figure is worth.
     """
 
     variance: float
     freedom: float
-    num_apart: float
+    num_disjoint: float
 
 
-def spread_of_images(image_sums: Float64Array, square_sum: float, num_apart: float, *, least: float) -> Spread:
+def spread_of_images(image_sums: Float64Array, square_sum: float, num_disjoint: float, *, least: float) -> Spread:
     """Compute the spread of a figure from the sum of psi of each image, and the sum of psi^2 of all pairs."""
     num_images = image_sums.size
     jackknife = num_images * (num_images - 1) / (num_images - 2) ** 2 if num_images > 2 else 1.0
@@ -39,10 +39,10 @@ def spread_of_images(image_sums: Float64Array, square_sum: float, num_apart: flo
     total = float(squares.sum())
     scatter = float(squares @ squares) - total**2 / max(1, num_images)
     freedom = 2 * total**2 / scatter if scatter > 0 else math.inf
-    return Spread(max(jackknife * (total - square_sum), least), freedom, num_apart)
+    return Spread(max(jackknife * (total - square_sum), least), freedom, num_disjoint)
 
 
-def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_apart: float) -> Spread:
+def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_disjoint: float) -> Spread:
     """Compute the spread of a figure from psi of each pair, and the numbers of its two images, the lower first."""
     num_images = int(other.max()) + 1
     # Pairs of the same two images would be counted once for each of the two; together they are one pair.
@@ -53,7 +53,7 @@ def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_apart
     sums = sum_by(one, merged, num_images) + sum_by(other[apart], merged[apart], num_images)
     # An image paired with itself is in one sum only, so nothing is to be taken off for it.
     return spread_of_images(
-        sums, float(np.square(merged[apart]).sum()), num_apart, least=float(np.square(merged).sum())
+        sums, float(np.square(merged[apart]).sum()), num_disjoint, least=float(np.square(merged).sum())
     )
 
 
@@ -62,8 +62,8 @@ def sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
     return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
-def num_apart_of(image_weights: Float64Array, name: str) -> float:
-    """Return how many pairs without a common image say as much, from the weight that a figure's pairs give each image.
+def num_disjoint_of(image_weights: Float64Array, name: str) -> float:
+    """Return how many pairs without a common image a figure is worth, from the weight that its pairs give each image.
 
     (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two, a comparison of a
     positive with a negative pair, as in the AUC, four.
@@ -95,7 +95,7 @@ def interval_of(estimate: float, spread: Spread | None, confidence: float) -> tu
         return math.nan, math.nan
     beyond = (1 - confidence) / 2
     if estimate in (0.0, 1.0):
-        bound = 1 - beyond ** (1 / spread.num_apart)
+        bound = 1 - beyond ** (1 / spread.num_disjoint)
         return (0.0, bound) if estimate == 0.0 else (1 - bound, 1.0)
     margin = _t_quantile(1 - beyond, spread.freedom) * math.sqrt(spread.variance) / (estimate * (1 - estimate))
     # The odds times exp(+-margin); exp(700) is still finite.

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pairsim.evaluation import Logistic, PairScores, all_pair_scores, image_level_intervals
+from pairsim.evaluation import Logistic, PairFigures, PairScores, all_pair_scores, image_level_intervals
 from pairsim.evaluation.pairs.pair_counts import PairCounts, count_pair_scores
-from pairsim.evaluation.pairs.pair_scores import PairFigures
 
 
 def _embeddings(num_images: int, dim: int = 8, seed: int = 0) -> torch.Tensor:

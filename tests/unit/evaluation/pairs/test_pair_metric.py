@@ -11,7 +11,6 @@ from pairsim import evaluation
 from pairsim.evaluation import PairCounts, PairFigures, PairScores
 from pairsim.evaluation.pairs.pair_metric import as_method, pair_metric, probability_metric
 from pairsim.evaluation.pairs.ranked import SplitScores, ToProbability, count_matches
-from pairsim.evaluation.probabilities.probability_chunks import probability_chunks
 
 
 @pair_metric
@@ -54,7 +53,7 @@ def largest_probability(pairs: SplitScores, probability: ToProbability, least: f
         >>> largest_probability([0.25, 0.5], [1, 0])
         0.5
     """
-    chunks = (chunk for scores in pairs for chunk, _ in probability_chunks(scores, probability))
+    chunks = (chunk for scores in pairs for chunk, _ in scores.probability_chunks(probability))
     return max((float(chunk.max()) for chunk in chunks), default=least)
 
 
@@ -67,7 +66,7 @@ class Scores(PairScores):
 
 def test_a_metric_is_a_function_and_a_method() -> None:
     scores, targets = [0.9, 0.8, 0.6, 0.1], [1, 1, 0, 0]
-    pairs = Scores.from_scores(scores, targets)
+    pairs = Scores(np.array([0.8, 0.9]), np.array([0.1, 0.6]))
     assert odds_of_match(scores, targets) == pairs.odds_of_match() == 2.0
     assert odds_of_match(scores=scores, targets=targets, threshold=0.05) == pairs.odds_of_match(threshold=0.05) == 1.0
     assert largest_probability(scores, targets) == pairs.largest_probability(lambda score: score) == 0.9
@@ -104,7 +103,7 @@ def test_docstrings() -> None:
         """Compute how many positive pairs match for each negative pair that does.
 
         Args:
-            scores: One score per pair `[P]`, higher = more alike.
+            scores: One score per pair `[P]`, higher = more similar.
             targets: One target per pair `[P]`, 1 = same class.
             threshold: A pair with at least this score is called a match.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairsim.evaluation import Logistic, all_pair_scores
+from pairsim.evaluation import Logistic, PairCounts, PairScores, all_pair_scores
 from pairsim.evaluation.pairs.ranked import (
     Ranked,
     SplitScores,
@@ -93,3 +93,26 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = figures()
     monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 7)
     np.testing.assert_allclose(figures(), whole, rtol=0, atol=1e-12)
+
+
+def test_probability_function_is_checked() -> None:
+    pairs = PairScores.from_scores([0.5, -0.5], [1, 0])
+    with pytest.raises(ValueError, match=r"got -0.5 at index 0: looks like similarities or logits"):
+        pairs.brier_score(lambda scores: scores)
+    with pytest.raises(ValueError, match=r"Expected one probability per score, shape \[1\], got \[\]. Give a function"):
+        pairs.log_loss(lambda scores: scores.mean())
+
+
+def test_distinct_scores_come_with_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 2)
+    positive = PairCounts.from_scores([0.5, 0.25, 0.25, 1.0], [1, 1, 1, 1]).ranked.positive
+    chunks = list(positive.probability_chunks(lambda scores: scores / 2))
+    assert [values.tolist() for values, _ in chunks] == [[0.125, 0.25], [0.5]]
+    assert [counts.tolist() for _, counts in chunks if counts is not None] == [[2, 1], [1]]
+
+
+def test_index_of_a_wrong_probability_is_that_among_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 2)
+    scores = PairScores.from_scores([0.1, 0.2, 0.3], [1, 1, 1]).ranked.positive
+    with pytest.raises(ValueError, match=r"got 2 at index 2"):
+        list(scores.probability_chunks(lambda values: np.where(values > 0.25, 2.0, values)))

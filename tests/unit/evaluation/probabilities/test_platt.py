@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from overlapping_scores import overlapping_scores
 from sklearn.linear_model import LogisticRegression
 
-from pairsim.evaluation import PairScores, fit_platt
+from pairsim.evaluation import Logistic, PairScores, fit_platt
 
 
 @pytest.mark.parametrize(("seed", "num_positive", "num_negative"), [(0, 40, 400), (1, 3, 500), (2, 300, 20)])
@@ -76,3 +77,11 @@ def test_platt_messages() -> None:
         fit_platt(PairScores.from_scores([0.5, 0.6], [1, 1]))
     with pytest.raises(ValueError, match="finite scores"):
         fit_platt(PairScores.from_scores([0.5, np.inf], [1, 0]))
+
+
+def test_logistic() -> None:
+    probability = Logistic(10.0, -5.0)
+    scores = np.linspace(-1, 1, 101)
+    np.testing.assert_allclose(probability(scores), torch.sigmoid(torch.from_numpy(10 * scores - 5)), rtol=1e-14)
+    assert scores[0] == -1.0
+    assert np.isfinite(Logistic(1e6, 0.0)(np.array([-1.0, 1.0]))).all()

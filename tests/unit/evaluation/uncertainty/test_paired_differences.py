@@ -42,8 +42,9 @@ def test_figures_that_one_model_lacks_are_left_out_and_nan_stays_nan() -> None:
 def test_messages() -> None:
     embeddings, labels = clustered_images(9, 8, 2)
     resampled = bootstrap(embeddings, labels, 0.5, num_resamples=5)
-    for options in ({"num_resamples": 5, "seed": 1}, {"num_resamples": 6}):
+    for num_resamples, seed in ((5, 1), (6, 0)):
+        other = bootstrap(embeddings, labels, 0.5, num_resamples=num_resamples, seed=seed)
         with pytest.raises(ValueError, match="resampled in the same way"):
-            paired_differences(resampled, bootstrap(embeddings, labels, 0.5, **options))
+            paired_differences(resampled, other)
     with pytest.raises(ValueError, match="confidence between 0 and 1"):
         paired_differences(resampled, resampled, confidence=1.0)

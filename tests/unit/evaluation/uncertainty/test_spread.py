@@ -10,7 +10,7 @@ from pairsim.evaluation.uncertainty.spread import (
     _t_quantile,
     check_confidence,
     interval_of,
-    num_apart_of,
+    num_disjoint_of,
     percentiles,
     spread_of_images,
     spread_of_pairs,
@@ -43,9 +43,9 @@ def test_variance_is_never_below_that_of_independent_pairs() -> None:
 
 
 def test_number_of_pairs_without_a_common_image() -> None:
-    assert num_apart_of(np.ones(12), "fmr") == pytest.approx(6)
-    assert num_apart_of(np.ones(12), "roc_auc") == pytest.approx(3)
-    assert num_apart_of(np.array([1.0, 0.0, 0.0]), "fmr") == pytest.approx(0.5)
+    assert num_disjoint_of(np.ones(12), "fmr") == pytest.approx(6)
+    assert num_disjoint_of(np.ones(12), "roc_auc") == pytest.approx(3)
+    assert num_disjoint_of(np.array([1.0, 0.0, 0.0]), "fmr") == pytest.approx(0.5)
 
 
 def test_intervals_of_rates() -> None:
