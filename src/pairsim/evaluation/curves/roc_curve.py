@@ -44,19 +44,7 @@ class RocCurve:
 
 
 def exact_curve(pairs: SplitScores, max_points: int | None = None) -> RocCurve:
-    """Compute FMR and FNMR at every distinct score, or at a choice of them.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-        max_points: Highest number of points, at least 5; each is exact. They are dense where either error is small.
-            None returns every point, which for all pairs of 10,000 images takes over a gigabyte.
-
-    Returns:
-        The curve, as `pairsim.evaluation.roc_curve` gives it.
-
-    Raises:
-        ValueError: If `max_points` is below 5.
-    """
+    """Return the points at every distinct score, or at most `max_points` of them; see `PairFigures.roc_curve`."""
     positive, negative = pairs
     if max_points is None:
         chosen = np.concatenate([positive.values, negative.values])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pairsim.evaluation.decisions.fmr_fnmr import error_rates
+from pairsim.evaluation.decisions.fmr_fnmr import fmr_fnmr
 from pairsim.evaluation.pairs.pair_metric import pair_metric
 from pairsim.evaluation.pairs.ranked import SplitScores
 
@@ -28,4 +28,4 @@ def balanced_accuracy(pairs: SplitScores, threshold: float) -> float:
     References:
         K. H. Brodersen et al., The balanced accuracy and its posterior distribution, ICPR 2010.
     """
-    return 1.0 - sum(error_rates(pairs, threshold)) / 2
+    return 1.0 - sum(fmr_fnmr.of_pairs(pairs, threshold)) / 2

@@ -29,23 +29,11 @@ def equal_error_rate(pairs: SplitScores) -> float:
     References:
         ISO/IEC 19795-1:2021, Biometric performance testing and reporting.
     """
-    return _equal_error(pairs)[0]
+    return equal_error(pairs)[0]
 
 
-def equal_error_threshold(pairs: SplitScores) -> float:
-    """Find the score that is the threshold with FMR and FNMR nearest to each other.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-
-    Returns:
-        The threshold; NaN without positive or without negative pairs.
-    """
-    return _equal_error(pairs)[1]
-
-
-def _equal_error(pairs: SplitScores) -> tuple[float, float]:
-    """Return the equal error rate and the score whose FMR and FNMR are nearest to each other."""
+def equal_error(pairs: SplitScores) -> tuple[float, float]:
+    """Return the equal error rate, and the score that is the threshold with FMR and FNMR nearest to each other."""
     positive, negative = pairs
     if not (positive.size and negative.size):
         return math.nan, math.nan

@@ -7,12 +7,6 @@ from pairsim.evaluation.pairs.pair_metric import pair_metric
 from pairsim.evaluation.pairs.ranked import SplitScores, error_counts, ratio
 
 
-def error_rates(pairs: SplitScores, threshold: float) -> tuple[float, float]:
-    """Return FMR and FNMR at a threshold."""
-    false_matches, false_non_matches = error_counts(pairs, check_threshold(threshold))
-    return ratio(false_matches, pairs.negative.size), ratio(false_non_matches, pairs.positive.size)
-
-
 @pair_metric
 def fmr_fnmr(pairs: SplitScores, threshold: float) -> tuple[float, float]:
     """Compute the false match rate and the false non-match rate at a threshold.
@@ -34,4 +28,5 @@ def fmr_fnmr(pairs: SplitScores, threshold: float) -> tuple[float, float]:
     References:
         ISO/IEC 19795-1:2021, Biometric performance testing and reporting.
     """
-    return error_rates(pairs, threshold)
+    false_matches, false_non_matches = error_counts(pairs, check_threshold(threshold))
+    return ratio(false_matches, pairs.negative.size), ratio(false_non_matches, pairs.positive.size)

@@ -33,32 +33,10 @@ def fnmr_at_fmr(pairs: SplitScores, fmr: float) -> float:
         >>> fnmr_at_fmr([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0], fmr=0.1)
         0.5
     """
-    return _at_fmr(pairs, fmr)[0]
+    return lowest_fnmr(pairs, fmr)[0]
 
 
-def threshold_at_fmr(pairs: SplitScores, fmr: float) -> float:
-    """Find the threshold of `fnmr_at_fmr`.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-        fmr: Highest false match rate allowed, in [0, 1].
-
-    Returns:
-        The lowest score that keeps the FMR at or below `fmr`; just above all scores where none does. NaN without
-        positive or without negative pairs, and where negative pairs at +inf let no threshold keep it.
-
-    Raises:
-        ValueError: If `fmr` is outside [0, 1].
-
-    Example:
-        >>> from pairsim.evaluation import PairScores
-        >>> PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0]).threshold_at_fmr(0.0)
-        0.9
-    """
-    return _at_fmr(pairs, fmr)[1]
-
-
-def _at_fmr(pairs: SplitScores, fmr: float) -> tuple[float, float]:
+def lowest_fnmr(pairs: SplitScores, fmr: float) -> tuple[float, float]:
     """Return the lowest attainable FNMR whose FMR is at most `fmr`, and its threshold."""
     positive, negative = pairs
     target = check_fraction(fmr, "fmr")

@@ -46,23 +46,9 @@ def mean_gap(mean: Float64Array, rate: Float64Array, counts: IntArray) -> float:
 
 
 def calibration_bins(
-    pairs: SplitScores, probability: ToProbability, num_bins: int = 15
+    pairs: SplitScores, probability: ToProbability, num_bins: int
 ) -> tuple[Float64Array, Float64Array, IntArray]:
-    """Compute the points of a reliability diagram.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-        probability: Maps float64 scores `[K]` to probabilities `[K]`, element by element.
-        num_bins: Number of bins of equal width over [0, 1].
-
-    Returns:
-        Mean probability, share of positive pairs (both NaN for an empty bin) and number of pairs of each bin, each
-        `[num_bins]`.
-
-    Raises:
-        ValueError: If the function gives another shape or values outside [0, 1], or if `num_bins` is not a whole number
-            of at least 1.
-    """
+    """Return mean probability, share of positive pairs and number of pairs of each bin; NaN where a bin is empty."""
     check_count(num_bins, "num_bins", 1, 15)
     filled = np.zeros((2, num_bins), dtype=np.int64)
     sums = np.zeros(num_bins)

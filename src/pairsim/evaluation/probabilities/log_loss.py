@@ -37,20 +37,7 @@ def log_loss(pairs: SplitScores, probability: ToProbability) -> float:
 
 
 def log_loss_by_target(pairs: SplitScores, probability: ToProbability) -> tuple[float, float]:
-    """Compute the log-loss over the positive and over the negative pairs.
-
-    The mean of both is the log-loss with positive and negative pairs weighing one half each.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-        probability: Maps float64 scores `[K]` to probabilities `[K]`, element by element.
-
-    Returns:
-        The two losses; NaN over no pairs.
-
-    Raises:
-        ValueError: If the function gives another shape or values outside [0, 1].
-    """
+    """Return the log-loss over the positive and over the negative pairs; NaN over no pairs."""
     eps = float(np.finfo(np.float64).eps)
     positive, negative = pairs
     hits = (-weighted_sum(np.log(np.clip(p, eps, 1 - eps)), n) for p, n in positive.probability_chunks(probability))

@@ -21,16 +21,16 @@ class AucInfluence:
 
     def __init__(self, pairs: PairFigures) -> None:
         ends = [float(scores.values[end]) for scores in pairs.ranked if scores.size for end in (0, -1)]
-        self.low = np.float32(min(ends, default=0.0))
-        span = max(ends, default=0.0) - float(self.low)
-        self.scale = np.float32((GRID - 1) / span if span > 1e-30 else 0.0)
-        self.counts = [self._count(scores) for scores in pairs.ranked]
-        below = [np.cumsum(count) - count / 2 for count in self.counts]
+        self._low = np.float32(min(ends, default=0.0))
+        span = max(ends, default=0.0) - float(self._low)
+        self._scale = np.float32((GRID - 1) / span if span > 1e-30 else 0.0)
+        self._counts = [self._count(scores) for scores in pairs.ranked]
+        below = [np.cumsum(count) - count / 2 for count in self._counts]
         p, m = max(1, pairs.num_positive), max(1, pairs.num_negative)
         share_positive, share_negative = below[1] / m, 1 - below[0] / p
-        area = float(self.counts[0] @ share_positive) / p
-        self.positive = (share_positive - area) / p
-        self.negative = (share_negative - area) / m
+        area = float(self._counts[0] @ share_positive) / p
+        self.positive: Float64Array = (share_positive - area) / p
+        self.negative: Float64Array = (share_negative - area) / m
 
     def _count(self, scores: Ranked) -> Float64Array:
         counts = np.zeros(GRID)
@@ -40,10 +40,10 @@ class AucInfluence:
 
     def cells(self, scores: Float32Array) -> IntArray:
         """Return the cell of each score."""
-        cells = ((scores - self.low) * self.scale).astype(np.int64)
+        cells = ((scores - self._low) * self._scale).astype(np.int64)
         # Another block shape may move a cosine by a rounding, to just outside the range.
         return np.clip(cells, 0, GRID - 1, out=cells)
 
     def square_sum(self) -> float:
         """Add up psi^2 over all pairs."""
-        return float(self.counts[0] @ np.square(self.positive) + self.counts[1] @ np.square(self.negative))
+        return float(self._counts[0] @ np.square(self.positive) + self._counts[1] @ np.square(self.negative))

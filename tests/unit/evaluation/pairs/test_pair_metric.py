@@ -1,4 +1,4 @@
-"""A metric is written once: here is one, as a function of scores and targets and as a method."""
+"""A metric is written once: here is one, as a function of scores and targets, of sorted scores, and as a method."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pairsim import evaluation
-from pairsim.evaluation import PairCounts, PairFigures, PairScores
-from pairsim.evaluation.pairs.pair_metric import as_method, pair_metric, probability_metric
+from pairsim.evaluation import PairFigures, PairScores
+from pairsim.evaluation.pairs.pair_metric import pair_metric, probability_metric
 from pairsim.evaluation.pairs.ranked import SplitScores, ToProbability, count_matches
 
 
@@ -60,8 +60,13 @@ def largest_probability(pairs: SplitScores, probability: ToProbability, least: f
 class Scores(PairScores):
     """Scores with the metrics of this page."""
 
-    odds_of_match = as_method(odds_of_match)
-    largest_probability = as_method(largest_probability)
+    def odds_of_match(self, threshold: float = 0.5) -> float:
+        """See `odds_of_match`."""
+        return odds_of_match.of_pairs(self.ranked, threshold)
+
+    def largest_probability(self, probability: ToProbability, least: float = 0.0) -> float:
+        """See `largest_probability`."""
+        return largest_probability.of_pairs(self.ranked, probability, least)
 
 
 def test_a_metric_is_a_function_and_a_method() -> None:
@@ -89,13 +94,10 @@ def test_signatures() -> None:
     assert str(inspect.signature(odds_of_match)) == (
         "(scores: 'Values', targets: 'Values', threshold: 'float' = 0.5) -> 'float'"
     )
-    assert str(inspect.signature(Scores.odds_of_match)) == "(self, threshold: 'float' = 0.5) -> 'float'"
     assert str(inspect.signature(largest_probability)) == (
         "(probabilities: 'Values', targets: 'Values', least: 'float' = 0.0) -> 'float'"
     )
-    assert str(inspect.signature(Scores.largest_probability)) == (
-        "(self, probability: 'ToProbability', least: 'float' = 0.0) -> 'float'"
-    )
+    assert str(inspect.signature(odds_of_match.of_pairs)).startswith("(pairs: 'SplitScores', threshold")
 
 
 def test_docstrings() -> None:
@@ -120,24 +122,16 @@ def test_docstrings() -> None:
             2.0
         """
     )
-    assert inspect.getdoc(Scores.odds_of_match) == inspect.cleandoc(
-        """Compute how many positive pairs match for each negative pair that does.
-
-        See `pairsim.evaluation.odds_of_match`.
-
-        Args:
-            threshold: A pair with at least this score is called a match.
-
-        Returns:
-            The odds.
-        """
-    )
+    text = inspect.getdoc(largest_probability) or ""
+    assert '    probabilities: Probability of "same class" per pair `[P]`, in [0, 1].\n    targets: One' in text
+    assert "probability: Maps" not in text
+    assert "or a probability is NaN or outside [0, 1].\n\nExample:" in text
 
 
 def _functions() -> list[str]:
     """Public metrics of scores or probabilities and targets."""
     named = {name: getattr(evaluation, name) for name in evaluation.__all__}
-    return [name for name, value in named.items() if inspect.isfunction(value) and value is not inspect.unwrap(value)]
+    return [name for name, value in named.items() if hasattr(value, "of_pairs")]
 
 
 @pytest.mark.parametrize("name", _functions())
@@ -148,11 +142,12 @@ def test_every_metric_documents_its_arguments_and_errors(name: str) -> None:
     assert "pairs: Scores of" not in text
 
 
-def test_every_metric_is_a_method() -> None:
+def test_every_metric_is_a_method_with_the_same_arguments() -> None:
     assert len(_functions()) > 12
-    for name in set(_functions()) - {"det_curve"}:
-        assert inspect.isfunction(vars(PairFigures)[name]), name
-    assert issubclass(PairCounts, PairFigures)
+    for name in set(_functions()) - {"det_curve", "roc_curve"}:
+        method, metric = vars(PairFigures)[name], getattr(evaluation, name).of_pairs
+        arguments = [list(inspect.signature(of).parameters.values())[1:] for of in (method, metric)]
+        assert arguments[0] == arguments[1], name
 
 
 def test_functions_and_methods_give_the_same() -> None:
