@@ -108,11 +108,10 @@ def report_on(
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
     fmr, fnmr = scores.fmr_fnmr(threshold)
-    classes: tuple[ClassErrors, ...] = ()
-    class_pairs: tuple[ClassPairErrors, ...] = ()
+    weakest: tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]] = (), ()
     if isinstance(scored, AllPairsScored) and not math.isnan(threshold):
         names = [str(name) for name in scored.classes]
-        classes, class_pairs = breakdown(scored.embeddings, scored.codes, threshold, names=names).weakest(_NUM_WEAKEST)
+        weakest = breakdown(scored.embeddings, scored.codes, threshold, names=names).weakest(_NUM_WEAKEST)
     return VerificationReport(
         protocol=scored.protocol,
         num_images=scored.num_images,
@@ -136,6 +135,6 @@ def report_on(
         ece=scores.expected_calibration_error(probability),
         prior=0.5 if model.calibration is None else model.calibration.prior,
         intervals=intervals,
-        weakest_classes=classes,
-        weakest_pairs=class_pairs,
+        weakest_classes=weakest[0],
+        weakest_pairs=weakest[1],
     )

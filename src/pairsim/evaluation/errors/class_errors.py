@@ -163,13 +163,12 @@ class Breakdown:
             >>> [(row.names, row.false_matches, row.num_pairs) for row in pairs]
             [(('3', '7'), 2, 4)]
         """
-        count = check_count(n, "n", 1, 10)
+        check_count(n, "n", 1, 10)
         low_fnmr, _ = wilson_interval(self.false_non_matches, self.num_positive)
         low_fmr, _ = wilson_interval(self.false_matches, self.num_negative)
-        error = low_fnmr + low_fmr
-        order = np.argsort(-error, kind="stable")[:count]
-        rows = self.class_errors
-        return tuple(rows[number] for number in order if error[number] > 0), self.worst_pairs[:count]
+        error, rows = low_fnmr + low_fmr, self.class_errors
+        order = np.argsort(-error, kind="stable")[:n]
+        return tuple(rows[number] for number in order if error[number] > 0), self.worst_pairs[:n]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""

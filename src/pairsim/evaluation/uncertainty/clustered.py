@@ -214,17 +214,15 @@ def image_level_intervals_of_pairs(
     for name, estimate in estimates.items():
         if math.isnan(estimate):
             continue
-        off = np.empty(values.size)
         if name == "roc_auc":
             weights = np.where(same, 1 / pairs.num_positive, 1 / pairs.num_negative)
+            off = np.empty(values.size)
             off[same] = _share_below(pairs.ranked.negative, values[same]) - estimate
             off[~same] = 1 - _share_below(pairs.ranked.positive, values[~same]) - estimate
         else:
             figure = figures[name]
             weights = np.where(same, figure.positive_weight, figure.negative_weight)
-            matches = values >= figure.threshold
-            off[same] = ~matches[same] - figure.fnmr
-            off[~same] = matches[~same] - figure.fmr
+            off = (same != (values >= figure.threshold)) - np.where(same, figure.fnmr, figure.fmr)
         of_first, of_second = (sum_by(images, weights, given.num_images) for images in (given.first, given.second))
         num_disjoint = num_disjoint_of(of_first + of_second, name)
         spreads[name] = spread_of_pairs(weights * off, given.first, given.second, num_disjoint)
@@ -255,15 +253,13 @@ def _error_figures(
     }
     if not math.isnan(estimates["eer"]):
         eer_threshold, fmr_weight = pairs.equal_error_threshold(), _eer_weight_of_fmr(pairs, estimates["eer"])
-        eer_fmr, eer_fnmr = pairs.fmr_fnmr(eer_threshold)
-        figures["eer"] = _ErrorFigure(eer_threshold, (1 - fmr_weight) / p, eer_fnmr, fmr_weight / m, eer_fmr)
+        fmr, fnmr = pairs.fmr_fnmr(eer_threshold)
+        figures["eer"] = _ErrorFigure(eer_threshold, (1 - fmr_weight) / p, fnmr, fmr_weight / m, fmr)
     for target in fmr_targets:
         if not math.isnan(estimates[fnmr_name(target)]):
             at_target = pairs.threshold_at_fmr(target)
-            target_fmr, target_fnmr = pairs.fmr_fnmr(at_target)
-            figures[fnmr_name(target)] = _ErrorFigure(
-                at_target, 1 / p, target_fnmr, _slope(pairs, target) / m, target_fmr
-            )
+            fmr, fnmr = pairs.fmr_fnmr(at_target)
+            figures[fnmr_name(target)] = _ErrorFigure(at_target, 1 / p, fnmr, _slope(pairs, target) / m, fmr)
     return figures
 
 
