@@ -1,4 +1,4 @@
-"""Choosing a threshold on pairs that were held out: by FMR, by cost, by equal errors.
+"""Choosing a threshold on held-out pairs, by FMR or by cost.
 
 Never choose it on the pairs that a figure is then reported on.
 """
@@ -9,15 +9,15 @@ import math
 
 import numpy as np
 
-from pairsim._common.arrays import check_fraction
-from pairsim.evaluation.pairs.pair_scores import PairFigures
+from pairsim._common.arrays import check_fraction, check_share
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 
-RULE_OF_THREE = 3
+_RULE_OF_THREE = 3
 """With no error among n pairs, rates up to 3 / n are not excluded at 95 %."""
 
 
 def negatives_needed(target_fmr: float) -> int:
-    """Return the negative pairs without which a false match rate cannot be told from none: the rule of three.
+    """Compute the number of negative pairs that a false match rate needs, by the rule of three.
 
     Args:
         target_fmr: The rate, in (0, 1].
@@ -40,12 +40,12 @@ def negatives_needed(target_fmr: float) -> int:
         raise ValueError(
             "Expected target_fmr above 0, got 0.0: no number of pairs can show it. Give a rate such as 0.0001."
         )
-    needed = math.ceil(RULE_OF_THREE / rate)
-    return needed - 1 if needed > 1 and RULE_OF_THREE / (needed - 1) <= rate else needed
+    needed = math.ceil(_RULE_OF_THREE / rate)
+    return needed - 1 if needed > 1 and _RULE_OF_THREE / (needed - 1) <= rate else needed
 
 
 def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
-    """Find the lowest threshold whose false match rate is at most a target, if the pairs are enough to know.
+    """Find the lowest threshold whose false match rate is at most a target.
 
     Args:
         pairs: Scores of held-out pairs.
@@ -55,8 +55,7 @@ def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
         The threshold; NaN without positive pairs.
 
     Raises:
-        ValueError: If the rate is not in (0, 1], or there are fewer than 3 / `target_fmr` negative pairs; the message
-            says how many are needed.
+        ValueError: If the rate is not in (0, 1], or there are fewer than 3 / `target_fmr` negative pairs.
 
     Example:
         >>> from pairsim.evaluation import PairScores
@@ -66,7 +65,7 @@ def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
     """
     needed = negatives_needed(target_fmr)
     if pairs.num_negative < needed:
-        lowest = RULE_OF_THREE / pairs.num_negative if pairs.num_negative else 1.0
+        lowest = _RULE_OF_THREE / pairs.num_negative if pairs.num_negative else 1.0
         raise ValueError(
             f"Expected at least {needed:,} negative pairs for a false match rate of {target_fmr:g} (rule of three), "
             f"got {pairs.num_negative:,}. "
@@ -87,7 +86,7 @@ def threshold_for_cost(
         prior: Share of positive pairs in use, in (0, 1); by default that of these pairs.
 
     Returns:
-        A score of a positive pair, the highest of those with the lowest cost; infinity if refusing every pair costs
+        A score of a positive pair, the highest of those with the lowest cost; infinity if rejecting every pair costs
         least. NaN without positive or without negative pairs.
 
     Raises:
@@ -104,8 +103,8 @@ def threshold_for_cost(
             raise ValueError(f"Expected the cost {name} to be a number of at least 0, got {cost}.")
     if false_match == false_non_match == 0:
         raise ValueError("Expected one cost above 0, got 0 for both: then every threshold costs the same.")
-    if prior is not None and not 0.0 < prior < 1.0:
-        raise ValueError(f"Expected prior to be between 0 and 1, got {prior}. Give a share of positive pairs.")
+    if prior is not None:
+        check_share(prior, "prior")
     if not (pairs.num_positive and pairs.num_negative):
         return math.nan
     share = pairs.num_positive / pairs.num_pairs if prior is None else prior
