@@ -10,8 +10,6 @@ from pairsim.audits.leaks import ImageMatch as ImageMatch
 from pairsim.audits.leaks import LeakReport as LeakReport
 from pairsim.audits.leaks import find_leaks as find_leaks
 from pairsim.audits.saliency import PairSaliency as PairSaliency
-from pairsim.audits.saliency import RandomisationCheck as RandomisationCheck
-from pairsim.audits.saliency import randomisation_check as randomisation_check
 from pairsim.audits.saliency import similarity_saliency as similarity_saliency
 
 __all__ = [
@@ -22,10 +20,8 @@ __all__ = [
     "LabelAudit",
     "LeakReport",
     "PairSaliency",
-    "RandomisationCheck",
     "audit_labels",
     "find_duplicates",
     "find_leaks",
-    "randomisation_check",
     "similarity_saliency",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pairsim.cli.output import UsageError, note, print_result
-from pairsim.export import Quantization, export_onnx, export_program, quantize_onnx
+from pairsim.export import Quantization, export_onnx, quantize_onnx
 from pairsim.export.description import Kind
 from pairsim.models import SimilarityModel
 from pairsim.runs.run_data import held_out_images, load_evaluation_data
@@ -26,11 +26,11 @@ def export(
     data_dir: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write a run's model as an ONNX file or a PyTorch archive that takes uint8 pixels, and compare it with the model.
+    """Write a run's model as an ONNX file that takes uint8 pixels, and compare it with the model.
 
     Args:
         run: Run or model folder.
-        out: File to write: .onnx, or .pt2 for an archive of torch.export.
+        out: File to write; its name ends in .onnx.
         kind: embed (images to embeddings), or pair (two images to similarity and probability).
         quantize: int8 stores and computes layers in 8 bits, which makes the file some four times smaller.
         calibration_data: For --quantize, the data that the run was trained on: mnist, fashion-mnist, digits, or a
@@ -40,10 +40,7 @@ def export(
     """
     _check(out, quantize, calibration_data)
     model = SimilarityModel.from_pretrained(run)
-    if out.suffix == ".pt2":
-        archive = export_program(model, out, kind=kind)
-        print_result({"run": str(run), **archive.to_dict()}, str(archive), as_json=json)
-    elif calibration_data is None:
+    if calibration_data is None:
         written = export_onnx(model, out, kind=kind)
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), as_json=json)
     else:
@@ -56,10 +53,8 @@ def export(
 
 
 def _check(out: Path, quantize: str | None, calibration_data: str | None) -> None:
-    if out.suffix not in (".onnx", ".pt2"):
-        raise UsageError(f"Expected --out to end in .onnx or .pt2, got {out.name}. Choose one of them.")
-    if quantize is not None and out.suffix != ".onnx":
-        raise UsageError(f"Expected --out to end in .onnx for --quantize {quantize}, got {out.name}.")
+    if out.suffix != ".onnx":
+        raise UsageError(f"Expected --out to end in .onnx, got {out.name}. Name the file {out.stem}.onnx.")
     if quantize is not None and calibration_data is None:
         raise UsageError(
             f"Expected --calibration-data DATA with --quantize {quantize}, found none. Give the data that the run was "
