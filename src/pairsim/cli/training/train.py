@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from cyclopts import Parameter
-from tqdm import tqdm
 
 from pairsim._common import storage
+from pairsim._common.progress import print_above_bars
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.data import read_labels
@@ -47,7 +46,7 @@ class _Report(Callback):
             line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
         seconds, waiting = trainer.history.seconds[-1], trainer.history.waiting[-1]
         line += f"  {seconds:.1f} s, {waiting:.1%} waiting for data{'  best' if record.best else ''}"
-        tqdm.write(line, file=sys.stderr)  # above a progress bar, where there is one
+        print_above_bars(line)
 
 
 def train(
