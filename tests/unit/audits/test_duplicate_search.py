@@ -20,7 +20,7 @@ from PIL import Image
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.audits.duplicate_report import DuplicateReport
 from pairsim.audits.duplicate_search import find_duplicates
-from pairsim.audits.pixel_matching import comparison_grid, pixel_correlations, resized
+from pairsim.audits.picture_matching import comparison_grid, pixel_correlations, resized
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import read_image
 
@@ -377,7 +377,7 @@ def test_refused_options(options: dict[str, Any], said: str) -> None:
 
 
 def test_a_model_needs_a_threshold(model: SimilarityModel) -> None:
-    with pytest.raises(ValueError, match=r"the model's own tells classes apart, not duplicates\. Begin with"):
+    with pytest.raises(ValueError, match=r"the model's own separates classes, not duplicates\. Begin with"):
         find_duplicates([], model=model)
     with pytest.raises(ValueError, match=r"Expected threshold to be a cosine in \[-1, 1\], got 1\.5"):
         find_duplicates([], model=model, threshold=1.5)

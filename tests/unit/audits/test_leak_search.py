@@ -20,8 +20,9 @@ from torch.nn import functional
 from torch.utils.data import Subset, TensorDataset
 from torchvision.transforms import v2
 
-from pairsim.audits.leaks import MAX_MATCHES, LeakReport, find_leaks
-from pairsim.audits.pixel_matching import coarse_descriptors, coarse_matches, pixel_correlations, thumbnails
+from pairsim.audits.leak_report import LeakReport
+from pairsim.audits.leak_search import MAX_MATCHES, find_leaks
+from pairsim.audits.picture_matching import coarse_descriptors, coarse_matches, pixel_correlations, thumbnails
 from pairsim.data import ImageFiles, ImageTensors, PairDataset
 from pairsim.errors import DataError
 
@@ -249,7 +250,7 @@ def test_without_near_duplicates() -> None:
     report = find(train, test, near_duplicate_similarity=None)
     assert report.near_duplicates is None
     assert report.clean
-    assert str(report).endswith("Near-duplicates were not looked for.")
+    assert str(report).endswith("Near-duplicates were not searched.")
 
 
 @pytest.mark.parametrize(
@@ -355,10 +356,10 @@ def test_coarse_matches_are_those_of_one_product() -> None:
     queries, gallery = coarse_descriptors(thumbs, shifted=True), coarse_descriptors(thumbs.flip(0), shifted=False)
     products = torch.einsum("mwd,nvd->mnw", queries.double(), gallery.double()).amax(2).numpy()
     found = {
-        pair for part in coarse_matches(queries, gallery, 0.5, most=300) for pair in zip(*map(list, part), strict=True)
+        pair for part in coarse_matches(queries, gallery, 0.5, limit=300) for pair in zip(*map(list, part), strict=True)
     }
     assert found == set(zip(*np.nonzero(products >= 0.5), strict=True))
-    best = [pair for part in coarse_matches(queries, gallery, 0.0, most=2) for pair in zip(*part, strict=True)]
+    best = [pair for part in coarse_matches(queries, gallery, 0.0, limit=2) for pair in zip(*part, strict=True)]
     order = np.argsort(-products, axis=1)
     assert best == [(query, order[query, rank]) for query in range(300) for rank in range(2)]
 
@@ -378,7 +379,7 @@ def test_correlations_of_shifted_and_plain_images() -> None:
     [
         ({"near_duplicate_similarity": 0.0}, ValueError, r"near_duplicate_similarity to be in \(0, 1\], got 0.0"),
         ({"near_duplicate_similarity": float("nan")}, ValueError, r"in \(0, 1\], got nan"),
-        ({"pairs": ([0], [25])}, DataError, r"image numbers of the test set, whole numbers from 0 to 24, got int64"),
+        ({"pairs": ([0], [25])}, DataError, r"indices of test images, whole numbers from 0 to 24, got int64"),
         ({"pairs": ([-1], [0])}, DataError, "from -1 to -1"),
         ({"pairs": ([0.5], [0])}, DataError, "got float64"),
         ({"pairs": ([0, 1], [0])}, DataError, r"to have one length, got shapes \[2\], \[1\]"),
