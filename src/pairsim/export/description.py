@@ -1,4 +1,4 @@
-"""What an exported file says about itself: what pictures it takes, and what its numbers mean."""
+"""The description in an exported file: which images it takes, and what its outputs mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pairsim._common import storage
@@ -24,20 +25,20 @@ _TARGET = "1 = same class, 0 = different; match = similarity >= threshold"
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What stands in an exported file beside the graph.
+    """The properties that an exported file has besides the graph.
 
     Attributes:
         kind: `"embed"`: images in, embeddings out; `"pair"`: two images in, similarity and probability out.
         preprocessing: Size, channels and normalisation. The graph normalises; reading and resizing is left to do.
         embedding_dim: Length of an embedding.
-        threshold: Similarity from which a pair counts as a match; NaN if the model has none.
-        operating_point: The error rates seen at it, where they were measured.
-        calibration: How the probability was fitted, or `None`: then it is the sigmoid of the projection.
+        threshold: Similarity from which a pair is a match; NaN if the model has none.
+        operating_point: The error rates measured at the threshold, if any.
+        calibration: How the probability was fitted; `None` if it is the sigmoid of the projection.
         projection: Weight and bias of the logit of a similarity.
-        prior: Share of positive pairs that the probability is stated for.
-        model_sha256: Of the model's weights and preprocessing; it stays the same when the file is quantised.
-        version: Of pairsim, which wrote the file.
-        quantization: How it was made int8, or `None`.
+        prior: Share of positive pairs for which the probability holds.
+        model_sha256: Of the model's weights and preprocessing; an int8 file keeps that of its source.
+        version: Version of pairsim that wrote the file.
+        quantization: How the file was made int8, or `None`.
 
     Example:
         >>> description = Description.of(SimilarityModel(), "pair", 128)
@@ -62,12 +63,9 @@ class Description:
         """Describe a model.
 
         Args:
-            model: The one that is exported.
+            model: The model that is exported.
             kind: What the file computes.
-            embedding_dim: Size of its embeddings.
-
-        Returns:
-            What a file of this model has to carry.
+            embedding_dim: Length of its embeddings.
         """
         weights = pretrained.serialize(model.state_dict())
         try:
@@ -88,7 +86,7 @@ class Description:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the fields of `preprocessing` stand beside the others, a threshold of NaN is `None`."""
+        """Return JSON values; the fields of `preprocessing` are at the top level, a threshold of NaN is `None`."""
         weight, bias = self.projection
         return {
             "format": FORMAT,
@@ -107,33 +105,37 @@ class Description:
             "quantization": None if self.quantization is None else dict(self.quantization),
         }
 
+    def to_properties(self) -> dict[str, str]:
+        """Return the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
+        return {
+            PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
+            for name, value in self.to_dict().items()
+        }
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: object) -> Description:
-        """The inverse of `to_dict`.
+    def from_properties(cls, properties: Mapping[str, str], source: Path) -> Description:
+        """Read the properties of an ONNX file, as `to_properties` gives them.
 
         Args:
-            values: What was found in a file; empty if it was nothing.
+            properties: All properties of the file; those of other programs are ignored.
             source: The file, for messages.
 
         Raises:
             RunError: If the file was not exported by pairsim, is of a newer format, or something is missing.
         """
-        if values.get("format") != FORMAT:
-            raise RunError(
-                f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
-                "Make one with: pairsim export RUN --out FILE.onnx"
-            )
-        if not isinstance(values.get("format_version"), int) or values["format_version"] > FORMAT_VERSION:
-            raise RunError(
-                f"Expected {source} to be of format version {FORMAT_VERSION} at most, found "
-                f"{values.get('format_version')}: it was made by a newer pairsim. "
-                "Upgrade with: pip install --upgrade pairsim"
-            )
+        own = {name.removeprefix(PREFIX): text for name, text in properties.items() if name.startswith(PREFIX)}
         try:
+            values = {name: json.loads(text) for name, text in own.items()}
+            if values.get("format") != FORMAT:
+                raise RunError(
+                    f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
+                    "Make one with: pairsim export RUN --out FILE.onnx"
+                )
+            pretrained.check_format(values, FORMAT, FORMAT_VERSION, source)
             point, calibration = values["operating_point"], values["calibration"]
             return cls(
                 kind=values["kind"],
-                preprocessing=Preprocessing.from_dict(dict(values)),
+                preprocessing=Preprocessing.from_dict(values),
                 embedding_dim=values["embedding_dim"],
                 threshold=float("nan") if values["threshold"] is None else values["threshold"],
                 operating_point=None if point is None else OperatingPoint.from_dict(point),
@@ -148,27 +150,3 @@ class Description:
             raise RunError(
                 f"The description in {source} is damaged: {type(error).__name__}: {error}. Export the model again."
             ) from error
-
-    def to_properties(self) -> dict[str, str]:
-        """As the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
-        return {
-            PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
-            for name, value in self.to_dict().items()
-        }
-
-    @classmethod
-    def from_properties(cls, properties: Mapping[str, str], source: object) -> Description:
-        """The inverse of `to_properties`; other properties are passed over.
-
-        Raises:
-            RunError: As `from_dict`.
-        """
-        try:
-            values = {
-                name.removeprefix(PREFIX): json.loads(value)
-                for name, value in properties.items()
-                if name.startswith(PREFIX)
-            }
-        except ValueError as error:
-            raise RunError(f"The description in {source} is damaged: {error}. Export the model again.") from error
-        return cls.from_dict(values, source)
