@@ -139,7 +139,7 @@ def test_nothing_is_invented(trained: Path) -> None:
     card = model_card(trained)
     assert "model-index" not in card
     assert section(card, "Evaluation").strip().startswith("Not measured.")
-    assert "No calibration is stored" in section(card, "Probabilities")
+    assert "Not calibrated." in section(card, "Probabilities")
     assert "It was not evaluated" in section(card, "Limits")
     assert ModelCard(card).data.get("metrics") is None
 
@@ -187,8 +187,8 @@ def test_threshold_and_calibration(run: Path, images: ImageTensors) -> None:
     assert rows["Chosen on"][0] == "test images of faces"
     low, high = point.fmr_interval
     assert rows["False match rate (FMR)"] == [f"{point.fmr:.3%}", f"{low:.3%} to {high:.3%}"]
-    assert cells(card, "Probabilities")["Stated for"] == ["2.000% of pairs positive"]
-    assert "of which 2.000% are positive" in section(card, "Limits")
+    assert cells(card, "Probabilities")["Valid for"] == ["2.000% of pairs positive"]
+    assert "hold where 2.000% of pairs are positive" in section(card, "Limits")
     keep(run, evaluate(model, images))
     assert "chosen on the images under Evaluation" in section(model_card(run), "Limits")
 
@@ -206,7 +206,7 @@ def test_figures_of_other_weights_are_not_shown(run: Path, report: VerificationR
         next(model.parameters()).add_(1.0)
     model.save_pretrained(run / "model")
     card = model_card(run)
-    assert section(card, "Evaluation").strip().startswith("Not measured: the run keeps an evaluation, but of other")
+    assert section(card, "Evaluation").strip().startswith("Not measured: the stored evaluation is of other weights.")
     assert f"{report.roc_auc:.3%}" not in card
     assert "model-index" not in card
 
@@ -214,18 +214,18 @@ def test_figures_of_other_weights_are_not_shown(run: Path, report: VerificationR
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "from the test images of its data, which training does not use"),
+        ({}, "are the test images of its data, which training does not use"),
         ({"split": "train"}, "from images that it was trained on"),
-        ({"split": "val"}, "from images that the epoch that was kept was chosen by"),
+        ({"split": "val"}, "from images that its epoch was chosen by"),
         (
             {"data": "/other/faces", "source": "/other/faces/test"},
-            "data of another name or place \\(faces\\)",
+            "another name or folder \\(faces\\) than the training data",
         ),
-        ({"data": "", "source": ""}, "is not recorded"),
+        ({"data": "", "source": ""}, "not recorded whether training used"),
         ({}, "evaluated on seen classes only \\(10 of 10\\)"),
         ({"class_names": ["new", "5"]}, "Of the 2 classes that it was evaluated on, 1 are unseen"),
         ({"class_names": ["new", "newer"]}, "evaluated on unseen classes only \\(2\\)"),
-        ({"class_names": []}, "How well it does on classes that it was not trained on is not measured"),
+        ({"class_names": []}, "Its quality on classes that were not in the training data is not measured"),
     ],
 )
 def test_limits_follow_from_facts(run: Path, report: VerificationReport, changes: dict[str, Any], said: str) -> None:
@@ -309,7 +309,7 @@ def test_a_net_of_your_own_is_named(tmp_path: Path) -> None:
     net(torch.zeros(1, 1, 28, 28))
     SimilarityModel(net).save_pretrained(tmp_path / "m")
     card = model_card(tmp_path / "m")
-    assert "torch.nn.modules.container.Sequential maps an image to an embedding;" in card
+    assert "torch.nn.modules.container.Sequential maps an image to an embedding." in card
     assert 'from_pretrained(".", embedding_net=net)' in card
 
 
@@ -326,7 +326,7 @@ def test_a_card_that_is_there_is_kept(run: Path, tmp_path: Path) -> None:
     path = write_card(run)
     assert path == run / "model" / "README.md"
     path.write_text("edited")
-    with pytest.raises(RunError, match=r"Expected no file at .*README.md yet, found one.*--overwrite"):
+    with pytest.raises(RunError, match=r"README.md already exists and may have been edited\. Pass --overwrite"):
         write_card(run)
     assert path.read_text() == "edited"
     assert write_card(run, overwrite=True).read_text() == model_card(run)
