@@ -23,8 +23,8 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
 from pairsim import History, SimilarityModel, TrainConfig, Trainer
+from pairsim._common.choices import AugmentName
 from pairsim.cli.training.train import make_trainer
-from pairsim.data.augment import AugmentName
 from pairsim.training.config import ObjectiveName
 
 SEEDS = (0, 1, 2)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim._common.precision import PrecisionName, resolve_precision
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import resolve_precision
 from pairsim.training.optimize.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 
+from pairsim._common.choices import PRECISIONS, PrecisionName
 from pairsim.errors import DeviceError
-
-PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[PrecisionName, ...] = ("auto", "fp32", "bf16", "fp16")
 
 
 def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dtype | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
+from pairsim._common.choices import OnError
 from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
@@ -35,8 +36,6 @@ from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike, Preprocessing, read_image
 from pairsim.images.folders import pictures_below
 from pairsim.models import SimilarityModel
-
-OnError: TypeAlias = Literal["raise", "skip"]
 
 _ROUNDING = 1e-5
 _QUERIES_AT_ONCE = 128

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pairsim._common.choices import AugmentName
 from pairsim.data.generators import seeded_generators
 from pairsim.data.random import stream_key
 from pairsim.errors import DataError
 
-AugmentName = Literal["none", "affine"]
 AugmentFunction: TypeAlias = Callable[[Tensor, torch.Generator], Tensor] | Callable[[Tensor], Tensor]
 """`(images [N, C, H, W], generator) -> images`; a module, such as a torchvision v2 transform, gets the images alone."""
 

@@ -7,19 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
+from pairsim._common.choices import Split
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, ImageTensors, subset
 from pairsim.data.splits import stratified_split
 from pairsim.errors import DataError, DatasetNotFoundError, require
 from pairsim.images import Preprocessing, folders
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 TEST_FRACTION = 0.2
 """Share of the images of each class that is held out as test data where a dataset has no test set of its own."""
 

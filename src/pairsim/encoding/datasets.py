@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 from pairsim.data.image_sets import ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers

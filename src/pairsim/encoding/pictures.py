@@ -12,22 +12,21 @@ from collections.abc import Generator, Iterable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pairsim._common.precision import PrecisionName, inference_dtype
+from pairsim._common.choices import OnError, PrecisionName
+from pairsim._common.precision import inference_dtype
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike, pictures_below
 from pairsim.models import SimilarityModel
 from pairsim.models.inference.inference_nets import default_batch_size
 from pairsim.models.inputs import QUICK_S, Images, as_pictures, read_pixels
-
-OnError: TypeAlias = Literal["raise", "skip"]
 
 _PICTURES_A_TASK = 256
 """At most: enough for the net to run at full speed, and few enough for the last tasks to end together."""

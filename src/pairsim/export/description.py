@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, get_args
 
 from pairsim._common import storage
+from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel, pretrained
 
-Kind: TypeAlias = Literal["embed", "pair"]
-KINDS: tuple[Kind, ...] = ("embed", "pair")
+KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
 
 FORMAT, FORMAT_VERSION = "pairsim-export", 1
 PREFIX = "pairsim."
@@ -46,7 +46,7 @@ class Description:
         (0.5, [28, 28])
     """
 
-    kind: Kind
+    kind: ExportKind
     preprocessing: Preprocessing
     embedding_dim: int
     threshold: float
@@ -59,7 +59,7 @@ class Description:
     quantization: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, model: SimilarityModel, kind: Kind, embedding_dim: int) -> Description:
+    def of(cls, model: SimilarityModel, kind: ExportKind, embedding_dim: int) -> Description:
         """Describe a model.
 
         Args:

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError
-from pairsim.export.description import KINDS, Description, Kind
+from pairsim.export.description import KINDS, Description
 from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-INPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
-OUTPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
+INPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
+OUTPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
 
 TOLERANCE = 1e-4
 """Largest difference to the model with which a file is still written."""
@@ -114,7 +115,7 @@ class Traced:
     model: SimilarityModel
 
 
-def trace(model: SimilarityModel, kind: Kind) -> Traced:
+def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
     """Trace a model without changing it.
 
     Args:
@@ -153,7 +154,7 @@ def random_pixels(shape: tuple[int, ...], number: int, *, seed: int) -> Tensor:
     return (noise >> torch.arange(number).view(-1, 1, 1, 1) % 4).to(torch.uint8)
 
 
-def _random_inputs(model: SimilarityModel, kind: Kind, size: int, *, seed: int) -> tuple[Tensor, ...]:
+def _random_inputs(model: SimilarityModel, kind: ExportKind, size: int, *, seed: int) -> tuple[Tensor, ...]:
     # different images for the two inputs of a pair: the tracer would merge equal ones
     shape = (model.preprocessing.channels, *model.preprocessing.image_size)
     return tuple(random_pixels(shape, size, seed=seed + number) for number in range(len(INPUTS[kind])))

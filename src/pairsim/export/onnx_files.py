@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from pairsim._common import storage
+from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError, MissingExtraError, require
-from pairsim.export.description import Description, Kind
+from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, OUTPUTS, largest_difference, quiet, trace
 from pairsim.export.onnx_models import OnnxModel, first_line, open_onnx
 from pairsim.models import SimilarityModel
@@ -68,7 +69,7 @@ class OnnxExport:
         )
 
 
-def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: Kind = "embed") -> OnnxExport:
+def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: ExportKind = "embed") -> OnnxExport:
     """Write a model as one ONNX file that takes uint8 pixels.
 
     The model's scaling and normalisation are inside the graph; the caller reads pictures and resizes them to the

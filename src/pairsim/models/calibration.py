@@ -7,14 +7,13 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pairsim._common.choices import CalibrationMethod
 from pairsim.models.verdict import OperatingPoint
-
-CalibrationMethod: TypeAlias = Literal["platt", "isotonic"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pairsim._common.precision import PrecisionName, inference_dtype
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import inference_dtype
 from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained

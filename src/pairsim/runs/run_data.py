@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common import storage
+from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, PairDataset, read_labels, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
-from pairsim.data.named import NAMES, LabelledData, Split, load_data
+from pairsim.data.named import NAMES, LabelledData, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.errors import DatasetNotFoundError, RunError
 from pairsim.images import Preprocessing

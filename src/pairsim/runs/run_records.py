@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pairsim._common import storage
-from pairsim.data.augment import AugmentName
+from pairsim._common.choices import AugmentName
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pairsim._common import storage
 from pairsim._common.arrays import Values, check_count
-from pairsim.encoding.pictures import EncodedPictures, OnError, Skipped, encode_pictures
+from pairsim._common.choices import OnError
+from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.images import PictureLike, pictures_below
 from pairsim.models import SimilarityModel, pretrained
 from pairsim.models.inputs import Images, is_single

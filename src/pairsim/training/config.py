@@ -12,9 +12,8 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pairsim._common.precision import PRECISIONS, PrecisionName
-from pairsim.data.augment import AugmentFunction, AugmentName
-from pairsim.data.pairs.pair_sampler import NEGATIVES, Negatives
+from pairsim._common.choices import NEGATIVES, PRECISIONS, AugmentName, Negatives, PrecisionName
+from pairsim.data.augment import AugmentFunction
 
 ObjectiveFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """`(embeddings [N, D], labels [N]) -> scalar loss`."""

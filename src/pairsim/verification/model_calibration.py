@@ -6,10 +6,10 @@ import dataclasses
 import math
 from typing import Any
 
+from pairsim._common.choices import CalibrationMethod
 from pairsim.evaluation.errors.operating_points import threshold_for_cost, threshold_for_fmr
 from pairsim.evaluation.score_calibration import fit_isotonic, fit_platt, log_odds
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
-from pairsim.models.calibration import CalibrationMethod
 from pairsim.verification.scoring import Scored, score_pairs
 
 

@@ -7,7 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pairsim.evaluation.uncertainty.resampling import Difference, Unit, paired_differences
+from pairsim._common.choices import Unit
+from pairsim.evaluation.uncertainty.resampling import Difference, paired_differences
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import FMR_TARGETS, measurable_rates
 from pairsim.verification.scoring import score_pairs

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from pairsim._common.arrays import Float64Array, Values
+from pairsim._common.choices import Unit
 from pairsim.evaluation import Logistic
 from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors, breakdown
 from pairsim.evaluation.errors.operating_points import negatives_needed
 from pairsim.evaluation.uncertainty.k_fold import k_fold_accuracy
-from pairsim.evaluation.uncertainty.resampling import Unit
 from pairsim.models import SimilarityModel
 from pairsim.verification.scoring import AllPairsScored, GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import VerificationReport

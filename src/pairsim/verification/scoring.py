@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.choices import Unit
 from pairsim.data import ClassIndex, PairDataset, read_labels
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
@@ -20,7 +21,7 @@ from pairsim.evaluation import (
     image_level_intervals,
     image_level_intervals_of_pairs,
 )
-from pairsim.evaluation.uncertainty.resampling import Resampled, Unit, bootstrap, bootstrap_of_pairs
+from pairsim.evaluation.uncertainty.resampling import Resampled, bootstrap, bootstrap_of_pairs
 from pairsim.models import SimilarityModel
 
 MOST_KEPT_IMAGES = 20_000

@@ -7,11 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pairsim._common.choices import CalibrationMethod, Split
 from pairsim._common.devices import resolve_device
 from pairsim.cli.output import note, print_result
-from pairsim.data.named import Split
 from pairsim.models import SimilarityModel
-from pairsim.models.calibration import CalibrationMethod
 from pairsim.models.pretrained import find
 from pairsim.runs.run_data import held_out_images, load_evaluation_data
 from pairsim.verification.model_calibration import calibrate as calibrate_model

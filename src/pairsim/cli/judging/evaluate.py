@@ -7,12 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pairsim._common.choices import Split, Unit
 from pairsim._common.devices import resolve_device
 from pairsim.cli.output import UsageError, note, print_result
-from pairsim.data.named import Split
 from pairsim.data.pairs.pair_files import read_folds
 from pairsim.errors import RunError
-from pairsim.evaluation.uncertainty.resampling import Unit
 from pairsim.models import SimilarityModel
 from pairsim.runs.run_data import Judged, load_evaluation_data
 from pairsim.runs.run_records import save_evaluation

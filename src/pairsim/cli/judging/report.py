@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pairsim._common.choices import Split
 from pairsim.cli.output import UsageError, note, print_result
-from pairsim.data.named import Split
 from pairsim.models import SimilarityModel
 from pairsim.report import write_report
 from pairsim.runs.run_data import load_labelled

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from cyclopts import Parameter
 
 from pairsim._common import storage
+from pairsim._common.choices import OnError, PrecisionName
 from pairsim._common.devices import resolve_device
-from pairsim._common.precision import PrecisionName
 from pairsim.cli.output import UsageError, print_result
-from pairsim.encoding.pictures import OnError, encode_pictures
+from pairsim.encoding.pictures import encode_pictures
 from pairsim.images import pictures_below
 from pairsim.models import SimilarityModel
 

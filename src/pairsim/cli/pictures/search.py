@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from pairsim._common.choices import OnError
 from pairsim._common.devices import resolve_device
 from pairsim.cli.output import UsageError, note, print_result
-from pairsim.encoding.pictures import OnError
 from pairsim.errors import ImageReadError
 from pairsim.images import pictures_below
 from pairsim.models import SimilarityModel

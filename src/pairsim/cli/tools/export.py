@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from pairsim._common.choices import ExportKind
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.export import Quantization, export_onnx, quantize_onnx
-from pairsim.export.description import Kind
 from pairsim.models import SimilarityModel
 from pairsim.runs.run_data import held_out_images, load_evaluation_data
 
@@ -20,7 +20,7 @@ def export(
     /,
     *,
     out: Path,
-    kind: Kind = "embed",
+    kind: ExportKind = "embed",
     quantize: Literal["int8"] | None = None,
     calibration_data: str | None = None,
     data_dir: Path | None = None,

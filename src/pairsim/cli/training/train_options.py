@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from pairsim.data.augment import AugmentName
+from pairsim._common.choices import AugmentName
 from pairsim.training import TrainConfig
 from pairsim.training.config import ObjectiveName, OptimizerName
 

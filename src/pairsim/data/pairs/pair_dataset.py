@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pairsim._common.choices import Negatives
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles
 from pairsim.data.labels import read_labels
 from pairsim.data.pairs.pair_files import read_pair_file
-from pairsim.data.pairs.pair_sampler import Negatives, PairIndices, PairSampler
+from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
 from pairsim.errors import DataError, require
 
 if TYPE_CHECKING:

@@ -7,17 +7,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.choices import NEGATIVES, Negatives
 from pairsim.data.class_index import ClassIndex, IntArray
 from pairsim.data.random import Int64Array, random_below, stream_key
 from pairsim.errors import DataError
-
-Negatives = Literal["class", "instance"]
-NEGATIVES: tuple[Negatives, ...] = ("class", "instance")
 
 _CHUNK = 32_768  # pairs worked on at once, so that the temporaries stay in the processor's cache
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -40,12 +39,11 @@ from pairsim._common.arrays import (
     image_codes,
     scores_and_targets,
 )
+from pairsim._common.choices import Unit
 from pairsim.evaluation.pairs.pair_scores import PairFigures, PairScores, all_pair_scores, by_class, similarity_blocks
 from pairsim.evaluation.pairs.ranked import IntArray, count_matches
 from pairsim.evaluation.uncertainty.clustered import Intervals
 from pairsim.evaluation.uncertainty.spread import check_confidence
-
-Unit: TypeAlias = Literal["images", "classes"]
 
 _CURVE_POINTS = 201
 _AROUND_TARGET = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 4.0)

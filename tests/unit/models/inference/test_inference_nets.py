@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim._common.precision import PrecisionName, inference_dtype
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import inference_dtype
 from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
 
 
