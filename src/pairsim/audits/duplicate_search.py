@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,7 +21,6 @@ from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
 from pairsim.audits.picture_matching import (
-    BATCH_SIZE,
     COARSE_SLACK,
     NEAR_DUPLICATE_SIMILARITY,
     Size,
@@ -103,16 +104,18 @@ def find_duplicates(
     threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
-    reader = _Reader(_sources(pictures), None if model is None else model.preprocessing, on_error)
-    batches = reader.batches(progress)
+    load = partial(_load, preprocessing=None if model is None else model.preprocessing, on_error=on_error)
+    read: list[_Picture] = []
+    skipped: list[Skipped] = []
+    pixels = _read(_sources(pictures), load, read, skipped, progress)
     if model is None:
-        thumbs = [pixels for batch in batches for pixels in batch]
+        thumbs = list(pixels)
     else:
-        embeddings = model.encode_batches((torch.stack(batch) for batch in batches), progress=False).cpu()
+        batches = iter(lambda: list(islice(pixels, _READ_AT_ONCE)), [])
+        embeddings = model.encode_batches(map(torch.stack, batches), progress=False).cpu()
         if not bool(torch.isfinite(embeddings).all()):
             raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
 
-    read = reader.read
     ranked = sorted(range(len(read)), key=lambda k: read[k].rank)
     same = [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]
     unique = [indices[0] for indices in same]  # still by rank
@@ -131,7 +134,7 @@ def find_duplicates(
         num_images=len(read),
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
         threshold=threshold,
-        skipped=tuple(sorted(reader.skipped, key=lambda one: str(one.name))),
+        skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
     )
 
 
@@ -190,51 +193,37 @@ def _sources(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_
     return sorted(unique.values(), key=lambda source: source.index)
 
 
-class _Reader:
-    """Reads pictures in threads.
+def _load(
+    source: _Source, *, preprocessing: Preprocessing | None, on_error: OnError
+) -> tuple[_Picture, Tensor] | Skipped:
+    """Read a picture, and return it with the input of the model, or with its thumbnail without a model."""
+    try:
+        image = read_image(source.picture)
+    except ImageReadError as error:
+        if on_error == "raise":
+            raise
+        return Skipped(source.index, source.name, str(error))
+    pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
+    return _Picture(source, (image.shape[1], image.shape[2]), pixel_digests(image[None])[0]), pixels
 
-    Attributes:
-        read: Pictures read so far.
-        skipped: Pictures that could not be read.
-    """
 
-    def __init__(self, sources: Sequence[_Source], preprocessing: Preprocessing | None, on_error: OnError) -> None:
-        self._sources = sources
-        self._preprocessing = preprocessing
-        self._on_error = on_error
-        self.read: list[_Picture] = []
-        self.skipped: list[Skipped] = []
-
-    def batches(self, progress: bool | None) -> Generator[list[Tensor]]:
-        """Yield the input of the model for some pictures at a time, or their thumbnails without a model."""
-        threads = min(_MAX_THREADS, os.cpu_count() or 1)
-        loaded = ordered_map(self._load, self._sources, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read")
-        batch: list[Tensor] = []
-        with progress_bar(len(self._sources), "reading pictures", "pictures", progress) as bar:
-            for result in loaded:
-                if isinstance(result, Skipped):
-                    self.skipped.append(result)
-                else:
-                    self.read.append(result[0])
-                    batch.append(result[1])
-                if len(batch) == _READ_AT_ONCE:
-                    yield batch
-                    batch = []
-                bar.update()
-            if batch:
-                yield batch
-
-    def _load(self, source: _Source) -> tuple[_Picture, Tensor] | Skipped:
-        try:
-            image = read_image(source.picture)
-        except ImageReadError as error:
-            if self._on_error == "raise":
-                raise
-            return Skipped(source.index, source.name, str(error))
-        picture = _Picture(source, (image.shape[1], image.shape[2]), pixel_digests(image[None])[0])
-        if self._preprocessing is None:
-            return picture, comparison_thumbnail(image).pixels
-        return picture, self._preprocessing.read(image)
+def _read(
+    sources: Sequence[_Source],
+    load: Callable[[_Source], tuple[_Picture, Tensor] | Skipped],
+    read: list[_Picture],
+    skipped: list[Skipped],
+    progress: bool | None,
+) -> Generator[Tensor]:
+    """Read pictures in threads, add each to `read` or `skipped`, and yield the pixels of those read."""
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with progress_bar(len(sources), "reading pictures", "pictures", progress) as bar:
+        for result in ordered_map(load, sources, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
+            bar.update()
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
+                read.append(result[0])
+                yield result[1]
 
 
 class _PixelComparison:
@@ -244,11 +233,7 @@ class _PixelComparison:
 
     def __init__(self, thumbs: Sequence[Thumbnail]) -> None:
         self._thumbs = thumbs
-        parts = [
-            mixed_descriptors(thumbs[start : start + BATCH_SIZE], shifted=False)
-            for start in range(0, len(thumbs), BATCH_SIZE)
-        ]
-        self.gallery: Tensor = torch.cat(parts) if parts else torch.empty(0)
+        self.gallery: Tensor = mixed_descriptors(thumbs, shifted=False)
 
     def queries(self, indices: Sequence[int]) -> Tensor:
         return mixed_descriptors([self._thumbs[k] for k in indices], shifted=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim._common.arrays import Float64Array
+from pairsim._common.arrays import BoolArray, Float64Array
 from pairsim._common.progress import progress_bar
 from pairsim.audits.leak_report import ImageMatch, LeakReport
 from pairsim.audits.picture_matching import (
@@ -143,11 +143,11 @@ def find_leaks(
         similarity = _correlations(test_images, tests, train_images, trains, size)
         reached = similarity >= threshold
         near = matches(tests[reached], trains[reached], similarity[reached])
-    flaws: dict[str, tuple[int, ...]] = {"self_pairs": (), "repeated_pairs": (), "identical_pairs": ()}
+    itself, repeated, identical = (np.zeros(0, dtype=bool) for _ in range(3))
     if pair_indices is not None:
         paired: Any = pairs.dataset if isinstance(pairs, PairDataset) else test
         known = test_digests if paired is test else train_digests if paired is train else None
-        flaws = _pair_flaws(*pair_indices, in_memory(paired), known)
+        itself, repeated, identical = _pair_flaws(*pair_indices, in_memory(paired), known)
     return LeakReport(
         num_train=len(train),
         num_test=len(test),
@@ -155,8 +155,10 @@ def find_leaks(
         exact_duplicates=exact,
         near_duplicates=near,
         shared_classes=tuple(np.intersect1d(train_labels, test_labels).tolist()) if unseen_classes else (),
+        self_pairs=tuple(np.flatnonzero(itself).tolist()),
+        repeated_pairs=tuple(np.flatnonzero(repeated).tolist()),
+        identical_pairs=tuple(np.flatnonzero(identical).tolist()),
         near_duplicate_similarity=threshold,
-        **flaws,
     )
 
 
@@ -251,8 +253,15 @@ def _correlations(test: Any, tests: Int64Array, train: Any, trains: Int64Array, 
 
 def _pair_flaws(
     first: Int64Array, second: Int64Array, dataset: Any, known: Sequence[bytes] | None
-) -> dict[str, tuple[int, ...]]:
-    """Find the positions of pairs that should not be in a test, by the digests of images, if known."""
+) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """Mark pairs of an image with itself, repeated pairs, and pairs of images with the same pixels.
+
+    Args:
+        first: Index of each first image `[P]`.
+        second: Index of each second image `[P]`.
+        dataset: The images.
+        known: Digest of each image; by default the images are read.
+    """
     itself = first == second
     low, high = np.minimum(first, second), np.maximum(first, second)
     keys = low * (int(high.max(initial=0)) + 1) + high
@@ -266,8 +275,4 @@ def _pair_flaws(
             part = used[start : start + BATCH_SIZE]
             digests |= zip(part.tolist(), pixel_digests(fetch_images(dataset, part, _PICTURES)), strict=True)
     same = [digests[a] == digests[b] for a, b in zip(first.tolist(), second.tolist(), strict=True)]
-    identical = np.array(same, dtype=bool) & ~itself
-    return {
-        name: tuple(np.flatnonzero(flawed).tolist())
-        for name, flawed in (("self_pairs", itself), ("repeated_pairs", repeated), ("identical_pairs", identical))
-    }
+    return itself, repeated, np.array(same, dtype=bool) & ~itself

@@ -246,11 +246,13 @@ def mixed_descriptors(thumbs: Sequence[Thumbnail], *, shifted: bool) -> Tensor:
     Returns:
         `[N, W, D]`.
     """
-    grey = torch.empty(len(thumbs), 1, MAX_SIDE, MAX_SIDE)
+    descriptors = torch.empty(len(thumbs), 9 if shifted else 1, _COARSE_SIDE**2)
     for rows in indices_by_key(thumb.pixels.shape for thumb in thumbs).values():
-        stacked = torch.stack([thumbs[row].pixels for row in rows]).float()
-        grey[rows] = resized(stacked.mean(dim=1, keepdim=True), (MAX_SIDE, MAX_SIDE))
-    return coarse_descriptors(grey, shifted=shifted)
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = rows[start : start + BATCH_SIZE]
+            grey = torch.stack([thumbs[row].pixels for row in part]).float().mean(dim=1, keepdim=True)
+            descriptors[part] = coarse_descriptors(resized(grey, (MAX_SIDE, MAX_SIDE)), shifted=shifted)
+    return descriptors
 
 
 def mixed_correlations(first: Thumbnail, others: Sequence[Thumbnail]) -> Float64Array:

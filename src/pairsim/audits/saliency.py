@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -138,15 +137,11 @@ def prepared_image(model: SimilarityModel, image: PictureLike, name: str) -> Ten
 def _checked(value: int | None, name: str, default: int, maximum: int) -> int:
     if value is None:
         return default
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= maximum:
+    if not isinstance(value, int | np.integer) or not 1 <= value <= maximum:
         raise ValueError(
             f"Expected {name} to be a whole number from 1 to {maximum}, got {value!r}. Use {default}, for example."
         )
-    return number
+    return int(value)
 
 
 def _by_gradient(model: SimilarityModel, image: Tensor, other: Tensor) -> Map:

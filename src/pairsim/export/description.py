@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
 FORMAT, FORMAT_VERSION = "pairsim-export", 1
 PREFIX = "pairsim."
 
+_PLAIN = ("version", "kind", "embedding_dim", "prior", "model_sha256", "quantization")
+"""Fields that are JSON values."""
 _TARGET = "1 = same class, 0 = different; match = similarity >= threshold"
 
 
@@ -87,22 +90,16 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; the fields of `preprocessing` are at the top level, a threshold of NaN is `None`."""
-        weight, bias = self.projection
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "version": self.version,
-            "kind": self.kind,
+            **{name: getattr(self, name) for name in _PLAIN},
             **self.preprocessing.to_dict(),
-            "embedding_dim": self.embedding_dim,
-            "threshold": None if self.threshold != self.threshold else self.threshold,
+            "threshold": None if math.isnan(self.threshold) else self.threshold,
             "operating_point": None if self.operating_point is None else asdict(self.operating_point),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "projection": {"weight": weight, "bias": bias},
-            "prior": self.prior,
+            "projection": dict(zip(("weight", "bias"), self.projection, strict=True)),
             "target": _TARGET,
-            "model_sha256": self.model_sha256,
-            "quantization": None if self.quantization is None else dict(self.quantization),
         }
 
     def to_properties(self) -> dict[str, str]:
@@ -134,17 +131,12 @@ class Description:
             pretrained.check_format(values, FORMAT, FORMAT_VERSION, source)
             point, calibration = values["operating_point"], values["calibration"]
             return cls(
-                kind=values["kind"],
+                **{name: values[name] for name in _PLAIN},
                 preprocessing=Preprocessing.from_dict(values),
-                embedding_dim=values["embedding_dim"],
-                threshold=float("nan") if values["threshold"] is None else values["threshold"],
+                threshold=math.nan if values["threshold"] is None else values["threshold"],
                 operating_point=None if point is None else OperatingPoint.from_dict(point),
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
                 projection=(values["projection"]["weight"], values["projection"]["bias"]),
-                prior=values["prior"],
-                model_sha256=values["model_sha256"],
-                version=values["version"],
-                quantization=values["quantization"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim.data import PairDataset, PairIndices, read_labels
+from pairsim.data import ImageTensors, PairDataset, PairIndices, read_labels
 from pairsim.data.image_sets import fetch_images, in_memory
+from pairsim.data.random import Int64Array
 from pairsim.evaluation import PairFigures, PairScores
 from pairsim.export.description import Description
 from pairsim.export.onnx_models import Float32Array, OnnxModel, Pixels, check_pixels
@@ -31,34 +31,30 @@ class PixelSource:
 
     def __init__(self, data: Any, description: Description) -> None:
         self.labelled: bool = not isinstance(data, Tensor | np.ndarray)
-        self.data: Any = in_memory(data) if self.labelled else torch.as_tensor(data)
+        self.dataset: Any = in_memory(data) if self.labelled else ImageTensors(torch.as_tensor(data), range(len(data)))
         self._description = description
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.dataset)
 
     def sample(self, number: int) -> Pixels:
         """Return at most `number` images, evenly spaced."""
         return self.at(np.unique(np.linspace(0, len(self) - 1, min(number, len(self))).round().astype(np.int64)))
 
-    def at(self, indices: npt.NDArray[np.int64]) -> Pixels:
+    def at(self, indices: Int64Array) -> Pixels:
         """Return the images at `indices` as `[n, C, H, W]`.
 
         Raises:
             ValueError: If they are not uint8 images of the model's size.
         """
-        if self.labelled:
-            images = fetch_images(self.data, indices, self._description.preprocessing)
-        else:
-            images = self.data[torch.from_numpy(indices)]
+        images = fetch_images(self.dataset, indices, self._description.preprocessing)
         pixels: Pixels = np.ascontiguousarray(images.cpu().numpy())
         check_pixels(pixels, self._description)
         return pixels
 
-    def batches(self, indices: npt.NDArray[np.int64] | None = None) -> Iterator[Pixels]:
-        """Yield batches of the images at `indices`, by default of all."""
-        wanted = np.arange(len(self)) if indices is None else indices
-        return (self.at(wanted[start : start + _BATCH]) for start in range(0, len(wanted), _BATCH))
+    def batches(self, indices: Int64Array) -> Iterator[Pixels]:
+        """Yield batches of the images at `indices`."""
+        return (self.at(indices[start : start + _BATCH]) for start in range(0, len(indices), _BATCH))
 
 
 def measure_changes(before: OnnxModel, after: OnnxModel, images: PixelSource) -> dict[str, Any]:
@@ -72,7 +68,10 @@ def measure_changes(before: OnnxModel, after: OnnxModel, images: PixelSource) ->
     """
     embeds, threshold = before.description.kind == "embed", before.description.threshold
     if embeds:
-        vectors = [np.concatenate([model.embed(part) for part in images.batches()]) for model in (before, after)]
+        everything = np.arange(len(images))
+        vectors = [
+            np.concatenate([model.embed(part) for part in images.batches(everything)]) for model in (before, after)
+        ]
         num_pairs = len(images) * (len(images) - 1) // 2
         mean, largest = _change_of_all(*vectors)
     else:
@@ -85,7 +84,7 @@ def measure_changes(before: OnnxModel, after: OnnxModel, images: PixelSource) ->
     if images.labelled and not math.isnan(threshold):
         scores: list[PairFigures]
         if embeds:
-            codes = np.unique(read_labels(images.data), return_inverse=True)[1].astype(np.int64)
+            codes = np.unique(read_labels(images.dataset), return_inverse=True)[1].astype(np.int64)
             scores = [all_scores(of, codes) for of in vectors]
         else:
             scores = [PairScores.from_scores(of, pairs.target) for of in similarities]
@@ -97,7 +96,7 @@ def measure_changes(before: OnnxModel, after: OnnxModel, images: PixelSource) ->
 def _pairs(images: PixelSource) -> PairIndices:
     """Draw as many pairs as images by their labels; without labels pair each image with the next."""
     if images.labelled:
-        return PairDataset(images.data).all_pairs()
+        return PairDataset(images.dataset).all_pairs()
     first = np.arange(len(images) - 1)
     return PairIndices(first, first + 1, np.zeros(len(first), dtype=np.uint8))
 
