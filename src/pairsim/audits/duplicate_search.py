@@ -58,7 +58,7 @@ def find_duplicates(
     are pictures whose pixels, at up to 32 x 32, have a correlation of at least `threshold`, in the best of nine
     positions moved by up to one of these pixels (the same comparison as in `find_leaks`). That finds copies that are
     brighter, darker, noisier, recompressed or resized. It does not find rotated, mirrored or cropped copies, copies
-    moved further, pictures of one colour, or pictures less than 8 pixels wide or high (12 if their sizes differ). It
+    moved further, pictures of one colour, or pictures less than 8 pixels wide or high (11 if their sizes differ). It
     also finds different pictures that look the same at that size, such as neighbouring frames of a film, so look at
     the pictures before you delete any.
 

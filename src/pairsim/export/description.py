@@ -69,6 +69,9 @@ class Description:
             model: The model that is exported.
             kind: What the file computes.
             embedding_dim: Length of its embeddings.
+
+        Returns:
+            The description of a file of this model.
         """
         weights = pretrained.serialize(model.state_dict())
         try:
@@ -116,6 +119,9 @@ class Description:
         Args:
             properties: All properties of the file; those of other programs are ignored.
             source: The file, for messages.
+
+        Returns:
+            The description.
 
         Raises:
             RunError: If the file was not exported by pairsim, is of a newer format, or something is missing.

@@ -66,10 +66,13 @@ class OnnxModel:
         return similarity, probability
 
     def run(self, *images: Pixels) -> list[Float32Array]:
-        """Return all outputs of the graph.
+        """Run the graph.
 
         Args:
             images: uint8 `[N, C, H, W]` of the model's size, N at least 1, for each input in order.
+
+        Returns:
+            Each output in order, see `Description.kind`.
 
         Raises:
             ValueError: If the images are of another shape or type.
