@@ -181,9 +181,11 @@ class _Picture:
 
 def _sources(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_Source]:
     """List the pictures, and each file once: a second path or a link to it is no duplicate."""
-    folder = Path(pictures) if isinstance(pictures, str | os.PathLike) else None
-    sources = []
-    for index, picture in enumerate(pictures if folder is None else pictures_below(folder)):
+    folder, sources = None, []
+    if isinstance(pictures, str | os.PathLike):
+        folder = Path(pictures)
+        pictures = pictures_below(folder)
+    for index, picture in enumerate(pictures):
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         name = f"#{index}" if path is None else path if folder is None else Path(path).relative_to(folder).as_posix()
         sources.append(_Source(index, picture, name, path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,19 +106,12 @@ class Description:
             "target": _TARGET,
         }
 
-    def to_properties(self) -> dict[str, str]:
-        """Return the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
-        return {
-            PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
-            for name, value in self.to_dict().items()
-        }
-
     @classmethod
-    def from_properties(cls, properties: Mapping[str, str], source: Path) -> Description:
-        """Read the properties of an ONNX file, as `to_properties` gives them.
+    def from_dict(cls, values: Mapping[str, Any], source: str | os.PathLike[str]) -> Description:
+        """Make a description from JSON values, as `to_dict` returns them.
 
         Args:
-            properties: All properties of the file; those of other programs are ignored.
+            values: The values in a file; empty if it has none.
             source: The file, for messages.
 
         Returns:
@@ -126,19 +120,17 @@ class Description:
         Raises:
             RunError: If the file was not exported by pairsim, is of a newer format, or something is missing.
         """
-        own = {name.removeprefix(PREFIX): text for name, text in properties.items() if name.startswith(PREFIX)}
+        if values.get("format") != FORMAT:
+            raise RunError(
+                f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
+                "Make one with: pairsim export RUN --out FILE.onnx"
+            )
+        pretrained.check_format(values, FORMAT, FORMAT_VERSION, Path(source))
         try:
-            values = {name: json.loads(text) for name, text in own.items()}
-            if values.get("format") != FORMAT:
-                raise RunError(
-                    f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
-                    "Make one with: pairsim export RUN --out FILE.onnx"
-                )
-            pretrained.check_format(values, FORMAT, FORMAT_VERSION, source)
             point, calibration = values["operating_point"], values["calibration"]
             return cls(
                 **{name: values[name] for name in _PLAIN},
-                preprocessing=Preprocessing.from_dict(values),
+                preprocessing=Preprocessing.from_dict(dict(values)),
                 threshold=math.nan if values["threshold"] is None else values["threshold"],
                 operating_point=None if point is None else OperatingPoint.from_dict(point),
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
@@ -148,3 +140,31 @@ class Description:
             raise RunError(
                 f"The description in {source} is damaged: {type(error).__name__}: {error}. Export the model again."
             ) from error
+
+    def to_properties(self) -> dict[str, str]:
+        """Return the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
+        return {
+            PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
+            for name, value in self.to_dict().items()
+        }
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], source: str | os.PathLike[str]) -> Description:
+        """Make a description from the properties of an ONNX file, as `to_properties` returns them.
+
+        Args:
+            properties: All properties of the file; those of other programs are ignored.
+            source: The file, for messages.
+
+        Returns:
+            The description.
+
+        Raises:
+            RunError: As `from_dict`.
+        """
+        own = {name.removeprefix(PREFIX): text for name, text in properties.items() if name.startswith(PREFIX)}
+        try:
+            values = {name: json.loads(text) for name, text in own.items()}
+        except ValueError as error:
+            raise RunError(f"The description in {source} is damaged: {error}. Export the model again.") from error
+        return cls.from_dict(values, source)

@@ -129,7 +129,7 @@ def load_onnx(
         raise RunError(f"Expected an ONNX file at {path}, but: {error.strerror}. Check the path.") from error
     session = open_onnx(content, source=path, threads=threads, providers=providers)
     properties = session.get_modelmeta().custom_metadata_map
-    return OnnxModel(session, Description.from_properties(properties, Path(path)))
+    return OnnxModel(session, Description.from_properties(properties, path))
 
 
 def open_onnx(content: bytes, *, source: object, threads: int | None = None, providers: Sequence[str] = _CPU) -> Any:

@@ -104,7 +104,12 @@ def test_without_labels_or_threshold(kind: ExportKind, num_pairs: int, labelled:
 def test_pixels_of_arrays_tensors_and_datasets(labelled: ImageTensors) -> None:
     description = Description.of(small_model(), "embed", 8)
     images = labelled.images
-    for data, labels in ((images, False), (images.numpy(), False), (labelled, True), (list(labelled), True)):
+    for data, labels in (
+        (images, False),
+        (images.numpy(), False),
+        (labelled, True),
+        ([labelled[k] for k in range(48)], True),
+    ):
         source = PixelSource(data, description)
         assert (len(source), source.labelled) == (48, labels)
         assert np.array_equal(source.at(np.array([5, 0])), images[[5, 0]].numpy())
