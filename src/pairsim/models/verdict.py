@@ -69,3 +69,11 @@ class Verdict:
     probability: float
     threshold: float
     fmr: float | None
+
+    def __str__(self) -> str:
+        sign = ">=" if self.match else "<"
+        seen = "" if self.fmr is None else f", where {self.fmr:.2%} of different held-out pairs match too"
+        return (
+            f"{'MATCH' if self.match else 'NO MATCH'}\nsimilarity {self.similarity:.4f} {sign} threshold "
+            f"{self.threshold:.4f}{seen}; probability {self.probability:.4f}"
+        )

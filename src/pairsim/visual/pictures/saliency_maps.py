@@ -1,4 +1,4 @@
-"""A figure of the regions of two images that make a model find them alike, and of how far that can be trusted."""
+"""Draw which regions of two images add to their similarity."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairsim.audits.saliency import (
-    Map,
-    PairSaliency,
-    SaliencyMethod,
-    prepared_image,
-    randomisation_check,
-    similarity_saliency,
-)
+from pairsim.audits.saliency import Map, PairSaliency, SaliencyMethod, prepared_image, similarity_saliency
 from pairsim.images import PictureLike
 from pairsim.models import SimilarityModel
 from pairsim.visual.page.layout import (
@@ -51,16 +44,12 @@ def draw_saliency(
     method: SaliencyMethod = "occlusion",
     patch: int | None = None,
     stride: int | None = None,
-    check: bool = True,
-    num_models: int = 3,
-    seed: int = 0,
     title: str | None = None,
 ) -> Figure:
     """Draw two images, each beside the map of how much its regions add to the similarity (see `similarity_saliency`).
 
     Both maps have one scale. A solid line surrounds regions that add more than half of its highest value, a dashed line
-    those that take away as much; both are drawn on the images too. With `check` the maps are compared with those of
-    copies whose weights are randomised (see `randomisation_check`), and the rank correlation is written below.
+    those that take away as much; both are drawn on the images too.
 
     Args:
         model: Run in eval mode, and left as it is.
@@ -69,9 +58,6 @@ def draw_saliency(
         method: `"occlusion"` or `"gradient"`.
         patch: Side of the patches in pixels, for `"occlusion"`; by default a seventh of the shorter side.
         stride: Pixels from one patch to the next; by default half a patch.
-        check: Whether to compare with randomised weights; that takes `num_models` times as long again.
-        num_models: Randomised copies, at least 1.
-        seed: Any whole number, for their weights.
         title: Title of the figure; a plain one by default.
 
     Returns:
@@ -81,42 +67,23 @@ def draw_saliency(
     Raises:
         ImageReadError: If a file cannot be read; the message names it.
         TypeError: If `model` is not a `SimilarityModel`.
-        ValueError: As for `similarity_saliency` and `randomisation_check`, or if images cannot be shown.
+        ValueError: As for `similarity_saliency`, or if images cannot be shown.
         MissingExtraError: If matplotlib is not installed.
 
     Example:
         >>> import torch
         >>> image = torch.rand(1, 28, 28)
-        >>> figure = draw_saliency(SimilarityModel(), image, image.flip(2), method="gradient", num_models=1)
+        >>> figure = draw_saliency(SimilarityModel(), image, image.flip(2), method="gradient")
         >>> [axes.get_label() for axes in figure.axes]
         ['first', 'first map', 'second', 'second map', 'scale']
-
-    References:
-        J. Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018.
     """
-    if check:
-        checked = randomisation_check(
-            model, first, second, method=method, patch=patch, stride=stride, num_models=num_models, seed=seed
-        )
-        found, verdict = checked.saliency, _verdict(checked.mean_correlation, len(checked.randomised))
-    else:
-        found = similarity_saliency(model, first, second, method=method, patch=patch, stride=stride)
-        verdict = "Not compared with randomised weights (check=False): the maps may show the images alone."
+    found = similarity_saliency(model, first, second, method=method, patch=patch, stride=stride)
     pixels = [
         to_pixels(prepared_image(model, image, name), model.preprocessing)[0]
         for image, name in ((first, "first"), (second, "second"))
     ]
     heading = f"{title or 'What makes two images alike'}: similarity {format_signed(found.similarity, 3)}"
-    return _lay_out(pixels, found, heading, verdict)
-
-
-def _verdict(correlations: tuple[float, float], count: int) -> str:
-    first, second = ("undefined" if math.isnan(value) else format_signed(value, 2) for value in correlations)
-    copies = "one copy" if count == 1 else f"{count} copies (mean)"
-    return (
-        f"Rank correlation with the maps of {copies} with randomised weights: {first} first, {second} second. "
-        "Near 1 the maps would show the images themselves, and not what the model has learnt."
-    )
+    return _lay_out(pixels, found, heading)
 
 
 def _method(found: PairSaliency) -> str:
@@ -128,7 +95,7 @@ def _method(found: PairSaliency) -> str:
     )
 
 
-def _lay_out(pixels: list[Pixels], found: PairSaliency, heading: str, verdict: str) -> Figure:
+def _lay_out(pixels: list[Pixels], found: PairSaliency, heading: str) -> Figure:
     boxes = [box_size([image], _SIDE) for image in pixels]
     tall = max(height for _, height in boxes)
     grid_width = sum(2 * width + _GAP for width, _ in boxes) + _PAIR_GAP
@@ -138,9 +105,9 @@ def _lay_out(pixels: list[Pixels], found: PairSaliency, heading: str, verdict: s
     limit = max(float(np.abs(one).max()) for one in (found.first, found.second))
     if limit > _ROUNDING:
         lines = "solid line: adds more than half of the scale's highest value; dashed line: takes away as much"
-    else:  # ranks of rounding errors mean nothing
-        limit, lines, verdict = 0.0, "No region changes the similarity.", ""
-    below = wrap_text(f"{lines}\n{verdict}".strip(), TEXT_SIZE, room)
+    else:
+        limit, lines = 0.0, "No region changes the similarity."
+    below = wrap_text(lines, TEXT_SIZE, room)
     top = MARGIN + title_height(heading, how)
     grid_top = top + text_height("", SMALL_SIZE) + 0.03
     page = Page(width, grid_top + tall + 0.12 + text_height(below, TEXT_SIZE) + MARGIN)
