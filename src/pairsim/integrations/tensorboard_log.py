@@ -86,7 +86,7 @@ class TensorBoardLog(Callback):
         images, model = self._images, trainer.model
         labels = read_labels(images)
         places = np.unique(np.linspace(0, len(labels) - 1, min(MOST_EMBEDDINGS, len(labels))).round().astype(np.int64))
-        embeddings = encode_dataset(model, images, places=places, progress=False).cpu()
+        embeddings = encode_dataset(model, images, indices=places, progress=False).cpu()
         pixels = to_pixels(fetch_images(images, places, model.preprocessing), model.preprocessing)
         pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
         chosen = [str(label) for label in labels[places]]

@@ -1,25 +1,22 @@
-"""Rows that come in parts, put together as they come."""
+"""Collect rows that come in parts in one tensor."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-_LONG_S = 2.0
-"""Work that takes longer shows a progress bar."""
+from pairsim._common.progress import progress_bar
 
 
 def collect(parts: Iterable[Tensor], num_rows: int | None, *, progress: bool | None = None) -> Tensor | None:
-    """Put parts together in one tensor, without gradients.
+    """Join parts to one tensor, without gradients.
 
     Args:
         parts: Each `[n, D]`; computed, without gradients, when asked for.
-        num_rows: Rows in all parts, N, where it is known: each part is then written to its place at once, and memory
-            never holds all of them twice.
+        num_rows: Rows in all parts, N, if it is known: each part is then copied to its rows at once, and memory never
+            holds all of them twice.
         progress: Whether to show a progress bar; by default on a terminal once the work has taken 2 seconds.
 
     Returns:
@@ -37,18 +34,7 @@ def collect(parts: Iterable[Tensor], num_rows: int | None, *, progress: bool | N
     kept: list[Tensor] = []
     whole: Tensor | None = None
     done = 0
-    with (
-        tqdm(
-            total=num_rows,
-            desc="embedding",
-            unit=" images",
-            file=sys.stderr,
-            disable=None if progress is None else not progress,
-            delay=_LONG_S if progress is None else 0.0,
-            leave=False,
-        ) as bar,
-        torch.no_grad(),
-    ):
+    with progress_bar(num_rows, "embedding", "images", progress) as bar, torch.no_grad():
         for part in parts:
             start, done = done, done + len(part)
             if num_rows is None:

@@ -170,7 +170,7 @@ class SimilarityModel(nn.Module):
         found = image_batches(images, self.preprocessing, batch_size)
         with contextlib.closing(found.batches) as batches:
             embeddings = self.encode_batches(batches, found.num_images, precision=precision, progress=progress)
-        return embeddings if found.places is None else embeddings[found.places.to(embeddings.device)]
+        return embeddings if found.indices is None else embeddings[found.indices.to(embeddings.device)]
 
     def encode_batches(
         self,

@@ -369,7 +369,7 @@ class Gallery:
             self.model, images, on_error=on_error, batch_size=batch_size, progress=progress
         )
         _check_count(len(found) + len(found.skipped), names)
-        return unit_rows(found.embeddings), [names[place] for place in found.places], found.skipped
+        return unit_rows(found.embeddings), [names[index] for index in found.indices], found.skipped
 
     def _joined(self) -> Tensor:
         """All embeddings, on the model's device."""

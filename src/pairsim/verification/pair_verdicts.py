@@ -44,7 +44,7 @@ class PairVerdicts:
         threshold: The cut that was used.
         fmr: False match rate seen at that threshold, or `None` if it was not measured there.
         target: 1 = same class, 0 = different `[P]`; `None` if the list does not say.
-        skipped: Pictures that could not be read, each with the first pair that it is in as `place`.
+        skipped: Pictures that could not be read, each with the first pair that it is in as `index`.
         num_skipped_pairs: Pairs left out for it.
     """
 
@@ -194,7 +194,7 @@ def verify_pairs(
     paths = names if folder is None else [str(folder / name) for name in names]
     encoded = encode_pictures(model, paths, on_error=on_error, progress=progress)
     row_of = np.full(len(names), -1)
-    row_of[encoded.places] = np.arange(len(encoded))
+    row_of[encoded.indices] = np.arange(len(encoded))
     kept = np.flatnonzero((row_of[left] >= 0) & (row_of[right] >= 0))
     similarity, probability = _scores(model, encoded.embeddings, row_of[left[kept]], row_of[right[kept]])
     own = model.operating_point
@@ -208,7 +208,7 @@ def verify_pairs(
         fmr=own.fmr if own is not None and own.threshold == cut else None,
         target=np.array([targets[k] for k in kept], dtype=np.int64) if rows and targets[0] is not None else None,
         skipped=tuple(
-            Skipped(int(np.flatnonzero((left == one.place) | (right == one.place))[0]), names[one.place], one.reason)
+            Skipped(int(np.flatnonzero((left == one.index) | (right == one.index))[0]), names[one.index], one.reason)
             for one in encoded.skipped
         ),
         num_skipped_pairs=len(rows) - len(kept),

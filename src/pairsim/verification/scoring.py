@@ -152,7 +152,7 @@ def score_pairs(
     if isinstance(data, PairDataset):
         found = data.all_pairs()
         places, inverse = np.unique(np.concatenate((found.first, found.second)), return_inverse=True)
-        embeddings = encode_dataset(model, data.dataset, places=places, batch_size=batch_size, progress=progress)
+        embeddings = encode_dataset(model, data.dataset, indices=places, batch_size=batch_size, progress=progress)
         vectors = embeddings.cpu().numpy()
         first, second = np.split(inverse, 2)
         similarity = np.einsum("nd,nd->n", vectors[first], vectors[second]).clip(-1.0, 1.0)
