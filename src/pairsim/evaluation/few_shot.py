@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import Values, check_count, labelled_embeddings
-from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+from pairsim._common.unit_similarity import EXACT_BITS
+from pairsim.evaluation.retrieval import whole_numbers
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 import torch
@@ -34,15 +35,21 @@ def collect(parts: Iterable[Tensor], num_rows: int | None, *, progress: bool | N
     kept: list[Tensor] = []
     whole: Tensor | None = None
     done = 0
-    with progress_bar(num_rows, "embedding", "images", progress) as bar, torch.no_grad():
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        bar = None
         for part in parts:
             start, done = done, done + len(part)
             if num_rows is None:
                 kept.append(part)
+            elif len(part) == num_rows:
+                whole = part
             elif done <= num_rows:
                 whole = part.new_empty((num_rows, *part.shape[1:])) if whole is None else whole
                 whole[start:done] = part
-            bar.update(len(part))
+            if bar is None and done != num_rows:  # a single part needs none
+                bar = stack.enter_context(progress_bar(num_rows, "embedding", "images", progress))
+            if bar is not None:
+                bar.update(done - bar.n)
     if num_rows not in (None, done):
         raise ValueError(f"Expected {num_rows} images in all batches, got {done}. Pass their number, or None.")
     return torch.cat(kept) if kept else whole

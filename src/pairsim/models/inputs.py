@@ -77,6 +77,16 @@ def is_single(images: object) -> bool:
     return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__")
 
 
+def joined_pair(first: Images, second: Images) -> Images | None:
+    """Return two single images as one input of `image_batches`; `None` if there are several, or they do not join."""
+    if is_single(first) and is_single(second):
+        return cast("Images", [first, second])
+    if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape:
+        joins = len(first) == 1 and (first.dtype, first.device) == (second.dtype, second.device)
+        return torch.cat((first, second)) if joins else None
+    return None
+
+
 def as_pictures(images: Images) -> Iterable[PictureLike]:
     """Return one or several pictures as a list; a generator is returned as it is.
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation.uncertainty.resampling import Difference, Unit, paired_differences
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import FMR_TARGETS, measurable_rates
@@ -117,7 +118,7 @@ def compare_models(
     scored = [score_pairs(model, data, batch_size=batch_size, progress=progress) for model in (first, second)]
     cuts = (first.threshold, second.threshold)
     resampled = [
-        found.resampled(cut, measurable_rates(found), unit=unit, num_resamples=num_resamples, seed=seed)
+        found.resampled(lowest_match(cut), measurable_rates(found), unit=unit, num_resamples=num_resamples, seed=seed)
         for found, cut in zip(scored, cuts, strict=True)
     ]
     return ModelComparison(

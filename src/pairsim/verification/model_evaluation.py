@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pairsim._common.arrays import Float64Array, Values
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import Logistic
 from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors, breakdown
 from pairsim.evaluation.errors.operating_points import negatives_needed
@@ -100,30 +101,31 @@ def report_on(
 ) -> VerificationReport:
     """The report of `evaluate` on pairs that are scored already, but for folds; arguments as there."""
     cut = model.threshold if threshold is None else float(threshold)
+    floor = lowest_match(cut)
     measurable = measurable_rates(scored)
     if resample is None:
-        intervals = scored.intervals(cut, measurable)
+        intervals = scored.intervals(floor, measurable)
     else:
-        found = scored.resampled(cut, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
+        found = scored.resampled(floor, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
         intervals = found.intervals()
     scores, probability = scored.pairs, to_probability(model)
     losses = scores.log_loss_by_target(probability)
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
-    fmr, fnmr = scores.fmr_fnmr(cut)
+    fmr, fnmr = scores.fmr_fnmr(floor)
     classes: tuple[ClassErrors, ...] = ()
     class_pairs: tuple[ClassPairErrors, ...] = ()
     if isinstance(scored, AllPairsScored) and not math.isnan(cut):
         names = [str(name) for name in scored.classes]
-        classes, class_pairs = breakdown(scored.embeddings, scored.codes, cut, names=names).weakest(_WEAKEST)
+        classes, class_pairs = breakdown(scored.embeddings, scored.codes, floor, names=names).weakest(_WEAKEST)
     return VerificationReport(
         protocol=scored.protocol,
         num_images=scored.num_images,
         num_pairs=scores.num_pairs,
         num_positive=scores.num_positive,
         threshold=cut,
-        accuracy=scores.accuracy(cut),
-        balanced_accuracy=scores.balanced_accuracy(cut),
+        accuracy=scores.accuracy(floor),
+        balanced_accuracy=scores.balanced_accuracy(floor),
         fmr=fmr,
         fnmr=fnmr,
         roc_auc=scores.roc_auc(),

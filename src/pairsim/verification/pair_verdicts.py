@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pairsim._common.storage import write_file
+from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
@@ -28,7 +28,6 @@ PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tu
 """A CSV file, or pairs of paths with or without their target (1 = same class, 0 = different)."""
 
 _HEADERS = {("first", "second"), ("path1", "path2")}
-_SCORED_AT_ONCE = 16384
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +39,7 @@ class PairVerdicts:
         second: Second picture of each pair.
         similarity: Cosine of the embeddings `[P]`, in [-1, 1].
         probability: That both show the same thing `[P]`, in [0, 1], as for `SimilarityModel.predict_proba`.
-        match: Whether `similarity >= threshold` `[P]`.
+        match: Whether the similarity reaches the threshold, to within 2^-19, `[P]`.
         threshold: The cut that was used.
         fmr: False match rate seen at that threshold, or `None` if it was not measured there.
         target: 1 = same class, 0 = different `[P]`; `None` if the list does not say.
@@ -203,7 +202,7 @@ def verify_pairs(
         second=tuple(second[k] for k in kept),
         similarity=similarity,
         probability=probability,
-        match=similarity >= cut,
+        match=similarity >= lowest_match(cut),
         threshold=cut,
         fmr=own.fmr if own is not None and own.threshold == cut else None,
         target=np.array([targets[k] for k in kept], dtype=np.int64) if rows and targets[0] is not None else None,
@@ -277,15 +276,8 @@ def _scores(
     model: SimilarityModel, embeddings: Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Similarity and probability of pairs `[P]`, as `SimilarityModel.verify` has them."""
-    parts = [torch.empty(2, 0, dtype=torch.float64)]
-    for start in range(0, len(first), _SCORED_AT_ONCE):
-        a, b = (
-            embeddings[torch.from_numpy(column[start : start + _SCORED_AT_ONCE]).to(embeddings.device)]
-            for column in (first, second)
-        )
-        similarity = functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
-        parts.append(torch.stack((similarity, model.probability(similarity))).double().cpu())
-    both = torch.cat(parts, dim=1)
+    similarity = pair_similarity(embeddings, torch.from_numpy(first), torch.from_numpy(second))
+    both = torch.stack((similarity, model.probability(similarity))).double().cpu()
     if not bool(torch.isfinite(both).all()):
         raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
     return both[0].numpy(), both[1].numpy()

@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from pairsim._common.unit_similarity import pair_similarity
 from pairsim.data import ClassIndex, PairDataset, read_labels
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
@@ -153,9 +155,8 @@ def score_pairs(
         found = data.all_pairs()
         places, inverse = np.unique(np.concatenate((found.first, found.second)), return_inverse=True)
         embeddings = encode_dataset(model, data.dataset, indices=places, batch_size=batch_size, progress=progress)
-        vectors = embeddings.cpu().numpy()
-        first, second = np.split(inverse, 2)
-        similarity = np.einsum("nd,nd->n", vectors[first], vectors[second]).clip(-1.0, 1.0)
+        first, second = torch.from_numpy(inverse).chunk(2)
+        similarity = pair_similarity(embeddings, first, second).cpu().numpy()
         pairs = PairScores.from_scores(similarity, found.target)
         return GivenPairsScored(pairs, similarity, found.target, found.first, found.second)
     labels = read_labels(data)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pairsim._common.devices import resolve_device
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.cli.output import UsageError, note, print_result
 from pairsim.encoding.pictures import OnError
 from pairsim.errors import ImageReadError
@@ -65,11 +66,12 @@ def search(
         gallery.save(save)
     found = gallery.search_embeddings(queries, top)
     threshold = model.threshold
+    floor = lowest_match(threshold)
     results = [
         {
             "query": name,
             "neighbors": [
-                {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= threshold}
+                {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= floor}
                 for image, similarity, probability in zip(*neighbors, strict=True)
             ],
         }
