@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
 from pairsim import (
     Calibration,
@@ -17,6 +19,7 @@ from pairsim import (
     compare_models,
     evaluate,
 )
+from pairsim._common.unit_similarity import MATCH_TOLERANCE
 from pairsim.data import ImageTensors, PairList, load_data, stratified_split
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import subset
@@ -205,3 +208,17 @@ def test_many_images_are_counted_with_the_same_figures(
     for name, ends in kept.intervals.items():
         assert counted.intervals[name] == pytest.approx(ends, abs=1e-3), name
     assert calibrate(model, splits[2], target_fmr=0.01).operating_point is not None
+
+
+def test_an_fmr_target_holds_although_matches_reach_below_the_threshold() -> None:
+    """Two negative pairs lie within the tolerance of each other, on both sides of the target."""
+    angles = torch.tensor([0.0, 0.01, math.pi / 3, math.pi / 3 + 1.15e-6], dtype=torch.float64)
+    vectors = torch.stack((angles.cos(), angles.sin()), dim=1).float().view(4, 1, 1, 2)
+    images = TensorDataset(vectors, torch.tensor([0, 0, 1, 1]))
+    model = SimilarityModel(nn.Flatten())
+    calibrate(model, images, target_fmr=0.25)
+    point = model.operating_point
+    assert point is not None
+    assert point.fmr == 0.25
+    assert evaluate(model, images).fmr == 0.25
+    assert evaluate(model, images, threshold=point.threshold - MATCH_TOLERANCE).fmr == 0.5
