@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones import find_backbone
+from pairsim.models.backbones import channels_of, find_backbone
+from pairsim.models.modes import eval_mode
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
@@ -135,6 +136,21 @@ class EmbeddingNet(nn.Module):
         }
 
 
+def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:
+    """Scale the embeddings of a net to length 1, unless it does so itself."""
+    return embeddings if isinstance(net, EmbeddingNet) and net.normalize else unit_length(embeddings)
+
+
+def default_preprocessing(net: nn.Module) -> Preprocessing:
+    """Return a net's own `preprocessing`, or that for its size and channels which scales pixels to [0, 1]."""
+    known = getattr(net, "preprocessing", None)
+    if isinstance(known, Preprocessing):
+        return known
+    size = getattr(net, "image_size", (28, 28))
+    size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
+    return Preprocessing(image_size=size, channels=channels_of(net) or 1)
+
+
 def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | None = None) -> None:
     """Reject what a net cannot embed.
 
@@ -187,21 +203,17 @@ def _pooled(features: Tensor) -> Tensor:
 
 def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:
     """Return the feature size of a backbone, found with two blank images and without changing its state."""
-    training = [module for module in backbone.modules() if module.training]
     parameter = next(backbone.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     blank = torch.zeros(2, in_channels, *image_size, device=device)
     try:
-        with torch.no_grad():
-            features = backbone.eval()(blank)
+        with torch.no_grad(), eval_mode(backbone):
+            features = backbone(blank)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise ValueError(
             f"Expected the backbone to take images of shape {list(blank.shape)}, but it failed: {error}. "
             "Set in_channels and image_size to what it takes."
         ) from error
-    finally:
-        for module in training:
-            module.training = True
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or features.shape[0] != 2:
         found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {found}.")

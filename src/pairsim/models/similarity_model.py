@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,20 +12,15 @@ from torch import Tensor, nn
 
 from pairsim._common import unit_similarity
 from pairsim._common.precision import PrecisionName, inference_dtype
-from pairsim.errors import RunError
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
-from pairsim.models.backbones import channels_of
 from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
-from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
-from pairsim.models.inference.inference_nets import (
-    MAX_WITHOUT_COPY,
-    InferenceNet,
-    InferenceNets,
-    default_batch_size,
-)
+from pairsim.models.embedding_net import EmbeddingNet, check_images, default_preprocessing, to_unit_length
+from pairsim.models.inference.embedder import embedder
+from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
 from pairsim.models.inputs import Images, image_batches, joined_pair
+from pairsim.models.modes import eval_mode
 from pairsim.models.verdict import OperatingPoint, Verdict
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
@@ -64,14 +58,7 @@ class SimilarityModel(nn.Module):
         with torch.no_grad():
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)
-        if preprocessing is None:
-            known = getattr(net, "preprocessing", None)
-            preprocessing = known if isinstance(known, Preprocessing) else None
-        if preprocessing is None:
-            size = getattr(net, "image_size", (28, 28))
-            size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
-            preprocessing = Preprocessing(image_size=size, channels=channels_of(net) or 1)
-        self.preprocessing = preprocessing
+        self.preprocessing = default_preprocessing(net) if preprocessing is None else preprocessing
         self.operating_point: OperatingPoint | None = None
         self.calibration: Calibration | None = None
         self._inference_nets = InferenceNets()
@@ -122,7 +109,7 @@ class SimilarityModel(nn.Module):
             ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
         """
         check_images(images, self.embedding_net, self.preprocessing)
-        return self._unit_length(self.embedding_net(self.preprocessing(images)))
+        return to_unit_length(self.embedding_net(self.preprocessing(images)), self.embedding_net)
 
     def logits(self, similarity: Tensor) -> Tensor:
         """Project similarities of any shape: `weight * similarity + bias`, in float32."""
@@ -203,7 +190,8 @@ class SimilarityModel(nn.Module):
             >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
             torch.Size([5, 128])
         """
-        embed = self._embedder(inference_dtype(precision, self.device), num_images)
+        dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
+        embed = embedder(self, self._inference_nets, dtype, num_images, own_embed=own_embed)
         embeddings = collect((embed(batch) for batch in batches if len(batch)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
@@ -298,17 +286,9 @@ class SimilarityModel(nn.Module):
             fmr=measured.fmr if measured is not None and measured.threshold == threshold else None,
         )
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
         """Set eval mode inside, and restore each module's own mode afterwards."""
-        training = [module for module in self.modules() if module.training]
-        if training:
-            self.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
+        return eval_mode(self)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save weights (`model.safetensors`) and everything else (`config.json`) in a folder.
@@ -319,16 +299,7 @@ class SimilarityModel(nn.Module):
         Raises:
             RunError: If it cannot be written; what was there stays whole.
         """
-        net = self.embedding_net
-        architecture = net.architecture() if isinstance(net, EmbeddingNet) else None
-        pretrained.save(
-            Path(folder),
-            state=self.state_dict(),
-            architecture=architecture or {"embedding_net": f"{type(net).__module__}.{type(net).__qualname__}"},
-            preprocessing=self.preprocessing.to_dict(),
-            operating_point=None if self.operating_point is None else asdict(self.operating_point),
-            calibration=None if self.calibration is None else self.calibration.to_dict(),
-        )
+        pretrained.save(Path(folder), self)
 
     @classmethod
     def from_pretrained(
@@ -349,47 +320,11 @@ class SimilarityModel(nn.Module):
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder))
-        try:
-            net = embedding_net if embedding_net is not None else pretrained.build_net(saved)
-            preprocessing = Preprocessing.from_dict(saved.preprocessing)
-            point = None if saved.operating_point is None else OperatingPoint.from_dict(saved.operating_point)
-            calibration = None if saved.calibration is None else Calibration.from_dict(saved.calibration)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{saved.folder / pretrained.CONFIG} is damaged, the model cannot be built from it: "
-                f"{type(error).__name__}: {error}. Copy the folder again."
-            ) from error
-        model = cls(net, preprocessing=preprocessing)
+        net = pretrained.build_net(saved) if embedding_net is None else embedding_net
+        model = cls(net, preprocessing=saved.preprocessing)
         pretrained.load_weights(model, saved)
-        model.operating_point, model.calibration = point, calibration
+        model.operating_point, model.calibration = saved.operating_point, saved.calibration
         return model.eval()
-
-    def _unit_length(self, embeddings: Tensor) -> Tensor:
-        normalized = isinstance(self.embedding_net, EmbeddingNet) and self.embedding_net.normalize
-        return embeddings if normalized else unit_length(embeddings)
-
-    def _embedder(self, dtype: torch.dtype | None, num_images: int | None) -> Callable[[Tensor], Tensor]:
-        """Return a function that embeds batches for inference; the first batch selects the net that it runs."""
-        net: InferenceNet | None = None
-        own = type(self).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
-        few = dtype is None and num_images is not None and num_images <= MAX_WITHOUT_COPY
-
-        def embed(images: Tensor) -> Tensor:
-            nonlocal net
-            check_images(images, self.embedding_net, self.preprocessing)
-            images = images.to(self.device)
-            if not own:
-                images = self.preprocessing(images)
-            if own and net is None:
-                net = InferenceNet(net=self.embed, dtype=dtype)
-            elif net is None:
-                net = self._inference_nets.get(self.embedding_net, images, dtype, few=few)
-            # a copy stays in eval mode, so that the model's own mode need not change, which other threads would see
-            with contextlib.nullcontext() if net.in_eval_mode else self.evaluating():
-                embeddings = net(images)
-            return embeddings if own else self._unit_length(embeddings)
-
-        return embed
 
     def _embed_pairs(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         check_images(first, self.embedding_net, self.preprocessing)
