@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
-from pairsim.models import Calibration, OperatingPoint, SimilarityModel, pretrained
+from pairsim.models import Calibration, OperatingPoint, SimilarityModel
+from pairsim.models.identity import model_sha256
 
 Kind: TypeAlias = Literal["embed", "pair"]
 KINDS: tuple[Kind, ...] = ("embed", "pair")
@@ -69,7 +69,6 @@ class Description:
         Returns:
             What a file of this model has to carry.
         """
-        weights = pretrained.serialize(model.state_dict())
         try:
             version = importlib.metadata.version("pairsim")
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
@@ -83,7 +82,7 @@ class Description:
             calibration=model.calibration,
             projection=(model.projection.weight.item(), model.projection.bias.item()),
             prior=0.5 if model.calibration is None else model.calibration.prior,
-            model_sha256=storage.sha256(weights + storage.to_json(model.preprocessing.to_dict())),
+            model_sha256=model_sha256(model),
             version=version,
         )
 

@@ -21,7 +21,7 @@ from pairsim._common import storage
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
-from pairsim.runs.run_records import model_identity
+from pairsim.models.identity import saved_sha256
 
 _FILES = (pretrained.CONFIG, pretrained.WEIGHTS)
 _LIBRARY = "pairsim"
@@ -172,7 +172,7 @@ def _copy_model(run: Path, folder: Path, repo_id: str, *, card: bool) -> str | N
         return model_card(run, title=_name(repo_id), repo_id=repo_id)
     text = own.read_text(encoding="utf-8")
     named = set(re.findall(r"\b[0-9a-f]{64}\b", text))
-    if named and not named.issuperset(model_identity(source).values()):
+    if named and not named.issuperset(saved_sha256(source).values()):
         raise RunError(
             f"Expected {own} to be of the model beside it, found it to be of other weights or another threshold or "
             f"calibration. Make it anew with: pairsim card {run} --overwrite"
