@@ -100,7 +100,8 @@ def by_batch(model: SimilarityModel, paths: Sequence[Path]) -> Tensor:
     """As a user would write it who knows that a net wants batches."""
     return torch.cat(
         [
-            model.encode(model.preprocessing.read_batch(paths[start : start + _BATCH_SIZE]))
+            batch = paths[start : start + _BATCH_SIZE]
+            model.encode(torch.stack([model.preprocessing.read(path) for path in batch]))
             for start in range(0, len(paths), _BATCH_SIZE)
         ]
     )

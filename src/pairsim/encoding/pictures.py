@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence, Sized
@@ -138,7 +139,7 @@ def encode_pictures(
     parts: list[_Part] = []
     if isinstance(pictures, Tensor) and pictures.ndim == 4:  # nothing to decode: the net uses the whole processor
         embeddings = model.encode(pictures, batch_size=batch_size, precision=precision, progress=progress)
-        parts.append(_Part(embeddings, [None] * len(pictures), list(range(len(pictures)))))
+        parts.append(_Part(embeddings, [None] * len(pictures), list(range(len(pictures))), []))
     else:
         if isinstance(pictures, str | os.PathLike) and os.path.isdir(pictures):
             pictures = list(pictures_below(pictures))
@@ -162,7 +163,7 @@ class _Part:
     embeddings: Tensor | None
     names: list[str | None]
     indices: list[int]
-    skipped: Sequence[Skipped] = ()
+    skipped: list[Skipped]
     reading_s: float = 0.0
     net_s: float = 0.0
 
@@ -189,12 +190,10 @@ class _Encoder:
         """Yield the results of all tasks in order, while threads work on later tasks."""
         torch_threads = torch.get_num_threads()
         workers = min(torch_threads, _MAX_WORKERS) if self.on_cpu else min(os.cpu_count() or 1, _MAX_READERS)
-        size = _MAX_TASK
-        if isinstance(pictures, Sized):  # a few large ones are shared out too
-            size = min(size, -(-len(pictures) // (workers * _TASKS_PER_WORKER)))
-        size = max(size, self.min_task)
-        if isinstance(pictures, Sized):
-            workers = min(workers, -(-len(pictures) // size))
+        count = len(pictures) if isinstance(pictures, Sized) else sys.maxsize
+        # a few large pictures are shared out too
+        size = max(min(_MAX_TASK, -(-count // (workers * _TASKS_PER_WORKER))), self.min_task)
+        workers = min(workers, -(-count // size))
         source = enumerate(pictures)
         tasks = iter(lambda: list(islice(source, size)), [])
         # outside of the threads, which would otherwise change the model's mode under each other
@@ -204,12 +203,11 @@ class _Encoder:
                 return
             part = self.encode(first)
             yield part
-            if workers < 2 or part.reading_s < QUICK_S * len(first):
-                yield from map(self.encode, tasks)
-                return
-            share = partial(torch.set_num_threads, max(torch_threads // workers, 1))
-            name = "pairsim-encode"
-            rest = ordered_map(self.encode, tasks, threads=workers, ahead=2 * workers, name=name, initializer=share)
+            threads = 0 if workers < 2 or part.reading_s < QUICK_S * len(first) else workers
+            share = partial(torch.set_num_threads, max(torch_threads // max(threads, 1), 1))
+            rest = ordered_map(
+                self.encode, tasks, threads=threads, ahead=2 * threads, name="pairsim-encode", initializer=share
+            )
             try:
                 yield from rest
             finally:
@@ -220,9 +218,7 @@ class _Encoder:
         """Read and embed some pictures."""
         started = time.perf_counter()
         pixels: list[Tensor] = []
-        names: list[str | None] = []
-        indices: list[int] = []
-        skipped: list[Skipped] = []
+        part = _Part(None, [], [], [])
         for index, picture in task:
             name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
             try:
@@ -230,11 +226,10 @@ class _Encoder:
             except ImageReadError as error:
                 if self.on_error == "raise":
                     raise
-                skipped.append(Skipped(index, name, str(error)))
-                continue
-            names.append(name)
-            indices.append(index)
-        part = _Part(None, names, indices, skipped)
+                part.skipped.append(Skipped(index, name, str(error)))
+            else:
+                part.names.append(name)
+                part.indices.append(index)
         batches = torch.stack(pixels).split(self.batch_size) if pixels else ()
         part.reading_s = time.perf_counter() - started
         if batches:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,19 +96,6 @@ class Preprocessing:
             fit=self.fit,
             interpolation=self.interpolation,
         )
-
-    def read_batch(self, images: Sequence[PictureLike]) -> Tensor:
-        """Read pictures as one batch.
-
-        Args:
-            images: N pictures, each as for `read_image`.
-
-        Returns:
-            Pixels, uint8 `[N, C, H, W]`; an empty sequence gives `N = 0`.
-        """
-        if not images:
-            return torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
-        return torch.stack([self.read(image) for image in images])
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""

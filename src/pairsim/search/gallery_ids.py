@@ -1,4 +1,4 @@
-"""The ids of a gallery's images: strings or whole numbers, each once, in order of addition."""
+"""The ids of a gallery's images: strings or whole numbers, all different, in order of addition."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from torch import Tensor
+
+from pairsim.models.inputs import is_single
 
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
@@ -15,40 +18,40 @@ Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
 
 
 class IdTable:
-    """Ids in order, and where each stands, which is found out when it is first asked for."""
+    """Ids in order, and the index of each, which is computed when it is first needed."""
 
     def __init__(self, names: list[Id] | None = None) -> None:
         self.names: list[Id] = [] if names is None else names
-        self._places: dict[Id, int] | None = None
+        self._indices: dict[Id, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def places(self) -> dict[Id, int]:
-        """The place of each id."""
-        if self._places is None:  # for a million it takes as long as half of loading them
-            self._places = {name: place for place, name in enumerate(self.names)}
-        return self._places
+    def indices(self) -> dict[Id, int]:
+        """The index of each id."""
+        if self._indices is None:  # for a million it takes half as long as loading them
+            self._indices = {name: index for index, name in enumerate(self.names)}
+        return self._indices
 
     def append(self, names: Sequence[Id]) -> None:
         """Add ids, which `new` has checked."""
-        if self._places is not None:
-            self._places.update({name: len(self.names) + row for row, name in enumerate(names)})
+        if self._indices is not None:
+            self._indices.update({name: len(self.names) + row for row, name in enumerate(names)})
         self.names += names
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Leave only the ids of some places, in their order."""
-        self.names = [self.names[place] for place in places]
-        self._places = None
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep only the ids of some indices, in their order."""
+        self.names = [self.names[index] for index in indices]
+        self._indices = None
 
     def numbers(self, count: int) -> list[Id]:
-        """The whole numbers after the largest so far, from 0."""
+        """Return the whole numbers after the largest so far, from 0."""
         start = max((name for name in self.names if isinstance(name, int)), default=-1) + 1
         return list(range(start, start + count))
 
     def of_one_kind(self, names: list[Id]) -> list[Id]:
-        """Check that ids are of the kind of the others, and none comes twice.
+        """Check that ids are of the kind of the others, and that none comes twice.
 
         Raises:
             ValueError: If not; names the first.
@@ -67,13 +70,13 @@ class IdTable:
         return names
 
     def new(self, names: list[Id]) -> list[Id]:
-        """Check the same, and that no id is there already.
+        """Check ids as `of_one_kind` does, and that none is there already.
 
         Raises:
             ValueError: If not; names the first.
         """
         for name in self.of_one_kind(names):
-            if name in self.places:
+            if name in self.indices:
                 raise ValueError(
                     f"Expected ids that are not in the gallery, got {name!r}, which is. To replace its image use "
                     "gallery.update(images, ids)."
@@ -81,8 +84,25 @@ class IdTable:
         return names
 
 
+def default_ids(images: Any, table: IdTable) -> list[Id]:
+    """Return the paths of images as their ids; numbers after the largest of a table if they are no paths.
+
+    Raises:
+        ValueError: If some are paths and some are not.
+    """
+    if is_single(images):
+        images = [images]
+    paths = [] if isinstance(images, Tensor) else [item for item in images if isinstance(item, str | os.PathLike)]
+    if paths and len(paths) != len(images):
+        raise ValueError(
+            f"Expected paths only, or no path, where ids are not given, got {len(paths)} paths among "
+            f"{len(images)} images. Give ids."
+        )
+    return as_ids(paths) if paths else table.numbers(len(images))
+
+
 def as_ids(ids: Ids) -> list[Id]:
-    """Bring ids to strings and ints.
+    """Convert ids to strings and ints.
 
     Raises:
         TypeError: If one is neither.
