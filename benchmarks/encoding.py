@@ -100,8 +100,7 @@ def by_batch(model: SimilarityModel, paths: Sequence[Path]) -> Tensor:
     """As a user would write it who knows that a net wants batches."""
     return torch.cat(
         [
-            batch = paths[start : start + _BATCH_SIZE]
-            model.encode(torch.stack([model.preprocessing.read(path) for path in batch]))
+            model.encode(torch.stack([model.preprocessing.read(path) for path in paths[start : start + _BATCH_SIZE]]))
             for start in range(0, len(paths), _BATCH_SIZE)
         ]
     )
