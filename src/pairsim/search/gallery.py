@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sized
+from collections.abc import Sized
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,11 @@ from torch import Tensor
 
 from pairsim._common.arrays import Values, check_count
 from pairsim.encoding.pictures import OnError, Skipped, encode_pictures
-from pairsim.images import PictureLike, pictures_below
 from pairsim.models import SimilarityModel
-from pairsim.models.identity import embedding_sha256, short
 from pairsim.models.inputs import Images, is_single
-from pairsim.search import gallery_files
 from pairsim.search.exact_search import nearest, unit_rows
 from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
-from pairsim.search.gallery_ids import Id, Ids, as_ids, default_ids
+from pairsim.search.gallery_ids import Id, Ids, as_ids, named_images
 from pairsim.search.gallery_results import ClassPrediction, Labels, SearchResult, class_votes, labels_by_id
 from pairsim.search.gallery_rows import GalleryRows, check_number
 
@@ -61,8 +58,7 @@ class Gallery:
             FaissIndex.check(index)  # now, and not after images were embedded
         self.model = model
         self.index: IndexName = index
-        self._rows = GalleryRows()
-        self._made_by: str | None = None
+        self._rows = GalleryRows(model)
         self._faiss: FaissIndex | None = None
 
     def __len__(self) -> int:
@@ -90,7 +86,7 @@ class Gallery:
 
         If the model is on the CPU it is a view, which `update` changes. Before anything was added it is `[0, 0]`.
         """
-        view: npt.NDArray[np.float32] = self._rows.joined(self.model.device).cpu().numpy().view()
+        view: npt.NDArray[np.float32] = self._rows.joined().cpu().numpy().view()
         view.flags.writeable = False
         return view
 
@@ -126,16 +122,10 @@ class Gallery:
             ValueError: If an id is there already, comes twice, or is of another kind than the rest, or there are not
                 as many ids as images.
         """
-        if isinstance(images, str | os.PathLike) and os.path.isdir(images):
-            paths = pictures_below(images)
-            ids = [path.relative_to(images).as_posix() for path in paths] if ids is None else ids
-            images = cast("list[PictureLike]", paths)
-        if ids is None and not is_single(images) and not isinstance(images, Sized):
-            images = list(cast("Iterable[PictureLike]", images))  # the ids are read off them
-        table = self._rows.table
-        names = table.new(default_ids(images, table) if ids is None else as_ids(ids))  # before the slow embedding
-        rows, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        self._append(rows, names)
+        images, names = named_images(images, ids, self._rows.table)
+        self._rows.table.new(names)  # before the images are embedded, which takes long
+        embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
+        self._rows.append(embeddings, names)
         return skipped
 
     def add_embeddings(self, embeddings: Values, ids: Ids | None = None) -> None:
@@ -150,7 +140,7 @@ class Gallery:
             ValueError: If shapes do not fit, an embedding is not of length 1, or ids are wrong as in `add`.
         """
         rows, table = unit_rows(embeddings), self._rows.table
-        self._append(rows, table.new(table.numbers(len(rows)) if ids is None else as_ids(ids)))
+        self._rows.append(rows, table.new(table.numbers(len(rows)) if ids is None else as_ids(ids)))
 
     def update(
         self,
@@ -179,14 +169,9 @@ class Gallery:
             ValueError: As for `add`, except for ids that are there already.
         """
         names = self._rows.table.of_one_kind(as_ids(ids))
-        rows, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        self._rows.check_fit(rows, names)
-        old = [row for row, name in enumerate(names) if name in self]
-        new = [row for row, name in enumerate(names) if name not in self]
-        if old:
-            self._rows.replace(rows[old], [names[row] for row in old], self.model.device)
+        embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
+        if self._rows.put(embeddings, names):
             self._faiss = None
-        self._append(rows[new], [names[row] for row in new])
         return skipped
 
     def remove(self, ids: Ids) -> None:
@@ -206,7 +191,7 @@ class Gallery:
                 "See gallery.ids."
             )
         kept = [index for index, name in enumerate(self._rows.table.names) if name not in leaving]
-        self._rows.keep(kept, self.model.device)
+        self._rows.keep(kept)
         self._faiss = None
 
     def search(
@@ -245,7 +230,7 @@ class Gallery:
             ValueError: If the gallery is empty, `k` below 1, shapes do not fit, or an embedding is not of length 1.
         """
         count = min(self._check_search(k), len(self))
-        queries, gallery = unit_rows(embeddings), self._rows.joined(self.model.device)
+        queries, gallery = unit_rows(embeddings), self._rows.joined()
         if queries.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"Expected query embeddings of the gallery's size, [Q, {gallery.shape[1]}], got {list(queries.shape)}. "
@@ -315,16 +300,7 @@ class Gallery:
             RunError: If it cannot be written; what was there stays whole.
             ValueError: If the model's weights changed since the first image was added.
         """
-        current = embedding_sha256(self.model)
-        if len(self) and current != self._made_by:
-            raise ValueError(
-                f"Expected the model that made the embeddings ({short(self._made_by)}), found its weights changed "
-                f"({short(current)}). Make a new gallery and add the images again."
-            )
-        rows = self._rows
-        rows.saved = gallery_files.save(
-            Path(folder), rows.joined(self.model.device), rows.table.names, current, rows.saved
-        )
+        self._rows.save(Path(folder))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], model: SimilarityModel, *, index: IndexName = "exact") -> Gallery:
@@ -342,9 +318,8 @@ class Gallery:
             MissingExtraError: If FAISS is needed and not installed.
             RunError: If it is not there, is damaged or of a newer format, or its embeddings are of another model.
         """
-        gallery, current = cls(model, index=index), embedding_sha256(model)
-        gallery._rows = GalleryRows(*gallery_files.load(Path(folder), current))
-        gallery._made_by = current
+        gallery = cls(model, index=index)
+        gallery._rows = GalleryRows.load(Path(folder), model)
         return gallery
 
     def _search(self, queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -358,17 +333,11 @@ class Gallery:
         self, images: Images, names: list[Id], on_error: OnError, batch_size: int | None, progress: bool | None
     ) -> tuple[Tensor, list[Id], tuple[Skipped, ...]]:
         """Return embeddings and ids of the images that could be read, and the other images."""
-        several = isinstance(images, Sized) and not is_single(images)
-        check_number(len(images) if several else 1 if is_single(images) else None, names)  # type: ignore[arg-type]
+        count = 1 if is_single(images) else len(images) if isinstance(images, Sized) else None
+        check_number(count, names)
         encoded = encode_pictures(self.model, images, on_error=on_error, batch_size=batch_size, progress=progress)
         check_number(len(encoded) + len(encoded.skipped), names)
         return unit_rows(encoded.embeddings), [names[index] for index in encoded.indices], encoded.skipped
-
-    def _append(self, embeddings: Tensor, names: list[Id]) -> None:
-        self._rows.check_fit(embeddings, names)
-        if names and not len(self):
-            self._made_by, self._faiss = embedding_sha256(self.model), None
-        self._rows.append(embeddings, names)
 
     def _check_search(self, k: int) -> int:
         count = check_count(k, "k", 1, 10)

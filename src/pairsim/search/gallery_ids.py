@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from torch import Tensor
 
-from pairsim.models.inputs import is_single
+from pairsim.images import pictures_below
+from pairsim.models.inputs import Images, as_pictures, is_single
 
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
@@ -84,21 +85,34 @@ class IdTable:
         return names
 
 
-def default_ids(images: Any, table: IdTable) -> list[Id]:
-    """Return the paths of images as their ids; numbers after the largest of a table if they are no paths.
+def named_images(images: Images, ids: Ids | None, table: IdTable) -> tuple[Images, list[Id]]:
+    """Return the images to add, of a folder its pictures, and an id for each.
+
+    Args:
+        images: A folder, or as for `SimilarityModel.encode`.
+        ids: Their ids; by default paths, relative to the folder, or the numbers after the largest of a table.
+        table: The ids that are there already.
 
     Raises:
-        ValueError: If some are paths and some are not.
+        DataError: If the folder has no picture.
+        ValueError: If only some images are paths and `ids` is not given.
     """
-    if is_single(images):
-        images = [images]
-    paths = [] if isinstance(images, Tensor) else [item for item in images if isinstance(item, str | os.PathLike)]
-    if paths and len(paths) != len(images):
+    if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+        paths = pictures_below(images)
+        ids = [path.relative_to(images).as_posix() for path in paths] if ids is None else ids
+        images = cast("Images", paths)
+    if ids is not None:
+        return images, as_ids(ids)
+    if is_single(images) or not isinstance(images, Sized):
+        images = list(as_pictures(images))
+    count = len(images)
+    named = [] if isinstance(images, Tensor) else [item for item in images if isinstance(item, str | os.PathLike)]
+    if named and len(named) != count:
         raise ValueError(
-            f"Expected paths only, or no path, where ids are not given, got {len(paths)} paths among "
-            f"{len(images)} images. Give ids."
+            f"Expected paths only, or no path, where ids are not given, got {len(named)} paths among "
+            f"{count} images. Give ids."
         )
-    return as_ids(paths) if paths else table.numbers(len(images))
+    return images, as_ids(named) if named else table.numbers(count)
 
 
 def as_ids(ids: Ids) -> list[Id]:

@@ -43,8 +43,8 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def replace(gallery: Gallery, rows: Tensor, ids: list[Any]) -> None:
-    """`update` with embeddings, for which it has no way as it embeds images."""
-    gallery._rows.replace(rows, ids, MODEL.device)
+    """`update` with embeddings."""
+    gallery._rows.put(rows, ids)
 
 
 def same(a: Gallery, b: Gallery) -> None:
