@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import Values, check_count, labelled_embeddings
+from pairsim._common.unit_similarity import EXACT_BITS
 from pairsim.evaluation.pairs.ranked import IntArray
-from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+from pairsim.evaluation.retrieval import whole_numbers
 from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
 _CHUNK = 1 << 22

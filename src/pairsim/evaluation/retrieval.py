@@ -37,13 +37,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import BoolArray, Float64Array, Values, check_count, labelled_embeddings, query_embeddings
+from pairsim._common.unit_similarity import EXACT_BITS
 from pairsim.evaluation.pairs.ranked import IntArray, ratio
 
 Query: TypeAlias = tuple[Values, Values]
 """Embeddings `[Q, D]` and labels `[Q]` of images that are looked up in a gallery."""
-
-EXACT_BITS = 26
-"""Coordinates in steps of 2^-26: products then are multiples of 2^-52 and sums stay below 2, so 53 bits hold them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pairsim._common import storage
 from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
-from pairsim.models import Calibration, OperatingPoint, SimilarityModel, pretrained
+from pairsim.models import Calibration, OperatingPoint, SimilarityModel
+from pairsim.models.identity import model_sha256
+from pairsim.models.pretrained import check_format
 
 KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
 
@@ -74,7 +75,6 @@ class Description:
         Returns:
             The description of a file of this model.
         """
-        weights = pretrained.serialize(model.state_dict())
         try:
             version = importlib.metadata.version("pairsim")
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
@@ -88,7 +88,7 @@ class Description:
             calibration=model.calibration,
             projection=(model.projection.weight.item(), model.projection.bias.item()),
             prior=0.5 if model.calibration is None else model.calibration.prior,
-            model_sha256=storage.sha256(weights + storage.to_json(model.preprocessing.to_dict())),
+            model_sha256=model_sha256(model),
             version=version,
         )
 
@@ -125,7 +125,7 @@ class Description:
                 f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
                 "Make one with: pairsim export RUN --out FILE.onnx"
             )
-        pretrained.check_format(values, FORMAT, FORMAT_VERSION, Path(source))
+        check_format(values, FORMAT, FORMAT_VERSION, Path(source))
         try:
             point, calibration = values["operating_point"], values["calibration"]
             return cls(

@@ -19,6 +19,7 @@ from pairsim.errors import ExportError
 from pairsim.export.description import KINDS, Description
 from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
+from pairsim.models.embedding_net import to_unit_length
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -55,7 +56,7 @@ class Embedding(nn.Module):
         if self.overridden:
             return self.model.embed(images)
         scaled = images.to(torch.float32) * self.factor - self.offset
-        return self.model._unit_length(self.model.embedding_net(scaled))
+        return to_unit_length(self.model.embedding_net(scaled), self.model.embedding_net)
 
 
 class Comparison(nn.Module):

@@ -13,13 +13,13 @@ from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.hub.card_limits import image_kind, limits
+from pairsim.models.identity import saved_sha256
 from pairsim.models.pretrained import find
 from pairsim.runs.run_records import (
     Evaluation,
     RunRecords,
     changed_settings,
     last_name,
-    model_identity,
     own_net,
     read_run,
     training_command,
@@ -325,7 +325,7 @@ def _probabilities(records: RunRecords) -> str:
 
 
 def _reproduction(records: RunRecords) -> str:
-    environment, identity = records.run.get("environment", {}), model_identity(records.model_folder)
+    environment, identity = records.run.get("environment", {}), saved_sha256(records.model_folder)
     versions = {**environment.get("versions", {}), "Python": environment.get("python")}
     listed = ", ".join(f"{md.escape(name)} {md.escape(version)}" for name, version in versions.items() if version)
     machine = ", ".join(md.escape(environment[key]) for key in _MACHINE if environment.get(key))

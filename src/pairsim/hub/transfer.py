@@ -21,7 +21,7 @@ from pairsim._common import storage
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
-from pairsim.runs.run_records import model_identity
+from pairsim.models.identity import saved_sha256
 
 _FILES = (pretrained.CONFIG, pretrained.WEIGHTS)
 _LIBRARY = "pairsim"
@@ -168,7 +168,7 @@ def _existing_card(folder: Path) -> str | None:
         return None
     text = path.read_text(encoding="utf-8")
     checksums = set(re.findall(r"\b[0-9a-f]{64}\b", text))
-    if checksums and not checksums.issuperset(model_identity(folder).values()):
+    if checksums and not checksums.issuperset(saved_sha256(folder).values()):
         raise RunError(
             f"Expected {path} to describe the model beside it, found other checksums of weights or settings. "
             f"Write it again with: pairsim card {folder} --overwrite"

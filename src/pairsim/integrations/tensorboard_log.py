@@ -86,7 +86,7 @@ class TensorBoardLog(Callback):
         images, model = self._images, trainer.model
         labels = read_labels(images)
         indices = np.unique(np.linspace(0, len(labels) - 1, min(MAX_EMBEDDINGS, len(labels))).round().astype(np.int64))
-        embeddings = encode_dataset(model, images, places=indices, progress=False).cpu()
+        embeddings = encode_dataset(model, images, indices=indices, progress=False).cpu()
         pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
         pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
         chosen = [str(label) for label in labels[indices]]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.errors import ImageReadError, require
 from pairsim.images import read_image
 from pairsim.models import SimilarityModel
@@ -216,7 +217,7 @@ def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> lis
     return [
         (
             _thumbnail(str(path)),
-            f"{'match' if similarity >= threshold else 'no match'}: similarity {similarity:.3f}, "
+            f"{'match' if similarity >= lowest_match(threshold) else 'no match'}: similarity {similarity:.3f}, "
             f"probability {probability:.3f} ({Path(str(path)).name})",
         )
         for path, similarity, probability in zip(*columns, strict=True)

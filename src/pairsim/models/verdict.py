@@ -56,7 +56,7 @@ class Verdict:
     """The answer on one pair of images.
 
     Attributes:
-        match: Whether `similarity >= threshold`.
+        match: Whether the similarity reaches the threshold, to within 2^-19 (see `pairsim._common.unit_similarity`).
         similarity: Cosine of the two embeddings, in [-1, 1].
         probability: That both show the same thing, in [0, 1]: by the model's calibration where it has one, else by its
             projection.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.data.image_sets import fetch_images
 from pairsim.errors import DataError
 from pairsim.evaluation import label_agreement
@@ -154,14 +155,14 @@ def find(
             f"Expected a name for each of {len(scored.classes)} classes, got {len(called)}. Leave names out to use "
             "the labels."
         )
-    worst = worst_pairs(scored.embeddings, scored.codes, cut, most)
+    worst = worst_pairs(scored.embeddings, scored.codes, lowest_match(cut), most)
     positive, negative = scored.pairs.ranked
     thresholds = np.round(np.arange(round(-1 / STEP), round(1 / STEP) + 1) * STEP, 6)
     lowest = min((ranked.values[0] for ranked in (positive, negative) if ranked.size), default=0.0)
     low = min(float(lowest), cut)
     thresholds = thresholds[max(int(np.searchsorted(thresholds, low, side="right")) - 1, 0) :]
     matching = [
-        np.array([count_matches(ranked, threshold) for threshold in thresholds.tolist()], dtype=np.int64)
+        np.array([count_matches(ranked, lowest_match(threshold)) for threshold in thresholds.tolist()], dtype=np.int64)
         for ranked in (positive, negative)
     ]
     edges = np.linspace(float(thresholds[0]), 1.0, _BINS + 1)
@@ -182,7 +183,7 @@ def find(
         fnmr=curve.fnmr,
         predicted=predicted,
         observed=observed,
-        classes=breakdown(scored.embeddings, scored.codes, cut, names=called).class_errors,
+        classes=breakdown(scored.embeddings, scored.codes, lowest_match(cut), names=called).class_errors,
         false_matches=_mistakes(worst.false_matches, scored, model, dataset, called),
         num_false_matches=worst.false_matches.total,
         false_non_matches=_mistakes(worst.false_non_matches, scored, model, dataset, called),

@@ -19,6 +19,7 @@ from pairsim._common import storage
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained
+from pairsim.models.identity import saved_sha256
 from pairsim.models.pretrained import check_format
 from pairsim.training import TrainConfig
 from pairsim.training.config_options import options_of
@@ -140,7 +141,7 @@ def save_evaluation(
         "split": split,
         "source": source,
         "class_names": list(class_names),
-        **model_identity(model_folder),
+        **saved_sha256(model_folder),
         "report": report.to_dict(),
     }
     storage.write_file(_run_folder(folder, model_folder) / EVALUATION, storage.to_json(body))
@@ -163,7 +164,7 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
     path = _run_folder(folder, model_folder) / EVALUATION
     if not path.is_file():
         return None
-    body, now = storage.read_json(path), model_identity(model_folder)
+    body, now = storage.read_json(path), saved_sha256(model_folder)
     check_format(body, "pairsim-evaluation", FORMAT_VERSION, path)
     figures, names = body.get("report"), body.get("class_names") or []
     if not isinstance(figures, dict) or not isinstance(names, list):
@@ -249,25 +250,6 @@ def last_name(text: str) -> str:
     without_folder = re.sub(r" \([^()]*[/\\].*\)$", "", text.strip())
     trimmed = re.sub(r"[/\\]+$", "", without_folder)
     return re.sub(r"\S*[/\\](?:.*[/\\])?", "", trimmed)
-
-
-def model_identity(model_folder: Path) -> dict[str, str]:
-    """Return checksums that identify a model with its threshold and calibration.
-
-    Args:
-        model_folder: The model folder itself.
-
-    Returns:
-        `weights_sha256`, and `config_sha256` of the file with everything else.
-
-    Raises:
-        RunError: If the config cannot be read.
-    """
-    path = model_folder / pretrained.CONFIG
-    return {
-        "weights_sha256": str(storage.read_json(path).get("weights_sha256")),
-        "config_sha256": storage.sha256(path.read_bytes()),
-    }
 
 
 def _run_folder(folder: Path, model_folder: Path) -> Path:

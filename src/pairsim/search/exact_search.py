@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairsim._common.arrays import UNIT_TOLERANCE, Values
-from pairsim.evaluation.retrieval import EXACT_BITS
+from pairsim._common.unit_similarity import on_grid
 
 BLOCK_BYTES = 4 * 2**20
 """Similarities that are held at once on the CPU, of which they should not leave the cache, and rows in float64."""
@@ -258,7 +258,7 @@ def _products(queries: Tensor, gallery: Tensor, query: Tensor, row: Tensor, dtyp
         part = slice(start, start + at_once)
         first, second = queries[query[order[part]]], gallery[row[order[part]]]
         if dtype == torch.float64:
-            first, second = _rounded(first), _rounded(second)
+            first, second = on_grid(first), on_grid(second)
         products[order[part]] = first.mul_(second).sum(dim=1)
     return products
 
@@ -289,11 +289,11 @@ def _scan(queries: Tensor, gallery: Tensor, k: int, block_bytes: int) -> tuple[T
     places = torch.empty((len(queries), k), dtype=torch.int64, device=gallery.device)
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
-        block = _rounded(queries[part])
+        block = on_grid(queries[part])
         best, where = block.new_empty((len(block), 0)), places.new_empty((len(block), 0))
         for first in range(0, len(gallery), rows):
             with torch.autocast(block.device.type, enabled=False):
-                products = block @ _rounded(gallery[first : first + rows]).T
+                products = block @ on_grid(gallery[first : first + rows]).T
             largest, columns = _largest(products, k)
             # the best so far are lower rows and come first, so that the order of columns is that of rows
             best, order = _largest(torch.cat((best, largest), dim=1), k)
@@ -314,10 +314,6 @@ def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if len(tied):
         columns[tied] = torch.sort(values[tied], dim=1, descending=True, stable=True).indices[:, :k]
     return best, columns
-
-
-def _rounded(vectors: Tensor) -> Tensor:
-    return vectors.double().mul_(2.0**EXACT_BITS).round_().mul_(2.0**-EXACT_BITS)
 
 
 def _float32_error(gallery: Tensor) -> float:

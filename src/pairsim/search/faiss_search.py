@@ -13,14 +13,14 @@ from pairsim.search.exact_search import nearest, rescored
 
 IndexName = Literal["exact", "faiss-hnsw", "faiss-ivf"]
 
-LEAST = 4096
+MIN_INDEXED = 4096
 """Embeddings from which on an index is used: with fewer, comparing with all is quick, and IVF has too few to learn."""
 
 _SPARE = 32
 """Candidates beyond what is wanted, as their order is that of float32."""
 
 _HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 100, 128
-_IVF_LEAST = 39
+_IVF_MIN_ROWS = 39
 """Embeddings to learn each of IVF's cells from; FAISS warns below that."""
 
 
@@ -30,7 +30,7 @@ class FaissIndex:
     Args:
         kind: `"faiss-hnsw"`, a graph of neighbours, quick to search and slow to build; or `"faiss-ivf"`, cells around
             4 sqrt(N) centres of which an eighth is searched, quick to build.
-        embeddings: `[N, D]` of length 1 or 0, float32, N at least `LEAST`.
+        embeddings: `[N, D]` of length 1 or 0, float32, N at least `MIN_INDEXED`.
 
     Raises:
         MissingExtraError: If FAISS is not installed.
@@ -43,7 +43,7 @@ class FaissIndex:
             index = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction, index.hnsw.efSearch = _HNSW_BUILD, _HNSW_SEARCH
         else:
-            cells = min(int(4 * math.sqrt(count)), count // _IVF_LEAST)
+            cells = min(int(4 * math.sqrt(count)), count // _IVF_MIN_ROWS)
             # kept, as FAISS's index only points to it
             self._centres = faiss.IndexFlatIP(dim)
             index = faiss.IndexIVFFlat(self._centres, dim, cells, faiss.METRIC_INNER_PRODUCT)

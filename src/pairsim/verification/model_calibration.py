@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from pairsim._common.choices import CalibrationMethod
+from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.evaluation import fit_isotonic, fit_platt, threshold_for_cost, threshold_for_fmr
 from pairsim.evaluation.probabilities.priors import log_odds
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
@@ -72,6 +73,8 @@ def calibrate(
     scores = scored.pairs
     if target_fmr is not None:
         threshold, criterion = threshold_for_fmr(scores, target_fmr), f"FMR of at most {target_fmr:g}"
+        if scores.fmr_fnmr(lowest_match(threshold))[0] > target_fmr:  # negative pairs just below it are matches too
+            threshold += MATCH_TOLERANCE
     elif costs is not None:
         false_match, false_non_match = costs
         threshold = threshold_for_cost(
@@ -118,8 +121,9 @@ def fit_calibration(
 
 def operating_point(scored: Scored, threshold: float, criterion: str, source: str) -> OperatingPoint:
     """Return a threshold with the error rates of scored pairs and their intervals."""
-    fmr, fnmr = scored.pairs.fmr_fnmr(threshold)
-    intervals = scored.intervals(threshold)
+    floor = lowest_match(threshold)
+    fmr, fnmr = scored.pairs.fmr_fnmr(floor)
+    intervals = scored.intervals(floor)
     return OperatingPoint(
         threshold,
         fmr,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pairsim._common.choices import Unit
 from pairsim._common.json_values import json_value
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import Difference, paired_differences
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import FMR_TARGETS, measurable_rates
@@ -117,7 +118,8 @@ def compare_models(
     for model in (first, second):
         scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
         rates = measurable_rates(scored)
-        resampled.append(scored.resampled(model.threshold, rates, unit=unit, num_resamples=num_resamples, seed=seed))
+        lowest = lowest_match(model.threshold)
+        resampled.append(scored.resampled(lowest, rates, unit=unit, num_resamples=num_resamples, seed=seed))
     return ModelComparison(
         protocol=scored.protocol,
         num_images=scored.num_images,

@@ -10,6 +10,7 @@ import torch
 
 from pairsim._common.arrays import Values
 from pairsim._common.choices import Unit
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown, k_fold_accuracy, negatives_needed
 from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.models import SimilarityModel
@@ -97,29 +98,30 @@ def report_on(
 ) -> VerificationReport:
     """Report on pairs that are scored already, without folds; arguments as for `evaluate`."""
     threshold = model.threshold if threshold is None else float(threshold)
+    lowest = lowest_match(threshold)
     measurable = measurable_rates(scored)
     if resample is None:
-        intervals = scored.intervals(threshold, measurable)
+        intervals = scored.intervals(lowest, measurable)
     else:
-        resampled = scored.resampled(threshold, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
+        resampled = scored.resampled(lowest, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
         intervals = resampled.intervals()
     scores, probability = scored.pairs, to_probability(model)
     losses = scores.log_loss_by_target(probability)
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
-    fmr, fnmr = scores.fmr_fnmr(threshold)
+    fmr, fnmr = scores.fmr_fnmr(lowest)
     weakest: tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]] = (), ()
     if isinstance(scored, AllPairsScored) and not math.isnan(threshold):
         names = [str(name) for name in scored.classes]
-        weakest = breakdown(scored.embeddings, scored.codes, threshold, names=names).weakest(_NUM_WEAKEST)
+        weakest = breakdown(scored.embeddings, scored.codes, lowest, names=names).weakest(_NUM_WEAKEST)
     return VerificationReport(
         protocol=scored.protocol,
         num_images=scored.num_images,
         num_pairs=scores.num_pairs,
         num_positive=scores.num_positive,
         threshold=threshold,
-        accuracy=scores.accuracy(threshold),
-        balanced_accuracy=scores.balanced_accuracy(threshold),
+        accuracy=scores.accuracy(lowest),
+        balanced_accuracy=scores.balanced_accuracy(lowest),
         fmr=fmr,
         fnmr=fnmr,
         roc_auc=scores.roc_auc(),

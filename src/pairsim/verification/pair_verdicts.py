@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pairsim._common.storage import write_file
+from pairsim._common.unit_similarity import pair_similarity
 from pairsim.data.pairs.pair_files import read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
@@ -28,7 +28,6 @@ PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tu
 """A CSV file, or pairs of paths with or without their target (1 = same class, 0 = different)."""
 
 _HEADERS = {("first", "second"), ("path1", "path2")}
-_SCORED_AT_ONCE = 16384
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,11 +39,11 @@ class PairVerdicts:
         second: Second picture of each pair.
         similarity: Cosine of the embeddings `[P]`, in [-1, 1].
         probability: Probability that both show the same thing `[P]`, in [0, 1], as of `SimilarityModel.predict_proba`.
-        match: True where `similarity >= threshold` `[P]`.
+        match: True where the similarity reaches the threshold, to within 2^-19 `[P]`.
         threshold: The threshold.
         fmr: False match rate measured at that threshold, or `None` if there is none.
         target: 1 = same class, 0 = different `[P]`; `None` if the list has no targets.
-        skipped: Pictures that could not be read, each with its first pair as `place`.
+        skipped: Pictures that could not be read, each with its first pair as `index`.
         num_skipped_pairs: Number of pairs left out with them.
     """
 
@@ -179,7 +178,7 @@ def verify_pairs(
         >>> print(verdicts)
         0 pairs at threshold 0.5000: 0 match, 0 do not
     """
-    lowest_match = _checked_threshold(model, threshold)
+    threshold = _checked_threshold(model, threshold)
     rows, folder = _read(pairs)
     folder = Path(root) if root is not None else folder
     first, second, targets = zip(*rows, strict=True) if rows else ((), (), ())
@@ -189,7 +188,7 @@ def verify_pairs(
     paths = names if folder is None else [str(folder / name) for name in names]
     encoded = encode_pictures(model, paths, on_error=on_error, progress=progress)
     row_of = np.full(len(names), -1)
-    row_of[encoded.places] = np.arange(len(encoded))
+    row_of[encoded.indices] = np.arange(len(encoded))
     kept = np.flatnonzero((row_of[left] >= 0) & (row_of[right] >= 0))
     similarity, probability = _scores(model, encoded.embeddings, row_of[left[kept]], row_of[right[kept]])
     own = model.operating_point
@@ -198,12 +197,12 @@ def verify_pairs(
         second=tuple(second[k] for k in kept),
         similarity=similarity,
         probability=probability,
-        match=similarity >= lowest_match,
-        threshold=lowest_match,
-        fmr=own.fmr if own is not None and own.threshold == lowest_match else None,
+        match=similarity >= lowest_match(threshold),
+        threshold=threshold,
+        fmr=own.fmr if own is not None and own.threshold == threshold else None,
         target=np.array([targets[k] for k in kept], dtype=np.int64) if rows and targets[0] is not None else None,
         skipped=tuple(
-            Skipped(int(np.flatnonzero((left == one.place) | (right == one.place))[0]), names[one.place], one.reason)
+            Skipped(int(np.flatnonzero((left == one.index) | (right == one.index))[0]), names[one.index], one.reason)
             for one in encoded.skipped
         ),
         num_skipped_pairs=len(rows) - len(kept),
@@ -272,15 +271,8 @@ def _scores(
     model: SimilarityModel, embeddings: Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the similarity and the probability of pairs `[P]`, as `SimilarityModel.verify` computes them."""
-    parts = [torch.empty(2, 0, dtype=torch.float64)]
-    for start in range(0, len(first), _SCORED_AT_ONCE):
-        a, b = (
-            embeddings[torch.from_numpy(column[start : start + _SCORED_AT_ONCE]).to(embeddings.device)]
-            for column in (first, second)
-        )
-        similarity = functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
-        parts.append(torch.stack((similarity, model.probability(similarity))).double().cpu())
-    both = torch.cat(parts, dim=1)
+    similarity = pair_similarity(embeddings, torch.from_numpy(first), torch.from_numpy(second))
+    both = torch.stack((similarity, model.probability(similarity))).double().cpu()
     if not bool(torch.isfinite(both).all()):
         raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
     return both[0].numpy(), both[1].numpy()

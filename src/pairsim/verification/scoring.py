@@ -8,9 +8,11 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pairsim._common.arrays import Float32Array
 from pairsim._common.choices import Unit
+from pairsim._common.unit_similarity import pair_similarity
 from pairsim.data import ClassIndex, PairDataset, read_labels
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
@@ -144,10 +146,9 @@ def score_pairs(
     if isinstance(data, PairDataset):
         given = data.all_pairs()
         numbers, inverse = np.unique(np.concatenate((given.first, given.second)), return_inverse=True)
-        embeddings = encode_dataset(model, data.dataset, places=numbers, batch_size=batch_size, progress=progress)
-        vectors = embeddings.cpu().numpy()
-        first, second = np.split(inverse, 2)
-        similarity = np.einsum("nd,nd->n", vectors[first], vectors[second]).clip(-1.0, 1.0)
+        embeddings = encode_dataset(model, data.dataset, indices=numbers, batch_size=batch_size, progress=progress)
+        first, second = torch.from_numpy(inverse).chunk(2)
+        similarity = pair_similarity(embeddings, first, second).cpu().numpy()
         pairs = PairScores.from_scores(similarity, given.target)
         return GivenPairsScored(pairs, similarity, given.target, given.first, given.second)
     labels = read_labels(data)

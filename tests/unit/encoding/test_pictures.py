@@ -38,8 +38,8 @@ def test_in_memory(model: SimilarityModel, digits: ImageTensors) -> None:
         assert not found.requires_grad
         assert not found.is_inference()
     assert model.training
-    places = np.array([5, 3, 99, 3])
-    torch.testing.assert_close(encode_dataset(model, digits, places=places), expected[places], rtol=0, atol=1e-6)
+    indices = np.array([5, 3, 99, 3])
+    torch.testing.assert_close(encode_dataset(model, digits, indices=indices), expected[indices], rtol=0, atol=1e-6)
 
 
 def test_files(model: SimilarityModel, digits: ImageTensors, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_preprocessed_images_and_precisions(model: SimilarityModel, digits: Imag
 
 def test_bad_arguments(model: SimilarityModel, digits: ImageTensors) -> None:
     with pytest.raises(ValueError, match="Expected images to embed, found none"):
-        encode_dataset(model, digits, places=np.arange(0))
+        encode_dataset(model, digits, indices=np.arange(0))
     with pytest.raises(ValueError, match="Expected precision to be one of auto, fp32, bf16, fp16, got 'int8'"):
         encode_dataset(model, digits, precision="int8")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Expected images with 1 channel"):
@@ -105,7 +105,7 @@ def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, th
             found = encode_pictures(model, make(folder), batch_size=batch_size)
             torch.testing.assert_close(found.embeddings, expected, rtol=0, atol=1e-6)
             assert found.names == tuple(names_of(folder))
-            assert found.places.tolist() == list(range(120))
+            assert found.indices.tolist() == list(range(120))
             assert found.skipped == ()
             assert found.seconds > 0
             assert 0 < found.decoding < 1
@@ -119,20 +119,20 @@ def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, th
 def test_what_cannot_be_read_is_skipped_and_told(
     model: SimilarityModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding_module, "_PICTURES_A_TASK", 8)
+    monkeypatch.setattr(encoding_module, "_MAX_TASK", 8)
     whole = encode_pictures(model, folder)
     bad = [3, *range(64, 74), 119]
     for place in bad:
         Path(names_of(folder)[place]).write_text("no picture")
     found = encode_pictures(model, folder, on_error="skip")
     good = [place for place in range(120) if place not in bad]
-    assert found.places.tolist() == good
-    assert found.places.dtype == np.int64
+    assert found.indices.tolist() == good
+    assert found.indices.dtype == np.int64
     assert found.names == tuple(names_of(folder)[place] for place in good)
     torch.testing.assert_close(found.embeddings, whole.embeddings[good], rtol=0, atol=1e-6)
-    assert [one.place for one in found.skipped] == bad
+    assert [one.index for one in found.skipped] == bad
     for one in found.skipped:
-        assert one.name == names_of(folder)[one.place]
+        assert one.name == names_of(folder)[one.index]
         assert one.reason.startswith(f"Expected {one.name} to be an image")
     last = str(found).splitlines()[-1]
     assert last.startswith(f"12 of 120 skipped as unreadable: {names_of(folder)[3]}, ")
@@ -167,7 +167,7 @@ def test_pictures_of_all_kinds(model: SimilarityModel, digits: ImageTensors, fol
         torch.testing.assert_close(encode_pictures(model, one).embeddings, expected, rtol=0, atol=1e-6)
     whole = encode_pictures(model, digits.images)
     torch.testing.assert_close(whole.embeddings, model.encode(digits.images), rtol=0, atol=1e-6)
-    assert (whole.names, whole.places.tolist(), whole.decoding) == ((None,) * 120, list(range(120)), 0.0)
+    assert (whole.names, whole.indices.tolist(), whole.decoding) == ((None,) * 120, list(range(120)), 0.0)
     torch.testing.assert_close(
         encode_pictures(model, digits.images.permute(0, 2, 3, 1).numpy()).embeddings,
         whole.embeddings,
@@ -224,7 +224,7 @@ def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path, m
             self.modes.append(self.training)
             return super().embed(images)
 
-    monkeypatch.setattr(encoding_module, "_PICTURES_A_TASK", 8)
+    monkeypatch.setattr(encoding_module, "_MAX_TASK", 8)
     model = Own(EmbeddingNet(image_size=8, embedding_dim=6)).train()
     encode_pictures(model, folder)
     assert model.training
@@ -235,7 +235,7 @@ def test_it_reads_in_a_few_lines() -> None:
     found = EncodedPictures(
         embeddings=torch.zeros(1500, 2),
         names=("x",) * 1500,
-        places=np.arange(1500),
+        indices=np.arange(1500),
         skipped=(Skipped(1500, None, "no picture"),),
         seconds=0.5,
         decoding=0.423,

@@ -13,11 +13,11 @@ from trained_run import FOLDER, NAMES, keep, ten_classes, train_run
 
 from pairsim import SimilarityModel, TrainConfig, VerificationReport, calibrate, evaluate
 from pairsim.errors import RunError
+from pairsim.models.identity import saved_sha256
 from pairsim.runs.run_records import (
     changed_settings,
     last_name,
     load_evaluation,
-    model_identity,
     own_net,
     read_run,
     training_command,
@@ -88,11 +88,11 @@ def test_missing_values_of_an_evaluation_are_empty(run: Path, report: Verificati
 
 def test_an_evaluation_of_another_model_is_marked(run: Path, report: VerificationReport) -> None:
     keep(run, report)
-    first = model_identity(run / "model")
+    first = saved_sha256(run / "model")
     model = SimilarityModel.from_pretrained(run)
     calibrate(model, ten_classes(), target_fmr=0.1)
     model.save_pretrained(run / "model")
-    second = model_identity(run / "model")
+    second = saved_sha256(run / "model")
     assert first["weights_sha256"] == second["weights_sha256"]
     assert first["config_sha256"] != second["config_sha256"]
     stored = load_evaluation(run)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
 from pairsim import PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, evaluate
+from pairsim._common.unit_similarity import MATCH_TOLERANCE
 from pairsim.data import ImageTensors
 from pairsim.data.image_sets import subset
 from pairsim.verification.model_calibration import fit_calibration, operating_point
@@ -109,3 +113,17 @@ def test_fit_and_operating_point_of_scored_pairs(model: SimilarityModel, splits:
     assert (point.fmr, point.fnmr) == scored.pairs.fmr_fnmr(0.6)
     assert (point.source, point.criterion) == ("all pairs", "by hand")
     assert model.calibration is None
+
+
+def test_an_fmr_target_holds_although_matches_reach_below_the_threshold() -> None:
+    """Two negative pairs lie within the tolerance of each other, on both sides of the target."""
+    angles = torch.tensor([0.0, 0.01, 0.02, math.pi / 3, math.pi / 3 + 1.15e-6, 1.8, 2.0], dtype=torch.float64)
+    vectors = torch.stack((angles.cos(), angles.sin()), dim=1).float().view(7, 1, 1, 2)
+    images = TensorDataset(vectors, torch.tensor([0, 0, 0, 1, 1, 1, 1]))
+    model = SimilarityModel(nn.Flatten())
+    calibrate(model, images, target_fmr=0.25)
+    point = model.operating_point
+    assert point is not None
+    assert point.fmr == 0.25
+    assert evaluate(model, images).fmr == 0.25
+    assert evaluate(model, images, threshold=point.threshold - MATCH_TOLERANCE).fmr == 4 / 12

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import Float64Array, Values, check_count, check_threshold, labelled_embeddings
+from pairsim._common.unit_similarity import EXACT_BITS
 from pairsim.evaluation.pairs.ranked import IntArray
-from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+from pairsim.evaluation.retrieval import whole_numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.models import SimilarityModel
 from pairsim.visual.nets.architecture import size_text
 from pairsim.visual.page.layout import (
@@ -133,7 +134,7 @@ def _texts(model: SimilarityModel, similarity: float | None) -> dict[str, list[s
     if similarity is not None:
         verdict = f"here: similarity {here}, probability {_probability_of(model, similarity):.3f}"
         if not math.isnan(cut):
-            verdict += ": ● match" if similarity >= cut else ": ○ no match"
+            verdict += ": ● match" if similarity >= lowest_match(cut) else ": ○ no match"
         texts["below"].append(verdict)
     return texts
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.images import Preprocessing
 from pairsim.visual.page.layout import (
     BAD_INK,
@@ -111,7 +112,7 @@ def draw_pairs(
         raise ValueError(
             f"Expected {count} classes, two names for each pair, got {len(classes)}. Name those of every pair."
         )
-    matches = None if threshold is None or similarities is None else similarities >= threshold
+    matches = None if threshold is None or similarities is None else similarities >= lowest_match(threshold)
     shown = min(count, MAX_PAIRS)
     pixels = to_pixels(firsts[:shown] + seconds[:shown], preprocessing)
     titles = [title or "Pairs of images"]

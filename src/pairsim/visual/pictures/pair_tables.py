@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.data import PairDataset
 from pairsim.data.image_sets import ImageFiles, fetch_images, in_memory
 from pairsim.data.labels import read_labels
@@ -105,7 +106,7 @@ def pair_table(
     if chances is not None:
         table["probability"] = chances[:shown]
     if threshold is not None and similarities is not None:
-        right = (similarities[:shown] >= threshold) == (found.target == 1)
+        right = (similarities[:shown] >= lowest_match(threshold)) == (found.target == 1)
         table["judged"] = np.where(right, "✓ right", "✗ wrong")
     return _styled(table, _caption(shown, total, threshold))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.errors import require
 from pairsim.images import Preprocessing
 from pairsim.visual.page.layout import (
@@ -220,7 +221,7 @@ def _lay_out(
         page.text(number_right, line_top, format_signed(similarity[row], 3), align="right")
         page.text(chance_right, line_top, f"{probability[row]:.3f}", align="right")
         if threshold is not None:
-            page.text(verdict_left, line_top, MATCH if similarity[row] >= threshold else NO_MATCH)
+            page.text(verdict_left, line_top, MATCH if similarity[row] >= lowest_match(threshold) else NO_MATCH)
 
     low = -1.0 if min(similarity.min(), 0.0 if threshold is None else threshold) < 0 else 0.0
     bars = page.axes(bar_left, top, _BAR_WIDTH, count * row_height, label="bars")
