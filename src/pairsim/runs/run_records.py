@@ -192,7 +192,7 @@ def training_command(records: RunRecords) -> str | None:
     data, config = str(records.data.get("data") or ""), records.config
     architecture = records.model.get("architecture", {})
     options = options_of(TrainConfig).items()
-    named = all(config.get(name) in rules.choices for name, rules in options if rules.accepts_callables)
+    named = all(config.get(name) in rules.names for name, rules in options if rules.accepts_callables)
     if not data or not named or own_net(records) is not None:
         return None
     words = ["pairsim", "train", last_name(data), "--out", "RUN"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.storage import write_file
-from pairsim._common.unit_similarity import pair_similarity
+from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pairsim.data import ClassIndex, PairDataset
 from pairsim.data.loading.batches import PairBatches
-from pairsim.data.pairs.pair_sampler import Negatives
+from pairsim._common.choices import Negatives
 from pairsim.models import SimilarityModel
 from pairsim.training.objectives.objective import Objective, Recipe
 
