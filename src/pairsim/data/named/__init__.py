@@ -2,5 +2,6 @@
 
 from pairsim._common.choices import Split as Split
 from pairsim.data.named.registry import NAMES as NAMES
+from pairsim.data.named.registry import SPLITS as SPLITS
 from pairsim.data.named.registry import data_root as data_root
 from pairsim.data.named.registry import load_data as load_data
