@@ -79,9 +79,9 @@ def make_app(config_file: Path | None = None) -> App:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run the command line and exit with its status."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -94,8 +94,7 @@ def run(tokens: Sequence[str]) -> int:
         The exit status: 0, or that of the failure.
     """
     try:
-        command = _parse(tokens)
-        command()
+        _parse(tokens)()
     except (Exception, KeyboardInterrupt) as error:
         return report_failure(error)
     return 0

@@ -50,13 +50,9 @@ def evaluate(
     model = load_model(run, device)
     images = load_evaluation_data(model, data, split, pairs, data_dir)
     if against is not None:
+        other, unit = load_model(against, device), resample or "images"
         comparison = pairsim.compare_models(
-            model,
-            load_model(against, device),
-            images.dataset,
-            unit=resample or "images",
-            num_resamples=resamples,
-            batch_size=batch_size,
+            model, other, images.dataset, unit=unit, num_resamples=resamples, batch_size=batch_size
         )
         print_result({"first": str(run), "second": str(against), **comparison.to_dict()}, str(comparison), json)
         return
@@ -72,11 +68,9 @@ def evaluate(
     for line in report.notes:
         note(line)
     if threshold is None:
+        part = split if pairs is None else ""
         try:
-            kept_split = split if pairs is None else ""
-            save_evaluation(
-                run, report, data=data, split=kept_split, source=images.source, class_names=images.class_names
-            )
+            save_evaluation(run, report, data=data, split=part, source=images.source, class_names=images.class_names)
         except RunError as error:  # such as a folder without write permission
             note(f"Not kept in the run: {error}")
     print_result(report.to_dict(), str(report), json)

@@ -55,10 +55,8 @@ def compare(
             expect(value is None, f"{name} only with --pairs, got it with two pictures. Leave it out.")
     else:
         expect(first is None, "either two pictures or --pairs, got both. Leave one of them out.")
-    expect(
-        threshold is None or -1.0 <= threshold <= 1.0,
-        f"--threshold to be a similarity in [-1, 1], got {threshold}.",
-    )
+    in_range = threshold is None or -1.0 <= threshold <= 1.0
+    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     model = load_model(run, device)
     if pairs is not None:
         verdicts = pairsim.verify_pairs(model, pairs, threshold=threshold, on_error=on_error or "raise", root=root)

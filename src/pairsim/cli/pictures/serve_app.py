@@ -48,9 +48,8 @@ def app(
     model = load_model(run, device)
     pictures = None
     if gallery is not None:
-        paths = pictures_below(gallery)
         pictures = pairsim.Gallery(model)
-        pictures.add(paths, [str(path) for path in paths])
+        pictures.add(pictures_below(gallery))
     with tempfile.TemporaryDirectory(prefix="pairsim-app-") as folder:
         shown = _write_examples(run, model, examples, data_dir, Path(folder))
         page = build_app(model, examples=shown, gallery=pictures, name=run.resolve().name)

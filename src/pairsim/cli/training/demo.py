@@ -16,7 +16,7 @@ from pairsim.errors import require
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
 
-_NUM_SHOWN_PAIRS = 6
+_NUM_SHOWN_PAIRS, _QUERY_DIGIT = 6, 4
 
 
 def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, json: Json = False) -> None:
@@ -47,14 +47,8 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     figures = _draw(model, test, out, seed)
     compared = [(pictures[0], pictures[1]), (pictures[0], pictures[2])]
     verdicts = [describe(model.verify(first, second), first.name, second.name) for first, second in compared]
-    written = [
-        out / "model",
-        out / "best_model.pt",
-        out / "metrics.json",
-        out / "report.html",
-        *figures,
-        out / "images",
-    ]
+    names = ("model", "best_model.pt", "metrics.json", "report.html", *figures, "images")
+    written = [out / name for name in names]
     text = [
         str(report),
         "",
@@ -80,22 +74,23 @@ def _write_pictures(test: LabelledData, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     index = ClassIndex.from_labels(test.dataset.targets)
     paths = []
-    for code, letter in ((3, "a"), (3, "b"), (8, "a")):
-        number = int(index.order[index.offsets[code] + "ab".index(letter)])
-        paths.append(folder / f"digit{test.class_names[code]}_{letter}.png")
+    for digit, position in ((3, 0), (3, 1), (8, 0)):
+        number = int(index.order[index.offsets[digit] + position])
+        paths.append(folder / f"digit{digit}_{'ab'[position]}.png")
         Image.fromarray(test.dataset.images[number, 0].numpy()).save(paths[-1])
     return paths
 
 
-def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: int) -> list[Path]:
-    """Draw a row of pairs, and one image beside one example of every class."""
-    import torch
+def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: int) -> tuple[str, ...]:
+    """Draw a row of pairs, and one image beside one example of every class; return the names of the files."""
+    import numpy as np
 
-    from pairsim.visual import draw_pairs, draw_ranking
+    from pairsim.data import ClassIndex
+    from pairsim.visual import draw_class_ranking, draw_pairs
 
-    images: torch.Tensor = test.dataset.images
+    images = test.dataset.images
     pairs = pairsim.PairDataset(test.dataset, _NUM_SHOWN_PAIRS, seed=seed).all_pairs()
-    first, second = images[torch.from_numpy(pairs.first)], images[torch.from_numpy(pairs.second)]
+    first, second = images[pairs.first], images[pairs.second]
     similarity = (model.encode(first) * model.encode(second)).sum(dim=-1)
     row = draw_pairs(
         first,
@@ -106,30 +101,16 @@ def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: i
         threshold=model.threshold,
         title="Pairs of held-out digits",
     )
-    query, examples = _query_and_examples(test, seed)
-    similarity = model.similarity_matrix(images[query : query + 1], images[examples])[0]
-    ranking = draw_ranking(
-        images[query],
-        images[examples],
-        test.class_names,
-        similarity,
-        model.probability(similarity),
-        true_name=test.class_names[int(test.dataset.targets[query])],
+    index = ClassIndex.from_labels(test.dataset.targets)
+    query, example = np.random.default_rng(seed).permuted(np.arange(index.counts.min()))[:2]
+    ranking = draw_class_ranking(
+        model,
+        images[index.order[index.offsets[_QUERY_DIGIT] + query]],
+        images[index.order[index.offsets[:-1] + example]],
+        names=test.class_names,
+        true_label=_QUERY_DIGIT,
         title="One digit beside one example of every class",
     )
-    paths = [out / "pairs.png", out / "ranking.png"]
-    for figure, path in zip((row, ranking), paths, strict=True):
-        figure.savefig(path, dpi=150)
-    return paths
-
-
-def _query_and_examples(test: LabelledData, seed: int) -> tuple[int, list[int]]:
-    """The number of one image, and of another image of each class."""
-    import numpy as np
-
-    from pairsim.data import ClassIndex
-
-    index = ClassIndex.from_labels(test.dataset.targets)
-    chosen = np.random.default_rng(seed).permuted(np.arange(index.counts.min()))
-    query = int(index.order[index.offsets[4] + chosen[0]])
-    return query, [int(index.order[begin + chosen[1]]) for begin in index.offsets[:-1]]
+    row.savefig(out / "pairs.png", dpi=150)
+    ranking.savefig(out / "ranking.png", dpi=150)
+    return "pairs.png", "ranking.png"

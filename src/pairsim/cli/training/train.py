@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
 from pairsim.cli.training.train_options import TrainOptions
-from pairsim.errors import PairsimError, require
+from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -82,41 +83,48 @@ def train(
     """
     from pairsim._common import storage
     from pairsim.data.named import NAMES, load_data
+    from pairsim.integrations import TensorBoardLog
     from pairsim.runs.run_data import own_validation
+    from pairsim.runs.run_records import changed_settings
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
-    settings: dict[str, Any] = {"weights": weights, "embedding_dim": embedding_dim, "seed": options.seed}
+    make_net = partial(_make_net, backbone, weights=weights, embedding_dim=embedding_dim, seed=options.seed)
     net = preprocessing = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        net = _make_net(backbone, channels=channels, image_size=size, **settings)
+        net = make_net(channels=channels, image_size=size)
         preprocessing = net.preprocessing
-    if preprocessing is None:
-        loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
-    else:
-        loaded = load_data(data, "train", data_dir=data_dir, preprocessing=preprocessing)
+    loaded = load_data(
+        data, "train", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
+    )
     if net is None:
-        given = channels if backbone is not None else loaded.channels
-        net = _make_net(backbone, channels=given, image_size=loaded.image_size, **settings)
+        net = make_net(channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = own_validation(data, loaded, data_dir, preprocessing)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
-        from pairsim.integrations import TensorBoardLog
-
         callbacks.append(TensorBoardLog(images=loaded.dataset))
     model = pairsim.SimilarityModel(net)
     trainer = pairsim.Trainer(model, options, train=loaded.dataset, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-        if data == "mnist" and backbone is None and _trains_as_by_default(options):
+        default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
+        if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
             note(EXPECTED_MNIST)
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    storage.write_file(options.out / "data.json", storage.to_json(_describe(data, loaded)))
+    record = {
+        "data": data,
+        "source": loaded.source,
+        "num_images": len(loaded.dataset),
+        "class_names": list(loaded.class_names),
+        "image_size": list(loaded.image_size),
+        "channels": loaded.channels,
+    }
+    storage.write_file(options.out / "data.json", storage.to_json(record))
     written = _write_pages(options.out, trainer.model, data, data_dir, loaded) if report else []
     best, point = history.best, trainer.model.operating_point
     assert best is not None
@@ -129,23 +137,14 @@ def train(
         "operating_point": None if point is None else dataclasses.asdict(point),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
-    if best.val_balanced_accuracy is not None and best.val_loss is not None:
-        lines[0] += (
-            f" On validation pairs: balanced accuracy {best.val_balanced_accuracy:.4f}, loss {best.val_loss:.4f}."
-        )
+    if best.val_balanced_accuracy is not None:
+        accuracy, loss = best.val_balanced_accuracy, best.val_loss
+        lines[0] += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
     if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
         lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
     lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
     print_result(result, "\n".join(lines), json)
-
-
-def _trains_as_by_default(options: TrainOptions) -> bool:
-    """Whether all settings except the seed are the defaults."""
-    from pairsim.runs.run_records import changed_settings
-
-    same_seed = dataclasses.replace(options, seed=_DEFAULTS.seed)
-    return changed_settings(same_seed.to_dict()) == changed_settings(_DEFAULTS.to_dict())
 
 
 def make_trainer(
@@ -196,21 +195,12 @@ def _write_pages(
     try:
         images = held_out_images(run, model, data, data_dir)
         if len(images) > _MAX_REPORTED:
-            note(f"No report: {len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
-        else:
-            classes = np.unique(read_labels(images))
-            names = loaded.class_names if len(classes) == len(loaded.class_names) else None
-            write_report(
-                run,
-                images,
-                run / "report.html",
-                names=names,
-                data=data,
-                split="val",
-                source=loaded.source,
-                device=str(model.device),
-            )
-            written.append(run / "report.html")
+            raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
+        classes = np.unique(read_labels(images))
+        names = loaded.class_names if len(classes) == len(loaded.class_names) else None
+        page, device = run / "report.html", str(model.device)
+        write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, device=device)
+        written.append(page)
     except (PairsimError, ValueError) as error:
         note(f"No report: {error}")
     try:
@@ -220,14 +210,3 @@ def _write_pages(
     except (PairsimError, OSError) as error:
         note(f"No curves: {error}")
     return written
-
-
-def _describe(data: str, loaded: LabelledData) -> dict[str, Any]:
-    return {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-    }
