@@ -17,6 +17,8 @@ from torch import Tensor
 from pairsim import SimilarityModel, TrainConfig
 from pairsim._common.choices import PrecisionName
 from pairsim._common.precision import resolve_precision
+from pairsim.training.distributed.world import World
+from pairsim.training.objectives.registry import objective_for
 from pairsim.training.optimize.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]
@@ -53,7 +55,9 @@ def make_step(
     if mode == "compiled":
         model.embedding_net.compile()
     notes: list[str] = []
-    step = TrainingStep(model, config, resolve_precision(precision, place), place, note=notes.append)
+    step = TrainingStep(
+        model, objective_for(config), config, resolve_precision(precision, place), note=notes.append, world=World()
+    )
 
     def once() -> Tensor:
         return step(images, labels, update=True)

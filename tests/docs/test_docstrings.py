@@ -118,7 +118,7 @@ def parameters(value: Any) -> list[str]:
     if dataclasses.is_dataclass(value):
         return [field.name for field in dataclasses.fields(value) if field.init and field.name[0] != "_"]
     if inspect.isclass(value):
-        if "__init__" not in vars(value):  # as its base has it, which is documented there
+        if "__init__" not in vars(value) or getattr(value, "_is_protocol", False):  # see its base
             return []
         value = vars(value)["__init__"]
     return [name for name in inspect.signature(value).parameters if name not in ("self", "cls") and name[0] != "_"]

@@ -3,7 +3,6 @@
 # No postponed annotations here: the command line reads the types of the fields.
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pairsim._common.choices import NEGATIVES, PRECISIONS, AugmentName, Negatives, PrecisionName
 from pairsim.training.config_options import Group, check_options, document_options
+from pairsim.training.objectives.registry import objective_class, objective_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,13 +27,6 @@ else:
 ObjectiveName = Literal["pairs", "all-pairs"]
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
-
-_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 800, 2, 30
-
-
-def objective_names() -> tuple[str, ...]:
-    """Names of the built-in objectives."""
-    return get_args(ObjectiveName)
 
 
 @document_options
@@ -63,7 +56,7 @@ class TrainConfig:
         '"pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images, '
         "positive and negative pairs weighing one half each.",
         python="Also any function (embeddings, labels) -> loss.",
-        choices=objective_names(),
+        choices=objective_names,
     )
     out: Path | None = Group.MAIN.option(
         None, "Run folder.", python="Without one, nothing is written.", affects="speed"
@@ -219,29 +212,26 @@ class TrainConfig:
     def resolved(
         self, num_images: int | None = None, *, backbone: Literal["random", "pretrained"] | None = None
     ) -> "TrainConfig":
-        """This config with what is left to the recipes filled in.
+        """A copy with the open settings filled in by the recipes of the objective and of the backbone.
 
         Args:
-            num_images: Training images, for the number of epochs; without it the most.
+            num_images: Number of training images, for the number of epochs; without it the largest number of epochs.
             backbone: Weights of a backbone of torchvision or timm, if the net has one.
         """
-        pairs = self.objective == "pairs"
-        batch_size = self.batch_size if self.batch_size is not None else (256 if pairs else 128)
-        passes = _MOST_EPOCHS if num_images is None else math.ceil(_STEPS * batch_size / max(num_images, 1))
-        epochs = 30 if pairs else min(max(passes, _LEAST_EPOCHS), _MOST_EPOCHS)
-        scheduler: SchedulerName = "plateau" if pairs else "onecycle"
-        own = callable(self.optimizer)
+        recipe = objective_class(self.objective).recipe
+        batch_size = self.batch_size if self.batch_size is not None else recipe.batch_size
         optimizer: OptimizerName = "adam" if backbone is None else "adamw"
         rate, backbone_rate = self.learning_rate, self.backbone_learning_rate
         if rate is None:
             rate = 1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3
-        if backbone_rate is None and backbone == "pretrained" and self.freeze != "backbone" and not own:
+        trains_backbone = self.freeze != "backbone" and not callable(self.optimizer)
+        if backbone_rate is None and backbone == "pretrained" and trains_backbone:
             backbone_rate = rate / 10
         return dataclasses.replace(
             self,
-            epochs=self.epochs if self.epochs is not None else epochs,
+            epochs=self.epochs if self.epochs is not None else recipe.num_epochs(num_images, batch_size),
             batch_size=batch_size,
-            scheduler=self.scheduler if self.scheduler != "auto" else scheduler,
+            scheduler=self.scheduler if self.scheduler != "auto" else recipe.scheduler,
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
             backbone_learning_rate=backbone_rate,

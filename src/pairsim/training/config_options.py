@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypeVar
@@ -49,7 +50,7 @@ class Option:
         group: Group in the help of the command line.
         help: Description, without the accepted values.
         python: What only Python can give, added to the description there. With `choices`, a callable is accepted too.
-        choices: Accepted values; empty for any.
+        choices: Accepted values, or a function that returns them; empty for any.
         minimum: Smallest accepted whole number.
         interval: Interval of accepted numbers, such as `"[0, 1)"` or `"(0, inf)"`.
         affects: What another value changes: the `"result"`; only its `"rounding"`; only the `"length"` of the run; or
@@ -59,7 +60,7 @@ class Option:
     group: Group
     help: str
     python: str = ""
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
     minimum: int | None = None
     interval: str = ""
     affects: Literal["result", "rounding", "length", "speed"] = "result"
@@ -75,6 +76,11 @@ class Option:
         return self.affects in ("result", "length")
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The accepted values; empty for any."""
+        return self.choices() if callable(self.choices) else self.choices
+
+    @property
     def accepts_callables(self) -> bool:
         """Whether Python may give a function in place of a choice."""
         return bool(self.choices and self.python)
@@ -83,7 +89,7 @@ class Option:
     def expected(self) -> str:
         """The accepted values in words; empty for any."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(self.names)}"
         if self.minimum is not None:
             return f"at least {self.minimum}"
         unbounded = {"": "", "(0, inf)": "positive", "[0, inf)": "at least 0"}
@@ -97,14 +103,14 @@ class Option:
     @property
     def python_help(self) -> str:
         """The description for Python."""
-        accepted = ", ".join(f'"{choice}"' for choice in self.choices)
+        accepted = ", ".join(f'"{choice}"' for choice in self.names)
         text = f"{self.help} One of {accepted}." if self.choices else self.command_line_help
         return f"{text} {self.python}".strip()
 
     def accepts(self, value: Any) -> bool:
         """Whether a value is accepted."""
         if self.choices:
-            return value in self.choices or (self.accepts_callables and callable(value))
+            return value in self.names or (self.accepts_callables and callable(value))
         if self.minimum is not None:
             return bool(value >= self.minimum and value == int(value))
         if not self.interval:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pairsim import TrainConfig
 from pairsim.data import RandomAffine
-from pairsim.training.config import objective_names
 from pairsim.training.config_options import options_of
+from pairsim.training.objectives.registry import objective_names
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_every_field_is_an_option_of_the_docstring() -> None:
     assert list(options_of(TrainConfig)) == list(inspect.signature(TrainConfig).parameters)
     for name, option in options_of(TrainConfig).items():
         assert f"\n    {name}: {option.help.split()[0]}" in TrainConfig.__doc__
-    assert options_of(TrainConfig)["objective"].choices == objective_names() == ("pairs", "all-pairs")
+    assert options_of(TrainConfig)["objective"].names == objective_names() == ("pairs", "all-pairs")
 
 
 def _loss(embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -109,3 +109,21 @@ def test_to_dict_has_json_values(field: str, value: str | Path | Callable[..., A
     assert json.loads(json.dumps(found)) == found
     assert found[field] == plain
     assert list(found) == list(options_of(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("settings", "backbone", "expected"),
+    [
+        ({}, None, ("adam", 1e-2, None)),
+        ({"optimizer": "sgd"}, "random", ("sgd", 1e-2, None)),
+        ({}, "random", ("adamw", 1e-3, None)),
+        ({}, "pretrained", ("adamw", 1e-3, 1e-4)),
+        ({"optimizer": "adam"}, "pretrained", ("adam", 1e-3, 1e-4)),
+        ({"learning_rate": 1e-2}, "pretrained", ("adamw", 1e-2, 1e-3)),
+        ({"backbone_learning_rate": 5e-4}, "pretrained", ("adamw", 1e-3, 5e-4)),
+        ({"freeze": "backbone"}, "pretrained", ("adamw", 1e-3, None)),
+    ],
+)
+def test_recipes_for_backbones(settings: dict[str, Any], backbone: Any, expected: tuple[Any, ...]) -> None:
+    config = TrainConfig(**settings).resolved(1000, backbone=backbone)
+    assert (config.optimizer, config.learning_rate, config.backbone_learning_rate) == pytest.approx(expected)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pairsim.training.run_folder import RunFolder
 
 from pairsim import TrainConfig
 from pairsim.errors import RunError
 from pairsim.runs import run_records
 from pairsim.training import run_folder
 from pairsim.training.config_options import Group, Option, document_options, options_of
-from pairsim.training.run_folder import RunFolder
 
 
 @document_options

@@ -22,7 +22,7 @@ def for_command_line(config_class: type[T]) -> type[T]:
     """
     config_class.__annotations__ = {
         field.name: Annotated[
-            Literal[rules.choices] if rules.choices else field.type,
+            Literal[rules.names] if rules.names else field.type,
             Parameter(group=_GROUPS[rules.group], help=rules.command_line_help),
         ]
         for field in dataclasses.fields(config_class)  # type: ignore[arg-type]

@@ -27,7 +27,12 @@ class BatchPlan(Protocol):
     num_images: int
 
     def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:
-        """Return image numbers and the targets of the objective."""
+        """Return image numbers and the targets of the objective.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            number: Number of the batch in it, from 0.
+        """
         ...
 
 

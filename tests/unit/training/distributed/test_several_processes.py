@@ -1,50 +1,39 @@
-"""Several processes train what one process trains: jobs run together on the CPU, and are compared with one process."""
+"""Training with several processes: jobs run in one, two and three processes on the CPU, and results are compared."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from processes import Job, run_together
+from small_runs import CutOffError, last_state, random_images
 from states import assert_same
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from pairsim import Callback, EmbeddingNet, SimilarityModel, TrainConfig, Trainer
-from pairsim._common.devices import resolve_device
 from pairsim._common.precision import Precision
-from pairsim.data import ClassBalancedBatches, ClassIndex, ImageTensors, stratified_split
-from pairsim.data.loading.batches import PartialBatches
-from pairsim.data.loading.placement import Placement
-from pairsim.errors import DeviceError, TrainingError
-from pairsim.training.checkpoint import load_checkpoint
+from pairsim.data import ClassIndex, ImageTensors, stratified_split
+from pairsim.errors import TrainingError
 from pairsim.training.distributed.world import World
-from pairsim.training.optimize.batch_norm import share_buffers, synchronised, syncs_batch_norm
+from pairsim.training.objectives.registry import objective_for
+from pairsim.training.optimize.batch_norm import share_buffers
 from pairsim.training.optimize.step import TrainingStep
-
-CPU = torch.device("cpu")
-Job = Callable[[Path], Any]
-
 
 # --- what is trained ---
 
 
-def toy_images(num: int = 61) -> ImageTensors:
-    images = torch.randint(0, 256, (num, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ImageTensors(images, [n % 3 for n in range(num)])
+def toy_images() -> ImageTensors:
+    return random_images(61)
 
 
 def bright_images() -> ImageTensors:
@@ -85,7 +74,7 @@ def outcome(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-# --- jobs: each is run by one process, and by two and by three together ---
+# --- jobs, which run in one process and in two and three processes together ---
 
 STEPS: dict[str, tuple[int, dict[str, Any]]] = {
     "all-pairs": (13, {"objective": "all-pairs"}),
@@ -103,7 +92,7 @@ def descent(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 def gradients(_: Path) -> Any:
     """Two updates by gradient descent with rate 1, in float64: the weights are then sums of gradients."""
-    world = World.found()
+    world = World.from_env()
     found = {}
     for name, (num, settings) in STEPS.items():
         torch.manual_seed(2)
@@ -111,15 +100,17 @@ def gradients(_: Path) -> Any:
         net.embedding_dim = 5  # type: ignore[assignment]
         model = SimilarityModel(net).double()
         config = TrainConfig(optimizer=descent, **settings).resolved()
-        step = TrainingStep(model, config, Precision("fp32", "cpu"), CPU, note=lambda _: None, world=world)
+        step = TrainingStep(
+            model, objective_for(config), config, Precision("fp32", "cpu"), note=lambda _: None, world=world
+        )
         losses = []
         for number in range(4):
             images = torch.rand(num, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
             labels = torch.arange(num) % 2
-            extra = labels[: num // 2].float() if name == "pairs" else labels
-            own = images[world.part(num)]
+            targets = labels[: num // 2].float() if name == "pairs" else labels
+            own = images[world.shard(num)]
             update = number % config.grad_accumulation == config.grad_accumulation - 1
-            losses.append(step(own if len(own) else images[:1], extra, update=update))
+            losses.append(step(own if len(own) else images[:1], targets, update=update))
         found[name] = (torch.stack(losses), {key: value.detach() for key, value in model.named_parameters()})
     return found
 
@@ -132,28 +123,28 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def whole_runs(folder: Path) -> Any:
+def complete_runs(folder: Path) -> Any:
     return {name: outcome(fit(toy_model(), **settings)) for name, settings in RUNS.items()}
 
 
 def batch_norm_run(folder: Path) -> Any:
     settings: dict[str, Any] = {"augment": "affine", "ema_decay": 0.7, "val_fraction": 0.5}
-    return outcome(fit(with_batch_norm(), bright_images(), out=folder / f"bn-{World.found().size}", **settings))
+    return outcome(fit(with_batch_norm(), bright_images(), out=folder / f"bn-{World.from_env().size}", **settings))
 
 
 def buffers(_: Path) -> Any:
-    """What each process has in its buffers, and what all have of it."""
-    world = World.found()
+    """Buffers that differ between processes, after sharing."""
+    world = World.from_env()
     net = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
     net.register_buffer("own", torch.tensor([world.rank * 3, 7]))
     for number, name in enumerate(("0.running_mean", "0.running_var", "1.running_mean")):
         net.get_buffer(name).fill_(world.rank + number)
-    share_buffers(net, world, skip=lambda name: name == "1")
+    share_buffers([net], world, skip=lambda name: name == "1")
     return {name: value.clone() for name, value in net.named_buffers()}
 
 
 def validation_of_untrained(_: Path) -> Any:
-    """With a learning rate of zero only validation is left."""
+    """Training with learning rate 0, so that only validation has an effect."""
     rate = 0.0
     settings: dict[str, Any] = {
         "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=rate),
@@ -163,8 +154,8 @@ def validation_of_untrained(_: Path) -> Any:
     return outcome(fit(toy_model(), epochs=1, **settings))
 
 
-def refusals(_: Path) -> Any:
-    rank = World.found().rank
+def differences(_: Path) -> Any:
+    rank = World.from_env().rank
     images = toy_images()
     labels = images.targets.copy()
     labels[0] = (labels[0] + rank) % 3
@@ -208,33 +199,29 @@ def callbacks(_: Path) -> Any:
     return {"calls": watching.calls, "epochs": len(trainer.history), "message": message, "is_main": trainer.is_main}
 
 
-class CutOffError(Exception):
-    pass
-
-
 class Failing:
-    """An objective that cannot be computed a certain time, in any process."""
+    """An objective that fails at a certain call, in every process."""
 
     def __init__(self, call: int) -> None:
-        self.left = call
+        self.calls_left = call
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        self.left -= 1
-        if self.left == 0:
+        self.calls_left -= 1
+        if self.calls_left == 0:
             raise CutOffError
         return squares(embeddings, labels)
 
 
 def resumed_runs(folder: Path) -> Any:
-    """A run in one go, the same cut off within an epoch, and one left after an epoch for others to go on with."""
-    size = World.found().size
+    """A complete run, an interrupted and resumed one, and one that ends after an epoch for others to resume."""
+    size = World.from_env().size
     settings: dict[str, Any] = {"checkpoint_steps": 3, "ema_decay": 0.9}
-    whole, parted = folder / f"whole-{size}", folder / f"parted-{size}"
-    fit(with_batch_norm(), out=whole, objective=Failing(0), **settings)
+    complete, interrupted = folder / f"complete-{size}", folder / f"interrupted-{size}"
+    fit(with_batch_norm(), out=complete, objective=Failing(0), **settings)
     try:
-        fit(with_batch_norm(), out=parted, objective=Failing(12), **settings)
+        fit(with_batch_norm(), out=interrupted, objective=Failing(12), **settings)
     except CutOffError:
-        fit(with_batch_norm(), out=parted, objective=Failing(0), **settings)
+        fit(with_batch_norm(), out=interrupted, objective=Failing(0), **settings)
     config = TrainConfig(out=folder / f"left-{size}", epochs=3, batch_size=8, precision="fp32")
     records = Trainer(toy_model(), config, train=toy_images()).epochs()
     next(records)
@@ -243,8 +230,8 @@ def resumed_runs(folder: Path) -> Any:
 
 
 def resumed_from_one(folder: Path) -> Any:
-    """Go on with what one process has begun; without a folder, where rank 0 has one."""
-    world = World.found()
+    """Resume a run of one process; only rank 0 has its folder."""
+    world = World.from_env()
     copy = folder / f"from-1-on-{world.size}"
     if world.is_main:
         subprocess.run(["cp", "-r", folder / "left-1", copy], check=True)
@@ -252,7 +239,7 @@ def resumed_from_one(folder: Path) -> Any:
 
 
 class Drawing(Dataset[Any]):
-    """Draws each time it is read."""
+    """Returns a random image each time."""
 
     def __init__(self) -> None:
         self.targets = [0, 1] * 20
@@ -265,7 +252,7 @@ class Drawing(Dataset[Any]):
 
 
 def randomness(_: Path) -> Any:
-    """What the processes draw for equal images, and for images that a dataset draws."""
+    """Random numbers of dropout, of the objective and of a dataset, for equal images."""
     seen: list[Tensor] = []
 
     def watch(embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -280,11 +267,11 @@ def randomness(_: Path) -> Any:
 
 JOBS: list[Job] = [
     gradients,
-    whole_runs,
+    complete_runs,
     batch_norm_run,
     buffers,
     validation_of_untrained,
-    refusals,
+    differences,
     callbacks,
     resumed_runs,
     resumed_from_one,
@@ -293,31 +280,6 @@ JOBS: list[Job] = [
 
 
 # --- running them ---
-
-
-def _work(rank: int, size: int, port: int, folder: Path, jobs: list[Job]) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo",
-    )  # fmt: skip
-    World.found().join()
-    torch.save({job.__name__: job(folder) for job in jobs}, folder / f"{size}-{rank}.pt")
-
-
-def together(size: int, folder: Path, jobs: list[Job]) -> list[dict[str, Any]]:
-    """What each of several processes finds; the failure of one is raised, and after 100 seconds all are ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = start_processes(_work, args=(size, port, folder, jobs), nprocs=size, join=False, start_method="spawn")
-    end = time.monotonic() + 100
-    while not context.join(timeout=1):
-        if time.monotonic() > end:
-            for process in context.processes:
-                process.kill()
-            pytest.fail("The processes have not come to an end.")
-    return [torch.load(folder / f"{size}-{rank}.pt", weights_only=False) for rank in range(size)]
 
 
 @pytest.fixture(scope="module")
@@ -332,10 +294,10 @@ def alone(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=[pytest.param(size, marks=pytest.mark.slow) for size in (2, 3)])
 def ranks(request: pytest.FixtureRequest, folder: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
-    return together(request.param, folder, JOBS)
+    return run_together(request.param, folder, JOBS)
 
 
-# --- what they must find ---
+# --- results ---
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -351,10 +313,10 @@ def test_updates_are_those_of_one_process(name: str, alone: dict[str, Any], rank
 
 @pytest.mark.parametrize("name", RUNS)
 def test_runs_are_those_of_one_process(name: str, alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
-    whole = alone["whole_runs"][name]
+    whole = alone["complete_runs"][name]
     for found in ranks:
-        run = found["whole_runs"][name]
-        assert_same({**run, "notes": None}, {**ranks[0]["whole_runs"][name], "notes": None})
+        run = found["complete_runs"][name]
+        assert_same({**run, "notes": None}, {**ranks[0]["complete_runs"][name], "notes": None})
         assert len(run["records"]) == len(whole["records"])
         for one, other in zip(run["records"], whole["records"], strict=True):
             assert one == pytest.approx(other, rel=2e-3)
@@ -363,7 +325,7 @@ def test_runs_are_those_of_one_process(name: str, alone: dict[str, Any], ranks: 
         assert f"{len(ranks)} processes train together, each on its part of every batch." in run["notes"]
 
 
-def test_batch_norm_ends_alike_in_all_and_as_saved(folder: Path, ranks: list[dict[str, Any]]) -> None:
+def test_batch_norm_is_the_same_in_all_processes_and_as_saved(folder: Path, ranks: list[dict[str, Any]]) -> None:
     runs = [found["batch_norm_run"] for found in ranks]
     for run in runs:
         assert_same({**run, "notes": None}, {**runs[0], "notes": None})
@@ -374,7 +336,7 @@ def test_batch_norm_ends_alike_in_all_and_as_saved(folder: Path, ranks: list[dic
     assert_same(dict(loaded.state_dict()), dict(runs[0]["state"]))
 
 
-def test_validation_is_of_the_model_that_is_saved(folder: Path, ranks: list[dict[str, Any]]) -> None:
+def test_validation_loss_is_that_of_the_saved_model(folder: Path, ranks: list[dict[str, Any]]) -> None:
     images = bright_images()
     _, held = stratified_split(ClassIndex.from_labels(images.targets), 0.5, seed=0)
     loaded = SimilarityModel.from_pretrained(folder / f"bn-{len(ranks)}", embedding_net=with_batch_norm().embedding_net)
@@ -398,7 +360,9 @@ def test_buffers_are_averaged_or_those_of_rank_0(ranks: list[dict[str, Any]]) ->
         assert found["buffers"]["own"].tolist() == [0, 7]
 
 
-def test_validation_gives_the_same_figures(alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+def test_validation_results_do_not_depend_on_the_number_of_processes(
+    alone: dict[str, Any], ranks: list[dict[str, Any]]
+) -> None:
     one = alone["validation_of_untrained"]
     for found in ranks:
         several = found["validation_of_untrained"]
@@ -407,11 +371,11 @@ def test_validation_gives_the_same_figures(alone: dict[str, Any], ranks: list[di
         assert_same(several["state"], one["state"])
 
 
-def test_what_differs_between_processes_is_refused_by_all(ranks: list[dict[str, Any]]) -> None:
+def test_differences_between_processes_raise_in_all(ranks: list[dict[str, Any]]) -> None:
     others = ", ".join(str(rank) for rank in range(1, len(ranks)))
     for found in ranks:
         for (kind, message), (expected, what) in zip(
-            found["refusals"],
+            found["differences"],
             [("DataError", "images and labels"), ("ValueError", "settings"), ("ValueError", "net")],
             strict=True,
         ):
@@ -421,39 +385,33 @@ def test_what_differs_between_processes_is_refused_by_all(ranks: list[dict[str, 
             )
 
 
-def test_rank_0_alone_calls_callbacks_and_stops_all(ranks: list[dict[str, Any]]) -> None:
+def test_only_rank_0_calls_callbacks_and_it_stops_all(ranks: list[dict[str, Any]]) -> None:
     for rank, found in enumerate(ranks):
         assert (found["callbacks"]["calls"] > 0) == (rank == 0) == found["callbacks"]["is_main"]
         assert found["callbacks"]["epochs"] == 1
 
 
-def test_a_loss_that_is_not_finite_ends_all_at_the_same_step(ranks: list[dict[str, Any]]) -> None:
+def test_a_loss_that_is_not_finite_raises_in_all_at_the_same_step(ranks: list[dict[str, Any]]) -> None:
     messages = {found["callbacks"]["message"] for found in ranks}
     assert len(messages) == 1
     assert messages.pop().startswith("Expected a finite loss, found NaN or infinity by batch")
 
 
-def final_state(run: Path) -> dict[str, Any]:
-    state, problems = load_checkpoint(run / "checkpoints")
-    assert state is not None
-    assert not problems
-    del state["seconds"], state["waiting"]
-    return state
-
-
 def test_resumed_run_equals_uninterrupted(folder: Path, ranks: list[dict[str, Any]]) -> None:
-    whole, parted = folder / f"whole-{len(ranks)}", folder / f"parted-{len(ranks)}"
-    assert_same(final_state(whole), final_state(parted))
-    assert (whole / "log.jsonl").read_bytes() == (parted / "log.jsonl").read_bytes()
-    assert (whole / "model" / "model.safetensors").read_bytes() == (parted / "model" / "model.safetensors").read_bytes()
+    complete, interrupted = folder / f"complete-{len(ranks)}", folder / f"interrupted-{len(ranks)}"
+    assert_same(last_state(complete), last_state(interrupted))
+    assert (complete / "log.jsonl").read_bytes() == (interrupted / "log.jsonl").read_bytes()
+    assert (complete / "model" / "model.safetensors").read_bytes() == (
+        interrupted / "model" / "model.safetensors"
+    ).read_bytes()
 
 
-def test_another_number_of_processes_can_go_on(
+def test_a_run_can_be_resumed_with_another_number_of_processes(
     folder: Path, alone: dict[str, Any], ranks: list[dict[str, Any]]
 ) -> None:
     whole = outcome(fit(toy_model()))
-    goes_on = outcome(fit(toy_model(), out=folder / f"left-{len(ranks)}"))
-    for run in (goes_on, *(found["resumed_from_one"] for found in ranks)):
+    resumed = outcome(fit(toy_model(), out=folder / f"left-{len(ranks)}"))
+    for run in (resumed, *(found["resumed_from_one"] for found in ranks)):
         assert len(run["records"]) == 3
         for one, other in zip(run["records"], whole["records"], strict=True):
             assert one == pytest.approx(other, rel=2e-3)
@@ -461,117 +419,17 @@ def test_another_number_of_processes_can_go_on(
         assert any("num_processes" in line for line in run["notes"])
 
 
-def test_parts_draw_their_own_numbers_and_objectives_the_same(ranks: list[dict[str, Any]]) -> None:
+def test_each_part_draws_its_own_numbers_and_objectives_draw_the_same(ranks: list[dict[str, Any]]) -> None:
     for found in ranks:
         assert_same(found["randomness"], ranks[0]["randomness"])  # as all have the embeddings of all
     for seen in ranks[0]["randomness"]:
         embeddings = seen[:, :-1]
         assert len(embeddings.unique(dim=0)) > len(embeddings) * 0.8
         first, second = (
-            embeddings[World(rank=0, size=len(ranks)).part(len(seen))],
-            embeddings[World(rank=1, size=len(ranks)).part(len(seen))],
+            embeddings[World(rank=0, size=len(ranks)).shard(len(seen))],
+            embeddings[World(rank=1, size=len(ranks)).shard(len(seen))],
         )
         assert not torch.isclose(first[: len(second)], second[: len(first)]).all(dim=1).any()
-
-
-@given(total=st.integers(0, 200), size=st.integers(1, 17))
-def test_parts_cover_everything_once_and_differ_by_one(total: int, size: int) -> None:
-    parts = [World(rank=rank, size=size).part(total) for rank in range(size)]
-    assert [place for part in parts for place in range(total)[part]] == list(range(total))
-    lengths = [part.stop - part.start for part in parts]
-    assert max(lengths) - min(lengths) <= 1
-
-
-def test_parts_of_batches_make_the_whole() -> None:
-    plan = ClassBalancedBatches(ClassIndex.from_labels(np.arange(22) % 4), 8, seed=3)
-    parts = [PartialBatches(plan, World(rank=rank, size=3).part) for rank in range(3)]
-    for number in range(plan.num_batches):
-        images, codes = plan.batch(5, number)
-        found = [part.batch(5, number) for part in parts]
-        assert np.concatenate([own for own, _ in found]).tolist() == images.tolist()
-        assert all(torch.equal(extra, codes) for _, extra in found)
-    without = PartialBatches(plan, World(rank=8, size=9).part)
-    assert without.batch(0, 0)[0].tolist() == plan.batch(0, 0)[0][:1].tolist()  # so that it is a batch at all
-
-
-def test_processes_share_the_memory_of_their_machine() -> None:
-    assert Placement(device=CPU, memory_budget_mb=9, shared_by=3).budget == 3_000_000
-
-
-# --- the environment ---
-
-
-def test_one_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sent(*arguments: Any, **options: Any) -> None:
-        raise AssertionError
-
-    for name in ("init_process_group", "all_reduce", "broadcast"):
-        monkeypatch.setattr(torch.distributed, name, sent)
-    assert len(fit(with_batch_norm(), ema_decay=0.9, sync_batch_norm=True).history) == 3
-
-
-def test_a_size_without_a_rank_is_not_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert World.found() == World()
-    monkeypatch.setenv("RANK", "4")
-    with pytest.raises(ValueError, match=r"Expected RANK to be in \[0, WORLD_SIZE\), found RANK 4 and WORLD_SIZE 4"):
-        World.found()
-    monkeypatch.setenv("RANK", "first")
-    with pytest.raises(ValueError, match="Expected RANK in the environment to be a whole number, found 'first'"):
-        World.found()
-
-
-def test_processes_that_do_not_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(TrainingError, match="Expected 2 processes to find each other, rank 0 did not"):
-        fit(toy_model())
-
-
-@pytest.mark.parametrize("name", ["cuda:0", "mps"])
-def test_processes_choose_no_device_by_number(name: str) -> None:
-    with pytest.raises(ValueError, match='Expected device to be "auto", "cpu" or "cuda" with several processes'):
-        resolve_device(name, local_rank=1)
-
-
-def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert resolve_device("auto", local_rank=1) == torch.device("cuda:1")
-    with pytest.raises(DeviceError, match=r"found 2 for LOCAL_RANK 2\. Start with torchrun --nproc-per-node 2"):
-        resolve_device("auto", local_rank=2)
-    assert resolve_device("cpu", local_rank=2) == CPU
-
-
-# --- batch norm over all processes ---
-
-
-def test_batch_norms_are_replaced_and_put_back() -> None:
-    model = with_batch_norm()
-    [(name, norm)] = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
-    names = model.state_dict().keys()
-    with synchronised([model], skip=lambda other: other == name):
-        assert model.get_submodule(name) is norm
-    with synchronised([model]):
-        inside = model.get_submodule(name)
-        assert type(inside) is nn.SyncBatchNorm
-        assert inside.weight is norm.weight
-        assert inside.running_mean is norm.running_mean
-        assert model.state_dict().keys() == names
-        model.eval()
-    assert model.get_submodule(name) is norm
-    assert not norm.training
-
-
-def test_batch_norm_is_synchronised_on_gpus_only() -> None:
-    several, config = World(size=2, device=torch.device("cuda", 0)), TrainConfig()
-    assert syncs_batch_norm(with_batch_norm(), config, several)
-    assert not syncs_batch_norm(toy_model(), config, several)
-    assert not syncs_batch_norm(with_batch_norm(), config, World(size=2))
-    with pytest.raises(DeviceError, match="Expected GPUs for sync_batch_norm=True, found the device cpu"):
-        syncs_batch_norm(with_batch_norm(), TrainConfig(sync_batch_norm=True), World(size=2))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Resumable checkpoints: a folder of safetensors and JSON with checksums, several kept, the newest whole one used."""
+"""Write and read checkpoints: folders of safetensors and JSON with checksums."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from pairsim.errors import RunError
 from pairsim.models.pretrained import check_format, deserialize, serialize
 
 FORMAT_VERSION = 1
-_KEEP = 2
+_NUM_KEPT = 2
+"""Checkpoints that are not removed: if the newest is damaged, the one before is used."""
 
 
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """Turn nested state into JSON values, with its tensors put aside by path.
+    """Convert nested state to JSON values and named tensors.
 
-    Dictionaries become lists of entries, as JSON has text keys only; tuples and numbers that JSON lacks are marked.
+    Dictionaries become lists of entries, because JSON has text keys only. Tuples, and numbers that JSON does not have,
+    are marked.
 
     Args:
         value: Nested dictionaries, lists, tuples, tensors, numbers, text, booleans and `None`.
-        tensors: Receives the tensors.
-        path: Name of this value.
+        tensors: The tensors of the state are added here, by path.
+        path: Path of this value in the state.
 
     Raises:
-        TypeError: If something else is in it; the message names it.
+        TypeError: If the state holds another type; the message has its path.
     """
     if isinstance(value, Tensor):
         tensors[path] = value
@@ -37,7 +39,7 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     if isinstance(value, dict):
         return {"dict": [[pack(k, tensors), pack(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
     if isinstance(value, list | tuple):
-        items = [pack(item, tensors, f"{path}/{place}") for place, item in enumerate(value)]
+        items = [pack(item, tensors, f"{path}/{index}") for index, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
@@ -63,7 +65,7 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def to_bytes(state: Any) -> bytes:
-    """Nested state, of what `pack` takes, as bytes to send to another process."""
+    """Convert nested state, as for `pack`, to bytes."""
     tensors: dict[str, Tensor] = {}
     body = json.dumps(pack(state, tensors)).encode()
     return len(body).to_bytes(8, "little") + body + serialize(tensors)
@@ -76,60 +78,60 @@ def from_bytes(content: bytes) -> Any:
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Save the state after a step, then remove all but the newest few.
+    """Save the state after a step, and remove all but the newest checkpoints.
 
     Args:
-        folder: Holds one folder for each checkpoint.
+        folder: Folder of all checkpoints.
         step: Optimizer steps so far.
-        state: What `pack` takes.
+        state: Nested state, as for `pack`.
 
     Raises:
-        RunError: If it cannot be written; earlier checkpoints stay whole.
+        RunError: If it cannot be written; earlier checkpoints are not changed.
     """
     tensors: dict[str, Tensor] = {}
     body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
-    place = folder / f"step-{step:09d}"
-    if place.exists():  # from before a resume that went back further; the same content would be written again
-        shutil.rmtree(place)
-    storage.write_folder(place, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
-    for old in _checkpoints(folder)[_KEEP:]:
+    path = folder / f"step-{step:09d}"
+    if path.exists():  # of the same step before a resume from an earlier checkpoint
+        shutil.rmtree(path)
+    storage.write_folder(path, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
+    for old in _checkpoints(folder)[_NUM_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Load the newest checkpoint that is whole.
+    """Load the newest checkpoint that is not damaged.
 
     Returns:
-        Its state, or `None` if there is none; and a line about each newer one that is damaged.
+        Its state, `None` if there is no checkpoint; and a line about each newer checkpoint, which is damaged.
 
     Raises:
-        RunError: If there are checkpoints and all are damaged, or one is of a newer format.
+        RunError: If all checkpoints are damaged, or one has a newer format.
     """
     problems: list[str] = []
-    for place in _checkpoints(folder):
+    for path in _checkpoints(folder):
         try:
-            files = storage.read_folder(place)
+            files = storage.read_folder(path)
             body = json.loads(files["state.json"])
-            tensors = deserialize(files["tensors.safetensors"], place / "tensors.safetensors")
+            tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
         except (RunError, KeyError, ValueError) as error:
-            problems.append(f"Checkpoint {place.name} cannot be used: {error}")
+            problems.append(f"Checkpoint {path.name} cannot be used: {error}")
             continue
-        check_format(body, "pairsim-checkpoint", FORMAT_VERSION, place / "state.json")
+        check_format(body, "pairsim-checkpoint", FORMAT_VERSION, path / "state.json")
         state: dict[str, Any] = unpack(body["state"], tensors)
         return state, problems
     if problems:
         raise RunError(
-            f"No checkpoint in {folder} is whole. {' '.join(problems)} "
+            f"All checkpoints in {folder} are damaged. {' '.join(problems)} "
             "Start again with --resume never, or choose another folder."
         )
     return None, problems
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove every checkpoint, whole or not."""
+    """Remove all checkpoints."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
+    """List the folders of checkpoints, newest first."""
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""`EmbeddingMemory`: embeddings of the last batches, for more pairs than a batch has."""
+"""Store the embeddings of the last batches, for more pairs than a batch has."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from torch import Tensor, nn
 
 
 class EmbeddingMemory(nn.Module):
-    """The newest `size` embeddings and their labels, in a ring.
+    """Ring buffer of the newest `size` embeddings and their labels.
 
-    A net changes slowly once its training has settled, so that embeddings of some steps ago still say where the other
-    classes are. Pairs of batch and memory cost no forward pass. Everything is in `state_dict`, so that a resumed run
-    goes on with the same memory. Nothing waits for the device, and shapes never change: empty slots are there, with
-    label -1.
+    After the first steps a net changes slowly, so embeddings from a few steps before are still useful. Pairs of batch
+    and memory need no forward pass. `state_dict` holds the whole memory, so a resumed run continues with the same one.
+    Nothing waits for the device, and shapes are constant: an empty slot has label -1.
 
-    Compute the loss with the memory first and then update it: afterwards the batch is in there, and each image would
-    be a positive pair with itself.
+    Compute the loss before `update`: once the memory contains the batch, each image would be a positive pair with
+    itself.
 
     Args:
-        size: Embeddings kept, at least 1; some thousands are usual.
+        size: Number of embeddings, at least 1; some thousands are usual.
         dim: Dimensions of an embedding, at least 1.
 
     Attributes:
         embeddings: `[size, dim]`, float32, zero where empty.
         labels: `[size]`, int64, -1 where empty.
-        cursor: Where the next embedding goes, 0-dimensional, int64.
+        cursor: Slot of the next embedding, 0-dimensional, int64.
 
     Raises:
         ValueError: If `size` or `dim` is below 1.
@@ -55,11 +54,11 @@ class EmbeddingMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Put a batch in the place of the oldest embeddings.
+        """Replace the oldest embeddings by a batch.
 
         Args:
-            embeddings: `[N, dim]` on the memory's device; no gradient is kept. Of more than `size`, the last.
-            labels: `[N]`, not negative.
+            embeddings: `[N, dim]` on the memory's device, stored without gradient; of more than `size` the last.
+            labels: `[N]`, at least 0.
 
         Raises:
             ValueError: If shapes do not fit.
