@@ -27,6 +27,7 @@ DATASETS: dict[str, str] = {
 }
 """The loader of each named dataset, as `module:function`; called as `load(name, split, root)`."""
 
+SPLITS: tuple[Split, ...] = get_args(Split)
 NAMES: KeysView[str] = DATASETS.keys()
 
 
@@ -71,8 +72,8 @@ def load_data(
             have the split.
         ValueError: If there is no such split.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"Expected split to be one of {', '.join(get_args(Split))}, got {split!r}.")
+    if split not in SPLITS:
+        raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
     name = os.fspath(data)
     if name in DATASETS:
         if split == "val":

@@ -12,7 +12,7 @@ from run_command import here
 from pairsim._common.choices import Split
 from pairsim.data import ImageTensors, LabelledData, load_data
 from pairsim.data.named import NAMES, data_root
-from pairsim.data.named.registry import DATASETS
+from pairsim.data.named.dataset_registry import DATASETS
 from pairsim.errors import DatasetNotFoundError
 
 
