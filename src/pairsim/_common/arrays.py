@@ -207,7 +207,7 @@ def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
     if array.shape != (num_pairs,):
         raise ValueError(
             f"Expected {name} to name one image per pair, shape [{num_pairs}], got shape {list(array.shape)}. "
-            "Give the images in the order of the scores."
+            "Give the images in the order of the pairs."
         )
     if array.size and array.dtype.kind not in "iuUSO":
         raise TypeError(f"Expected {name} to be whole numbers or strings, got dtype {array.dtype}. Convert them.")

@@ -18,7 +18,7 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, as_array, check_count, check_threshold
 from pairsim.evaluation.pairs.pair_scores import Float32Array, by_class, similarity_blocks
-from pairsim.evaluation.pairs.ranked import IntArray, rounded_up
+from pairsim.evaluation.pairs.ranked import IntArray, Scores, round_up
 
 MAX_MATRIX_CLASSES = 1000
 """Above so many classes there is no matrix of class pairs: it would hold more than 8 MB, or fill a page with zeros."""
@@ -234,7 +234,7 @@ def breakdown(
     false_matches = np.zeros(sizes.size, dtype=np.int64)
     matrix = np.zeros((sizes.size, sizes.size), dtype=np.int64) if sizes.size <= MAX_MATRIX_CLASSES else None
     worst = np.zeros((0, 3), dtype=np.int64)
-    for low, counts in _match_counts(vectors, codes, begins, rounded_up(cut, vectors.dtype), block_size):
+    for low, counts in _match_counts(vectors, codes, begins, round_up(cut, vectors.dtype), block_size):
         done = np.arange(len(counts))
         matches[low + done] = counts[done, low + done]
         counts[done, low + done] = 0
@@ -277,7 +277,7 @@ def _names(labels: tuple[int, ...], names: Sequence[str] | None) -> tuple[str, .
 
 
 def _match_counts(
-    vectors: Float32Array, codes: IntArray, begins: IntArray, cut: np.floating[Any], block_size: int
+    vectors: Float32Array, codes: IntArray, begins: IntArray, cut: Scores, block_size: int
 ) -> Iterator[tuple[int, IntArray]]:
     """Yield the number of a class, and the matches of it and the classes that follow with each class `[G, C]`.
 

@@ -101,25 +101,25 @@ def _total_ranks(ranks: IntArray, counts: IntArray | None) -> int:
     return (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)
 
 
-def rounded_up(threshold: float, dtype: np.dtype[np.floating[Any]]) -> np.floating[Any]:
-    """Return the lowest value of a dtype that is at least the threshold.
+def round_up(thresholds: float | Float64Array, dtype: np.dtype[np.floating[Any]]) -> Scores:
+    """Return the lowest value of a dtype that is at least each threshold.
 
-    Scores of that dtype compare with it as with the threshold itself, and need not be widened for it.
+    Scores of that dtype compare with it as with the threshold itself, and need not be converted to float64 for it.
     """
+    exact = np.asarray(thresholds, dtype=np.float64)
     with np.errstate(over="ignore"):
-        cut = dtype.type(threshold)
-    # As Python floats: NumPy would round the threshold to the dtype before it compares.
-    return cut if float(cut) >= float(threshold) else np.nextafter(cut, dtype.type(np.inf))
+        rounded = exact.astype(dtype)
+    return np.where(rounded.astype(np.float64) >= exact, rounded, np.nextafter(rounded, dtype.type(np.inf)))
 
 
-def count_matches(scores: Ranked, threshold: float) -> int:
-    """Count the scores of at least the threshold."""
-    return scores.size - int(scores.below(rounded_up(threshold, scores.values.dtype)))
+def count_matches(scores: Ranked, thresholds: float | Float64Array) -> IntArray:
+    """Count the scores of at least each threshold, of the shape of the thresholds."""
+    return scores.size - scores.below(round_up(thresholds, scores.values.dtype))
 
 
 def error_counts(positive: Ranked, negative: Ranked, threshold: float) -> tuple[int, int]:
     """Count false matches and false non-matches at a threshold."""
-    return count_matches(negative, threshold), positive.size - count_matches(positive, threshold)
+    return int(count_matches(negative, threshold)), positive.size - int(count_matches(positive, threshold))
 
 
 def fmr_fnmr(positive: Ranked, negative: Ranked, threshold: float) -> tuple[float, float]:
@@ -168,10 +168,10 @@ def partial_roc_auc(positive: Ranked, negative: Ranked, max_fmr: float) -> float
     reached = limit * negative.size
     score = float(negative.at(negative.size - 1 - min(int(reached), negative.size - 1)))
     above = negative.above(score)
-    tied = count_matches(negative, score) - above.size
+    tied = int(count_matches(negative, score)) - above.size
     twice = 2 * positive.size * above.size - _twice_below(above, positive)
     share = (reached - above.size) / tied
-    before, after = positive.above(score).size, count_matches(positive, score)
+    before, after = positive.above(score).size, int(count_matches(positive, score))
     area = twice / 2 + tied * share * (before + (after - before) * share / 2)
     # The diagonal has limit^2 / 2 below it, no error at all limit.
     least = limit * limit / 2

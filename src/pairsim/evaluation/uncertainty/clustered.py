@@ -308,7 +308,7 @@ def _per_image(
     num_images = len(vectors)
     begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
     errors = {t: (np.zeros(num_images), np.zeros(num_images)) for t in thresholds}
-    cuts = [(*errors[t], _sorted.rounded_up(t, vectors.dtype)) for t in thresholds]
+    cuts = [(*errors[t], _sorted.round_up(t, vectors.dtype)) for t in thresholds]
     auc_sums = np.zeros(num_images)
     for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
         # Row by row: what is made of one row stays in the caches.

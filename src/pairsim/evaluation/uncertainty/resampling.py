@@ -346,7 +346,7 @@ def _resampled(
     figures = _figures(counts, edges, threshold, fmr_targets)
     unweighted = []
     for scores in pairs.ranked:
-        below = scores.size - np.array([count_matches(scores, edge) for edge in edges.tolist()], dtype=np.int64)
+        below = scores.size - count_matches(scores, edges)
         unweighted.append(np.diff(np.concatenate([[0], below, [scores.size]])))
     coarse = _figures(np.stack(unweighted)[:, :, None].astype(np.float64), edges, threshold, fmr_targets)
     fmr, fnmr = pairs.fmr_fnmr(threshold)
