@@ -22,7 +22,7 @@ def pictures(count: int) -> torch.Tensor:
 
 def test_blocks_have_the_sizes_and_parameters_of_the_net() -> None:
     net = EmbeddingNet().train()
-    blocks = outline_net(net, (1, 28, 28)).blocks
+    blocks = outline_net(net, (1, 28, 28))
     assert [block.output_shape for block in blocks] == [(32, 14, 14), (64, 7, 7), (128,)]
     assert sum(block.num_parameters for block in blocks) == sum(p.numel() for p in net.parameters())
     assert all(module.training for module in net.modules())
@@ -35,7 +35,7 @@ def test_blocks_have_the_sizes_and_parameters_of_the_net() -> None:
 def test_repeated_blocks_are_one() -> None:
     layers = [nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True) for _ in range(3)]
     net = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 8), nn.Sequential(*layers))
-    assert [block.repeats for block in outline_net(net, (1, 8, 8)).blocks] == [1, 3]
+    assert [block.repeats for block in outline_net(net, (1, 8, 8))] == [1, 3]
 
 
 def test_the_model_diagram_has_the_models_own_numbers() -> None:
