@@ -1,4 +1,4 @@
-"""`write_report`: judge a run on data and write the page."""
+"""Evaluate a run on data and write the HTML report."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def write_report(
     device: str = "auto",
     progress: bool | None = None,
 ) -> Findings:
-    """Judge a model on all pairs of labelled images, and write one HTML page that needs nothing else.
+    """Evaluate a model on all pairs of labelled images, and write one HTML page that needs no other file.
 
     Args:
         run: Run folder, or model folder.
-        dataset: Labelled images that the model was not trained on.
-        out: The page to write, `.html`; an earlier one is replaced.
+        dataset: Labelled images on which the model was not trained.
+        out: The page to write, `.html`; an existing one is replaced.
         names: A name for each class, in the order of the sorted labels; by default the labels.
-        title: Of the page; by default made from the name of the run.
-        data: What the data is called on the command line, for "how to reproduce".
-        split: Which images of it: "test", "val" or "train".
-        source: Where the images came from, in words.
-        most: Mistakes of each kind and label suspects to show, at most.
-        batch_size: Images embedded at once; by default what suits the device.
+        title: Title of the page; by default made from the name of the run.
+        data: Name of the data on the command line, for "how to reproduce".
+        split: Split of the data: "test", "val" or "train".
+        source: Origin of the images, in words.
+        most: Maximum number of errors of each kind, and of label suspects.
+        batch_size: Images embedded at once; by default a size that suits the device.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
     Returns:
-        What the page shows.
+        The data of the page.
 
     Raises:
         DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
