@@ -28,7 +28,7 @@ from pairsim.visual import (
     draw_neighbors,
     draw_similarity_model,
 )
-from pairsim.visual.page.layout import BAD_INK, GOOD_INK
+from pairsim.visual.page.text_styles import BAD_INK, GOOD_INK
 
 
 def model_images(count: int) -> torch.Tensor:

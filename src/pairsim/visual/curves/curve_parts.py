@@ -15,7 +15,7 @@ from pairsim.evaluation.curve_data import curve_points
 from pairsim.visual.curves.pair_input import ScoredPairs, read_models
 from pairsim.visual.page.plot import Plot
 from pairsim.visual.page.style import LINES
-from pairsim.visual.page.text_layout import SMALL_SIZE, format_rate, format_signed, shorten_text, text_width
+from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_text
 from pairsim.visual.page.values import check_finite_threshold
 
 if TYPE_CHECKING:
@@ -165,11 +165,11 @@ def _name_curves(plot: Plot, models: list[RatedModel], to_y: ToY, *, above: bool
     axes, colors = plot.panels[0], plot.palette.series
     inch_x, inch_y = 1 / plot.inches.width, 1 / plot.inches.height
     to_axes = axes.transData + axes.transAxes.inverted()
-    height = _SLACK * 1.3 * SMALL_SIZE / 72 * inch_y
+    height = _SLACK * 1.3 * SMALL_BOLD.size / 72 * inch_y
     names: list[tuple[float, float, float]] = []
     for k, model in enumerate(models):
         name = shorten_text(model.name, _MAX_NAME_ON_CURVE)
-        width = _SLACK * text_width(name, SMALL_SIZE, "bold") * inch_x
+        width = _SLACK * SMALL_BOLD.width(name) * inch_x
         points = np.stack([model.curve.fmr, to_y(model.curve.fnmr)], axis=1)
         # Rates of 0, and on deviate axes of 1, are outside the axes.
         points = points[(points > 0).all(axis=1) & (points < (1.0 if above else 1.1)).all(axis=1)]

@@ -15,7 +15,7 @@ from pairsim.visual.curves.curve_parts import Intervals, RatedModel, draw_curves
 from pairsim.visual.curves.pair_input import ScoredPairs
 from pairsim.visual.page.plot import Plot, show_percent
 from pairsim.visual.page.style import Style
-from pairsim.visual.page.text_layout import format_rate
+from pairsim.visual.page.text_styles import format_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from pairsim.evaluation.curve_data import score_histogram
 from pairsim.visual.curves.pair_input import read_pairs
 from pairsim.visual.page.plot import Plot, show_percent
 from pairsim.visual.page.style import THRESHOLD_LINE, Style
-from pairsim.visual.page.text_layout import format_rate, format_signed
+from pairsim.visual.page.text_styles import format_rate, format_signed
 from pairsim.visual.page.values import check_finite_threshold
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.layout import similarity_colormap
 from pairsim.visual.page.plot import Plot
 from pairsim.visual.page.style import Style
-from pairsim.visual.page.text_layout import FONT, SMALL_SIZE, font, format_signed, format_tick
+from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, format_signed, format_tick
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -120,7 +120,7 @@ def draw_class_similarity(
     axes.set_xticks(range(len(shown)), texts, rotation=90 if max(map(len, texts)) > 3 else 0)
     axes.set_yticks(range(len(shown)), texts)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set(**font(SMALL_SIZE, palette.ink), parse_math=False)
+        text.set(**SMALL.colored(palette.ink).properties(), parse_math=False)
     if len(shown) <= MAX_NUMBERED:
         _write_numbers(axes, part, palette.ink)
     _draw_scale(plot, image, low)
@@ -146,14 +146,14 @@ def _write_numbers(axes: Axes, part: Float64Array, ink: str) -> None:
         text, color = format_signed(value, 2), "#000000" if light[row, column] else "#FFFFFF"
         if np.isnan(value):
             text, color = "–", ink
-        weight = "bold" if row == column else "normal"
-        axes.text(column, row, text, **font(SMALL_SIZE, color, weight), ha="center", va="center")
+        style = (SMALL_BOLD if row == column else SMALL).colored(color)
+        axes.text(column, row, text, **style.properties(), ha="center", va="center")
 
 
 def _draw_scale(plot: Plot, image: Any, low: float) -> None:
     ink, ticks = plot.palette.ink, np.arange(low, 1.01, 0.25).tolist()
     scale = plot.figure.colorbar(image, ax=plot.panels[0], ticks=ticks, fraction=0.05, pad=0.03)
     scale.set_ticklabels([format_tick(tick) for tick in ticks])
-    scale.ax.tick_params(colors=ink, labelsize=SMALL_SIZE, labelfontfamily=FONT)
-    scale.set_label("mean similarity (cosine)", **font(SMALL_SIZE, ink))
+    scale.ax.tick_params(colors=ink, labelsize=SMALL.size, labelfontfamily=FONT)
+    scale.set_label("mean similarity (cosine)", **SMALL.colored(ink).properties())
     scale.outline.set(edgecolor=plot.palette.quiet, linewidth=0.8)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.backbones import channels_of
 from pairsim.visual.nets.net_outline import NetBlock, num_parameters, outline_net
-from pairsim.visual.page.layout import INK, QUIET_INK, Page
-from pairsim.visual.page.text_layout import SMALL_SIZE, TEXT_SIZE, shorten_text, text_height, text_width
+from pairsim.visual.page.layout import Page
+from pairsim.visual.page.text_styles import ARROW, BOLD, INK, SMALL, TextStyle, shorten_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_WIDTH, _MIN_TITLE_WIDTH = 10.5, 5.0
-_ARROW, _ARROW_SIZE, _ROW_GAP, _BELOW = 0.34, 14, 0.3, 0.08
+_ARROW, _ROW_GAP, _BELOW = 0.34, 0.3, 0.08
 _MAX_HEIGHT, _MAX_LENGTH, _MAX_SLANT = 1.0, 0.5, 0.32
 _MAX_LAYER_NAME = 22
 _FACES = {"image": ("#E8E8E8", "#D2D2D2", "#BDBDBD"), "block": ("#CFE3F1", "#B4D2E8", "#92BBDA")}
@@ -109,16 +109,15 @@ class _Item:
 
     label: str
     box: tuple[float, float, float]
-    lines: list[tuple[str, dict[str, Any]]]
+    lines: list[tuple[str, TextStyle]]
 
     @cached_property
     def width(self) -> float:
-        texts = [text_width(text, look["size"], look.get("weight", "normal")) for text, look in self.lines]
-        return max(self.box[0] + self.box[2], *texts)
+        return max(self.box[0] + self.box[2], *(style.width(text) for text, style in self.lines))
 
     @cached_property
     def text_height(self) -> float:
-        return sum(text_height("", look["size"]) for _, look in self.lines)
+        return sum(style.height() for _, style in self.lines)
 
 
 def _items(input_shape: tuple[int, int, int], blocks: list[NetBlock]) -> list[_Item]:
@@ -126,13 +125,11 @@ def _items(input_shape: tuple[int, int, int], blocks: list[NetBlock]) -> list[_I
     layers = [("image",), *(block.layers for block in blocks)]
     items = []
     for k, (shape, names) in enumerate(zip(shapes, layers, strict=True)):
-        lines: list[tuple[str, dict[str, Any]]] = [
-            (shorten_text(name, _MAX_LAYER_NAME), {"size": SMALL_SIZE}) for name in names
-        ]
-        lines.append((size_text(shape), {"size": TEXT_SIZE, "weight": "bold"}))
+        lines = [(shorten_text(name, _MAX_LAYER_NAME), SMALL) for name in names]
+        lines.append((size_text(shape), BOLD))
         if k:
             count = blocks[k - 1].num_parameters
-            lines.append((f"{count:,}" if count else "none", {"size": SMALL_SIZE, "color": QUIET_INK}))
+            lines.append((f"{count:,}" if count else "none", SMALL.quiet))
         items.append(_Item(f"block {k - 1}" if k else "image", _box(shape, shapes), lines))
     return items
 
@@ -177,15 +174,14 @@ def _lay_out(items: list[_Item], title: str, notes: str) -> Figure:
         left, middle = 0.0, top + tall / 2
         for item in row:
             if item.label != "image":
-                arrow_top = middle - text_height("", _ARROW_SIZE) / 2
-                page.text(left + _ARROW / 2 - 0.03, arrow_top, "→", size=_ARROW_SIZE, align="center")
+                page.text(left + _ARROW / 2 - 0.03, middle - ARROW.height() / 2, "→", ARROW, align="center")
                 left += _ARROW
             center = left + item.width / 2
             _draw_box(page, item, center, middle)
             text_top = top + tall + _BELOW
-            for text, look in item.lines:
-                page.text(center, text_top, text, align="center", **look)
-                text_top += text_height("", look["size"])
+            for text, style in item.lines:
+                page.text(center, text_top, text, style, align="center")
+                text_top += style.height()
             left += item.width
         top += row_height + _ROW_GAP
     return page.figure

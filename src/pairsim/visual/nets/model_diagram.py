@@ -11,18 +11,9 @@ import torch
 from pairsim.models import SimilarityModel
 from pairsim.visual.nets.architecture import size_text
 from pairsim.visual.nets.net_outline import num_parameters
-from pairsim.visual.page.layout import INK, QUIET_INK, Page, box_size
+from pairsim.visual.page.layout import Page, box_size
 from pairsim.visual.page.pixels import ImageTensorLike, one_image, to_pixels
-from pairsim.visual.page.text_layout import (
-    SMALL_SIZE,
-    TEXT_SIZE,
-    font,
-    format_signed,
-    format_tick,
-    text_height,
-    text_width,
-    wrap_text,
-)
+from pairsim.visual.page.text_styles import ARROW, BOLD, INK, SMALL, TEXT, format_signed, format_tick
 from pairsim.visual.pictures.embedding import embed_shown
 
 if TYPE_CHECKING:
@@ -31,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIDE, _IMAGE_COLUMN, _HEIGHT = 0.8, 1.0, 2.55
-_ARROW, _ARROW_SIZE = 0.36, 14
+_ARROW = 0.36
 _PLOT_LEFT, _PLOT_WIDTH, _PLOT_HEIGHT = 0.55, 2.1, 1.75
 _BOXES = {"net": "#CFE3F1", "embedding": "#FBE6C4", "similarity": "#F2F2F2", "logit": "#F2F2F2"}
 """Boxes in the order of the flow, and their colours."""
@@ -136,26 +127,26 @@ def _line(weight: float, bias: float) -> list[str]:
 
 def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: float | None, title: str) -> Figure:
     texts = _texts(model, similarity)
-    line, arrow_line = text_height("", TEXT_SIZE), text_height("", _ARROW_SIZE)
-    widths = {name: max(text_width(text, TEXT_SIZE, "bold") for text in texts[name]) + 0.24 for name in _BOXES}
+    line = TEXT.height()
+    widths = {name: BOLD.width(*texts[name]) + 0.24 for name in _BOXES}
     lefts, left = {}, _IMAGE_COLUMN + _ARROW
     for name in _BOXES:
         lefts[name] = left
         left += widths[name] + _ARROW
     plot_left = left + _PLOT_LEFT
     width = plot_left + _PLOT_WIDTH + 0.1
-    below = wrap_text("\n".join(texts["below"]), TEXT_SIZE, width)
-    page = Page(title, width, _HEIGHT + 0.2 + text_height(below, TEXT_SIZE))
+    below = TEXT.wrap("\n".join(texts["below"]), width)
+    page = Page(title, width, _HEIGHT + 0.2 + TEXT.height(below))
 
     def arrow(right: float, middle: float) -> None:
-        page.text(right - _ARROW / 2, middle - arrow_line / 2, "→", size=_ARROW_SIZE, align="center")
+        page.text(right - _ARROW / 2, middle - ARROW.height() / 2, "→", ARROW, align="center")
 
     def box(name: str, middle: float, height: float) -> None:
         left, width, top = lefts[name], widths[name], middle - height / 2
         axes = page.axes(left, top, width, height, label=name, ticks=False)
         axes.set_facecolor(_BOXES[name])
         first_line = middle - len(texts[name]) * line / 2
-        page.text(left + width / 2, first_line, texts[name][0], weight="bold", align="center")
+        page.text(left + width / 2, first_line, texts[name][0], BOLD, align="center")
         page.text(left + width / 2, first_line + line, "\n".join(texts[name][1:]), align="center")
 
     shape = size_text((model.preprocessing.channels, *model.preprocessing.image_size))
@@ -170,7 +161,7 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
             across, high = np.array(box_size([image], _SIDE)) * min(1.0, _SIDE / max(box_size([image], _SIDE)))
             page.picture(image, center - across / 2, middle - high / 2, across, high, label=name, frame=(INK, 0.6))
         page.text(center, middle + _SIDE / 2 + 0.04, name, align="center")
-        page.text(center, middle + _SIDE / 2 + 0.04 + line, shape, size=SMALL_SIZE, color=QUIET_INK, align="center")
+        page.text(center, middle + _SIDE / 2 + 0.04 + line, shape, SMALL.quiet, align="center")
         for right in (lefts["net"], lefts["embedding"], lefts["similarity"]):
             arrow(right, middle)
         box("embedding", middle, 0.6)
@@ -197,6 +188,6 @@ def _draw_curve(axes: Axes, model: SimilarityModel, similarity: float | None) ->
     axes.set(xlim=(-1, 1), ylim=(0, 1))
     for set_ticks, ticks in ((axes.set_xticks, [-1, -0.5, 0, 0.5, 1]), (axes.set_yticks, [0, 0.5, 1])):
         set_ticks(ticks, [format_tick(tick) for tick in ticks])
-    axes.set_xlabel("similarity (cosine)", **font(SMALL_SIZE, INK))
-    axes.set_ylabel("probability of same class", **font(SMALL_SIZE, INK))
+    axes.set_xlabel("similarity (cosine)", **SMALL.properties())
+    axes.set_ylabel("probability of same class", **SMALL.properties())
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pairsim.visual.page.text_layout import shorten_text
+from pairsim.visual.page.text_styles import shorten_text
 
 Names: TypeAlias = Mapping[Any, str] | Sequence[str] | None
 """Names by label (`names[label]`), or none."""

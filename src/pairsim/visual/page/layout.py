@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pairsim.errors import require
 from pairsim.visual.page.pixels import Pixels
-from pairsim.visual.page.text_layout import (
-    FONT,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    TITLE_SIZE,
-    Weight,
-    font,
-    text_height,
-    text_width,
-    wrap_text,
-)
+from pairsim.visual.page.text_styles import FONT, INK, QUIET_INK, SMALL, TEXT, TITLE, TextStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
-
-INK = "#1A1A1A"
-"""Colour of text. Text and page colours are always set, so that the reader's matplotlib style does not change them."""
-QUIET_INK = "#595959"
-"""Colour of less important text, with a contrast of 7 : 1 against white."""
-GOOD_INK, BAD_INK = "#00664F", "#A83200"
-"""Blue-green and vermilion, dark enough for text; different for all colour vision, and never the only signal."""
 
 DPI = 150
 _MARGIN, _BELOW_TITLE = 0.15, 0.12
@@ -89,24 +72,23 @@ class Page:
     def __init__(self, title: str, width: float, height: float, *, subtitle: str = "", min_width: float = 0.0) -> None:
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
         room = max(width, min_width)
-        title, subtitle = wrap_text(title, TITLE_SIZE, room, "bold"), wrap_text(subtitle, TEXT_SIZE, room)
-        below_title = _MARGIN + text_height(title, TITLE_SIZE)
-        self._top = below_title + _BELOW_TITLE + (text_height(subtitle, TEXT_SIZE) if subtitle else 0.0)
-        widest = max(width, text_width(title, TITLE_SIZE, "bold"), text_width(subtitle, TEXT_SIZE))
+        title, subtitle = TITLE.wrap(title, room), TEXT.wrap(subtitle, room)
+        below_title = _MARGIN + TITLE.height(title)
+        self._top = below_title + _BELOW_TITLE + (TEXT.height(subtitle) if subtitle else 0.0)
+        widest = max(width, TITLE.width(title), TEXT.width(subtitle))
         self._width, self._height = widest + 2 * _MARGIN, self._top + height + _MARGIN
         self.figure: Figure = module.Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
         self.figure.suptitle(
             title,
             x=_MARGIN / self._width,
             y=1 - _MARGIN / self._height,
-            **font(TITLE_SIZE, INK, "bold"),
+            **TITLE.properties(),
             horizontalalignment="left",
             verticalalignment="top",
             linespacing=1.2,
             parse_math=False,
         )
-        if subtitle:
-            self.text(0.0, below_title - self._top, subtitle, color=QUIET_INK)
+        self.text(0.0, below_title - self._top, subtitle, TEXT.quiet)
 
     def axes(self, left: float, top: float, width: float, height: float, *, label: str, ticks: bool = True) -> Axes:
         """Add axes with dark text and lines.
@@ -127,7 +109,7 @@ class Page:
             height / self._height,
         )
         axes = self.figure.add_axes(box, label=label, facecolor="white")
-        axes.tick_params(colors=INK, labelsize=SMALL_SIZE, labelfontfamily=FONT)
+        axes.tick_params(colors=INK, labelsize=SMALL.size, labelfontfamily=FONT)
         axes.grid(False)
         axes.spines[:].set(color=INK, linewidth=0.8)
         if not ticks:
@@ -169,10 +151,8 @@ class Page:
         left: float,
         top: float,
         text: str,
+        style: TextStyle = TEXT,
         *,
-        size: float = TEXT_SIZE,
-        color: str = INK,
-        weight: Weight = "normal",
         align: Literal["left", "center", "right"] = "left",
     ) -> None:
         """Add lines of text, the first one in a line box that begins `top` inches below the top of the content.
@@ -180,16 +160,15 @@ class Page:
         Baselines depend on the position alone, not on the letters of a line. Dollar signs do not start formulas. Empty
         lines add no text to the figure.
         """
-        properties: dict[str, Any] = font(size, color, weight)
         for number, line in enumerate(text.split("\n")):
             if not line:
                 continue
-            baseline = self._top + top + (number + _BASELINE) * text_height("", size)
+            baseline = self._top + top + (number + _BASELINE) * style.height()
             self.figure.text(
                 (_MARGIN + left) / self._width,
                 1 - baseline / self._height,
                 line,
-                **properties,
+                **style.properties(),
                 horizontalalignment=align,
                 verticalalignment="baseline",
                 parse_math=False,

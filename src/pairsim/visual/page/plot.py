@@ -10,16 +10,7 @@ import numpy as np
 from pairsim.errors import require
 from pairsim.visual.page.layout import DPI
 from pairsim.visual.page.style import Style, palette_of
-from pairsim.visual.page.text_layout import (
-    FONT,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    TITLE_SIZE,
-    font,
-    font_families,
-    text_height,
-    wrap_text,
-)
+from pairsim.visual.page.text_styles import FONT, SMALL, TEXT, TITLE, font_families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,11 +71,11 @@ class Plot:
         ax.set_axisbelow(True)
         ax.grid(False, which="both")
         ax.grid(True, color=palette.grid, linewidth=0.6, linestyle="-")
-        ax.tick_params(which="both", colors=palette.ink, labelsize=SMALL_SIZE, labelfontfamily=FONT)
+        ax.tick_params(which="both", colors=palette.ink, labelsize=SMALL.size, labelfontfamily=FONT)
         for side, spine in ax.spines.items():
             spine.set(color=palette.quiet, linewidth=0.8, visible=side in ("left", "bottom"))
-        ax.set_xlabel(xlabel, **font(TEXT_SIZE, palette.ink))
-        ax.set_ylabel(ylabel, **font(TEXT_SIZE, palette.ink))
+        ax.set_xlabel(xlabel, **TEXT.colored(palette.ink).properties())
+        ax.set_ylabel(ylabel, **TEXT.colored(palette.ink).properties())
 
     @property
     def inches(self) -> BboxBase:
@@ -102,7 +93,7 @@ class Plot:
         from matplotlib.patheffects import withStroke
 
         outline = [withStroke(linewidth=2.5, foreground=self.palette.page)]
-        options = {"xycoords": "axes fraction", **font(SMALL_SIZE, self.palette.ink), **options}
+        options = {"xycoords": "axes fraction", **SMALL.colored(self.palette.ink).properties(), **options}
         self.panels[0].annotate(text, position, path_effects=outline, parse_math=False, **options)
 
     def finish(self, title: str, *, subtitle: str = "", columns: int = 1, narrow: bool = False) -> Figure:
@@ -131,27 +122,27 @@ class Plot:
                 handlelength=1.0 if narrow else 2.6,
                 columnspacing=1.2,
                 labelcolor=palette.ink,
-                prop={"family": font_families(), "size": SMALL_SIZE},
+                prop={"family": font_families(), "size": SMALL.size},
             )
             for text in legend.get_texts():
                 text.set_parse_math(False)
             above += legend.get_window_extent().height * 72 / self.figure.dpi + _GAP
         if subtitle:
-            subtitle = wrap_text(subtitle, TEXT_SIZE, width)
+            subtitle = TEXT.wrap(subtitle, width)
             ax.annotate(
                 subtitle,
                 (0.0, 1.0),
                 xycoords="axes fraction",
                 xytext=(0.0, above),
                 textcoords="offset points",
-                **font(TEXT_SIZE, palette.quiet),
+                **TEXT.colored(palette.quiet).properties(),
                 verticalalignment="bottom",
                 parse_math=False,
                 annotation_clip=False,
             )
-            above += text_height(subtitle, TEXT_SIZE) * 72 + _GAP / 2
-        title = wrap_text(title, TITLE_SIZE, width, "bold")
-        ax.set_title(title, loc="left", y=1.0, pad=above, **font(TITLE_SIZE, palette.ink, "bold"), parse_math=False)
+            above += TEXT.height(subtitle) * 72 + _GAP / 2
+        look = TITLE.colored(palette.ink).properties()
+        ax.set_title(TITLE.wrap(title, width), loc="left", y=1.0, pad=above, **look, parse_math=False)
         return self.figure
 
 

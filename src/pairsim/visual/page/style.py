@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pairsim.visual.page.layout import INK, QUIET_INK
+from pairsim.visual.page.text_styles import INK, QUIET_INK
 
 Style: TypeAlias = Literal["light", "dark"]
 

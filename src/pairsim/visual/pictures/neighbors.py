@@ -12,9 +12,8 @@ from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing, read_image
 from pairsim.search.gallery import Id, SearchResult
 from pairsim.visual.page.class_names import Names, name_of, plain_label
-from pairsim.visual.page.layout import INK, QUIET_INK
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_layout import SMALL_SIZE, format_signed, shorten_text
+from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, format_signed, shorten_text
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
 if TYPE_CHECKING:
@@ -95,31 +94,29 @@ def draw_neighbors(
     cells = []
     for row, (ids, query) in enumerate(zip(shown, to_pixels(parts[:rows], preprocessing), strict=True)):
         label = None if query_labels is None else plain_label(query_labels[row])
-        caption: list[Note] = [] if label is None else [(name_of(label, names, _MAX_NAME), INK)]
+        caption: list[Note] = [] if label is None else [(name_of(label, names, _MAX_NAME), SMALL)]
         cells.append(
             Cell(
                 pixels=[query],
                 labels=[f"query {row}"],
-                heading="" if row else "query",
-                heading_color=QUIET_INK,
+                heading=None if row else ("query", SMALL_BOLD.quiet),
                 notes=caption,
                 frame=(INK, 1.2),
             )
         )
         for rank, name in enumerate(ids):
-            score: Note = (format_signed(result.similarities[row, rank].item(), 3), INK)
+            score: Note = (format_signed(result.similarities[row, rank].item(), 3), SMALL)
             below, right = shorten_text(os.path.basename(str(name)), _MAX_NAME), None
             if gallery_labels is not None:
                 other = plain_label(_look_up(gallery_labels, name, "label"))
                 below, right = name_of(other, names, _MAX_NAME), other == label
-                score = verdict_note(right, score[0])
+                score = verdict_note(right, score[0], SMALL)
             cells.append(
                 Cell(
                     pixels=[pixels[name]],
                     labels=[f"neighbor {row} {rank}"],
-                    heading="" if row else str(rank + 1),
-                    heading_color=QUIET_INK,
-                    notes=[score, (below, INK)],
+                    heading=None if row else (str(rank + 1), SMALL_BOLD.quiet),
+                    notes=[score, (below, SMALL)],
                     verdict=right,
                 )
             )
@@ -133,16 +130,7 @@ def draw_neighbors(
     if query_labels is not None:
         num_right = sum(cell.verdict is True for cell in cells)
         subtitle = f"✓ class of the query, ✗ another class: {num_right} of {rows * columns} neighbours drawn are right"
-    return draw_grid(
-        cells,
-        columns + 1,
-        title=heading,
-        subtitle=subtitle,
-        side=0.72,
-        gaps=(0.12, 0.14),
-        first_gap=0.18,
-        size=SMALL_SIZE,
-    )
+    return draw_grid(cells, columns + 1, title=heading, subtitle=subtitle, side=0.72, gaps=(0.12, 0.14), first_gap=0.18)
 
 
 def _look_up(values: Any, name: Id, what: str) -> Any:

@@ -10,9 +10,8 @@ import numpy as np
 from pairsim._common.arrays import BoolArray, Values
 from pairsim.images import Preprocessing
 from pairsim.visual.page.class_names import name_of
-from pairsim.visual.page.layout import INK
 from pairsim.visual.page.pixels import ImageTensorLike, separate_images, to_pixels
-from pairsim.visual.page.text_layout import format_signed
+from pairsim.visual.page.text_styles import BOLD, TEXT, format_signed
 from pairsim.visual.page.values import read_predictions, read_values
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
@@ -92,22 +91,22 @@ def draw_pairs(
     for k in range(shown):
         notes: list[Note] = []
         if classes is not None:
-            notes.append((" | ".join(name_of(name, None, _MAX_NAME) for name in classes[k]), INK))
+            notes.append((" | ".join(name_of(name, None, _MAX_NAME) for name in classes[k]), TEXT))
         if predictions.similarity is not None:
-            notes.append((f"similarity {format_signed(predictions.similarity[k], 3)}", INK))
+            notes.append((f"similarity {format_signed(predictions.similarity[k], 3)}", TEXT))
         if predictions.probability is not None:
-            notes.append((f"probability {predictions.probability[k]:.3f}", INK))
+            notes.append((f"probability {predictions.probability[k]:.3f}", TEXT))
         right = None
         if predictions.matches is not None and targets is not None:
             right = bool(predictions.matches[k] == targets[k])
             notes.append(verdict_note(right, "correct" if right else "wrong"))
         elif predictions.matches is not None:
-            notes.append(("judged same" if predictions.matches[k] else "judged different", INK))
+            notes.append(("judged same" if predictions.matches[k] else "judged different", TEXT))
         cells.append(
             Cell(
                 pixels=(pixels[k], pixels[shown + k]),
                 labels=(f"first {k}", f"second {k}"),
-                heading="" if targets is None else "same" if targets[k] else "different",
+                heading=None if targets is None else ("same" if targets[k] else "different", BOLD),
                 notes=notes,
                 verdict=right,
             )

@@ -17,7 +17,7 @@ from pairsim.errors import DataError, require
 from pairsim.images import Preprocessing
 from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.pixels import Pixels, fetch_separate, png_data_uri, to_pixels
-from pairsim.visual.page.text_layout import format_signed
+from pairsim.visual.page.text_styles import format_signed
 from pairsim.visual.page.values import read_predictions
 
 if TYPE_CHECKING:

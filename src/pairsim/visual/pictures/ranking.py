@@ -9,18 +9,9 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values
 from pairsim.images import Preprocessing
-from pairsim.visual.page.layout import INK, QUIET_INK, Page, box_size, similarity_colormap
+from pairsim.visual.page.layout import Page, box_size, similarity_colormap
 from pairsim.visual.page.pixels import ImageTensorLike, Pixels, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_layout import (
-    SMALL_SIZE,
-    TEXT_SIZE,
-    font,
-    format_signed,
-    format_tick,
-    shorten_text,
-    text_height,
-    text_width,
-)
+from pairsim.visual.page.text_styles import BOLD, INK, SMALL, SMALL_BOLD, TEXT, format_signed, format_tick, shorten_text
 from pairsim.visual.page.values import check_finite_threshold, read_values
 
 if TYPE_CHECKING:
@@ -145,7 +136,7 @@ def _lay_out(
     title: str,
     caption: str,
 ) -> Figure:
-    count, line, small_line = len(examples), text_height("", TEXT_SIZE), text_height("", SMALL_SIZE)
+    count, line = len(examples), TEXT.height()
     query_width, query_height = box_size([query], _QUERY_SIDE)
     box_width, box_height = box_size(examples, _SIDE)
     row_height = max(box_height, line) + _ROW_GAP
@@ -156,34 +147,33 @@ def _lay_out(
         rule = f"dashed: threshold {format_signed(threshold, 3)}; {MATCH} match, {NO_MATCH} no match"
 
     # The columns from left to right; numbers are aligned to the right.
-    example_left = max(query_width, text_width(caption, TEXT_SIZE)) + 2 * _GAP
-    rank_right = example_left + box_width + _GAP + text_width(str(count), TEXT_SIZE)
+    example_left = max(query_width, TEXT.width(caption)) + 2 * _GAP
+    rank_right = example_left + box_width + _GAP + TEXT.width(str(count))
     star_left = rank_right + _GAP
-    name_left = star_left + (0.0 if true is None else text_width(f"{TRUE_CLASS} ", TEXT_SIZE) + 0.06)
-    name_width = max(text_width(name, TEXT_SIZE, "bold") for name in [*shown_names, "class"])
-    bar_left = name_left + name_width + 1.6 * _GAP
-    similarity_right = bar_left + _BAR_WIDTH + _GAP + text_width("similarity", SMALL_SIZE, "bold")
-    probability_right = similarity_right + _GAP + text_width("probability", SMALL_SIZE, "bold")
+    name_left = star_left + (0.0 if true is None else TEXT.width(f"{TRUE_CLASS} ") + 0.06)
+    bar_left = name_left + BOLD.width(*shown_names, "class") + 1.6 * _GAP
+    similarity_right = bar_left + _BAR_WIDTH + _GAP + SMALL_BOLD.width("similarity")
+    probability_right = similarity_right + _GAP + SMALL_BOLD.width("probability")
     match_left = probability_right + _GAP
-    scale_left = match_left + 1.5 * _GAP + (0.0 if threshold is None else text_width(MATCH, TEXT_SIZE) + _GAP)
+    scale_left = match_left + 1.5 * _GAP + (0.0 if threshold is None else TEXT.width(MATCH) + _GAP)
 
-    top = small_line + 0.06
-    query_bottom = query_height + 0.06 + text_height(caption, TEXT_SIZE)
+    top = SMALL.height() + 0.06
+    query_bottom = query_height + 0.06 + TEXT.height(caption)
     height = top + max(count * row_height + 0.48, scale_height + 0.1, query_bottom)
     page = Page(title, scale_left + _SCALE_WIDTH + _SCALE_TICKS, height, subtitle=rule)
     page.picture(query, 0.0, top, query_width, query_height, label="query", frame=(INK, 1.2))
     page.text(0.0, top + query_height + 0.05, caption)
-    page.text(name_left, 0.0, "class", size=SMALL_SIZE, weight="bold", color=QUIET_INK)
+    page.text(name_left, 0.0, "class", SMALL_BOLD.quiet)
     for text, right in (("similarity", similarity_right), ("probability", probability_right)):
-        page.text(right, 0.0, text, size=SMALL_SIZE, weight="bold", color=QUIET_INK, align="right")
+        page.text(right, 0.0, text, SMALL_BOLD.quiet, align="right")
     for row, (image, name) in enumerate(zip(examples, names, strict=True)):
         row_top = top + row * row_height
         image_top, line_top = (row_top + (row_height - height) / 2 for height in (box_height, line))
         page.picture(image, example_left, image_top, box_width, box_height, label=f"example {row}")
-        page.text(rank_right, line_top, str(row + 1), color=QUIET_INK, align="right")
+        page.text(rank_right, line_top, str(row + 1), TEXT.quiet, align="right")
         if name == true:
             page.text(star_left, line_top, TRUE_CLASS)
-        page.text(name_left, line_top, shown_names[row], weight="bold" if name == true else "normal")
+        page.text(name_left, line_top, shown_names[row], BOLD if name == true else TEXT)
         page.text(similarity_right, line_top, format_signed(similarity[row], 3), align="right")
         page.text(probability_right, line_top, f"{probability[row]:.3f}", align="right")
         if threshold is not None:
@@ -211,9 +201,9 @@ def _draw_bars(bars: Axes, scale: Axes, similarity: Float64Array, low: float) ->
     bars.axvline(0.0, color=INK, linewidth=0.8)
     bars.set(xlim=(low, 1.0), ylim=(len(similarity) - 0.5, -0.5), yticks=[])
     bars.set_xticks(ticks, [format_tick(tick) for tick in ticks])
-    bars.set_xlabel("similarity (cosine)", **font(SMALL_SIZE, INK))
+    bars.set_xlabel("similarity (cosine)", **SMALL.properties())
     bars.spines[["top", "right", "left"]].set_visible(False)
     bar = bars.figure.colorbar(mapping, cax=scale, ticks=ticks)
     bar.set_ticklabels([format_tick(tick) for tick in ticks])
-    bar.set_label("similarity (cosine)", **font(SMALL_SIZE, INK))
+    bar.set_label("similarity (cosine)", **SMALL.properties())
     bar.outline.set(edgecolor=INK, linewidth=0.8)

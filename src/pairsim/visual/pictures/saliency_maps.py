@@ -17,9 +17,9 @@ from pairsim.audits.saliency import (
 )
 from pairsim.images import PictureLike
 from pairsim.models import SimilarityModel
-from pairsim.visual.page.layout import INK, Page, box_size
+from pairsim.visual.page.layout import Page, box_size
 from pairsim.visual.page.pixels import Pixels, to_pixels
-from pairsim.visual.page.text_layout import SMALL_SIZE, TEXT_SIZE, format_signed, text_height, wrap_text
+from pairsim.visual.page.text_styles import INK, SMALL_BOLD, TEXT, format_signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,16 +127,16 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     legend = "solid line: adds more than half of the scale's highest value; dashed line: takes away as much"
     if limit <= _ROUNDING:  # the ranks of rounding errors mean nothing
         limit, legend, trust = 0.0, "No region changes the similarity.", ""
-    below = wrap_text(f"{legend}\n{trust}".strip(), TEXT_SIZE, width)
-    top = text_height("", SMALL_SIZE) + 0.03
+    below = TEXT.wrap(f"{legend}\n{trust}".strip(), width)
+    top = SMALL_BOLD.height() + 0.03
     bottom = top + tallest + 0.12
-    page = Page(title, width, bottom + text_height(below, TEXT_SIZE), subtitle=_method(saliency))
+    page = Page(title, width, bottom + TEXT.height(below), subtitle=_method(saliency))
     left, mapped = 0.0, None
     for name, image, values, (across, high) in zip(
         ("first", "second"), pixels, (saliency.first, saliency.second), boxes, strict=True
     ):
         for label in (name, f"{name} map"):
-            page.text(left + across / 2, 0.0, label, size=SMALL_SIZE, weight="bold", align="center")
+            page.text(left + across / 2, 0.0, label, SMALL_BOLD, align="center")
             axes = page.picture(image, left, top + (tallest - high) / 2, across, high, label=label)
             if label != name:
                 mapped = axes.imshow(values, cmap=_COLORS, vmin=-(limit or 1.0), vmax=limit or 1.0, aspect="equal")

@@ -10,9 +10,8 @@ import numpy.typing as npt
 from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing
 from pairsim.visual.page.class_names import Names, name_of
-from pairsim.visual.page.layout import BAD_INK, GOOD_INK, INK
 from pairsim.visual.page.pixels import fetch_separate, to_pixels
-from pairsim.visual.page.text_layout import format_signed
+from pairsim.visual.page.text_styles import BAD_INK, BOLD, GOOD_INK, TEXT, format_signed
 from pairsim.visual.page.values import read_values
 from pairsim.visual.pictures.picture_grid import Cell, draw_grid
 
@@ -112,11 +111,11 @@ def draw_suspects(
         Cell(
             pixels=[pixels[k]],
             labels=[f"suspect {k}"],
-            heading=f"no. {suspects.images[row]}",
+            heading=(f"no. {suspects.images[row]}", BOLD),
             notes=[
-                (f"✗ {name_of(suspects.given[row], names, _MAX_NAME)}", BAD_INK),
-                (f"→ {name_of(suspects.proposed[row], names, _MAX_NAME)}", GOOD_INK),
-                (f"score {format_signed(score[row], 3)}", INK),
+                (f"✗ {name_of(suspects.given[row], names, _MAX_NAME)}", TEXT.colored(BAD_INK)),
+                (f"→ {name_of(suspects.proposed[row], names, _MAX_NAME)}", TEXT.colored(GOOD_INK)),
+                (f"score {format_signed(score[row], 3)}", TEXT),
             ],
         )
         for k, row in enumerate(shown)
