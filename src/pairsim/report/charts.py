@@ -24,6 +24,7 @@ Scale = Literal["linear", "log", "deviate"]
 WIDTH, HEIGHT = 460, 320
 LEFT, RIGHT, TOP, BOTTOM = 68, WIDTH - 26, 34, HEIGHT - 46
 """Edges of the area of the data."""
+_AREA = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +126,9 @@ def draw_chart(
         title=title,
         summary=summary,
         name=name,
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=BOTTOM,
-        x_label=x.label,
-        y_label=y.label,
+        **_AREA,
+        x=x,
+        y=y,
         x_ticks=[(_across(x, tick), x.text(tick)) for tick in x.ticks],
         y_ticks=[(_down(y, tick), y.text(tick)) for tick in y.ticks],
         lines=[{"kind": line.kind, "dots": line.dots, "points": _points(line, x, y)} for line in lines],

@@ -13,7 +13,8 @@ from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
 from pairsim.models import SimilarityModel
 from pairsim.report.findings import Findings, find
-from pairsim.report.page import build_page
+from pairsim.report.page import page_values
+from pairsim.report.rendering import render
 from pairsim.runs.run_records import read_run
 
 
@@ -63,15 +64,15 @@ def write_report(
     records = read_run(run)
     model = SimilarityModel.from_pretrained(run).to(where)
     findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
-    page = build_page(
-        findings,
-        records,
+    page = render(
+        "page.html",
         title=title or f"Similarity report: {records.name}",
         data=data,
         split=split,
         source=source,
         environment=describe_environment(where),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **page_values(findings, records),
     )
     storage.write_file(path, page.encode("utf-8"))
     return findings

@@ -99,7 +99,7 @@ def test_nothing_is_loaded_from_elsewhere(run: Path, tmp_path: Path) -> None:
 def test_of_many_classes_those_with_the_most_errors_are_listed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pairsim.report.page.MOST_CLASSES", 3)
+    monkeypatch.setattr("pairsim.report.page.MAX_CLASSES", 3)
     findings = write_report(run, images(6), tmp_path / "r.html", names=[f"class-{number}" for number in range(6)])
     page = (tmp_path / "r.html").read_text()
     table = page[page.index("class='sortable'") : page.index("id='mistakes'")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -13,13 +13,9 @@ from pairsim._common.arrays import Float64Array, Values
 from pairsim.evaluation import PairFigures, RocCurve
 from pairsim.evaluation.curve_data import curve_points
 from pairsim.visual.curves.pair_input import ScoredPairs, read_models
-from pairsim.visual.page.plot import Plot
-from pairsim.visual.page.style import LINES
+from pairsim.visual.page.plot import LINES, Plot
 from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_text
 from pairsim.visual.page.values import check_finite_threshold
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Intervals: TypeAlias = Mapping[str, tuple[float, float]]
 ToY: TypeAlias = Callable[[Float64Array], Float64Array]
@@ -87,12 +83,7 @@ def read_rated(
 
 
 def draw_curves(
-    plot: Plot,
-    models: list[RatedModel],
-    to_y: ToY,
-    figure_text: Callable[[RatedModel], str],
-    *,
-    name_above: bool,
+    plot: Plot, models: list[RatedModel], to_y: ToY, figure_text: Callable[[RatedModel], str], *, name_above: bool
 ) -> None:
     """Draw curves, intervals, operating points and names into axes whose limits are set.
 
@@ -116,7 +107,7 @@ def draw_curves(
             label=": ".join(filter(None, (model.short_name, figure_text(model)))),
             zorder=3,
         )
-        if _draw_intervals(axes, model.intervals, color, to_y, interval_label):
+        if _draw_intervals(plot, model.intervals, color, to_y, interval_label):
             interval_label = ""
     for model, color in zip(models, colors, strict=False):
         if model.threshold is not None:
@@ -125,7 +116,7 @@ def draw_curves(
         _name_curves(plot, models, to_y, above=name_above)
 
 
-def _draw_intervals(axes: Axes, intervals: Intervals, color: str, to_y: ToY, label: str) -> bool:
+def _draw_intervals(plot: Plot, intervals: Intervals, color: str, to_y: ToY, label: str) -> bool:
     """Draw the intervals of the FNMR at given FMRs, and return whether there are any."""
     bars = sorted(
         (float(key.removeprefix(_AT_FMR)), *ends)
@@ -138,8 +129,8 @@ def _draw_intervals(axes: Axes, intervals: Intervals, color: str, to_y: ToY, lab
     low, high = (to_y(np.maximum(end, 1e-9)) for end in ends)  # zero is at infinity on a deviate axis
     # Between a few bars the straight edges of a band would leave the curve.
     if len(fmr) >= _MIN_BAND_POINTS:
-        axes.fill_between(fmr, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
-    axes.vlines(fmr, low, high, color=color, linewidth=4, alpha=0.45, zorder=2, label=label)
+        plot.panels[0].fill_between(fmr, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
+    plot.panels[0].vlines(fmr, low, high, color=color, linewidth=4, alpha=0.45, zorder=2, label=label)
     return True
 
 

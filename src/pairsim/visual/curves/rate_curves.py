@@ -13,8 +13,7 @@ from pairsim._common.arrays import Float64Array, Values
 from pairsim.evaluation import PairFigures
 from pairsim.visual.curves.curve_parts import Intervals, RatedModel, draw_curves, read_rated
 from pairsim.visual.curves.pair_input import ScoredPairs
-from pairsim.visual.page.plot import Plot, show_percent
-from pairsim.visual.page.style import Style
+from pairsim.visual.page.plot import Plot, Style, show_percent
 from pairsim.visual.page.text_styles import format_rate
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999)
+_FMR = "false match rate, FMR (%)"
 _TICK_GAP = 0.45
 """Inches between ticks."""
 _OUTSIDE = "at every threshold a rate is 0 or 100 %,\nwhich has no place on these axes"
@@ -72,8 +72,7 @@ def draw_roc(
         'true match rate, 1 − FNMR (%)'
     """
     models = read_rated(scores, targets, threshold, intervals)
-    labels = ("false match rate, FMR (%)", "true match rate, 1 − FNMR (%)")
-    plot = Plot(ax, style, size=(5.6, 5.2), labels=[labels])
+    plot = Plot(ax, style, size=(5.6, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
     axes = plot.panels[0]
     chance: Float64Array = np.array([0.0, 1.0])
     if log_fmr:
@@ -139,8 +138,7 @@ def draw_det(
         A. Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
     """
     models = read_rated(scores, targets, threshold, intervals)
-    labels = ("false match rate, FMR (%)", "false non-match rate, FNMR (%)")
-    plot = Plot(ax, style, size=(5.6, 5.8), labels=[labels])
+    plot = Plot(ax, style, size=(5.6, 5.8), xlabel=_FMR, ylabels=["false non-match rate, FNMR (%)"])
     axes, inches = plot.panels[0], plot.inches
     rates = [model.pairs.equal_error_rate() for model in models]
     high = 0.6 if max(rates) < 0.2 else 0.95

@@ -11,8 +11,7 @@ from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import Reliability, reliability, reliability_intervals
 from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.visual.curves.pair_input import read_pairs
-from pairsim.visual.page.plot import Plot, show_percent
-from pairsim.visual.page.style import Palette, Style
+from pairsim.visual.page.plot import Palette, Plot, Style, show_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,8 +94,8 @@ def draw_reliability(
             intervals = reliability_intervals(probabilities, targets, first, second, num_bins)
     bins = reliability(pairs, probability or _unchanged, num_bins)
 
-    labels = [("", "pairs of the same class (%)"), ('probability of "same class" (%)', "pairs (log)")]
-    plot = Plot(ax, style, size=(5.4, 6.2), labels=labels, heights=(3.2, 1.0))
+    xlabel, ylabels = 'probability of "same class" (%)', ["pairs of the same class (%)", "pairs (log)"]
+    plot = Plot(ax, style, size=(5.4, 6.2), xlabel=xlabel, ylabels=ylabels, heights=(3.2, 1.0))
     upper, lower = plot.panels
     _draw_shares(upper, plot.palette, bins, intervals)
     _draw_counts(lower, plot.palette, bins)

@@ -10,8 +10,7 @@ from pairsim._common.arrays import Values, check_count
 from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import score_histogram
 from pairsim.visual.curves.pair_input import read_pairs
-from pairsim.visual.page.plot import Plot, show_percent
-from pairsim.visual.page.style import THRESHOLD_LINE, Style
+from pairsim.visual.page.plot import THRESHOLD_LINE, Plot, Style, show_percent
 from pairsim.visual.page.text_styles import format_rate, format_signed
 from pairsim.visual.page.values import check_finite_threshold
 
@@ -67,7 +66,7 @@ def draw_score_histogram(
         check_finite_threshold(threshold)
     check_count(num_bins, "num_bins", 1, 60)
     histogram = score_histogram(pairs, num_bins)
-    plot = Plot(ax, style, size=(6.4, 4.0), labels=[(xlabel, "share of the pairs of each kind (%)")])
+    plot = Plot(ax, style, size=(6.4, 4.0), xlabel=xlabel, ylabels=["share of the pairs of each kind (%)"])
     axes, series = plot.panels[0], plot.palette.series
 
     # Below a single pair of the larger kind, so that one pair alone is visible.

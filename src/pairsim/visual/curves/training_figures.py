@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairsim.errors import RunError
 from pairsim.training.history import EpochRecord, History
-from pairsim.visual.page.plot import Plot
-from pairsim.visual.page.style import LINES, THRESHOLD_LINE, Palette, Style
+from pairsim.visual.page.plot import LINES, THRESHOLD_LINE, Palette, Plot, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +59,10 @@ def draw_training_curves(
     if not records:
         raise ValueError("Expected at least one epoch, got none. Draw the run when its first epoch is done.")
     validated = any(record.val_balanced_accuracy is not None for record in records)
-    accuracy = [(("", "balanced\naccuracy (%)"), 1.1)] if validated else []
-    labels, heights = zip((("", "loss"), 1.6), *accuracy, (("epoch", "learning\nrate"), 0.8), strict=True)
-    plot = Plot(ax, style, size=(6.4, 6.4 if validated else 4.8), labels=labels, heights=heights)
+    height, ylabels, heights = 6.4, ["loss", "balanced\naccuracy (%)", "learning\nrate"], [1.6, 1.1, 0.8]
+    if not validated:
+        height, ylabels, heights = 4.8, ylabels[::2], heights[::2]
+    plot = Plot(ax, style, size=(6.4, height), xlabel="epoch", ylabels=ylabels, heights=heights)
     panels, palette = plot.panels, plot.palette
     loss, rate = panels[0], panels[-1]
 

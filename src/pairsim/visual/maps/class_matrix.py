@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
-from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.layout import similarity_colormap
-from pairsim.visual.page.plot import Plot
-from pairsim.visual.page.style import Style
-from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, format_signed, format_tick
+from pairsim.visual.page.plot import Plot, Style
+from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, Names, format_signed, format_tick, name_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -110,7 +108,7 @@ def draw_class_similarity(
     texts = [name_of(label, names, _MAX_NAME) for label in classes[shown]]
 
     side = min(max(3.4, 0.46 * len(shown)), 8.0)
-    plot = Plot(ax, style, size=(side + 2.4, side + 1.4), labels=[("class", "class")])
+    plot = Plot(ax, style, size=(side + 2.4, side + 1.4), xlabel="class", ylabels=["class"])
     axes, palette = plot.panels[0], plot.palette
     axes.grid(False)
     axes.spines[:].set_visible(False)

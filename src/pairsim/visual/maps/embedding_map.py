@@ -9,9 +9,8 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.errors import require
-from pairsim.visual.page.class_names import Names, name_of
-from pairsim.visual.page.plot import Plot
-from pairsim.visual.page.style import MARKERS, Style, palette_of
+from pairsim.visual.page.plot import MARKERS, Plot, Style, palette_of
+from pairsim.visual.page.text_styles import Names, name_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -124,7 +123,7 @@ def draw_embedding_map(
     sample = np.arange(len(points))
     if len(points) > max_points:
         sample = np.sort(np.random.default_rng(seed).choice(len(points), max_points, replace=False))
-    positions, axis_labels = _map(points, sample, method, seed)
+    positions, (xlabel, ylabel) = _map(points, sample, method, seed)
     numbers = numbers[sample]
 
     classes, sizes = np.unique(numbers, return_counts=True)
@@ -136,7 +135,7 @@ def draw_embedding_map(
     if len(named) < len(classes):
         limits.append(f"the {len(named)} most frequent of {len(classes):,} classes with marks, the others as dots")
 
-    plot = Plot(ax, style, size=(6.4, 6.0), labels=[axis_labels])
+    plot = Plot(ax, style, size=(6.4, 6.0), xlabel=xlabel, ylabels=[ylabel])
     axes, palette = plot.panels[0], plot.palette
     others = positions[~np.isin(numbers, named)]
     if len(others):

@@ -196,7 +196,7 @@ def _draw_box(page: Page, item: _Item, center: float, middle: float) -> None:
 
     along, high, slant = item.box
     width, height = along + slant, high + slant
-    axes = page.axes(center - width / 2, middle - height / 2, width, height, label=item.label)
+    axes = page.axes((center - width / 2, middle - height / 2, width, height), label=item.label)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     faces = (

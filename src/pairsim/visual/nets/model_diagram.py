@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from pairsim.models import SimilarityModel
@@ -143,7 +142,7 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
 
     def box(name: str, middle: float, height: float) -> None:
         left, width, top = lefts[name], widths[name], middle - height / 2
-        axes = page.axes(left, top, width, height, label=name, ticks=False)
+        axes = page.axes((left, top, width, height), label=name, ticks=False)
         axes.set_facecolor(_BOXES[name])
         first_line = middle - len(texts[name]) * line / 2
         page.text(left + width / 2, first_line, texts[name][0], BOLD, align="center")
@@ -154,12 +153,13 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
     middles = [_SIDE / 2, _HEIGHT - _SIDE / 2 - 2 * line - 0.04]
     center = _IMAGE_COLUMN / 2
     for name, image, middle in zip(("first", "second"), pixels, middles, strict=True):
+        across, high = (1.0, 1.0) if image is None else box_size([image], 1.0)
+        across, high = (side / max(across, high, 1.0) * _SIDE for side in (across, high))
+        image_box = (center - across / 2, middle - high / 2, across, high)
         if image is None:
-            axes = page.axes(center - _SIDE / 2, middle - _SIDE / 2, _SIDE, _SIDE, label=name, ticks=False)
-            axes.set_facecolor("#E8E8E8")
+            page.axes(image_box, label=name, ticks=False).set_facecolor("#E8E8E8")
         else:
-            across, high = np.array(box_size([image], _SIDE)) * min(1.0, _SIDE / max(box_size([image], _SIDE)))
-            page.picture(image, center - across / 2, middle - high / 2, across, high, label=name, frame=(INK, 0.6))
+            page.picture(image, image_box, label=name, frame=(INK, 0.6))
         page.text(center, middle + _SIDE / 2 + 0.04, name, align="center")
         page.text(center, middle + _SIDE / 2 + 0.04 + line, shape, SMALL.quiet, align="center")
         for right in (lefts["net"], lefts["embedding"], lefts["similarity"]):
@@ -171,7 +171,7 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
     box("logit", middle, 1.3)
     arrow(lefts["logit"], middle)
     arrow(left, middle)
-    _draw_curve(page.axes(plot_left, 0.05, _PLOT_WIDTH, _PLOT_HEIGHT, label="probability"), model, similarity)
+    _draw_curve(page.axes((plot_left, 0.05, _PLOT_WIDTH, _PLOT_HEIGHT), label="probability"), model, similarity)
     page.text(0.0, _HEIGHT + 0.2, below)
     return page.figure
 

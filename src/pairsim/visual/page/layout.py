@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,23 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height."""
+Frame: TypeAlias = tuple[str, float]
+"""Colour and line width."""
+
+QUIET_FRAME: Frame = (QUIET_INK, 0.6)
 DPI = 150
 _MARGIN, _BELOW_TITLE = 0.15, 0.12
 """Inches."""
 _BASELINE = 0.76
 """Of the height of a line, from its top."""
 
-_SIMILARITY_ANCHORS = (
-    "#8E2A00",
-    "#944300",
-    "#965A00",
-    "#95711A",
-    "#8F8637",
-    "#869B54",
-    "#7AAF73",
-    "#6CC293",
-    "#5FD3B3",
-)
+# As RGB, from low to high similarity.
+_SIMILARITY_ANCHORS = (0x8E2A00, 0x944300, 0x965A00, 0x95711A, 0x8F8637, 0x869B54, 0x7AAF73, 0x6CC293, 0x5FD3B3)
 
 
 def similarity_colormap() -> Colormap:
@@ -48,7 +45,8 @@ def similarity_colormap() -> Colormap:
         Okabe and Ito, "Color Universal Design" (2008), for the two hues; Ottosson, "Oklab" (2020), for the steps.
     """
     colors = require("matplotlib.colors", extra="viz", purpose="Drawing")
-    colormap: Colormap = colors.LinearSegmentedColormap.from_list("pairsim_similarity", _SIMILARITY_ANCHORS)
+    anchors = [f"#{anchor:06X}" for anchor in _SIMILARITY_ANCHORS]
+    colormap: Colormap = colors.LinearSegmentedColormap.from_list("pairsim_similarity", anchors)
     return colormap
 
 
@@ -90,24 +88,17 @@ class Page:
         )
         self.text(0.0, below_title - self._top, subtitle, TEXT.quiet)
 
-    def axes(self, left: float, top: float, width: float, height: float, *, label: str, ticks: bool = True) -> Axes:
+    def axes(self, box: Box, *, label: str, ticks: bool = True) -> Axes:
         """Add axes with dark text and lines.
 
         Args:
-            left: Inches from the left edge of the content.
-            top: Inches from the top of the content.
-            width: Inches.
-            height: Inches.
+            box: Left, top, width and height in inches, from the top left corner of the content.
             label: Label of the axes, by which they are found in `figure.axes`.
             ticks: Whether the axes have ticks.
         """
+        left, top, width, height = box
         bottom = self._height - self._top - top - height
-        box = (
-            (_MARGIN + left) / self._width,
-            bottom / self._height,
-            width / self._width,
-            height / self._height,
-        )
+        box = ((_MARGIN + left) / self._width, bottom / self._height, width / self._width, height / self._height)
         axes = self.figure.add_axes(box, label=label, facecolor="white")
         axes.tick_params(colors=INK, labelsize=SMALL.size, labelfontfamily=FONT)
         axes.grid(False)
@@ -117,30 +108,18 @@ class Page:
         return axes
 
     def picture(
-        self,
-        pixels: Pixels,
-        left: float,
-        top: float,
-        width: float,
-        height: float,
-        *,
-        label: str,
-        frame: tuple[str, float] = (QUIET_INK, 0.6),
-        anchor: Literal["C", "E", "W"] = "C",
+        self, pixels: Pixels, box: Box, *, label: str, frame: Frame = QUIET_FRAME, anchor: Literal["C", "E", "W"] = "C"
     ) -> Axes:
         """Add an image in a box, as large as fits, with its grey levels and proportions unchanged.
 
         Args:
             pixels: The image.
-            left: As for `axes`.
-            top: As for `axes`.
-            width: As for `axes`.
-            height: As for `axes`.
+            box: As for `axes`.
             label: As for `axes`.
             frame: Colour and line width of the frame.
             anchor: Side of the box at which the image is placed.
         """
-        axes = self.axes(left, top, width, height, label=label, ticks=False)
+        axes = self.axes(box, label=label, ticks=False)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, origin="upper", aspect="equal")
         axes.set_anchor(anchor)
         axes.spines[:].set(color=frame[0], linewidth=frame[1])

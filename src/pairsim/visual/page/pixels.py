@@ -20,7 +20,6 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 _TOLERANCE = 1e-3
 """How far beyond [0, 1] values may be: resizing and half precision overshoot by less than a grey level."""
-_READ = "Read pictures with pairsim.images.read_image."
 
 
 def to_pixels(images: ImageTensorLike, preprocessing: Preprocessing | None = None) -> list[Pixels]:
@@ -68,12 +67,7 @@ def separate_images(images: ImageTensorLike, name: str = "images") -> list[Tenso
     """
     if isinstance(images, Tensor):
         images = list(images) if images.ndim == 4 else [images]
-    if not isinstance(images, Sequence):
-        raise TypeError(
-            f"Expected {name} as a tensor [N, C, H, W] or a sequence of tensors [C, H, W], "
-            f"got {type(images).__name__}. {_READ}"
-        )
-    return [_as_chw(image, name) for image in images]
+    return [_as_chw(image, name) for image in (images if isinstance(images, Sequence) else [images])]
 
 
 def one_image(image: ImageTensorLike, name: str) -> Tensor:
@@ -130,7 +124,10 @@ def png_data_uri(pixels: Pixels, *, largest_side: int = 96) -> str:
 
 def _as_chw(image: Tensor, name: str) -> Tensor:
     if not isinstance(image, Tensor):
-        raise TypeError(f"Expected {name} as tensors [C, H, W], got {type(image).__name__}. {_READ}")
+        raise TypeError(
+            f"Expected {name} as tensors [N, C, H, W] or [C, H, W], got {type(image).__name__}. "
+            "Read pictures with pairsim.images.read_image."
+        )
     if image.dtype != torch.uint8 and not image.is_floating_point():
         raise ValueError(
             f"Expected {name} as uint8 pixels or floating point, got {image.dtype}. Convert them: x.to(torch.uint8)."

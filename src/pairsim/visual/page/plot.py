@@ -1,22 +1,80 @@
-"""Axes of figures of numbers: in a light or dark style, with title, subtitle and legend above them."""
+"""Figures of numbers: axes in a light or dark style, with title, subtitle and legend above them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from pairsim.errors import require
 from pairsim.visual.page.layout import DPI
-from pairsim.visual.page.style import Style, palette_of
-from pairsim.visual.page.text_styles import FONT, SMALL, TEXT, TITLE, font_families
+from pairsim.visual.page.text_styles import FONT, INK, QUIET_INK, SMALL, TEXT, TITLE, font_families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.transforms import BboxBase
+
+Style: TypeAlias = Literal["light", "dark"]
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a figure, different for all colour vision; no figure relies on them alone.
+
+    Attributes:
+        page: Background.
+        ink: Text, with a contrast of at least 7 : 1 against the page.
+        quiet: Less important text and frames, at least 4.5 : 1.
+        grid: Grid lines.
+        series: Lines and markers, at least 3 : 1; the first is for pairs of the same class, the second for the others.
+    """
+
+    page: str
+    ink: str
+    quiet: str
+    grid: str
+    series: tuple[str, ...]
+
+
+_PALETTES: Mapping[str, Palette] = {
+    "light": Palette(
+        page="#FFFFFF",
+        ink=INK,
+        quiet=QUIET_INK,
+        grid="#DDDDDD",
+        series=("#0072B2", "#C24A00", "#00785A", "#9C3F78", "#6B5B00", "#3D3D3D", "#5A4FCF"),
+    ),
+    "dark": Palette(
+        page="#15181C",
+        ink="#F2F2F2",
+        quiet="#B4B8BD",
+        grid="#3B4047",
+        series=("#56B4E9", "#F08A3C", "#35C29A", "#E58BBE", "#F0E442", "#D0D0D0", "#A79BFF"),
+    ),
+}
+_DASHES = ((5, 2), (1, 1.3), (7, 2, 1.5, 2), (9, 3), (3, 1, 1, 1, 1, 1))
+LINES: tuple[Any, ...] = ("-", *((0, dashes) for dashes in _DASHES), ":")
+"""Line styles, one for each colour."""
+THRESHOLD_LINE = (0, (8, 2, 2, 2))
+"""Line style of thresholds and of the best epoch."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
+"""Markers. Their number and that of the colours have no common factor, so that both together identify 77 classes."""
+
+
+def palette_of(style: Style) -> Palette:
+    """Return the colours of a style.
+
+    Raises:
+        ValueError: If the style is unknown.
+    """
+    if style not in _PALETTES:
+        raise ValueError(f'Expected style "light" or "dark", got {style!r}. Choose one of them.')
+    return _PALETTES[style]
+
 
 _GAP = 4.0
 """Points between legend, subtitle and title."""
@@ -31,7 +89,8 @@ class Plot:
         ax: Axes to use; they become the top panel and are made smaller for the others. None makes a new figure.
         style: `"light"` or `"dark"`; colours do not depend on the reader's matplotlib style.
         size: Width and height of a new figure in inches.
-        labels: Labels of the x and the y axis of each panel.
+        xlabel: Label of the x axis of the lowest panel.
+        ylabels: Label of the y axis of each panel.
         heights: Height of each panel, relative to the others.
 
     Attributes:
@@ -50,7 +109,8 @@ class Plot:
         style: Style,
         *,
         size: tuple[float, float],
-        labels: Sequence[tuple[str, str]],
+        xlabel: str,
+        ylabels: Sequence[str],
         heights: Sequence[float] = (1.0,),
     ) -> None:
         self.palette = palette_of(style)
@@ -62,8 +122,8 @@ class Plot:
         else:
             self.panels = [ax, *_add_panels(ax, heights)]
         self.figure: Figure = cast("Figure", self.panels[0].get_figure(root=True))
-        for panel, (xlabel, ylabel) in zip(self.panels, labels, strict=True):
-            self._style(panel, xlabel, ylabel)
+        for panel, ylabel in zip(self.panels, ylabels, strict=True):
+            self._style(panel, xlabel if panel is self.panels[-1] else "", ylabel)
 
     def _style(self, ax: Axes, xlabel: str, ylabel: str) -> None:
         palette = self.palette

@@ -1,13 +1,17 @@
-"""Text in figures: styles with their measures, shortening, and numbers as text."""
+"""Text in figures: styles with their measures, names of classes, and numbers as text."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pairsim.errors import require
+
+Names: TypeAlias = Mapping[Any, str] | Sequence[str] | None
+"""Names by label (`names[label]`), or none."""
 
 INK = "#1A1A1A"
 """Colour of text. Text and page colours are always set, so that the reader's matplotlib style does not change them."""
@@ -56,12 +60,7 @@ class TextStyle:
 
     def properties(self) -> dict[str, Any]:
         """Return the properties of a matplotlib text."""
-        return {
-            "fontsize": self.size,
-            "fontweight": self.weight,
-            "fontfamily": font_families(),
-            "color": self.color,
-        }
+        return {"fontsize": self.size, "fontweight": self.weight, "fontfamily": font_families(), "color": self.color}
 
     def height(self, text: str = "") -> float:
         """Return the height of the lines of a text."""
@@ -105,6 +104,27 @@ def shorten_text(text: str, max_letters: int) -> str:
         return text
     head = max_letters // 2
     return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head) :]}"
+
+
+def name_of(label: Any, names: Names = None, max_letters: int | None = None) -> str:
+    """Return the name of a label, or the label itself if it has no name.
+
+    Args:
+        label: A whole number or a string.
+        names: A mapping from labels, or a sequence for the labels 0, 1 and so on.
+        max_letters: Length from which the name is shortened; by default it is never shortened.
+
+    Example:
+        >>> name_of(1, ["cat", "dog"]), name_of(7, ["cat", "dog"])
+        ('dog', '7')
+    """
+    if hasattr(label, "item"):  # a NumPy number or a tensor with one element
+        label = label.item()
+    if isinstance(names, Mapping):
+        label = names.get(label, label)
+    elif names is not None and isinstance(label, int) and 0 <= label < len(names):
+        label = names[label]
+    return str(label) if max_letters is None else shorten_text(str(label), max_letters)
 
 
 def format_signed(value: float, digits: int) -> str:

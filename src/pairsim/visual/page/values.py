@@ -82,12 +82,7 @@ class Predictions:
 
 
 def read_predictions(
-    count: int,
-    similarity: Values | None,
-    probability: Values | None,
-    threshold: float | None,
-    *,
-    total: int | None = None,
+    count: int, similarity: Values | None, probability: Values | None, threshold: float | None, *, total: int = 0
 ) -> Predictions:
     """Check the predictions for the pairs of a figure.
 
@@ -96,7 +91,7 @@ def read_predictions(
         similarity: In [-1, 1], `[N]` or `[total]`.
         probability: In [0, 1], `[N]` or `[total]`.
         threshold: Threshold of similarity.
-        total: Number of all pairs, of which the figure shows the first N; by default N.
+        total: Number of all pairs, of which the figure shows the first N; N if it is lower.
 
     Raises:
         ValueError: As `read_values`, if the threshold is not finite, or if it is given without similarities.
@@ -105,7 +100,7 @@ def read_predictions(
     def read(name: str, values: Values | None) -> Float64Array | None:
         if values is None:
             return None
-        expected = count if total is None or np.shape(values)[:1] == (count,) else total
+        expected = count if np.shape(values)[:1] == (count,) else max(count, total)
         return read_values(name, values, expected, "pair")[:count]
 
     similarities, probabilities = read("similarity", similarity), read("probability", probability)

@@ -10,8 +10,8 @@ import numpy as np
 from pairsim.data.image_sets import in_memory
 from pairsim.data.labels import read_labels
 from pairsim.models import SimilarityModel
-from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images
+from pairsim.visual.page.text_styles import Names, name_of
 from pairsim.visual.pictures.embedding import embed_shown
 from pairsim.visual.pictures.ranking import draw_ranking
 

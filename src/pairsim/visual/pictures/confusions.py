@@ -11,8 +11,8 @@ from pairsim.data.image_sets import in_memory
 from pairsim.data.labels import read_labels
 from pairsim.evaluation.errors.pair_errors import worst_pairs
 from pairsim.images import Preprocessing
-from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.pixels import fetch_separate
+from pairsim.visual.page.text_styles import Names, name_of
 from pairsim.visual.page.values import check_finite_threshold
 from pairsim.visual.pictures.pair_rows import MAX_PAIRS, PAIRS_PER_ROW, draw_pairs
 

@@ -11,9 +11,8 @@ from torch import Tensor
 from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing, read_image
 from pairsim.search.gallery import Id, SearchResult
-from pairsim.visual.page.class_names import Names, name_of, plain_label
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, format_signed, shorten_text
+from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, Names, format_signed, name_of, shorten_text
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
 if TYPE_CHECKING:
@@ -93,44 +92,32 @@ def draw_neighbors(
     pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
     cells = []
     for row, (ids, query) in enumerate(zip(shown, to_pixels(parts[:rows], preprocessing), strict=True)):
-        label = None if query_labels is None else plain_label(query_labels[row])
-        caption: list[Note] = [] if label is None else [(name_of(label, names, _MAX_NAME), SMALL)]
-        cells.append(
-            Cell(
-                pixels=[query],
-                labels=[f"query {row}"],
-                heading=None if row else ("query", SMALL_BOLD.quiet),
-                notes=caption,
-                frame=(INK, 1.2),
-            )
-        )
+        caption: list[Note] = []
+        if query_labels is not None:
+            caption.append((name_of(query_labels[row], names, _MAX_NAME), SMALL))
+        heading = None if row else ("query", SMALL_BOLD.quiet)
+        cells.append(Cell(pixels=[query], labels=[f"query {row}"], heading=heading, notes=caption, frame=(INK, 1.2)))
         for rank, name in enumerate(ids):
-            score: Note = (format_signed(result.similarities[row, rank].item(), 3), SMALL)
-            below, right = shorten_text(os.path.basename(str(name)), _MAX_NAME), None
+            similarity, right = format_signed(result.similarities[row, rank].item(), 3), None
+            notes: list[Note] = [(similarity, SMALL), (shorten_text(os.path.basename(str(name)), _MAX_NAME), SMALL)]
             if gallery_labels is not None:
-                other = plain_label(_look_up(gallery_labels, name, "label"))
-                below, right = name_of(other, names, _MAX_NAME), other == label
-                score = verdict_note(right, score[0], SMALL)
-            cells.append(
-                Cell(
-                    pixels=[pixels[name]],
-                    labels=[f"neighbor {row} {rank}"],
-                    heading=None if row else (str(rank + 1), SMALL_BOLD.quiet),
-                    notes=[score, (below, SMALL)],
-                    verdict=right,
-                )
-            )
+                label = _look_up(gallery_labels, name, "label")
+                right = bool(label == query_labels[row])
+                notes = [verdict_note(right, similarity, SMALL), (name_of(label, names, _MAX_NAME), SMALL)]
+            heading = None if row else (str(rank + 1), SMALL_BOLD.quiet)
+            labels = [f"neighbor {row} {rank}"]
+            cells.append(Cell(pixels=[pixels[name]], labels=labels, heading=heading, notes=notes, verdict=right))
     limits = [f"the first {rows} of {len(parts):,} queries"] if rows < len(parts) else []
     if columns < len(result.ids[0]):
         limits.append(f"the first {columns} of {len(result.ids[0]):,} neighbours")
-    heading = title or "Queries and their nearest images"
-    if limits:
-        heading += f": {', '.join(limits)}"
+    figure_title = ": ".join(filter(None, (title or "Queries and their nearest images", ", ".join(limits))))
     subtitle = "below: similarity, and the image's name"
     if query_labels is not None:
         num_right = sum(cell.verdict is True for cell in cells)
         subtitle = f"✓ class of the query, ✗ another class: {num_right} of {rows * columns} neighbours drawn are right"
-    return draw_grid(cells, columns + 1, title=heading, subtitle=subtitle, side=0.72, gaps=(0.12, 0.14), first_gap=0.18)
+    return draw_grid(
+        cells, columns + 1, title=figure_title, subtitle=subtitle, side=0.72, gaps=(0.12, 0.14), first_gap=0.18
+    )
 
 
 def _look_up(values: Any, name: Id, what: str) -> Any:

@@ -9,9 +9,8 @@ import numpy as np
 
 from pairsim._common.arrays import BoolArray, Values
 from pairsim.images import Preprocessing
-from pairsim.visual.page.class_names import name_of
 from pairsim.visual.page.pixels import ImageTensorLike, separate_images, to_pixels
-from pairsim.visual.page.text_styles import BOLD, TEXT, format_signed
+from pairsim.visual.page.text_styles import BOLD, TEXT, format_signed, name_of
 from pairsim.visual.page.values import read_predictions, read_values
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 

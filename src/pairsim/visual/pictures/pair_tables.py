@@ -15,9 +15,8 @@ from pairsim.data.image_sets import ImageFiles, in_memory
 from pairsim.data.labels import read_labels
 from pairsim.errors import DataError, require
 from pairsim.images import Preprocessing
-from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.pixels import Pixels, fetch_separate, png_data_uri, to_pixels
-from pairsim.visual.page.text_styles import format_signed
+from pairsim.visual.page.text_styles import Names, format_signed, name_of
 from pairsim.visual.page.values import read_predictions
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def pair_table(
         ValueError: If `count` is below 1, `similarity` or `probability` is out of range or has another length, or
             a threshold is given without similarity.
         DataError: If pairs do not fit the dataset, or items are not images.
-        MissingExtraError: If pandas or Jinja2 is not installed.
+        MissingExtraError: If pandas is not installed.
 
     Example:
         >>> import torch
@@ -80,7 +79,6 @@ def pair_table(
         [['a', 'a', 'same (1)', '✓ right'], ['a', 'b', 'different (0)', '✓ right']]
     """
     pandas = require("pandas", extra="table", purpose="pair_table()")
-    require("jinja2", extra="table", purpose="pair_table()")
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"Expected count to be a whole number of at least 1, got {count!r}. Use 10, say.")
     source, labels = _read_pairs(pairs)

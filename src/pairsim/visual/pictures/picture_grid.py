@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pairsim.visual.page.layout import Page, box_size
+from pairsim.visual.page.layout import QUIET_FRAME, Frame, Page, box_size
 from pairsim.visual.page.pixels import Pixels
-from pairsim.visual.page.text_styles import BAD_INK, GOOD_INK, QUIET_INK, TEXT, TextStyle
+from pairsim.visual.page.text_styles import BAD_INK, GOOD_INK, TEXT, TextStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ class Cell:
     heading: Note | None = None
     notes: Sequence[Note] = ()
     verdict: bool | None = None
-    frame: tuple[str, float] = (QUIET_INK, 0.6)
+    frame: Frame = QUIET_FRAME
 
     @property
     def lines(self) -> list[Note]:
@@ -99,7 +99,7 @@ def draw_grid(
             anchors: Sequence[Literal["C", "E", "W"]] = "C" if len(cell.pixels) == 1 else ("E", "W")
             for number, (image, label, anchor) in enumerate(zip(cell.pixels, cell.labels, anchors, strict=True)):
                 left = center - pictures_width / 2 + number * (box_width + _INNER_GAP)
-                page.picture(image, left, top, box_width, box_height, label=label, frame=frame, anchor=anchor)
+                page.picture(image, (left, top, box_width, box_height), label=label, frame=frame, anchor=anchor)
             top += box_height + _BELOW
             for text, style in cell.notes:
                 page.text(center, top, text, style, align="center")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,60 +99,52 @@ def draw_ranking(
         )
 
     order = np.argsort(-similarities, kind="stable")
-    top = order[:MAX_CLASSES]
+    top = order[:MAX_CLASSES].tolist()
+    true = None if true_name is None else str(true_name)
     pixels = to_pixels([image, *(parts[k] for k in top)], preprocessing)
+    rows = [
+        _Row(picture, labels[k], labels[k] == true, similarities[k], probabilities[k])
+        for picture, k in zip(pixels[1:], top, strict=True)
+    ]
     heading = title or "Classes ranked by similarity to the query"
     if len(top) < count:
         heading += f": the top {len(top)} of {count:,}"
-    true, caption = None, "query"
-    if true_name is not None:
-        true = str(true_name)
+    caption = "query"
+    if true is not None:
         gap = " " if len(true) <= 8 else "\n"
         caption += f"\n{TRUE_CLASS} true class:{gap}{shorten_text(true, 18)}"
         rank = [labels[k] for k in order].index(true) + 1
         if rank > len(top):
             caption += f"\n(rank {rank:,}, not drawn)"
-    return _lay_out(
-        pixels[0],
-        pixels[1:],
-        [labels[k] for k in top],
-        similarities[top],
-        probabilities[top],
-        threshold=threshold,
-        true=true,
-        title=heading,
-        caption=caption,
-    )
+    return _lay_out(pixels[0], rows, threshold, heading, caption)
 
 
-def _lay_out(
-    query: Pixels,
-    examples: list[Pixels],
-    names: list[str],
-    similarity: Float64Array,
-    probability: Float64Array,
-    *,
-    threshold: float | None,
-    true: str | None,
-    title: str,
-    caption: str,
-) -> Figure:
-    count, line = len(examples), TEXT.height()
+@dataclass(frozen=True)
+class _Row:
+    pixels: Pixels
+    name: str
+    is_true: bool
+    similarity: float
+    probability: float
+
+    @property
+    def short_name(self) -> str:
+        return shorten_text(self.name, _MAX_NAME)
+
+
+def _lay_out(query: Pixels, rows: list[_Row], threshold: float | None, title: str, caption: str) -> Figure:
+    line = TEXT.height()
     query_width, query_height = box_size([query], _QUERY_SIDE)
-    box_width, box_height = box_size(examples, _SIDE)
+    box_width, box_height = box_size([row.pixels for row in rows], _SIDE)
     row_height = max(box_height, line) + _ROW_GAP
-    shown_names = [shorten_text(name, _MAX_NAME) for name in names]
-    scale_height = min(max(count * row_height, _MIN_SCALE_HEIGHT), _MAX_SCALE_HEIGHT)
-    rule = ""
-    if threshold is not None:
-        rule = f"dashed: threshold {format_signed(threshold, 3)}; {MATCH} match, {NO_MATCH} no match"
+    scale_height = min(max(len(rows) * row_height, _MIN_SCALE_HEIGHT), _MAX_SCALE_HEIGHT)
 
     # The columns from left to right; numbers are aligned to the right.
     example_left = max(query_width, TEXT.width(caption)) + 2 * _GAP
-    rank_right = example_left + box_width + _GAP + TEXT.width(str(count))
+    rank_right = example_left + box_width + _GAP + TEXT.width(str(len(rows)))
     star_left = rank_right + _GAP
-    name_left = star_left + (0.0 if true is None else TEXT.width(f"{TRUE_CLASS} ") + 0.06)
-    bar_left = name_left + BOLD.width(*shown_names, "class") + 1.6 * _GAP
+    name_left = star_left + (TEXT.width(f"{TRUE_CLASS} ") + 0.06 if TRUE_CLASS in caption else 0.0)
+    bar_left = name_left + BOLD.width("class", *(row.short_name for row in rows)) + 1.6 * _GAP
     similarity_right = bar_left + _BAR_WIDTH + _GAP + SMALL_BOLD.width("similarity")
     probability_right = similarity_right + _GAP + SMALL_BOLD.width("probability")
     match_left = probability_right + _GAP
@@ -159,51 +152,53 @@ def _lay_out(
 
     top = SMALL.height() + 0.06
     query_bottom = query_height + 0.06 + TEXT.height(caption)
-    height = top + max(count * row_height + 0.48, scale_height + 0.1, query_bottom)
+    height = top + max(len(rows) * row_height + 0.48, scale_height + 0.1, query_bottom)
+    rule = ""
+    if threshold is not None:
+        rule = f"dashed: threshold {format_signed(threshold, 3)}; {MATCH} match, {NO_MATCH} no match"
     page = Page(title, scale_left + _SCALE_WIDTH + _SCALE_TICKS, height, subtitle=rule)
-    page.picture(query, 0.0, top, query_width, query_height, label="query", frame=(INK, 1.2))
+    page.picture(query, (0.0, top, query_width, query_height), label="query", frame=(INK, 1.2))
     page.text(0.0, top + query_height + 0.05, caption)
     page.text(name_left, 0.0, "class", SMALL_BOLD.quiet)
-    for text, right in (("similarity", similarity_right), ("probability", probability_right)):
-        page.text(right, 0.0, text, SMALL_BOLD.quiet, align="right")
-    for row, (image, name) in enumerate(zip(examples, names, strict=True)):
-        row_top = top + row * row_height
-        image_top, line_top = (row_top + (row_height - height) / 2 for height in (box_height, line))
-        page.picture(image, example_left, image_top, box_width, box_height, label=f"example {row}")
-        page.text(rank_right, line_top, str(row + 1), TEXT.quiet, align="right")
-        if name == true:
-            page.text(star_left, line_top, TRUE_CLASS)
-        page.text(name_left, line_top, shown_names[row], BOLD if name == true else TEXT)
-        page.text(similarity_right, line_top, format_signed(similarity[row], 3), align="right")
-        page.text(probability_right, line_top, f"{probability[row]:.3f}", align="right")
+    page.text(similarity_right, 0.0, "similarity", SMALL_BOLD.quiet, align="right")
+    page.text(probability_right, 0.0, "probability", SMALL_BOLD.quiet, align="right")
+    for number, row in enumerate(rows):
+        middle = top + (number + 0.5) * row_height
+        line_top = middle - line / 2
+        page.picture(
+            row.pixels, (example_left, middle - box_height / 2, box_width, box_height), label=f"example {number}"
+        )
+        page.text(rank_right, line_top, str(number + 1), TEXT.quiet, align="right")
+        page.text(star_left, line_top, TRUE_CLASS if row.is_true else "")
+        page.text(name_left, line_top, row.short_name, BOLD if row.is_true else TEXT)
+        page.text(similarity_right, line_top, format_signed(row.similarity, 3), align="right")
+        page.text(probability_right, line_top, f"{row.probability:.3f}", align="right")
         if threshold is not None:
-            page.text(match_left, line_top, MATCH if similarity[row] >= threshold else NO_MATCH)
-
-    low = -1.0 if min(similarity.min(), 0.0 if threshold is None else threshold) < 0 else 0.0
-    bars = page.axes(bar_left, top, _BAR_WIDTH, count * row_height, label="bars")
-    scale = page.axes(scale_left, top, _SCALE_WIDTH, scale_height, label="scale")
-    _draw_bars(bars, scale, similarity, low)
-    if threshold is not None:
-        bars.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
+            page.text(match_left, line_top, MATCH if row.similarity >= threshold else NO_MATCH)
+    bars = page.axes((bar_left, top, _BAR_WIDTH, len(rows) * row_height), label="bars")
+    scale = page.axes((scale_left, top, _SCALE_WIDTH, scale_height), label="scale")
+    _draw_bars(bars, scale, np.array([row.similarity for row in rows]), threshold)
     return page.figure
 
 
-def _draw_bars(bars: Axes, scale: Axes, similarity: Float64Array, low: float) -> None:
+def _draw_bars(bars: Axes, scale: Axes, similarity: Float64Array, threshold: float | None) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
+    low = -1.0 if min(*similarity, 0.0 if threshold is None else threshold) < 0 else 0.0
     mapping = ScalarMappable(norm=Normalize(low, 1.0), cmap=similarity_colormap())
     ticks = np.linspace(low, 1.0, 5).tolist()
-    rows = np.arange(len(similarity))
     bars.set_axisbelow(True)
     bars.grid(True, axis="x", color="#D9D9D9", linewidth=0.6)
-    bars.barh(rows, similarity, height=0.56, color=mapping.to_rgba(similarity), edgecolor=INK, linewidth=0.6)
+    look: dict[str, Any] = {"color": mapping.to_rgba(similarity), "edgecolor": INK, "linewidth": 0.6}
+    bars.barh(range(len(similarity)), similarity, height=0.56, **look)
     bars.axvline(0.0, color=INK, linewidth=0.8)
+    if threshold is not None:
+        bars.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
     bars.set(xlim=(low, 1.0), ylim=(len(similarity) - 0.5, -0.5), yticks=[])
-    bars.set_xticks(ticks, [format_tick(tick) for tick in ticks])
-    bars.set_xlabel("similarity (cosine)", **SMALL.properties())
     bars.spines[["top", "right", "left"]].set_visible(False)
-    bar = bars.figure.colorbar(mapping, cax=scale, ticks=ticks)
-    bar.set_ticklabels([format_tick(tick) for tick in ticks])
-    bar.set_label("similarity (cosine)", **SMALL.properties())
+    bar = bars.figure.colorbar(mapping, cax=scale)
     bar.outline.set(edgecolor=INK, linewidth=0.8)
+    for axis in (bars.xaxis, scale.yaxis):
+        axis.set_ticks(ticks, [format_tick(tick) for tick in ticks])
+        axis.set_label_text("similarity (cosine)", **SMALL.properties())

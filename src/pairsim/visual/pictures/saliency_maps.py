@@ -137,14 +137,14 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     ):
         for label in (name, f"{name} map"):
             page.text(left + across / 2, 0.0, label, SMALL_BOLD, align="center")
-            axes = page.picture(image, left, top + (tallest - high) / 2, across, high, label=label)
+            axes = page.picture(image, (left, top + (tallest - high) / 2, across, high), label=label)
             if label != name:
                 mapped = axes.imshow(values, cmap=_COLORS, vmin=-(limit or 1.0), vmax=limit or 1.0, aspect="equal")
             _outline(axes, values, limit / 2)
             left += across + _GAP
         left += _PAIR_GAP - _GAP
     assert mapped is not None
-    scale = page.axes(scale_left, top, _SCALE_WIDTH, tallest, label="scale")
+    scale = page.axes((scale_left, top, _SCALE_WIDTH, tallest), label="scale")
     bar = page.figure.colorbar(mapped, cax=scale, ticks=np.linspace(-limit, limit, 5) if limit else [0.0])
     digits = max(2, 1 - math.floor(math.log10(limit))) if limit else 1
     bar.ax.set_yticklabels([format_signed(value, digits) for value in bar.get_ticks()])

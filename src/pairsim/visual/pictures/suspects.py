@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing
-from pairsim.visual.page.class_names import Names, name_of
 from pairsim.visual.page.pixels import fetch_separate, to_pixels
-from pairsim.visual.page.text_styles import BAD_INK, BOLD, GOOD_INK, TEXT, format_signed
+from pairsim.visual.page.text_styles import BAD_INK, BOLD, GOOD_INK, TEXT, Names, format_signed, name_of
 from pairsim.visual.page.values import read_values
 from pairsim.visual.pictures.picture_grid import Cell, draw_grid
 
