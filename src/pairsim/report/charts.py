@@ -9,15 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from pairsim._common.arrays import Float64Array
 from pairsim.report.rendering import render
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 Scale = Literal["linear", "log", "deviate"]
 
@@ -101,7 +98,7 @@ class Mark:
 
 def draw_chart(
     title: str, x: Axis, y: Axis, lines: Sequence[Line], *, marks: Sequence[Mark] = (), name: str, summary: str
-) -> Markup:
+) -> str:
     """Draw a chart.
 
     Args:
@@ -114,7 +111,7 @@ def draw_chart(
         summary: Description of the chart in a sentence, for screen readers.
 
     Returns:
-        An SVG element; texts in it are escaped.
+        An SVG element as markup; texts in it are escaped.
     """
     legend, legend_left = [], LEFT
     for line in lines:

@@ -165,11 +165,8 @@ def find(
 
     def errors(pairs: RankedPairs) -> tuple[PairError, ...]:
         probability = model.probability(torch.from_numpy(pairs.similarity.astype(np.float32))).tolist()
-        numbers = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
-        return tuple(
-            PairError(images=(shown(first), shown(second)), similarity=similarity, probability=chance)
-            for (first, second), similarity, chance in zip(numbers, pairs.similarity.tolist(), probability, strict=True)
-        )
+        rows = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.similarity.tolist(), probability, strict=True)
+        return tuple(PairError(images=(shown(a), shown(b)), similarity=s, probability=p) for a, b, s, p in rows)
 
     def suspects() -> tuple[tuple[Suspect, ...], int]:
         if len(scored.classes) < 2:

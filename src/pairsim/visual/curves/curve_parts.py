@@ -96,17 +96,10 @@ def draw_curves(
     """
     axes, colors, interval_label = plot.panels[0], plot.palette.series, "95 % interval"
     for model, color, line in zip(models, colors, LINES, strict=False):
-        points = len(model.curve.fmr)
-        axes.plot(
-            model.curve.fmr,
-            to_y(model.curve.fnmr),
-            color=color,
-            linestyle=line,
-            linewidth=1.8,
-            marker="." if points <= _MAX_MARKED_POINTS else None,
-            label=": ".join(filter(None, (model.short_name, figure_text(model)))),
-            zorder=3,
-        )
+        marker = "." if len(model.curve.fmr) <= _MAX_MARKED_POINTS else None
+        look: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.8, "marker": marker}
+        label = ": ".join(filter(None, (model.short_name, figure_text(model))))
+        axes.plot(model.curve.fmr, to_y(model.curve.fnmr), **look, label=label, zorder=3)
         if _draw_intervals(plot, model.intervals, color, to_y, interval_label):
             interval_label = ""
     for model, color in zip(models, colors, strict=False):

@@ -139,13 +139,14 @@ def draw_det(
     """
     models = read_rated(scores, targets, threshold, intervals)
     plot = Plot(ax, style, size=(5.6, 5.8), xlabel=_FMR, ylabels=["false non-match rate, FNMR (%)"])
-    axes, inches = plot.panels[0], plot.inches
+    axes = plot.panels[0]
     rates = [model.pairs.equal_error_rate() for model in models]
     high = 0.6 if max(rates) < 0.2 else 0.95
-    least_fmr = min(_least_rate(model.curve.fmr, model.curve.fnmr, high) for model in models)
-    least_fnmr = min(_least_rate(model.curve.fnmr, model.curve.fmr, high) for model in models)
-    _set_deviate_axis(axes, "x", least_fmr, high, inches.width)
-    _set_deviate_axis(axes, "y", least_fnmr, high, 2 * inches.height)
+    points = np.concatenate([(model.curve.fmr, model.curve.fnmr) for model in models], axis=1)
+    points = points[:, ((points > 0) & (points <= high)).all(axis=0)]
+    sides = (plot.inches.width, 2 * plot.inches.height)
+    for name, least_rate, inches in zip("xy", points.min(axis=1, initial=0.05).tolist(), sides, strict=True):
+        _set_deviate_axis(axes, name, least_rate, high, inches)
     axes.set_box_aspect(1.0)
     show_percent(axes.xaxis, axes.yaxis)
     draw_curves(plot, models, lambda fnmr: fnmr, _eer_text, name_above=True)
@@ -186,11 +187,6 @@ def _name_outside(plot: Plot, models: list[RatedModel]) -> None:
         plot.annotate(text, (0.5, 0.55), horizontalalignment="center", verticalalignment="center")
 
 
-def _least_rate(rates: Float64Array, others: Float64Array, high: float) -> float:
-    """Return the lowest rate above 0 of the points within the axes."""
-    return float(np.min(rates[(rates > 0) & (others > 0) & (others <= high)], initial=0.05))
-
-
 def _set_deviate_axis(axes: Axes, name: str, least_rate: float, high: float, inches: float) -> None:
     """Set limits, scale and ticks of a normal-deviate axis, with ticks at least `_TICK_GAP` inches apart."""
     from matplotlib.ticker import FixedLocator
@@ -210,10 +206,8 @@ def _set_deviate_axis(axes: Axes, name: str, least_rate: float, high: float, inc
 
 
 def _to_deviate(rates: Float64Array) -> Float64Array:
-    deviates: Float64Array = torch.special.ndtri(torch.as_tensor(np.asarray(rates, dtype=np.float64))).numpy()
-    return deviates
+    return np.asarray(torch.special.ndtri(torch.as_tensor(np.asarray(rates, dtype=np.float64))))
 
 
 def _from_deviate(deviates: Float64Array) -> Float64Array:
-    rates: Float64Array = torch.special.ndtr(torch.as_tensor(np.asarray(deviates, dtype=np.float64))).numpy()
-    return rates
+    return np.asarray(torch.special.ndtr(torch.as_tensor(np.asarray(deviates, dtype=np.float64))))

@@ -66,11 +66,19 @@ def draw_training_curves(
     panels, palette = plot.panels, plot.palette
     loss, rate = panels[0], panels[-1]
 
-    _line(loss, palette, 0, records, "train_loss", label="training")
-    _line(loss, palette, 1, records, "val_loss", label="validation")
+    def draw(panel: Axes, number: int, name: str, *, factor: int = 1, label: str = "") -> None:
+        """Draw the values of a column, of the epochs that have one."""
+        points = [(record.epoch, factor * value) for record in records if (value := getattr(record, name)) is not None]
+        if points:
+            marker = "os^"[number] if len(points) <= _MAX_MARKED else None
+            look: dict[str, Any] = {"color": palette.series[number], "linestyle": LINES[number], "marker": marker}
+            panel.plot(*zip(*points, strict=True), **look, linewidth=1.6, markersize=4.5, label=label, zorder=3)
+
+    draw(loss, 0, "train_loss", label="training")
+    draw(loss, 1, "val_loss", label="validation")
     if validated:
-        _line(panels[1], palette, 1, records, "val_balanced_accuracy", factor=100)
-    _line(rate, palette, 2, records, "learning_rate")
+        draw(panels[1], 1, "val_balanced_accuracy", factor=100)
+    draw(rate, 2, "learning_rate")
     if all(record.learning_rate > 0 for record in records):
         rate.set_yscale("log")
         rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -80,24 +88,6 @@ def draw_training_curves(
     _set_epoch_axes(panels, [record.epoch for record in records])
     count = f"{len(records)} epoch{'s' if len(records) != 1 else ''}"
     return plot.finish(title or f"Training: {count}", subtitle=subtitle, columns=3)
-
-
-def _line(
-    axes: Axes,
-    palette: Palette,
-    number: int,
-    records: list[EpochRecord],
-    name: str,
-    *,
-    factor: int = 1,
-    label: str = "",
-) -> None:
-    """Draw the values of a column, of the epochs that have one."""
-    points = [(record.epoch, factor * value) for record in records if (value := getattr(record, name)) is not None]
-    if points:
-        marker = "os^"[number] if len(points) <= _MAX_MARKED else None
-        look: dict[str, Any] = {"color": palette.series[number], "linestyle": LINES[number], "marker": marker}
-        axes.plot(*zip(*points, strict=True), **look, linewidth=1.6, markersize=4.5, label=label, zorder=3)
 
 
 def _mark_best(panels: list[Axes], palette: Palette, best: EpochRecord) -> str:

@@ -115,10 +115,9 @@ def draw_class_similarity(
     cmap = similarity_colormap().with_extremes(bad=palette.page)
     low = min(0.0, float(np.floor(4 * np.nanmin(part)) / 4))
     image = axes.imshow(part, cmap=cmap, vmin=low, vmax=1.0, interpolation="nearest", aspect="equal", origin="upper")
-    axes.set_xticks(range(len(shown)), texts, rotation=90 if max(map(len, texts)) > 3 else 0)
-    axes.set_yticks(range(len(shown)), texts)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set(**SMALL.colored(palette.ink).properties(), parse_math=False)
+    look = SMALL.colored(palette.ink).properties() | {"parse_math": False}
+    axes.set_xticks(range(len(shown)), texts, rotation=90 if max(map(len, texts)) > 3 else 0, **look)
+    axes.set_yticks(range(len(shown)), texts, **look)
     if len(shown) <= MAX_NUMBERED:
         _write_numbers(axes, part, palette.ink)
     _draw_scale(plot, image, low)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.errors import require
-from pairsim.visual.page.plot import MARKERS, Plot, Style, palette_of
+from pairsim.visual.page.plot import MARKERS, Plot, Style
 from pairsim.visual.page.text_styles import Names, name_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ def draw_embedding_map(
         L. van der Maaten, G. Hinton, Visualizing data using t-SNE, Journal of Machine Learning Research 9, 2008;
         L. McInnes, J. Healy, J. Melville, UMAP, arXiv:1802.03426.
     """
-    palette_of(style)
     if method not in _MIN_IMAGES:
         raise ValueError(f'Expected method "pca", "tsne" or "umap", got {method!r}. Choose one of them.')
     check_count(max_points, "max_points", 4, 2000)

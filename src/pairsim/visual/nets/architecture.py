@@ -138,9 +138,8 @@ def _box(shape: tuple[int, ...], shapes: list[tuple[int, ...]]) -> tuple[float, 
     """Compute length along the flow, height and slant in inches, on one logarithmic scale for all shapes."""
     images = [other for other in shapes if len(other) == 3]
     if len(shape) == 3 and max(shape[1:]) > 1:
-        most_channels = max(
-            64, *(other[0] for other in images)
-        )  # three colours stay thin in a net without feature maps
+        # At least 64, so that three colours are thin in a net without feature maps.
+        most_channels = max(64, *(other[0] for other in images))
         longest_side = max(max(other[1:]) for other in images)
         return (
             _scaled(shape[0], most_channels, 0.06, _MAX_LENGTH),

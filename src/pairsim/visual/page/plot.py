@@ -64,6 +64,11 @@ THRESHOLD_LINE = (0, (8, 2, 2, 2))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 """Markers. Their number and that of the colours have no common factor, so that both together identify 77 classes."""
 
+_GAP = 4.0
+"""Points between legend, subtitle and title."""
+_PANEL_GAP = 0.12
+"""Share of the figure's height between panels of axes that are placed by hand."""
+
 
 def palette_of(style: Style) -> Palette:
     """Return the colours of a style.
@@ -74,12 +79,6 @@ def palette_of(style: Style) -> Palette:
     if style not in _PALETTES:
         raise ValueError(f'Expected style "light" or "dark", got {style!r}. Choose one of them.')
     return _PALETTES[style]
-
-
-_GAP = 4.0
-"""Points between legend, subtitle and title."""
-_PANEL_GAP = 0.12
-"""Share of the figure's height between panels of axes that are placed by hand."""
 
 
 class Plot:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pairsim._common.arrays import Values
+from pairsim._common.arrays import Values, check_count
 from pairsim.data import PairDataset
 from pairsim.data.image_sets import ImageFiles, in_memory
 from pairsim.data.labels import read_labels
@@ -79,8 +79,7 @@ def pair_table(
         [['a', 'a', 'same (1)', '✓ right'], ['a', 'b', 'different (0)', '✓ right']]
     """
     pandas = require("pandas", extra="table", purpose="pair_table()")
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"Expected count to be a whole number of at least 1, got {count!r}. Use 10, say.")
+    check_count(count, "count", 1, 10)
     source, labels = _read_pairs(pairs)
     total, shown = len(source), min(count, len(source))
     predictions = read_predictions(shown, similarity, probability, threshold, total=total)

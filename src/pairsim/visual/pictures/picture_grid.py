@@ -41,11 +41,6 @@ class Cell:
     verdict: bool | None = None
     frame: Frame = QUIET_FRAME
 
-    @property
-    def lines(self) -> list[Note]:
-        """The heading, if there is one, and the notes."""
-        return [*([self.heading] if self.heading else []), *self.notes]
-
 
 def verdict_note(right: bool, text: str, style: TextStyle = TEXT) -> Note:
     """Return a note with a tick or a cross, and in the colour of that verdict."""
@@ -81,7 +76,8 @@ def draw_grid(
     column_gap, row_gap = gaps
     box_width, box_height = box_size([image for cell in cells for image in cell.pixels], side)
     pictures_width = len(cells[0].pixels) * (box_width + _INNER_GAP) - _INNER_GAP
-    cell_width = max(pictures_width, *(style.width(text) for cell in cells for text, style in cell.lines), 0.0)
+    lines = [line for cell in cells for line in (cell.heading, *cell.notes) if line]
+    cell_width = max(pictures_width, *(style.width(text) for text, style in lines), 0.0)
     above = [max(cell.heading[1].height() + _ABOVE if cell.heading else 0.0 for cell in row) for row in rows]
     below = _BELOW + max(sum(style.height() for _, style in cell.notes) for cell in cells)
     tops = [sum(above[:row]) + row * (box_height + below + row_gap) for row in range(len(rows))]

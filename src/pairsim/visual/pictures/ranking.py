@@ -103,7 +103,7 @@ def draw_ranking(
     true = None if true_name is None else str(true_name)
     pixels = to_pixels([image, *(parts[k] for k in top)], preprocessing)
     rows = [
-        _Row(picture, labels[k], labels[k] == true, similarities[k], probabilities[k])
+        _Row(picture, shorten_text(labels[k], _MAX_NAME), labels[k] == true, similarities[k], probabilities[k])
         for picture, k in zip(pixels[1:], top, strict=True)
     ]
     heading = title or "Classes ranked by similarity to the query"
@@ -127,10 +127,6 @@ class _Row:
     similarity: float
     probability: float
 
-    @property
-    def short_name(self) -> str:
-        return shorten_text(self.name, _MAX_NAME)
-
 
 def _lay_out(query: Pixels, rows: list[_Row], threshold: float | None, title: str, caption: str) -> Figure:
     line = TEXT.height()
@@ -144,7 +140,7 @@ def _lay_out(query: Pixels, rows: list[_Row], threshold: float | None, title: st
     rank_right = example_left + box_width + _GAP + TEXT.width(str(len(rows)))
     star_left = rank_right + _GAP
     name_left = star_left + (TEXT.width(f"{TRUE_CLASS} ") + 0.06 if TRUE_CLASS in caption else 0.0)
-    bar_left = name_left + BOLD.width("class", *(row.short_name for row in rows)) + 1.6 * _GAP
+    bar_left = name_left + BOLD.width("class", *(row.name for row in rows)) + 1.6 * _GAP
     similarity_right = bar_left + _BAR_WIDTH + _GAP + SMALL_BOLD.width("similarity")
     probability_right = similarity_right + _GAP + SMALL_BOLD.width("probability")
     match_left = probability_right + _GAP
@@ -170,7 +166,7 @@ def _lay_out(query: Pixels, rows: list[_Row], threshold: float | None, title: st
         )
         page.text(rank_right, line_top, str(number + 1), TEXT.quiet, align="right")
         page.text(star_left, line_top, TRUE_CLASS if row.is_true else "")
-        page.text(name_left, line_top, row.short_name, BOLD if row.is_true else TEXT)
+        page.text(name_left, line_top, row.name, BOLD if row.is_true else TEXT)
         page.text(similarity_right, line_top, format_signed(row.similarity, 3), align="right")
         page.text(probability_right, line_top, f"{row.probability:.3f}", align="right")
         if threshold is not None:

@@ -123,7 +123,8 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     tallest = max(height for _, height in boxes)
     scale_left = sum(2 * width + _GAP for width, _ in boxes) + _PAIR_GAP + _SCALE_GAP
     width = scale_left + _SCALE_WIDTH + _TICKS
-    limit = max(float(np.abs(values).max()) for values in (saliency.first, saliency.second))
+    maps = (saliency.first, saliency.second)
+    limit = max(float(np.abs(values).max()) for values in maps)
     legend = "solid line: adds more than half of the scale's highest value; dashed line: takes away as much"
     if limit <= _ROUNDING:  # the ranks of rounding errors mean nothing
         limit, legend, trust = 0.0, "No region changes the similarity.", ""
@@ -132,9 +133,7 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     bottom = top + tallest + 0.12
     page = Page(title, width, bottom + TEXT.height(below), subtitle=_method(saliency))
     left, mapped = 0.0, None
-    for name, image, values, (across, high) in zip(
-        ("first", "second"), pixels, (saliency.first, saliency.second), boxes, strict=True
-    ):
+    for name, image, values, (across, high) in zip(("first", "second"), pixels, maps, boxes, strict=True):
         for label in (name, f"{name} map"):
             page.text(left + across / 2, 0.0, label, SMALL_BOLD, align="center")
             axes = page.picture(image, (left, top + (tallest - high) / 2, across, high), label=label)

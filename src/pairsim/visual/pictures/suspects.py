@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.arrays import check_count
 from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing
 from pairsim.visual.page.pixels import fetch_separate, to_pixels
@@ -92,8 +93,7 @@ def draw_suspects(
         >>> [axes.get_label() for axes in figure.axes]
         ['suspect 0']
     """
-    if count < 1:
-        raise ValueError(f"Expected count to be at least 1, got {count}. Use 24, say.")
+    check_count(count, "count", 1, 24)
     images, score = in_memory(dataset), read_values("score", suspects.score, len(suspects.images), "image")
     ranked = np.flatnonzero(suspects.given != suspects.proposed)
     if not len(ranked):
