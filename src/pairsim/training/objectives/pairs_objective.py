@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from pairsim._common.choices import Negatives
 from pairsim.data import ClassIndex, PairDataset
 from pairsim.data.loading.batches import PairBatches
-from pairsim._common.choices import Negatives
 from pairsim.models import SimilarityModel
 from pairsim.training.objectives.objective import Objective, Recipe
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from number_data import Floats, Ints, labelled_embeddings, off_place, panels
 
 from pairsim.visual import class_similarity, draw_class_similarity
-from pairsim.visual.maps.class_matrix import MOST_NUMBERED
+from pairsim.visual.maps.class_matrix import MAX_NUMBERED
 
 
 def brute_force(vectors: Floats, labels: Ints) -> Floats:
@@ -73,7 +73,7 @@ def test_a_class_of_one_image_has_no_similarity_within() -> None:
 
 
 def test_numbers_are_left_out_where_they_have_no_room() -> None:
-    vectors, labels = labelled_embeddings(MOST_NUMBERED + 1)
+    vectors, labels = labelled_embeddings(MAX_NUMBERED + 1)
     figure = draw_class_similarity(vectors, labels)
     assert len(panels(figure)[0].texts) == 1
     assert not off_place(figure)

@@ -26,7 +26,7 @@ from pairsim.visual import (
     draw_score_histogram,
     draw_training_curves,
 )
-from pairsim.visual.page.style import LINES, MARKERS, Style, palette_of
+from pairsim.visual.page.plot import LINES, MARKERS, Style, palette_of
 
 Draw = Callable[..., Figure]
 
