@@ -18,7 +18,7 @@ from pairsim import SimilarityModel, TrainConfig
 from pairsim._common.choices import PrecisionName
 from pairsim._common.precision import resolve_precision
 from pairsim.training.distributed.world import World
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]

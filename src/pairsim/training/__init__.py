@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pairsim.training.objectives.objective import ClassBalancedObjective as ClassBalancedObjective
     from pairsim.training.objectives.objective import Objective as Objective
     from pairsim.training.objectives.objective import Recipe as Recipe
-    from pairsim.training.objectives.registry import register_objective as register_objective
+    from pairsim.training.objectives.objective_registry import register_objective as register_objective
     from pairsim.training.trainer import Trainer as Trainer
 else:
     __all__, __dir__, __getattr__ = lazy.exports(__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pairsim._common.choices import NEGATIVES, PRECISIONS, AugmentName, Negatives, PrecisionName
 from pairsim.training.config_options import Group, check_options, document_options
-from pairsim.training.objectives.registry import objective_class, objective_names
+from pairsim.training.objectives.objective_registry import objective_class, objective_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

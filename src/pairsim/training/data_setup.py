@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairsim.data import ClassIndex, ImageTensors, PairDataset, read_labels, stratified_split
+from pairsim.data import ImageTensors, LabelledImages, PairDataset, stratified_split
 from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images, in_memory, subset
@@ -21,6 +21,7 @@ from pairsim.data.loading.batches import PartialBatches, SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.loading.placement import Placement
 from pairsim.data.random import Int64Array, stream_key
+from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
@@ -59,12 +60,14 @@ class TrainingData:
         validation: Validation images and pairs, or `None`.
         fingerprint: Numbers and a hash of labels, to recognise the same data.
         notes: Decisions about the data, a line each.
+        split: Which images of the training data are validation images, `None` if none were split off.
     """
 
     loader: BatchLoader
     validation: ValidationData | None
     fingerprint: dict[str, Any]
     notes: list[str]
+    split: ValidationSplit | None
 
 
 def set_up_data(
@@ -87,7 +90,7 @@ def set_up_data(
         DataError: If the data cannot be trained on.
         TypeError: If `train` is a `PairDataset` and the objective needs labelled images.
     """
-    device, notes = model.device, list[str]()
+    device, notes, split = model.device, list[str](), None
     workers = config.num_workers
     if workers is None and world.local_size > 1:
         workers = max(1, min(4, (os.cpu_count() or 1) // world.local_size))
@@ -107,15 +110,16 @@ def set_up_data(
     if isinstance(train, PairDataset):
         plan = objective.pair_batches(train)
         images = placement.cached(in_memory(train.dataset))
-        fingerprint = _pair_fingerprint(train)
+        first_pairs = train.pairs_at(np.arange(min(len(train), 1000)), epoch=0)
+        fingerprint: dict[str, Any] = {"num_pairs": len(train), "first_pairs": first_pairs.hash()}
         if val is None:
             notes.append("No validation data: the model of the last epoch counts as the best. Pass val=.")
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, augment=augment)
     else:
-        images, labels, val, index = _labelled(train, val, config, placement)
-        fingerprint = index.fingerprint()
-        placed = _place(images, labels, placement, model, config.seed, augment=augment)
-        plan = objective.batches(placed, index, note=notes.append)
+        labelled, val, split = _labelled(train, val, config, placement)
+        fingerprint = labelled.index.fingerprint()
+        placed = _place(labelled.dataset, labelled.targets, placement, model, config.seed, augment=augment)
+        plan = objective.batches(labelled, note=notes.append)
     loader = partial(
         BatchLoader,
         preprocessing=model.preprocessing,
@@ -128,7 +132,7 @@ def set_up_data(
         plan = PartialBatches(plan, world.shard)
     train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment)
     if val is None:
-        return TrainingData(train_loader, None, fingerprint, notes)
+        return TrainingData(train_loader, None, fingerprint, notes, split)
     images, indices, pairs = _validation_pairs(val, config, placement)
     if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, what="Validation images")
@@ -139,15 +143,18 @@ def set_up_data(
     own = indices[rows] if rows.start < rows.stop else indices[:1]
     val_loader = loader(placed, SequentialBatches(own, size), num_workers=num_workers(placed, workers))
     fingerprint["num_val_images"] = len(indices)
-    return TrainingData(train_loader, ValidationData(val_loader, rows, len(indices), pairs), fingerprint, notes)
+    validation = ValidationData(val_loader, rows, len(indices), pairs)
+    return TrainingData(train_loader, validation, fingerprint, notes, split)
 
 
-def _labelled(train: Any, val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Any, Any, ClassIndex]:
-    """Return training images, their labels, validation data and the index of the training images."""
-    notes = placement.notes
-    images = placement.cached(in_memory(train))
-    labels = read_labels(images)
-    index = ClassIndex.from_labels(labels)
+def _labelled(
+    train: Any, val: Any, config: TrainConfig, placement: Placement
+) -> tuple[LabelledImages, Any, ValidationSplit | None]:
+    """Return labelled training images, validation data, and the split if validation images were split off."""
+    notes, split = placement.notes, None
+    labels = LabelledImages.of(train).targets
+    images = LabelledImages(placement.cached(in_memory(train)), labels)
+    index = images.index
     if index.num_classes < 2:
         raise DataError(
             f"Expected images of at least two classes, found only {index.classes[0]!r}. Add images of another class."
@@ -165,17 +172,16 @@ def _labelled(train: Any, val: Any, config: TrainConfig, placement: Placement) -
                 "the model of the last epoch counts as the best."
             )
         else:
-            val = subset(images, held_out)
             notes.append(f"Split off {len(held_out):,} of {len(labels):,} images as validation data.")
-            images, labels = subset(images, kept), labels[kept]
-            index = ClassIndex.from_labels(labels)
-    single = index.classes[index.counts == 1]
+            split = ValidationSplit.of(index, held_out)
+            images, val = subset(images, kept), subset(images, held_out)
+    single = images.index.classes[images.index.counts == 1]
     if len(single):
         some = ", ".join(str(name) for name in single[:3])
         notes.append(
             f"{len(single)} classes have one image ({some}): it serves in negative pairs, never in positive ones."
         )
-    return images, labels, val, index
+    return images, val, split
 
 
 def _validation_pairs(val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Int64Array, ValidationPairs]:
@@ -185,8 +191,7 @@ def _validation_pairs(val: Any, config: TrainConfig, placement: Placement) -> tu
         indices, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
         first, second = np.split(inverse.astype(np.int64), 2)
         return placement.cached(in_memory(val.dataset)), indices, GivenPairs(first, second, pairs.target)
-    images = placement.cached(in_memory(val))
-    index = ClassIndex.from_labels(read_labels(images))
+    images, index = placement.cached(in_memory(val)), LabelledImages.of(val).index
     indices = np.arange(index.num_images)
     if index.num_images > _MAX_VAL_IMAGES:
         _, indices = stratified_split(index, _MAX_VAL_IMAGES / index.num_images, seed=config.seed)
@@ -227,10 +232,3 @@ def _place(
             mean, std = channel_statistics(in_channels(pixels, model.preprocessing.channels))
             model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
     return placed
-
-
-def _pair_fingerprint(pairs: PairDataset) -> dict[str, Any]:
-    return {
-        "num_pairs": len(pairs),
-        "first_pairs": pairs.pairs_at(np.arange(min(len(pairs), 1000)), epoch=0).hash(),
-    }

@@ -20,7 +20,7 @@ from pairsim.training.data_setup import set_up_data
 from pairsim.training.distributed.agreement import check_same
 from pairsim.training.distributed.world import World
 from pairsim.training.history import History
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import processes_note, syncs_batch_norm
 from pairsim.training.optimize.optimizers import FrozenParts, known_backbone, make_scheduler, recipe_note
 from pairsim.training.optimize.step import TrainingStep

@@ -159,7 +159,8 @@ class Trainer:
 
     def _start(self, resume: bool) -> None:
         """Open the run folder, restore the newest checkpoint if there is one, and compile."""
-        saved = call_on_main(self.world, lambda: self._run.start(self._setup.description(), self.config, resume=resume))
+        description, split = self._setup.description(), self.data.split
+        saved = call_on_main(self.world, lambda: self._run.start(description, self.config, split, resume=resume))
         if saved is not None:
             self._state.load_state_dict(saved)
             self.history.notes += saved["problems"]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
-from tqdm import tqdm
-
+from pairsim._common.progress import progress_bar
 from pairsim.training.history import EpochRecord
 
 
@@ -22,15 +18,8 @@ class TrainingProgress:
 
     def __init__(self, num_epochs: int, images_per_epoch: int, done_epochs: int, shown: bool | None) -> None:
         self._num_epochs = num_epochs
-        self._bar: tqdm[Any] = tqdm(
-            total=num_epochs * images_per_epoch,
-            initial=done_epochs * images_per_epoch,
-            unit=" images",
-            unit_scale=True,
-            file=sys.stderr,
-            disable=None if shown is None else not shown,
-            dynamic_ncols=True,
-        )
+        total, done = num_epochs * images_per_epoch, done_epochs * images_per_epoch
+        self._bar = progress_bar(total, "", "images", shown, initial=done, leave=True)
 
     def close(self) -> None:
         """Close the bar."""

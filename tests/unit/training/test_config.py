@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pairsim import TrainConfig
 from pairsim.data import RandomAffine
 from pairsim.training.config_options import options_of
-from pairsim.training.objectives.registry import objective_names
+from pairsim.training.objectives.objective_registry import objective_names
 
 
 @pytest.mark.parametrize(

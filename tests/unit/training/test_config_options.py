@@ -10,6 +10,7 @@ from pairsim import TrainConfig
 from pairsim.errors import RunError
 from pairsim.runs import run_records
 from pairsim.training.checkpointing import run_folder
+from pairsim.training.checkpointing.checkpoint import save_checkpoint
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.config_options import Group, Option, document_options, options_of
 
@@ -50,20 +51,17 @@ def test_a_new_option_is_in_the_docstring() -> None:
 @pytest.mark.parametrize(
     ("changed", "allowed"), [({"order": "up"}, True), ({"num_workers": 2}, True), ({"mixing": 0.5}, False)]
 )
-def test_a_new_option_follows_its_resume_rule(
-    changed: dict[str, Any], allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_folder, "TrainConfig", _Extended)
+def test_a_new_option_follows_its_resume_rule(changed: dict[str, Any], allowed: bool, tmp_path: Path) -> None:
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
-    folder.start(info, _Extended(scheduler="none").to_dict(), resume=False)
-    folder.write_checkpoint(1, {})
-    config = _Extended(scheduler="none", **changed).to_dict()
+    folder.start(info, _Extended(scheduler="none"), None, resume=False)
+    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
+    config = _Extended(scheduler="none", **changed)
     if allowed:
-        assert folder.start(info, config, resume=True) is not None
+        assert folder.start(info, config, None, resume=True) is not None
     else:
         with pytest.raises(RunError, match=r"found changes: mixing 0\.25 -> 0\.5"):
-            folder.start(info, config, resume=True)
+            folder.start(info, config, None, resume=True)
 
 
 def test_a_run_from_before_an_option_was_added_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pairsim.data.loading.placement import Placement
 from pairsim.errors import DataError, ImageReadError
 from pairsim.training.data_setup import TrainingData, set_up_data
 from pairsim.training.distributed.world import World
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 
 
 def model_of(channels: int = 1) -> SimilarityModel:

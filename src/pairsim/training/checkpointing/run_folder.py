@@ -2,6 +2,7 @@
 
 run.json          format, versions, device, data: what is needed to reproduce the run
 config.json       the TrainConfig, resolved
+split.json        which images of the training data are validation images, if some were split off
 log.jsonl         one line for each epoch, without times
 timings.jsonl     seconds, images per second and share of time spent waiting for data, of each epoch
 best_model.pt     weights of the best model, for torch.load
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pairsim._common import storage
+from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format
@@ -44,12 +46,15 @@ class RunFolder:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def start(self, info: dict[str, Any], config: TrainConfig, *, resume: bool) -> dict[str, Any] | None:
+    def start(
+        self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: bool
+    ) -> dict[str, Any] | None:
         """Open the folder for a new run or to resume one.
 
         Args:
             info: Description of the data and the machine, for `run.json`.
             config: Resolved.
+            split: Which images of the training data are validation images, `None` if none were split off.
             resume: Whether to resume from the newest checkpoint; otherwise an earlier run in the folder is removed.
 
         Returns:
@@ -81,6 +86,7 @@ class RunFolder:
         body = {"format": "pairsim-run", "format_version": FORMAT_VERSION, **info}
         storage.write_file(run_file, storage.to_json(body))
         storage.write_file(self._path / "config.json", storage.to_json(config.to_dict()))
+        write_split(self._path, split)
         return state
 
     def write_log(self, history: History) -> None:
@@ -121,28 +127,28 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
     """Check that a run is resumed with its settings and data."""
     # a setting that did not exist when the run was started had its default
-    before, now = {**TrainConfig().to_dict(), **storage.read_json(path / "config.json")}, config.to_dict()
-    changed = _changed_settings(before, now)
+    before, now = {**type(config)().to_dict(), **storage.read_json(path / "config.json")}, config.to_dict()
+    changed = _changed_settings(before, config)
     if changed:
         listed = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
         raise RunError(
-            f"Expected the settings that {path} was begun with, found changes: {listed}. "
+            f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
         )
     data = storage.read_json(path / "run.json").get("data")
     if data != info["data"]:
         raise RunError(
-            f"Expected the data that {path} was begun with ({data}), found {info['data']}. "
+            f"Expected the data that {path} was started with ({data}), found {info['data']}. "
             "Restore it, choose another --out, or start again with --resume never."
         )
 
 
-def _changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changed_settings(before: dict[str, Any], config: TrainConfig) -> list[str]:
     """Names of settings that differ although they must stay the same on a resume."""
-    free = {name for name, option in options_of(TrainConfig).items() if option.may_change_on_resume}
-    if now["scheduler"] not in ("plateau", "none"):  # the other schedules depend on the number of epochs
+    free = {name for name, option in options_of(config).items() if option.may_change_on_resume}
+    if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
         free.discard("epochs")
-    return [name for name in now if name not in free and before.get(name) != now[name]]
+    return [name for name, value in config.to_dict().items() if name not in free and before.get(name) != value]
 
 
 def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
@@ -152,4 +158,4 @@ def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
     if not changed:
         return []
-    return [f"Resumed in another environment ({'; '.join(changed)}): it goes on, but not to the last bit the same."]
+    return [f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."]

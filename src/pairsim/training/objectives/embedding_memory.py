@@ -10,7 +10,7 @@ class EmbeddingMemory(nn.Module):
     """Ring buffer of the newest `size` embeddings and their labels.
 
     After the first steps a net changes slowly, so embeddings from a few steps before are still useful. Pairs of batch
-    and memory need no forward pass. `state_dict` holds the whole memory, so a resumed run continues with the same one.
+    and memory need no forward pass. `state_dict` holds the memory, so a resumed run continues with the same one.
     Nothing waits for the device, and shapes are constant: an empty slot has label -1.
 
     Compute the loss before `update`: once the memory contains the batch, each image would be a positive pair with

@@ -6,11 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from pairsim.data import ClassBalancedBatches, ClassIndex, PairDataset
+from pairsim.data import ClassBalancedBatches, ClassIndex, LabelledImages, PairDataset
 from pairsim.data.loading.batches import BatchPlan
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
@@ -91,12 +91,11 @@ class Objective(ABC):
         return cls(**{name: getattr(config, name) for name in names})
 
     @abstractmethod
-    def batches(self, images: Any, index: ClassIndex, *, note: Callable[[str], object]) -> BatchPlan:
+    def batches(self, images: LabelledImages, *, note: Callable[[str], object]) -> BatchPlan:
         """Plan the batches of a labelled dataset.
 
         Args:
-            images: The dataset.
-            index: Its classes.
+            images: The dataset, with its classes in `index`.
             note: Called with a line about each decision that the user should know of.
 
         Returns:
@@ -174,8 +173,9 @@ class ClassBalancedObjective(Objective):
 
     images_per_class: int | None
 
-    def batches(self, images: Any, index: ClassIndex, *, note: Callable[[str], object]) -> BatchPlan:  # noqa: ARG002
+    def batches(self, images: LabelledImages, *, note: Callable[[str], object]) -> BatchPlan:
         """Plan class-balanced batches."""
+        index = images.index
         if self.batch_size > index.num_images:
             note(f"batch_size {self.batch_size} is more than the {index.num_images} images: one batch an epoch.")
         return ClassBalancedBatches(index, self.batch_size, images_per_class=self._group_size(index), seed=self.seed)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from pairsim._common.choices import Negatives
-from pairsim.data import ClassIndex, PairDataset
+from pairsim.data import LabelledImages, PairDataset
 from pairsim.data.loading.batches import PairBatches
 from pairsim.models import SimilarityModel
 from pairsim.training.objectives.objective import Objective, Recipe
@@ -33,11 +32,11 @@ class PairsObjective(Objective):
     positive_fraction: float
     negatives: Negatives
 
-    def batches(self, images: Any, index: ClassIndex, *, note: Callable[[str], object]) -> PairBatches:  # noqa: ARG002
+    def batches(self, images: LabelledImages, *, note: Callable[[str], object]) -> PairBatches:  # noqa: ARG002
         """Plan batches of pairs that are drawn in each epoch."""
         pairs = PairDataset(
             images,
-            self.num_pairs or min(_MAX_DEFAULT_PAIRS, index.num_images),
+            self.num_pairs or min(_MAX_DEFAULT_PAIRS, len(images)),
             positive_fraction=self.positive_fraction,
             seed=self.seed,
             negatives=self.negatives,

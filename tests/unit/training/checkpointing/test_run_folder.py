@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from small_runs import dropout_model, easy_images, fit, random_images, reference_model
 
 from pairsim import History, TrainConfig, Trainer
-from pairsim.data import RandomAffine
+from pairsim.data import LabelledImages, RandomAffine, stratified_split
+from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.training import EpochRecord
 from pairsim.training.checkpointing.run_folder import RunFolder, _changed_settings
@@ -41,7 +43,7 @@ def test_run_folder_has_a_log_line_for_each_epoch_and_no_time_in_it(tmp_path: Pa
 
 def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
     config = TrainConfig(out=tmp_path / "new").resolved()
-    assert RunFolder(tmp_path / "new").start(INFO, config, resume=True) is None
+    assert RunFolder(tmp_path / "new").start(INFO, config, None, resume=True) is None
     run = json.loads((tmp_path / "new" / "run.json").read_text())
     assert run == {"format": "pairsim-run", "format_version": 1, **INFO}
     assert json.loads((tmp_path / "new" / "config.json").read_text()) == config.to_dict()
@@ -51,10 +53,21 @@ def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = RunFolder(None)
-    assert folder.start(INFO, TrainConfig().resolved(), resume=True) is None
+    assert folder.start(INFO, TrainConfig().resolved(), None, resume=True) is None
     folder.write_log(History())
     folder.write_best(reference_model())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_split_is_recorded(tmp_path: Path) -> None:
+    train(tmp_path / "run", epochs=1, seed=3)
+    split, images = read_split(tmp_path / "run"), LabelledImages.of(random_images())
+    assert split is not None
+    assert split.data == images.index.fingerprint()
+    assert split.held_out.tolist() == stratified_split(images.index, 0.1, seed=3)[1].tolist()
+    config = TrainConfig(out=tmp_path / "run", batch_size=8, epochs=1)
+    Trainer(dropout_model(), config, train=random_images(), val=random_images(30)).fit(resume="never")
+    assert read_split(tmp_path / "run") is None
 
 
 def test_logs_and_timings(tmp_path: Path) -> None:
@@ -68,15 +81,16 @@ def test_logs_and_timings(tmp_path: Path) -> None:
 
 
 def test_settings_that_may_change() -> None:
-    before = TrainConfig(scheduler="plateau").resolved().to_dict()
+    before = TrainConfig(scheduler="plateau", epochs=3)
 
     def changed(**settings: Any) -> list[str]:
-        return _changed_settings(before, {**before, **settings})
+        return _changed_settings(before.to_dict(), dataclasses.replace(before, **settings))
 
-    assert changed(out="elsewhere", num_workers=2, resident=True, epochs=9, early_stopping=3) == []
+    assert changed(out=Path("elsewhere"), num_workers=2, resident=True, epochs=9, early_stopping=3) == []
     assert changed(seed=1, epochs=9) == ["seed"]
-    fixed_end = {**before, "scheduler": "onecycle"}
-    assert _changed_settings(fixed_end, {**fixed_end, "epochs": 9, "progress": True}) == ["epochs"]
+    fixed_end = TrainConfig(scheduler="onecycle", epochs=3)
+    longer = dataclasses.replace(fixed_end, epochs=9, progress=True)
+    assert _changed_settings(fixed_end.to_dict(), longer) == ["epochs"]
 
 
 def test_changed_settings_are_rejected(tmp_path: Path) -> None:

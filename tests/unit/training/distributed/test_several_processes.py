@@ -25,7 +25,7 @@ from pairsim._common.precision import Precision
 from pairsim.data import ClassIndex, ImageTensors, stratified_split
 from pairsim.errors import TrainingError
 from pairsim.training.distributed.world import World
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import share_buffers
 from pairsim.training.optimize.step import TrainingStep
 

@@ -17,7 +17,7 @@ from pairsim import SimilarityModel, TrainConfig
 from pairsim.models.embedding_net import unit_length
 from pairsim.training.objectives.all_pairs_objective import all_pairs_loss
 from pairsim.training.objectives.embedding_memory import EmbeddingMemory
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 
 # --- the definition ---
 

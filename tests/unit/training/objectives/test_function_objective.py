@@ -10,7 +10,7 @@ from pairsim import PairDataset, SimilarityModel, TrainConfig
 from pairsim.errors import TrainingError
 from pairsim.training.objectives.function_objective import FunctionObjective
 from pairsim.training.objectives.objective import Objective
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 
 
 def objective_of(function: Any) -> Objective:

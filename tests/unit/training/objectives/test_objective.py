@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim.data import ClassBalancedBatches, ClassIndex
+from pairsim.data import ClassBalancedBatches, ClassIndex, LabelledImages
 from pairsim.errors import DataError
 from pairsim.training.objectives.objective import ClassBalancedObjective, Objective, Recipe
 
@@ -26,7 +26,7 @@ class Margin(ClassBalancedObjective):
 
 def balanced(labels: Any, note: Any = lambda _: None, **settings: Any) -> ClassBalancedBatches:
     objective = Margin.from_config(TrainConfig(**settings).resolved())
-    plan = objective.batches(None, ClassIndex.from_labels(np.asarray(labels)), note=note)
+    plan = objective.batches(LabelledImages(None, np.asarray(labels)), note=note)
     assert isinstance(plan, ClassBalancedBatches)
     return plan
 

@@ -8,10 +8,10 @@ import torch
 from pair_losses import batch_of, projection_model
 
 from pairsim import PairDataset, TrainConfig
-from pairsim.data import ClassIndex, ImageTensors
+from pairsim.data import ImageTensors, LabelledImages
 from pairsim.training.objectives.objective import Objective
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.objectives.pairs_objective import PairsObjective
-from pairsim.training.objectives.registry import objective_for
 
 
 def objective_of(**settings: Any) -> Objective:
@@ -32,9 +32,8 @@ def test_pairs_are_drawn_with_the_options(num_pairs: int | None, expected: int) 
     labels = np.arange(60) % 3
     images = ImageTensors(torch.zeros(60, 1, 4, 4), labels)
     options: dict[str, Any] = {"positive_fraction": 0.25, "negatives": "instance", "seed": 5}
-    plan = objective_of(num_pairs=num_pairs, batch_size=4, **options).batches(
-        images, ClassIndex.from_labels(labels), note=lambda _: None
-    )
+    objective = objective_of(num_pairs=num_pairs, batch_size=4, **options)
+    plan = objective.batches(LabelledImages.of(images), note=lambda _: None)
     wanted = PairDataset(images, expected, **options)
     assert (plan.num_images, plan.num_batches) == (2 * expected, -(-expected // 4))
     indices, targets = plan.batch(3, 1)
@@ -45,7 +44,7 @@ def test_pairs_are_drawn_with_the_options(num_pairs: int | None, expected: int) 
 
 def test_at_most_20_000_pairs_by_default() -> None:
     images = ImageTensors(torch.zeros(20_002, 1, 1, 1, dtype=torch.uint8), np.arange(20_002) % 2)
-    plan = objective_of().batches(images, ClassIndex.from_labels(images.targets), note=lambda _: None)
+    plan = objective_of().batches(LabelledImages.of(images), note=lambda _: None)
     assert plan.num_images == 2 * 20_000
 
 

@@ -13,7 +13,7 @@ from pairsim import EmbeddingNet, SimilarityModel, TrainConfig
 from pairsim._common.precision import Precision
 from pairsim.errors import TrainingError
 from pairsim.training.distributed.world import World
-from pairsim.training.objectives.registry import objective_for
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.step import TrainingStep
 
 FP32 = Precision("fp32", "cpu")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from pairsim import PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.training import ClassBalancedObjective, Recipe, register_objective
-from pairsim.training.objectives import registry
+from pairsim.training.objectives import objective_registry as registry
 from pairsim.training.objectives.all_pairs_objective import AllPairsObjective
 from pairsim.training.objectives.function_objective import FunctionObjective
 from pairsim.training.objectives.pairs_objective import PairsObjective
@@ -48,14 +47,14 @@ class CentreObjective(ClassBalancedObjective):
 
 
 @pytest.fixture
-def centre() -> Iterator[None]:
+def centre(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     register_objective("centre", CentreObjective)
-    yield
-    del registry._REGISTERED["centre"]
 
 
 def trainer_of(out: Path, callbacks: Any = (), **settings: Any) -> Trainer:
-    config = TrainConfig(objective="centre", out=out, checkpoint_steps=2, precision="fp32", **settings)
+    settings = {"objective": "centre", "out": out, "checkpoint_steps": 2, "precision": "fp32", **settings}
+    config = TrainConfig(**settings)
     return Trainer(reference_model(), config, train=random_images(), callbacks=callbacks)
 
 
@@ -92,9 +91,9 @@ def test_settings_go_before_the_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("centre")
 def test_an_objective_on_labelled_images_takes_no_pairs() -> None:
-    pairs = PairDataset(random_images(), 10)
+    pairs, config = PairDataset(random_images(), 10), TrainConfig(objective="centre")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Expected a labelled dataset for objective 'centre', got a PairDataset"):
-        Trainer(reference_model(), TrainConfig(objective="centre"), train=pairs)
+        Trainer(reference_model(), config, train=pairs)
 
 
 @pytest.mark.usefixtures("centre")
@@ -113,17 +112,17 @@ def test_classes_of_names_and_functions() -> None:
         registry.objective_class("triplets")
 
 
+@pytest.mark.usefixtures("centre")
 def test_a_name_can_be_registered_again_but_not_one_of_pairsim() -> None:
-    register_objective("again", PairsObjective)
-    register_objective("again", CentreObjective)
-    assert registry.objective_class("again") is CentreObjective
-    del registry._REGISTERED["again"]
+    register_objective("centre", PairsObjective)
+    assert registry.objective_class("centre") is PairsObjective
     with pytest.raises(ValueError, match="Expected a new name for an objective, got 'pairs'"):
         register_objective("pairs", CentreObjective)
 
 
 def test_installed_packages_register_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("installed", f"{PairsObjective.__module__}:PairsObjective", "pairsim.objectives")
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] if group == point.group else [])
     registry._installed.cache_clear()
     try:
