@@ -24,7 +24,7 @@ class TorchvisionNets(BackboneSource):
         """Return the names of its nets."""
         from torchvision import models
 
-        return models.list_models(module=models)  # those of the top level: classification
+        return list(models.list_models(module=models))  # those of the top level: classification
 
     def build(self, name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
         """Build a net without its classifier; see `BackboneSource.build`."""
