@@ -154,7 +154,7 @@ def test_equal_embeddings_give_equal_bits(doors: Doors) -> None:
     assert torch.equal(model.similarity_matrix(doors.images), matrix)
     found = doors.gallery.search_embeddings(embeddings, COUNT)
     for row, names in enumerate(found.ids):
-        assert torch.equal(found.similarities[row], matrix[row, names])
+        assert torch.equal(found.similarities[row], matrix[row, torch.tensor(names)])
     scores, rows = nearest(embeddings, embeddings, COUNT)
     assert torch.equal(scores.clamp(-1.0, 1.0).float(), matrix.gather(1, rows))
     encoded = encode_dataset(model, doors.dataset)

@@ -15,7 +15,7 @@ from pairsim.models.inputs import Images, as_pictures, is_single
 
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
-"""One name or several; paths count as strings, NumPy's whole numbers as ints."""
+"""One id or several; paths count as strings, NumPy's integers as ints."""
 
 
 class IdTable:

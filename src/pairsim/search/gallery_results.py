@@ -1,4 +1,4 @@
-"""What a gallery answers: the nearest images, and the class that they vote for."""
+"""Results of a gallery: the nearest images, and the class that they vote for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Labels: TypeAlias = Mapping[Any, Any] | Sequence[Any] | npt.NDArray[Any] | Tenso
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The images of a gallery that are most like each of Q queries.
+    """The images of a gallery that are most similar to each of Q queries.
 
-    K is the `k` that was asked for, or the size of the gallery if that is smaller. Neighbours stand in order of falling
+    K is the requested `k`, or the size of the gallery if that is smaller. Neighbours are in order of descending
     similarity; those that tie, in the order in which they were added. An exact search (see `Gallery.exact`) finds the
-    nearest of all, an approximate one the nearest of those that its index came upon; similarities are the same in both.
+    nearest of all, an approximate one the nearest of those that its index found; similarities are the same in both.
 
     Attributes:
         ids: The neighbours of each query, Q lists of K ids.
@@ -45,7 +45,7 @@ class ClassPrediction:
     Attributes:
         labels: The class with the most votes for each query, as labels were given.
         scores: Its share of the votes `[Q]`, float32 in [0, 1], on the model's device.
-        neighbours: The images that voted; each has the probability that it shows the same thing as votes.
+        neighbours: The images that voted; the number of votes is the probability that one shows the same thing.
     """
 
     labels: list[Any]
@@ -57,7 +57,7 @@ class ClassPrediction:
 
 
 def labels_by_id(labels: Labels, ids: Sequence[Id]) -> Mapping[Any, Any]:
-    """Labels of a gallery's images by their ids.
+    """Return the labels of a gallery's images by their ids.
 
     Args:
         labels: By id, or one for each image in the order of `ids`; arrays and tensors too.
@@ -85,7 +85,7 @@ def labels_by_id(labels: Labels, ids: Sequence[Id]) -> Mapping[Any, Any]:
 
 
 def class_votes(found: SearchResult, labels: Mapping[Any, Any]) -> ClassPrediction:
-    """Let neighbours vote for their class, each with the probability that it shows the same thing.
+    """Count the votes of neighbours for their class, each with the probability that it shows the same thing.
 
     Args:
         found: The neighbours.

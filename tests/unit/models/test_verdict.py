@@ -24,3 +24,12 @@ def test_an_operating_point_is_read_back(interval: tuple[float, float] | None) -
     assert OperatingPoint.from_dict({**values, "fmr_interval": interval and list(interval)}) == point
     shown = "" if interval is None else " [0.000%, 12.500%]"
     assert str(point) == f"threshold 0.5000 for FMR of at most 0.01: FMR 1.000%{shown}, FNMR 2.000%"
+
+
+def test_older_files_have_fewer_fields() -> None:
+    values = {
+        "threshold": 0.5, "fmr": 0.1, "fnmr": 0.2, "num_positive": 1, "num_negative": 2, "source": "x",
+    }  # fmt: skip
+    assert OperatingPoint.from_dict(values) == OperatingPoint(0.5, 0.1, 0.2, 1, 2, "x")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        OperatingPoint.from_dict({**values, "other": 1})

@@ -27,7 +27,7 @@ def test_a_copy_shares_tensors_and_nothing_else() -> None:
     copied.set_submodule("1", nn.Identity())
     assert isinstance(net[1], nn.BatchNorm2d)
     with torch.no_grad():
-        net[0].weight.zero_()
+        net.get_parameter("0.weight").zero_()
     assert bool((copied.get_parameter("0.weight") == 0).all())
 
 
