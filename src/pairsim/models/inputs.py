@@ -1,4 +1,4 @@
-"""Cut whatever `SimilarityModel.encode` takes into batches of pixels, reading files ahead of the net."""
+"""Turn the images that `SimilarityModel.encode` takes into batches of pixels, and read files ahead of the net."""
 
 from __future__ import annotations
 
