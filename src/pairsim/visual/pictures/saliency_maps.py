@@ -90,12 +90,12 @@ def draw_saliency(
         saliency, trust = checked.saliency, _trust(checked.mean_correlation, len(checked.randomised))
     else:
         saliency = similarity_saliency(model, first, second, method=method, patch=patch, stride=stride)
-        trust = "Not compared with randomised weights (check=False): the maps may show the images alone."
+        trust = "Not compared with randomised weights (check=False): the maps may depend on the images alone."
     pixels = [
         to_pixels(prepared_image(model, image, name), model.preprocessing)[0]
         for image, name in ((first, "first"), (second, "second"))
     ]
-    heading = f"{title or 'What makes two images alike'}: similarity {format_signed(saliency.similarity, 3)}"
+    heading = f"{title or 'Saliency of two images'}: similarity {format_signed(saliency.similarity, 3)}"
     return _lay_out(pixels, saliency, heading, trust)
 
 
@@ -104,7 +104,7 @@ def _trust(correlations: tuple[float, float], count: int) -> str:
     copies = "one copy" if count == 1 else f"{count} copies (mean)"
     return (
         f"Rank correlation with the maps of {copies} with randomised weights: {first} first, {second} second. "
-        "Near 1 the maps would show the images themselves, and not what the model has learnt."
+        "Near 1, the maps depend on the images and not on what the model has learnt."
     )
 
 
@@ -125,7 +125,7 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     width = scale_left + _SCALE_WIDTH + _TICKS
     maps = (saliency.first, saliency.second)
     limit = max(float(np.abs(values).max()) for values in maps)
-    legend = "solid line: adds more than half of the scale's highest value; dashed line: takes away as much"
+    legend = "solid line: adds more than half of the scale's highest value; dashed line: subtracts as much"
     if limit <= _ROUNDING:  # the ranks of rounding errors mean nothing
         limit, legend, trust = 0.0, "No region changes the similarity.", ""
     below = TEXT.wrap(f"{legend}\n{trust}".strip(), width)

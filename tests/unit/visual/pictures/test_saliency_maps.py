@@ -28,7 +28,7 @@ def test_maps_pixels_and_correlations_are_the_models_own() -> None:
     limit = max(abs(check.saliency.first).max(), abs(check.saliency.second).max())
     assert all(one.get_clim() == pytest.approx((-limit, limit)) for one in maps)
     assert np.array_equal(axes_of(figure, "first").images[0].get_array(), a[0].numpy())  # type: ignore[arg-type]
-    assert title(figure) == f"What makes two images alike: similarity {check.saliency.similarity:.3f}"
+    assert title(figure) == f"Saliency of two images: similarity {check.saliency.similarity:.3f}"
     below = " ".join(texts(figure)).replace("−", "-")
     first, second = check.mean_correlation
     assert f"{first:.2f} first, {second:.2f} second. Near 1" in below
