@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from pairsim.audits import LabelAudit as LabelAudit
     from pairsim.audits import LeakReport as LeakReport
     from pairsim.audits import PairSaliency as PairSaliency
-    from pairsim.audits import RandomisationCheck as RandomisationCheck
     from pairsim.audits import audit_labels as audit_labels
     from pairsim.audits import find_duplicates as find_duplicates
     from pairsim.audits import find_leaks as find_leaks
-    from pairsim.audits import randomisation_check as randomisation_check
     from pairsim.audits import similarity_saliency as similarity_saliency
     from pairsim.data import PairDataset as PairDataset
     from pairsim.encoding import EncodedPictures as EncodedPictures

@@ -35,7 +35,7 @@ WHOLE = SHOWN | {
 VERBS = re.compile(
     "(Add|Apply|Bring|Build|Calibrate|Check|Choose|Compare|Compute|Convert|Copy|Count|Decide|Describe|Draw|Embed|Encode"
     "|Evaluate|Export|Find|Fit|Give|Hold|Import|Judge|Load|Look|Make|Map|Measure|Name|Open|Parse|Pick|Plot|Predict|Push"
-    "|Rank|Read|Rebuild|Remove|Replace|Resample|Resolve|Return|Run|Sample|Save|Scale|Search|Show|Sort|Split|Store|Take"
+    "|Rank|Read|Rebuild|Remove|Replace|Resample|Resolve|Run|Sample|Save|Scale|Search|Show|Sort|Split|Store|Take"
     r"|Tell|Train|Turn|Update|Upload|Verify|Write)\b"
 )
 # Where arguments and errors are those of something else that is named.

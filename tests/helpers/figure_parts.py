@@ -1,4 +1,4 @@
-"""What the tests of figures look at: texts, pictures and places, not rendered pixels."""
+"""Texts, pictures and positions in figures, for tests that do not compare rendered pixels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ MNIST = Preprocessing(image_size=(12, 12), channels=1, mean=(0.1307,), std=(0.30
 def random_images(count: int, seed: int = 0, channels: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, channels, 12, 12), dtype=torch.uint8, generator=generator)
+
+
+def model_images(count: int) -> Tensor:
+    """Images of the size that the reference net takes."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=generator)
 
 
 def title(figure: Figure) -> str:

@@ -148,7 +148,6 @@ def gather(images: Tensor, indices: Tensor) -> Tensor:
 
 def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     """Select images of a dataset; the result is of the same kind where that is faster than a `Subset`."""
-    indices = indices.astype(np.int64)
     if isinstance(dataset, LabelledImages):
         return LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices])
     if not isinstance(dataset, ImageTensors | ImageFiles | MappedImages):
@@ -156,7 +155,7 @@ def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     part = copy.copy(dataset)
     part.targets = dataset.targets[indices]
     if isinstance(part, ImageTensors):
-        part.images = _picked(part, indices)
+        part.images = _picked(part, indices.astype(np.int64))
     elif isinstance(part, ImageFiles):
         part.paths = [part.paths[index] for index in indices.tolist()]
     else:
@@ -243,11 +242,10 @@ def _picked(images: ImageTensors, indices: Int64Array) -> Tensor:
 
 def _as_tensor(image: Any, number: int, preprocessing: Preprocessing | None) -> Tensor:
     if isinstance(image, Tensor):
-        if image.ndim == 2:
-            image = image[None]
-        if image.ndim != 3:
-            raise DataError(f"Expected image {number} to have shape [C, H, W], got {list(image.shape)}.")
-        return image
+        pixels = image[None] if image.ndim == 2 else image
+        if pixels.ndim != 3:
+            raise DataError(f"Expected image {number} to have shape [C, H, W], got {list(pixels.shape)}.")
+        return pixels
     if preprocessing is not None and not isinstance(image, int | float):
         return preprocessing.read(image)
     raise DataError(

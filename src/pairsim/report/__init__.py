@@ -1,4 +1,4 @@
-"""A run and its data as one HTML page that can be sent: figures, a threshold to move, mistakes, how to reproduce."""
+"""Reports of a run as one HTML page: metrics, an adjustable threshold, worst errors, how to reproduce."""
 
 from pairsim.report.writing import write_report as write_report
 

@@ -1,4 +1,4 @@
-"""What a report is made of: figures, curves, mistakes and their pictures, all measured when it is made."""
+"""Data of a report: metrics, curves, errors and their pictures, all computed when the report is written."""
 
 from __future__ import annotations
 
@@ -9,106 +9,110 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
-from pairsim.data.image_sets import fetch_images
+from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.errors import DataError
-from pairsim.evaluation import label_agreement
+from pairsim.evaluation import RocCurve, label_agreement
+from pairsim.evaluation.curve_data import (
+    Reliability,
+    ScoreHistogram,
+    match_counts,
+    reliability,
+    score_histogram,
+)
 from pairsim.evaluation.errors.class_errors import ClassErrors, breakdown
 from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_pairs
-from pairsim.evaluation.pairs.ranked import IntArray, count_matches
+from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import report_on, to_probability
 from pairsim.verification.scoring import AllPairsScored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
-from pairsim.visual.page.pixels import png_data_uri, to_pixels
+from pairsim.visual.page.pixels import fetch_separate, png_data_uri, to_pixels
 
-STEP = 0.001
-"""Distance of the thresholds that a report can be read at."""
+STEPS_PER_UNIT = 1000
+"""Thresholds of the slider in a report, in a similarity range of length 1."""
 
-_BINS = 100
-_MOST_POINTS = 4000
+_BINS, _CURVE_POINTS = 100, 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
-    """A pair that was judged wrongly.
+class ShownImage:
+    """An image of the dataset.
 
     Attributes:
-        images: Their pictures, as data URIs.
-        names: Their classes.
-        numbers: Their places in the dataset.
-        similarity: Their similarity.
-        probability: The model's probability that they show the same thing.
+        uri: Its picture, as a data URI.
+        number: Its index in the dataset.
+        name: Its class.
     """
 
-    images: tuple[str, str]
-    names: tuple[str, str]
-    numbers: tuple[int, int]
+    uri: str
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairError:
+    """A false match or a false non-match.
+
+    Attributes:
+        images: The two images.
+        similarity: Their similarity.
+        probability: Probability that they show the same class.
+    """
+
+    images: tuple[ShownImage, ShownImage]
     similarity: float
     probability: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """An image that looks like those of another class than its own.
+    """An image that is more similar to the images of another class than to those of its own.
 
     Attributes:
-        image: Its picture, as a data URI.
-        name: Its class.
-        proposed: The class that it looks like.
-        number: Its place in the dataset.
-        margin: How much more similar it is to the images of that class.
+        image: The image.
+        proposed: The other class.
+        margin: Difference of the similarities.
     """
 
-    image: str
-    name: str
+    image: ShownImage
     proposed: str
-    number: int
     margin: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """All that a report shows of a model on labelled images.
+    """Data of a report on a model and labelled images.
 
     Attributes:
-        figures: What `evaluate` gives.
-        thresholds: Where the two counts are given `[T]`, ascending.
+        figures: The result of `evaluate`.
+        thresholds: Thresholds of the slider `[T]`, ascending.
         matching_positive: Positive pairs that match at each threshold `[T]`.
-        matching_negative: Negative pairs likewise.
-        edges: Bins of similarity `[B + 1]`.
-        positive_share: Share of the positive pairs in each bin `[B]`.
-        negative_share: Share of the negative pairs likewise.
-        fmr: False match rate along the curve `[K]`.
-        fnmr: False non-match rate along it.
-        predicted: Mean probability of each bin of probabilities.
-        observed: Share of positive pairs in it; NaN where it is empty.
+        matching_negative: Negative pairs that match at each threshold `[T]`.
+        histogram: Histogram of the similarities of positive and negative pairs.
+        curve: At most 400 exact points of the ROC and DET curve, dense where an error is small.
+        reliability: Reliability of the probabilities.
         classes: Errors of each class.
-        false_matches: The false matches of the highest similarity.
-        num_false_matches: How many there are.
-        false_non_matches: The false non-matches of the lowest similarity.
-        num_false_non_matches: How many there are.
-        suspects: Images whose label the others contradict, the clearest first.
-        num_suspects: How many there are.
+        false_matches: The false matches with the highest similarity.
+        num_false_matches: Number of all false matches.
+        false_non_matches: The false non-matches with the lowest similarity.
+        num_false_non_matches: Number of all false non-matches.
+        suspects: Images whose label is probably wrong, the largest margin first.
+        num_suspects: Number of all images that are more similar to another class.
     """
 
     figures: VerificationReport
     thresholds: Float64Array
     matching_positive: IntArray
     matching_negative: IntArray
-    edges: Float64Array
-    positive_share: Float64Array
-    negative_share: Float64Array
-    fmr: Float64Array
-    fnmr: Float64Array
-    predicted: Float64Array
-    observed: Float64Array
+    histogram: ScoreHistogram
+    curve: RocCurve
+    reliability: Reliability
     classes: tuple[ClassErrors, ...]
-    false_matches: tuple[Mistake, ...]
+    false_matches: tuple[PairError, ...]
     num_false_matches: int
-    false_non_matches: tuple[Mistake, ...]
+    false_non_matches: tuple[PairError, ...]
     num_false_non_matches: int
     suspects: tuple[Suspect, ...]
     num_suspects: int
@@ -123,132 +127,85 @@ def find(
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Findings:
-    """Judge all pairs of labelled images, and look for what a report shows.
+    """Evaluate a model on all pairs of labelled images, and collect the data of a report.
 
     Args:
-        model: The model, at its own threshold.
+        model: The model, with its own threshold.
         dataset: Labelled, map-style.
         names: A name for each class, in the order of the sorted labels; by default the labels.
-        most: Mistakes of each kind, and suspects, at most.
+        most: Maximum number of errors of each kind, and of suspects.
         batch_size: Images embedded at once.
         progress: Whether to show a progress bar.
 
     Returns:
-        The findings, with pictures of the mistakes and suspects that are listed.
+        The data, with pictures of the errors and suspects that are listed.
 
     Raises:
-        DataError: If there are fewer than two images, or no similarity at which pairs match.
+        DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
     """
-    cut = model.threshold
-    if not math.isfinite(cut):
+    threshold = model.threshold
+    if not math.isfinite(threshold):
         raise DataError(
-            f"Expected a model with a threshold, got {cut}: its probability does not rise with similarity. Train it "
-            "longer, or choose a threshold with: pairsim calibrate"
+            f"Expected a model with a threshold, got {threshold}: its probability does not rise with similarity. Train "
+            "it longer, or choose a threshold with: pairsim calibrate"
         )
     scored = score_pairs(model, dataset, batch_size=batch_size, progress=progress)
     if not isinstance(scored, AllPairsScored):
         raise DataError("Expected a labelled dataset, got given pairs. A report is of all pairs of labelled images.")
-    called = [str(name) for name in scored.classes] if names is None else list(names)
-    if len(called) != len(scored.classes):
+    class_names = [str(name) for name in scored.classes] if names is None else list(names)
+    if len(class_names) != len(scored.classes):
         raise DataError(
-            f"Expected a name for each of {len(scored.classes)} classes, got {len(called)}. Leave names out to use "
-            "the labels."
+            f"Expected a name for each of {len(scored.classes)} classes, got {len(class_names)}. Leave names out to "
+            "use the labels."
         )
-    worst = worst_pairs(scored.embeddings, scored.codes, cut, most)
-    positive, negative = scored.pairs.ranked
-    thresholds = np.round(np.arange(round(-1 / STEP), round(1 / STEP) + 1) * STEP, 6)
-    lowest = min((ranked.values[0] for ranked in (positive, negative) if ranked.size), default=0.0)
-    low = min(float(lowest), cut)
-    thresholds = thresholds[max(int(np.searchsorted(thresholds, low, side="right")) - 1, 0) :]
-    matching = [
-        np.array([count_matches(ranked, threshold) for threshold in thresholds.tolist()], dtype=np.int64)
-        for ranked in (positive, negative)
-    ]
-    edges = np.linspace(float(thresholds[0]), 1.0, _BINS + 1)
-    shares = [_shares(ranked, edges) for ranked in (positive, negative)]
-    probability = to_probability(model)
-    curve = scored.pairs.roc_curve(_MOST_POINTS)
-    predicted, observed, _ = scored.pairs.calibration_bins(probability)
-    suspects, num_suspects = _suspects(scored, model, dataset, called, most)
+
+    def shown(number: int) -> ShownImage:
+        image = fetch_separate(dataset, [number], model.preprocessing)
+        uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
+        return ShownImage(uri=uri, number=number, name=class_names[scored.codes[number]])
+
+    def errors(pairs: RankedPairs) -> tuple[PairError, ...]:
+        probability = model.probability(torch.from_numpy(pairs.similarity.astype(np.float32))).tolist()
+        rows = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.similarity.tolist(), probability, strict=True)
+        return tuple(PairError(images=(shown(a), shown(b)), similarity=s, probability=p) for a, b, s, p in rows)
+
+    def suspects() -> tuple[tuple[Suspect, ...], int]:
+        if len(scored.classes) < 2:
+            return (), 0
+        agreement = label_agreement(scored.embeddings, scored.codes)
+        margins = np.nan_to_num(agreement.score, nan=-np.inf)
+        total = int(np.count_nonzero(margins > 0))
+        listed = np.argsort(-margins, kind="stable")[: min(most, total)].tolist()
+        return tuple(
+            Suspect(image=shown(k), proposed=class_names[int(agreement.proposed[k])], margin=float(margins[k]))
+            for k in listed
+        ), total
+
+    worst = worst_pairs(scored.embeddings, scored.codes, lowest_match(threshold), most)
+    thresholds = _thresholds(scored, threshold)
+    matching_positive, matching_negative = match_counts(scored.pairs, thresholds - MATCH_TOLERANCE)
+    listed, num_suspects = suspects()
     return Findings(
         figures=report_on(model, scored),
         thresholds=thresholds,
-        matching_positive=matching[0],
-        matching_negative=matching[1],
-        edges=edges,
-        positive_share=shares[0],
-        negative_share=shares[1],
-        fmr=curve.fmr,
-        fnmr=curve.fnmr,
-        predicted=predicted,
-        observed=observed,
-        classes=breakdown(scored.embeddings, scored.codes, cut, names=called).class_errors,
-        false_matches=_mistakes(worst.false_matches, scored, model, dataset, called),
+        matching_positive=matching_positive,
+        matching_negative=matching_negative,
+        histogram=score_histogram(scored.pairs, _BINS, low=float(thresholds[0]), high=1.0),
+        curve=scored.pairs.roc_curve(_CURVE_POINTS),
+        reliability=reliability(scored.pairs, to_probability(model)),
+        classes=breakdown(scored.embeddings, scored.codes, lowest_match(threshold), names=class_names).class_errors,
+        false_matches=errors(worst.false_matches),
         num_false_matches=worst.false_matches.total,
-        false_non_matches=_mistakes(worst.false_non_matches, scored, model, dataset, called),
+        false_non_matches=errors(worst.false_non_matches),
         num_false_non_matches=worst.false_non_matches.total,
-        suspects=suspects,
+        suspects=listed,
         num_suspects=num_suspects,
     )
 
 
-def _shares(ranked: Any, edges: Float64Array) -> Float64Array:
-    if not ranked.size:
-        return np.zeros(len(edges) - 1)
-    below = np.array([ranked.size - count_matches(ranked, edge) for edge in edges.tolist()], dtype=np.int64)
-    below[-1] = ranked.size  # the last bin has its upper edge
-    shares: Float64Array = np.diff(below) / ranked.size
-    return shares
-
-
-def _mistakes(
-    pairs: RankedPairs, scored: AllPairsScored, model: SimilarityModel, dataset: Any, names: Sequence[str]
-) -> tuple[Mistake, ...]:
-    probability = model.probability(torch.from_numpy(pairs.similarity.astype(np.float32))).tolist()
-    found = []
-    for row, (first, second) in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
-        found.append(
-            Mistake(
-                images=(picture(model, dataset, first), picture(model, dataset, second)),
-                names=(names[scored.codes[first]], names[scored.codes[second]]),
-                numbers=(first, second),
-                similarity=float(pairs.similarity[row]),
-                probability=probability[row],
-            )
-        )
-    return tuple(found)
-
-
-def _suspects(
-    scored: AllPairsScored, model: SimilarityModel, dataset: Any, names: Sequence[str], most: int
-) -> tuple[tuple[Suspect, ...], int]:
-    if len(scored.classes) < 2:
-        return (), 0
-    agreement = label_agreement(scored.embeddings, scored.codes)
-    margins = np.where(np.isnan(agreement.score), -np.inf, agreement.score)
-    order = np.argsort(-margins, kind="stable")
-    contradicted = int(np.count_nonzero(margins > 0))
-    found = [
-        Suspect(
-            image=picture(model, dataset, number),
-            name=names[scored.codes[number]],
-            proposed=names[int(agreement.proposed[number])],
-            number=number,
-            margin=float(margins[number]),
-        )
-        for number in order[: min(most, contradicted)].tolist()
-    ]
-    return tuple(found), contradicted
-
-
-def picture(model: SimilarityModel, dataset: Any, number: int) -> str:
-    """One image of a dataset as a PNG data URI, made smaller where it is large.
-
-    Args:
-        model: Whose preprocessing it gets.
-        dataset: Labelled, map-style.
-        number: Its place in the dataset.
-    """
-    image: Tensor = fetch_images(dataset, np.array([number]), model.preprocessing)
-    pixels = to_pixels(image, model.preprocessing if image.is_floating_point() else None)[0]
-    return png_data_uri(pixels)
+def _thresholds(scored: AllPairsScored, threshold: float) -> Float64Array:
+    """Return the thresholds of the slider, from the lowest similarity or the model's threshold on."""
+    lowest = min(threshold, *(float(ranked.values[0]) for ranked in scored.pairs.ranked if ranked.size))
+    steps = np.arange(-STEPS_PER_UNIT, STEPS_PER_UNIT + 1)
+    thresholds = np.round(steps / STEPS_PER_UNIT, 6)
+    return thresholds[max(int(np.searchsorted(thresholds, lowest, side="right")) - 1, 0) :]

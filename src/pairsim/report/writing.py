@@ -1,4 +1,4 @@
-"""`write_report`: judge a run on data and write the page."""
+"""Evaluate a run on data and write the HTML report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
 from pairsim.models import SimilarityModel
 from pairsim.report.findings import Findings, find
-from pairsim.report.page import build_page
+from pairsim.report.page import page_values
+from pairsim.report.rendering import render
 from pairsim.runs.run_records import read_run
 
 
@@ -32,24 +33,24 @@ def write_report(
     device: str = "auto",
     progress: bool | None = None,
 ) -> Findings:
-    """Judge a model on all pairs of labelled images, and write one HTML page that needs nothing else.
+    """Evaluate a model on all pairs of labelled images, and write one HTML page that needs no other file.
 
     Args:
         run: Run folder, or model folder.
-        dataset: Labelled images that the model was not trained on.
-        out: The page to write, `.html`; an earlier one is replaced.
+        dataset: Labelled images on which the model was not trained.
+        out: The page to write, `.html`; an existing one is replaced.
         names: A name for each class, in the order of the sorted labels; by default the labels.
-        title: Of the page; by default made from the name of the run.
-        data: What the data is called on the command line, for "how to reproduce".
-        split: Which images of it: "test", "val" or "train".
-        source: Where the images came from, in words.
-        most: Mistakes of each kind and label suspects to show, at most.
-        batch_size: Images embedded at once; by default what suits the device.
+        title: Title of the page; by default made from the name of the run.
+        data: Name of the data on the command line, for "how to reproduce".
+        split: Split of the data: "test", "val" or "train".
+        source: Origin of the images, in words.
+        most: Maximum number of errors of each kind, and of label suspects.
+        batch_size: Images embedded at once; by default a size that suits the device.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
     Returns:
-        What the page shows.
+        The data of the page.
 
     Raises:
         DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
@@ -63,15 +64,15 @@ def write_report(
     records = read_run(run)
     model = SimilarityModel.from_pretrained(run).to(where)
     findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
-    page = build_page(
-        findings,
-        records,
+    page = render(
+        "page.html",
         title=title or f"Similarity report: {records.name}",
         data=data,
         split=split,
         source=source,
         environment=describe_environment(where),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **page_values(findings, records),
     )
     storage.write_file(path, page.encode("utf-8"))
     return findings

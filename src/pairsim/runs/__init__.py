@@ -1,4 +1,4 @@
-"""Read what a run folder records, and the data that a run was trained and evaluated on."""
+"""Read the records of a run folder, and the data that a run was trained and evaluated on."""
 
 from pairsim.runs.run_records import Evaluation as Evaluation
 from pairsim.runs.run_records import RunRecords as RunRecords

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairsim.data.random import Int64Array
+from pairsim.evaluation.probabilities.logistic_fit import WeightedScores, fit_logistic
 from pairsim.models import OperatingPoint, SimilarityModel
 
 _ROWS = 1024  # rows of the similarity matrix in memory at a time
-_NEWTON_STEPS = 50
 _MIN_ERRORS = 20
 """Wrong decisions of either kind that fitting a projection needs: with fewer it would fit noise."""
 
@@ -187,18 +187,9 @@ def fit_projection(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -
     if not bool((counts.sum(dim=1) > 0).all()):
         return
     share = counts / counts.sum(dim=1, keepdim=True) / 2
-    centre = (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 / bins) - 1
-    features = torch.stack((centre, torch.ones_like(centre)))
-    weights = torch.tensor([10.0, -5.0], dtype=torch.float64)
-    ridge = torch.eye(2, dtype=torch.float64) * 1e-6
-    for _ in range(_NEWTON_STEPS):
-        probability = torch.sigmoid(weights @ features)
-        gradient = features @ ((share[0] + share[1]) * probability - share[0]) + ridge @ weights
-        curvature = (features * ((share[0] + share[1]) * probability * (1 - probability))) @ features.T + ridge
-        step = torch.linalg.solve(curvature, gradient)
-        weights = weights - step * min(1.0, 5.0 / float(step.abs().max().clamp(min=1e-12)))
-        if float(step.abs().max()) < 1e-10:
-            break
+    centers = (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 / bins) - 1
+    binned = WeightedScores(centers, weights=share[0] + share[1], positive=share[0])
+    weight, bias = fit_logistic(lambda: [binned], (10.0, -5.0), ridge=1e-6, tolerance=1e-10, max_change=5.0)
     with torch.no_grad():
-        model.projection.weight.fill_(float(weights[0]))
-        model.projection.bias.fill_(float(weights[1]))
+        model.projection.weight.fill_(weight)
+        model.projection.bias.fill_(bias)

@@ -1,9 +1,9 @@
 """Figures of images, pairs and rankings, as matplotlib `Figure` objects; they need the extra `viz`.
 
-`pair_table` gives an HTML table instead, and needs the extra `table`.
+`pair_table` returns an HTML table instead, and needs the extra `table`.
 
-Nothing here uses pyplot: no window opens and no figure is left open. Save a figure with `figure.savefig(path)`; a
-notebook shows it as the last value of a cell once `%matplotlib inline` has run.
+Figures do not use pyplot: no window opens and no figure stays open. Save a figure with `figure.savefig(path)`; a
+notebook shows it as the last value of a cell after `%matplotlib inline`.
 """
 
 from pairsim.visual.curves.rate_curves import draw_det as draw_det
@@ -26,24 +26,4 @@ from pairsim.visual.pictures.ranking import draw_ranking as draw_ranking
 from pairsim.visual.pictures.saliency_maps import draw_saliency as draw_saliency
 from pairsim.visual.pictures.suspects import draw_suspects as draw_suspects
 
-__all__ = [
-    "class_similarity",
-    "draw_class_ranking",
-    "draw_class_similarity",
-    "draw_confusing_pairs",
-    "draw_det",
-    "draw_embedding_map",
-    "draw_embedding_net",
-    "draw_neighbors",
-    "draw_pairs",
-    "draw_ranking",
-    "draw_reliability",
-    "draw_roc",
-    "draw_saliency",
-    "draw_score_histogram",
-    "draw_similarity_model",
-    "draw_suspects",
-    "draw_training_curves",
-    "pair_table",
-    "to_pixels",
-]
+__all__ = [name for name, value in sorted(globals().items()) if callable(value)]

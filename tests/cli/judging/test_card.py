@@ -83,7 +83,7 @@ def test_an_evaluated_run(run: Path, place: Path) -> None:
     assert "evaluate" not in done.err
     text = (run.parent / "card.md").read_text()
     assert f"| ROC AUC | {report.roc_auc:.3%} |" in text
-    assert "from the test images of its data, which training does not use" in text
+    assert "are the test images of its data, which training does not use" in text
     assert "evaluated on seen classes only (3 of 3)" in text
     assert not (run / "model" / "README.md").exists()
 
@@ -91,7 +91,7 @@ def test_an_evaluated_run(run: Path, place: Path) -> None:
 def test_refusals(run: Path) -> None:
     assert here("card", "my run", cwd=run.parent).status == 0
     said = failure(here("card", "my run", cwd=run.parent), 1)
-    assert "Expected no file at my run/model/README.md yet, found one, which may have been edited." in said
+    assert "my run/model/README.md already exists and may have been edited. Pass --overwrite" in said
     assert here("card", "my run", "--overwrite", cwd=run.parent).status == 0
     assert "Expected a model or run folder at pics" in failure(here("card", "pics", cwd=run.parent), 1)
     assert "--help" in failure(here("card", cwd=run.parent), 2)

@@ -1,63 +1,70 @@
 from __future__ import annotations
 
+import html
+import re
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pairsim._common import markdown
+from pairsim._common import markdown as md
+
+yaml = pytest.importorskip("yaml")  # installed with huggingface_hub
 
 
-@pytest.mark.parametrize("name", ["<b>", "a|b", "*c* _d_", "`e`", "[f](g)", "1 ~ 2 $", "a\\b", "&amp;", "two\nlines"])
-def test_escaped_text_is_shown_as_it_is(name: str) -> None:
-    (inline,) = [token for token in MarkdownIt().parse(f"x {markdown.escape(name)}") if token.type == "inline"]
-    assert {child.type for child in inline.children or []} <= {"text", "text_special"}
-    assert "".join(child.content for child in inline.children or []) == f"x {markdown.one_line(name)}"
+def cells_of(table: str) -> list[str]:
+    page = str(MarkdownIt("commonmark", {"html": True}).enable("table").render(table))
+    return [html.unescape(text) for text in re.findall(r"<td>(.*?)</td>", page, re.DOTALL)]
 
 
-def test_one_line_has_no_control_characters() -> None:
-    assert markdown.one_line("a\x1b[0m\r\n\tb  c") == "a [0m b c"
+@given(st.text(max_size=40))
+def test_any_name_is_text_in_a_cell(name: str) -> None:
+    assert cells_of(md.table(("a",), [(f"x{md.escape(name)}x",)])) == [f"x{md.one_line(name)}x"]
 
 
-def test_the_fence_is_longer_than_those_inside() -> None:
-    text = "```\ncode\n````"
-    block = markdown.code_block(text, "bash")
-    assert block.startswith("`````bash\n")
-    (fence,) = [token for token in MarkdownIt().parse(block) if token.type == "fence"]
-    assert (fence.info, fence.content) == ("bash", f"{text}\n")
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=12),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=6), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_front_matter_is_yaml_of_the_same_values(value: Any) -> None:
+    def clean(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {md.one_line(key): clean(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [clean(inner) for inner in item]
+        return md.one_line(item) if isinstance(item, str) else item
+
+    text = md.front_matter({"value": value})
+    assert yaml.safe_load(text.removeprefix("---").removesuffix("---")) == {"value": clean(value)}
 
 
-def test_table() -> None:
-    assert markdown.table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+def test_a_code_block_may_contain_fences() -> None:
+    assert md.code_block("a\n````\nb", "text") == "`````text\na\n````\nb\n`````"
 
 
-def test_front_matter() -> None:
-    values = {"tags": ["a", "no"], "yes": {"x y": 1, "deep": [{"one": 1, "two": None}]}, "empty": [], "share": 0.5}
-    assert markdown.front_matter(values).splitlines() == [
-        "---",
-        "tags:",
-        '  - "a"',
-        '  - "no"',
-        '"yes":',
-        '  "x y": 1',
-        "  deep:",
-        "    - one: 1",
-        "      two: null",
-        "empty: []",
-        "share: 0.5",
-        "---",
-    ]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (md.count(1234), "1,234"),
+        (md.count(None), "not recorded"),
+        (md.rate(0.01234), "1.234%"),
+        (md.rate(float("nan")), "not measured"),
+        (md.plain(0.5), "0.5000"),
+        (md.plain("0.5"), "not measured"),
+        (md.interval([0.1, 0.25]), "10.000% to 25.000%"),
+        (md.interval([0.1, None]), "not measured"),
+        (md.interval(None), "not measured"),
+    ],
+)
+def test_figures_as_text(text: str, expected: str) -> None:
+    assert text == expected
 
 
-@pytest.mark.parametrize("value", [None, "1", True, float("nan"), float("inf"), [1]])
-def test_what_is_not_a_finite_number_is_not_measured(value: object) -> None:
-    assert markdown.finite(value) is None
-    assert markdown.rate(value) == markdown.plain(value) == "not measured"
-    assert markdown.count(value) == "not recorded"
-    assert markdown.interval([0.5, value]) == markdown.interval(value) == "not measured"
-
-
-def test_figures() -> None:
-    assert markdown.count(1234567) == "1,234,567"
-    assert markdown.rate(0.12345) == "12.345%"
-    assert markdown.plain(0.123456) == "0.1235"
-    assert markdown.interval((0.1, 0.25)) == "10.000% to 25.000%"
-    assert markdown.interval([0.1, 0.2, 0.3]) == "not measured"
+@pytest.mark.parametrize(("value", "expected"), [(2, 2.0), (0.5, 0.5), (True, None), ("1", None), (float("inf"), None)])
+def test_finite(value: Any, expected: float | None) -> None:
+    assert md.finite(value) == expected

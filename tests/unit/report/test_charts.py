@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairsim.report.charts import HEIGHT, WIDTH, Axis, Line, Mark, draw_chart, nice_ticks, plot_span, thin_out
+from pairsim.report.charts import HEIGHT, LEFT, RIGHT, WIDTH, Axis, Line, Mark, draw_chart, nice_ticks
 
 UNIT = Axis(label="x", low=0.0, high=1.0, ticks=(0.0, 0.5, 1.0))
 
@@ -35,7 +35,7 @@ def test_chart_is_well_formed_and_names_itself() -> None:
 def test_points_lie_where_the_axes_say() -> None:
     line = Line(name="", x=np.array([0.0, 0.5, 1.0]), y=np.array([0.0, 0.25, 1.0]))
     (x0, y0), (x1, y1), (x2, y2) = points_of(draw_chart("t", UNIT, UNIT, [line], name="c", summary=""))
-    assert (x0, x2) == (plot_span()["left"], plot_span()["left"] + plot_span()["width"])
+    assert (x0, x2) == (LEFT, RIGHT)
     assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
     assert y0 > y1 > y2
     assert (y0 - y1) / (y0 - y2) == pytest.approx(0.25, abs=0.01)
@@ -70,13 +70,6 @@ def test_ticks_are_round_few_and_inside(low: float, span: float) -> None:
     assert list(ticks) == sorted(set(ticks))
 
 
-def test_thinning_keeps_the_ends() -> None:
-    x = np.linspace(0, 1, 1000)
-    a, b = thin_out(x, x**2, 50)
-    assert len(a) == len(b) == 50
-    assert (a[0], a[-1], b[-1]) == (0.0, 1.0, 1.0)
-
-
 def test_text_fits_the_page() -> None:
     axis = Axis(label="share", low=1e-6, high=1.0, scale="log", percent=True, ticks=(1e-6, 1.0))
     svg = draw_chart("t", axis, axis, [], name="c", summary="")
@@ -89,3 +82,21 @@ def test_text_fits_the_page() -> None:
             assert left >= 0
             assert end or left + width <= WIDTH
             assert float(text.attrib["y"]) <= HEIGHT
+
+
+def test_dots_marks_and_legend() -> None:
+    lines = [
+        Line(name="one", x=np.array([0.0, 1.0]), y=np.array([0.0, 1.0]), dots=True),
+        Line(name="two", x=np.array([0.5]), y=np.array([0.5]), kind="second"),
+        Line(name="", x=np.array([0.0, 1.0]), y=np.array([0.5, 0.5]), kind="plain"),
+    ]
+    marks = [Mark(x=0.9, text="right"), Mark(x=0.1, y=0.5, css_class="point")]
+    root = ET.fromstring(draw_chart("t", UNIT, UNIT, lines, name="c", summary="", marks=marks))
+    assert [element.attrib["class"] for element in root.iter("circle")] == ["dot first", "dot first", "dot second"]
+    legend = [element for element in root.iter("text") if element.attrib["class"] == "legend"]
+    assert [element.text for element in legend] == ["one", "two"]
+    (label,) = [element for element in root.iter("text") if element.text == "right"]
+    assert label.attrib["class"] == "mark-text end"  # stays inside the chart
+    assert [element.attrib["class"] for element in root.iter("path")] == ["mark point"]
+    (upright,) = [element for element in root.iter("line") if element.attrib["class"] == "mark"]
+    assert upright.attrib["x1"] == upright.attrib["x2"]

@@ -65,8 +65,6 @@ def evaluate(
         num_resamples=resamples,
         batch_size=batch_size,
     )
-    for line in report.notes:
-        note(line)
     if threshold is None:
         part = split if pairs is None else ""
         try:

@@ -72,15 +72,9 @@ def compare(
 
 
 def describe(verdict: pairsim.Verdict, first: str, second: str) -> str:
-    """A verdict in two lines."""
-    a, b = os.path.basename(first), os.path.basename(second)
-    sign = ">=" if verdict.match else "<"
-    rate = "" if verdict.fmr is None else f", where {verdict.fmr:.2%} of different held-out pairs match too"
-    return (
-        f"{'MATCH' if verdict.match else 'NO MATCH'}: {a} and {b}\n"
-        f"similarity {verdict.similarity:.4f} {sign} threshold {verdict.threshold:.4f}{rate}; "
-        f"probability {verdict.probability:.4f}"
-    )
+    """Return a verdict in two lines, with the names of the pictures."""
+    decision, numbers = str(verdict).splitlines()
+    return f"{decision}: {os.path.basename(first)} and {os.path.basename(second)}\n{numbers}"
 
 
 def _describe_each(verdicts: pairsim.PairVerdicts) -> list[str]:

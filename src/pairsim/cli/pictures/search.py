@@ -36,6 +36,7 @@ def search(
         save: Folder to keep the gallery in, so that the next search need not read the pictures.
         on_error: "raise" stops at a picture of the folder that cannot be read; "skip" leaves it out.
     """
+    from pairsim._common.unit_similarity import lowest_match
     from pairsim.images import pictures_below
     from pairsim.search.gallery_files import is_gallery
 
@@ -58,12 +59,13 @@ def search(
         gallery.save(save)
     neighbors = gallery.search_embeddings(queries, top)
     threshold = model.threshold
+    floor = lowest_match(threshold)
     rows = zip(neighbors.ids, neighbors.similarities.tolist(), neighbors.probabilities.tolist(), strict=True)
     results = [
         {
             "query": name,
             "neighbors": [
-                {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= threshold}
+                {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= floor}
                 for image, similarity, probability in zip(*row, strict=True)
             ],
         }

@@ -14,7 +14,6 @@ _OPTIONAL = {
     "sklearn": ("scikit-learn", "digits", "the dataset digits and pairsim demo"),
     "matplotlib": ("matplotlib", "viz", "figures and pairsim demo"),
     "pandas": ("pandas", "table", "PairDataset.to_dataframe and other tables"),
-    "jinja2": ("jinja2", "table", "tables of pairs in notebooks"),
     "timm": ("timm", "timm", "backbones of timm"),
     "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
     "onnx": ("onnx", "onnx", "pairsim export to ONNX"),

@@ -23,21 +23,20 @@ def export(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write a run's model as an ONNX file or a PyTorch archive that takes uint8 pixels, and compare it with the model.
+    """Write a run's model as an ONNX file that takes uint8 pixels, and compare it with the model.
 
     Args:
-        out: File to write: .onnx, or .pt2 for an archive of torch.export.
+        out: File to write; its name ends in .onnx.
         kind: embed (images to embeddings), or pair (two images to similarity and probability).
         quantize: int8 stores and computes layers in 8 bits, which makes the file about four times smaller.
         calibration_data: For --quantize, the data that the run was trained on: mnist, fashion-mnist, digits, or a
             folder. Ranges come from its training images; quality is compared on the images kept for validation.
     """
-    from pairsim.export import export_onnx, export_program, quantize_onnx
+    from pairsim.export import export_onnx, quantize_onnx
     from pairsim.runs.run_data import load_evaluation_data
 
-    ending = check_ending(out, ".onnx", ".pt2")
+    check_ending(out, ".onnx")
     if quantize is not None:
-        expect(ending == ".onnx", f"--out to end in .onnx for --quantize {quantize}, got {out.name}.")
         expect(
             calibration_data is not None,
             f"--calibration-data DATA with --quantize {quantize}, found none. Give the data that the run was trained "
@@ -46,10 +45,7 @@ def export(
     else:
         expect(calibration_data is None, "--quantize int8 with --calibration-data, found none. Give both or neither.")
     model = pairsim.SimilarityModel.from_pretrained(run)
-    if ending == ".pt2":
-        archive = export_program(model, out, kind=kind)
-        print_result({"run": str(run), **archive.to_dict()}, str(archive), json)
-    elif calibration_data is None:
+    if calibration_data is None:
         written = export_onnx(model, out, kind=kind)
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), json)
     else:

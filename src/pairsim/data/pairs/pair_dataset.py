@@ -76,7 +76,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
 
     def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairIndices | None = None) -> None:
-        self.dataset = images_of(dataset)
+        self.dataset: Any = images_of(dataset)
         self.seed: int = int(seed)
         self._given = given
         self._num_pairs = int(num_pairs)

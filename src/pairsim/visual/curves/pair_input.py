@@ -1,8 +1,7 @@
-"""What figures of pairs accept, brought to `PairFigures`, from which all figures are computed."""
+"""Conversion of the input of figures of pairs to `PairFigures`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -12,27 +11,27 @@ from pairsim._common.arrays import Values, as_array
 from pairsim.evaluation import PairFigures, PairScores
 
 ScoredPairs: TypeAlias = PairFigures | tuple[Values, Values]
-"""Scores of pairs with their targets: as evaluation keeps them, or as two arrays `[P]`."""
+"""Scores of pairs with their targets: `PairFigures`, or two arrays `[P]`."""
 
 MAX_MODELS = 7
-"""Models in one figure, one for each line style."""
+"""Maximum number of models in a figure, one for each line style."""
 
 
 def read_pairs(scores: Values | PairFigures, targets: Values | None, *, name: str = "scores") -> PairFigures:
-    """Bring scores and targets to `PairFigures` with pairs of both kinds.
+    """Convert scores and targets to `PairFigures` with pairs of both kinds.
 
     Args:
         scores: One finite score per pair `[P]`, or `PairScores` or `PairCounts`.
-        targets: One target per pair `[P]`, 1 = same class; None with `PairFigures`, which hold their own.
+        targets: One target per pair `[P]`, 1 = same class; None with `PairFigures`, which contain them.
         name: What messages call the scores.
 
     Raises:
         TypeError: If the input is not numeric.
-        ValueError: If shapes differ, a target is not 0 or 1, a score is not finite, or there are no pairs of a kind.
+        ValueError: If shapes differ, a target is not 0 or 1, a score is not finite, or pairs of one kind are missing.
     """
     if isinstance(scores, PairFigures):
         if targets is not None:
-            raise ValueError(f"Expected no targets with {type(scores).__name__}, which holds its own. Leave them out.")
+            raise ValueError(f"Expected no targets with {type(scores).__name__}, which contains them. Leave them out.")
         pairs = scores
     elif targets is None:
         raise ValueError(f"Expected targets with {name}, got none. Give one per pair: 1 = same class, 0 = different.")
@@ -54,10 +53,10 @@ def read_pairs(scores: Values | PairFigures, targets: Values | None, *, name: st
 def read_models(
     scores: Values | PairFigures | Mapping[str, ScoredPairs], targets: Values | None
 ) -> dict[str, PairFigures]:
-    """Bring the scores of one model, or of several by name, to `PairFigures`; a single one has the name `""`.
+    """Convert the scores of one model, or of several by name, to `PairFigures`; a single model has the name `""`.
 
     Raises:
-        TypeError: If the input is not numeric, or a model has something else than scores and targets.
+        TypeError: If the input is not numeric, or a value is neither `PairFigures` nor scores and targets.
         ValueError: As `read_pairs`, or if there is no model, or more than `MAX_MODELS`.
     """
     if not isinstance(scores, Mapping):
@@ -78,17 +77,3 @@ def read_models(
                 "Give {name: (scores, targets), ...}."
             )
     return models
-
-
-def read_threshold(threshold: float) -> float:
-    """Return a threshold, refusing what cannot be drawn.
-
-    Raises:
-        ValueError: If it is not finite.
-    """
-    if not math.isfinite(threshold):
-        raise ValueError(
-            f"Expected threshold to be finite, got {threshold}. Choose a cut on similarity in [-1, 1]; a model whose "
-            "projection does not rise with similarity has none of its own."
-        )
-    return float(threshold)

@@ -1,4 +1,4 @@
-"""A figure of how scores of positive and of negative pairs are spread."""
+"""Histograms of the scores of positive and of negative pairs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,13 @@ import numpy as np
 
 from pairsim._common.arrays import Values, check_count
 from pairsim.evaluation import PairFigures
-from pairsim.visual.curves.pair_input import read_pairs, read_threshold
-from pairsim.visual.page.layout import SMALL_SIZE
-from pairsim.visual.page.style import (
-    Style,
-    dress,
-    figure_of,
-    font_families,
-    format_rate,
-    halo,
-    open_axes,
-    palette_of,
-    write_head,
-)
-from pairsim.visual.page.values import format_signed
+from pairsim.evaluation.curve_data import score_histogram
+from pairsim.visual.curves.pair_input import read_pairs
+from pairsim.visual.page.plot import THRESHOLD_LINE, Plot, Style, show_percent
+from pairsim.visual.page.text_styles import format_rate, format_signed
+from pairsim.visual.page.values import check_finite_threshold
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -41,29 +31,29 @@ def draw_score_histogram(
     style: Style = "light",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the spread of scores of positive and of negative pairs, each as shares of its own kind.
+    """Draw histograms of the scores of positive and of negative pairs, as shares of the pairs of each kind.
 
-    Both kinds have the same bins, and each adds up to 100 %, so that rare positive pairs stay visible. Scores that
-    evaluation has counted (`PairCounts`) are drawn from their counts: 50 million pairs take no more than 50,000.
+    Both kinds have the same bins, and each adds up to 100 %, so that rare positive pairs remain visible. `PairCounts`
+    are drawn from their counts, in the same time for 50 million pairs as for 50,000.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike; or `PairScores` or `PairCounts`.
-        targets: One target per pair `[P]`, 1 = same class; None where `scores` hold them.
-        threshold: A cut to mark, with its FMR and FNMR on these pairs.
+        scores: One score per pair `[P]`, higher = more similar; or `PairScores` or `PairCounts`.
+        targets: One target per pair `[P]`, 1 = same class; None if `scores` contain them.
+        threshold: A threshold to mark, with its FMR and FNMR on these pairs.
         num_bins: Bins of equal width from the lowest score to the highest.
-        log: Whether shares are on a logarithmic axis, which shows single pairs far from the others.
-        xlabel: What the scores are.
-        title: Title; a plain one by default.
+        log: Whether shares are on a logarithmic axis, on which single pairs are visible.
+        xlabel: Label of the scores.
+        title: Title of the figure.
         style: `"light"` or `"dark"`.
         ax: Axes to draw on; by default those of a new figure.
 
     Returns:
-        The figure drawn on; one of its own belongs to no window.
+        The figure; a new figure belongs to no window.
 
     Raises:
         TypeError: If the input is not numeric.
-        ValueError: If shapes differ, a score or the threshold is not finite, a target is not 0 or 1, there are no pairs
-            of a kind, or `num_bins` or `style` is wrong.
+        ValueError: If shapes differ, a score or the threshold is not finite, a target is not 0 or 1, pairs of
+            one kind are missing, or `num_bins` or `style` is wrong.
         MissingExtraError: If matplotlib is not installed.
 
     Example:
@@ -72,90 +62,50 @@ def draw_score_histogram(
         'similarity (cosine)'
     """
     pairs = read_pairs(scores, targets)
-    cut = None if threshold is None else read_threshold(threshold)
+    if threshold is not None:
+        check_finite_threshold(threshold)
     check_count(num_bins, "num_bins", 1, 60)
-    palette = palette_of(style)
-    edges = _bin_edges(pairs, num_bins)
-    (axes,) = open_axes(ax, palette, width=6.4, height=4.0)
-    dress(axes, palette, xlabel=xlabel, ylabel="share of the pairs of each kind (%)")
+    histogram = score_histogram(pairs, num_bins)
+    plot = Plot(ax, style, size=(6.4, 4.0), xlabel=xlabel, ylabels=["share of the pairs of each kind (%)"])
+    axes, series = plot.panels[0], plot.palette.series
 
-    positive, negative = pairs.ranked
-    shares = [_count(kind, edges) / kind.size for kind in (negative, positive)]
-    # below a single pair of the larger kind, so that one pair alone is seen
+    # Below a single pair of the larger kind, so that one pair alone is visible.
     floor = 0.5 / max(pairs.num_positive, pairs.num_negative) if log else 0.0
-    looks: list[tuple[str, int, str, Any]] = [
-        (f"different class ({pairs.num_negative:,} pairs)", 1, "\\\\\\\\", (0, (4, 1.5))),
-        (f"same class ({pairs.num_positive:,} pairs)", 0, "////", "-"),
+    kinds: list[tuple[Any, str, int, str, Any]] = [
+        (histogram.negative_share, f"different class ({pairs.num_negative:,} pairs)", 1, "\\\\\\\\", (0, (4, 1.5))),
+        (histogram.positive_share, f"same class ({pairs.num_positive:,} pairs)", 0, "////", "-"),
     ]
-    for share, (_, color, hatch, _) in zip(shares, looks, strict=True):
-        tall = np.maximum(share, floor)
-        tint = palette.series[color]
-        axes.stairs(tall, edges, baseline=floor, fill=True, facecolor=tint, alpha=0.22, edgecolor="none")
-        axes.stairs(
-            tall,
-            edges,
-            baseline=floor,
-            fill=True,
-            facecolor="none",
-            edgecolor=tint,
-            hatch=hatch,
-            alpha=0.35,
-            linewidth=0,
-        )
-    for share, (label, color, _, line) in zip(shares, looks, strict=True):
-        axes.stairs(
-            np.maximum(share, floor), edges, baseline=floor, color=palette.series[color], linewidth=1.4, linestyle=line,
-            label=label,
-        )  # fmt: skip
-    highest = max(float(share.max()) for share in shares)
+    for share, _, color, hatch, _ in kinds:
+        look: dict[str, Any] = {"facecolor": (series[color], 0.22), "edgecolor": (series[color], 0.35), "hatch": hatch}
+        axes.stairs(np.maximum(share, floor), histogram.edges, baseline=floor, fill=True, linewidth=0, **look)
+    for share, label, color, _, line in kinds:
+        look = {"color": series[color], "linewidth": 1.4, "linestyle": line}
+        axes.stairs(np.maximum(share, floor), histogram.edges, baseline=floor, **look, label=label)
+    highest = max(float(share.max()) for share, *_ in kinds)
     if log:
         axes.set_yscale("log")
-        # room for what is written beside the threshold
-        axes.set_ylim(floor, highest * (highest / floor) ** 0.14)
-    else:
-        axes.set_ylim(0.0, highest * 1.14)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
-    low, high = float(edges[0]), float(edges[-1])
-    if cut is not None:
-        low, high = min(low, cut), max(high, cut)
-    room = 0.02 * (high - low)
-    axes.set_xlim(low - room, high + room)
-    if cut is not None:
-        _mark_threshold(axes, pairs, cut, palette.ink, halo(palette), to_left=cut - low > high - cut)
-    write_head(axes, palette, title=title or "Scores of positive and negative pairs", columns=2)
-    return figure_of(axes)
+    # Room for the text beside the threshold.
+    axes.set_ylim(floor, highest * ((highest / floor) ** 0.14 if log else 1.14))
+    show_percent(axes.yaxis)
+    low, high = float(histogram.edges[0]), float(histogram.edges[-1])
+    if threshold is not None:
+        low, high = min(low, threshold), max(high, threshold)
+    margin = 0.02 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    if threshold is not None:
+        _mark_threshold(plot, pairs, threshold, to_left=threshold - low > high - threshold)
+    return plot.finish(title or "Scores of positive and negative pairs", columns=2)
 
 
-def _bin_edges(pairs: PairFigures, num_bins: int) -> npt.NDArray[np.float64]:
-    ends = [float(kind.values[place]) for kind in pairs.ranked for place in (0, -1)]
-    low, high = min(ends), max(ends)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges: npt.NDArray[np.float64] = np.linspace(low, high, num_bins + 1)
-    return edges
-
-
-def _count(kind: Any, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Scores in each bin; all but the last are without their right end."""
-    below = np.append(kind.below(edges[:-1].astype(kind.values.dtype)), kind.size)
-    counts: npt.NDArray[np.int64] = np.diff(below)
-    return counts
-
-
-def _mark_threshold(axes: Axes, pairs: PairFigures, cut: float, ink: str, effects: list[Any], *, to_left: bool) -> None:
-    fmr, fnmr = pairs.fmr_fnmr(cut)
-    axes.axvline(cut, color=ink, linewidth=1.3, linestyle=(0, (8, 2, 2, 2)))
-    axes.annotate(
-        f"threshold {format_signed(cut, 3)}\nFMR {format_rate(fmr)}, FNMR {format_rate(fnmr)}",
-        (cut, 1.0),
+def _mark_threshold(plot: Plot, pairs: PairFigures, threshold: float, *, to_left: bool) -> None:
+    fmr, fnmr = pairs.fmr_fnmr(threshold)
+    plot.panels[0].axvline(threshold, color=plot.palette.ink, linewidth=1.3, linestyle=THRESHOLD_LINE)
+    plot.annotate(
+        f"threshold {format_signed(threshold, 3)}\nFMR {format_rate(fmr)}, FNMR {format_rate(fnmr)}",
+        (threshold, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if to_left else 5, -2),
         textcoords="offset points",
         horizontalalignment="right" if to_left else "left",
         verticalalignment="top",
-        fontsize=SMALL_SIZE,
-        fontfamily=font_families(),
-        color=ink,
-        path_effects=effects,
-        parse_math=False,
     )

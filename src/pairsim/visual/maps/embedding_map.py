@@ -9,9 +9,8 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.errors import require
-from pairsim.visual.page.class_names import Names, name_of
-from pairsim.visual.page.layout import shorten_text
-from pairsim.visual.page.style import MARKERS, Style, dress, figure_of, open_axes, palette_of, write_head
+from pairsim.visual.page.plot import MARKERS, Plot, Style
+from pairsim.visual.page.text_styles import Names, name_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,11 +20,12 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["pca", "tsne", "umap"]
 
 MAX_NAMED = 20
-"""Classes with a mark of their own; the others are small dots, and the subtitle says so."""
-_LEAST_IMAGES = {"pca": 2, "tsne": 4, "umap": 4}
-_LONGEST_NAME = 16
+"""Maximum number of classes with their own marker; others are small dots, and the subtitle gives the total."""
+_MIN_IMAGES: Mapping[str, int] = {"pca": 2, "tsne": 4, "umap": 4}
+_TITLES: Mapping[str, str] = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_MAX_NAME = 16
 _GROWTH: Mapping[str, float] = {"*": 1.7, "p": 1.3, "P": 1.3, "X": 1.3, "^": 1.15, "v": 1.15, "<": 1.15, ">": 1.15}
-"""Marks that look smaller than others of their size."""
+"""Factors of size of markers that look smaller than others."""
 
 
 def principal_axes(embeddings: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -37,29 +37,29 @@ def principal_axes(embeddings: Float64Array) -> tuple[Float64Array, Float64Array
         embeddings: `[N, D]` float64, finite, N at least 1.
 
     Returns:
-        Places `[N, 2]` around 0, and the share of the variance `[2]` along each direction, in [0, 1]; both are 0 along
-        directions in which nothing varies.
+        Positions `[N, 2]` around 0, and the share of the variance `[2]` along each direction, in [0, 1]; both are 0
+        along directions in which nothing varies.
 
     Example:
-        >>> places, shares = principal_axes(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]))
-        >>> places.round(6).tolist(), shares.tolist()
+        >>> positions, shares = principal_axes(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]))
+        >>> positions.round(6).tolist(), shares.tolist()
         ([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]], [1.0, 0.0])
 
     References:
         K. Pearson, On lines and planes of closest fit to systems of points in space, Philosophical Magazine 2, 1901.
     """
     centered = embeddings - embeddings.mean(axis=0)
-    # a D x D problem, however many images there are
+    # A D x D problem for any number of images.
     variances, directions = np.linalg.eigh(centered.T @ centered)
     variances, directions = variances[::-1].clip(min=0.0)[:2], directions[:, ::-1][:, :2]
     largest = np.abs(directions).argmax(axis=0)
     directions = directions * np.where(directions[largest, np.arange(directions.shape[1])] < 0, -1.0, 1.0)
     total = float(np.square(centered).sum())
-    places, shares = np.zeros((len(embeddings), 2)), np.zeros(2)
-    places[:, : len(variances)] = centered @ directions
+    positions, shares = np.zeros((len(embeddings), 2)), np.zeros(2)
+    positions[:, : len(variances)] = centered @ directions
     if total > 0:
         shares[: len(variances)] = np.minimum(variances / total, 1.0)
-    return places, shares
+    return positions, shares
 
 
 def draw_embedding_map(
@@ -74,31 +74,32 @@ def draw_embedding_map(
     style: Style = "light",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw embeddings as points in two dimensions, with a mark and a colour for each class.
+    """Draw embeddings as points in two dimensions, with a marker and a colour for each class.
 
-    PCA shows true distances along the two directions of largest variance, which the axes name. t-SNE (scikit-learn) and
-    UMAP keep neighbours together; sizes of groups and distances between them mean nothing there.
+    PCA shows true distances along the two directions of largest variance; the axes give their shares of the variance.
+    t-SNE (scikit-learn) and UMAP keep neighbours together, but the sizes of groups and the distances between them have
+    no meaning.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device.
         labels: Class of each image `[N]`, whole numbers.
-        names: Names to write instead of labels, by label (`names[label]`); a label without one is written as it is.
+        names: Names to write instead of labels, by label (`names[label]`); other labels are written as they are.
         method: `"pca"`, `"tsne"` or `"umap"`.
-        max_points: Images to draw at most; of more a random sample is drawn, and the subtitle says so. PCA directions
-            come from all images.
-        seed: Of the sample, and of t-SNE and UMAP; no global generator is touched.
-        title: Title; a plain one by default.
+        max_points: Maximum number of images; of more a random sample is drawn, and the subtitle gives the total. PCA
+            directions are computed from all images.
+        seed: Seed of the sample, and of t-SNE and UMAP; global generators are not used.
+        title: Title of the figure.
         style: `"light"` or `"dark"`.
         ax: Axes to draw on; by default those of a new figure.
 
     Returns:
-        The figure drawn on; one of its own belongs to no window.
+        The figure; a new figure belongs to no window.
 
     Raises:
         TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
         ValueError: If shapes do not fit, an embedding is not of length 1 (within 1 %) or NaN, there are too few images
             for the method, or `method`, `max_points` or `style` is wrong.
-        MissingExtraError: If matplotlib, or what the method needs, is not installed.
+        MissingExtraError: If matplotlib or the package of the method is not installed.
 
     Example:
         >>> figure = draw_embedding_map([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], [0, 0, 1], names=["cat", "dog"])
@@ -109,83 +110,74 @@ def draw_embedding_map(
         L. van der Maaten, G. Hinton, Visualizing data using t-SNE, Journal of Machine Learning Research 9, 2008;
         L. McInnes, J. Healy, J. Melville, UMAP, arXiv:1802.03426.
     """
-    palette = palette_of(style)
-    if method not in _LEAST_IMAGES:
+    if method not in _MIN_IMAGES:
         raise ValueError(f'Expected method "pca", "tsne" or "umap", got {method!r}. Choose one of them.')
     check_count(max_points, "max_points", 4, 2000)
-    vectors, marks = labelled_embeddings(embeddings, labels)
-    if len(vectors) < _LEAST_IMAGES[method]:
+    vectors, numbers = labelled_embeddings(embeddings, labels)
+    if len(vectors) < _MIN_IMAGES[method]:
         raise ValueError(
-            f"Expected at least {_LEAST_IMAGES[method]} images for {method}, got {len(vectors)}. Add images."
+            f"Expected at least {_MIN_IMAGES[method]} images for {method}, got {len(vectors)}. Add images."
         )
     points: Float64Array = vectors.astype(np.float64)
     sample = np.arange(len(points))
     if len(points) > max_points:
         sample = np.sort(np.random.default_rng(seed).choice(len(points), max_points, replace=False))
-    places, (xlabel, ylabel) = _place(points, sample, method, seed)
-    marks = marks[sample]
+    positions, (xlabel, ylabel) = _map(points, sample, method, seed)
+    numbers = numbers[sample]
 
-    classes, sizes = np.unique(marks, return_counts=True)
-    # the most frequent ones; among equals the first, in the order of their labels
+    classes, sizes = np.unique(numbers, return_counts=True)
+    # The most frequent ones; of equally frequent ones the first in the order of labels.
     named = np.sort(classes[np.argsort(-sizes, kind="stable")[:MAX_NAMED]])
-    said = []
+    limits = []
     if len(sample) < len(points):
-        said.append(f"a random {len(sample):,} of {len(points):,} images")
+        limits.append(f"a random {len(sample):,} of {len(points):,} images")
     if len(named) < len(classes):
-        said.append(f"the {len(named)} most frequent of {len(classes):,} classes with marks, the others as dots")
+        limits.append(f"the {len(named)} most frequent of {len(classes):,} classes with markers, the others as dots")
 
-    (axes,) = open_axes(ax, palette, width=6.4, height=6.0)
-    dress(axes, palette, xlabel=xlabel, ylabel=ylabel)
-    others = ~np.isin(marks, named)
-    if others.any():
-        axes.plot(
-            *places[others].T, linestyle="", marker=".", markersize=2.5, color=palette.quiet, alpha=0.6,
-            label="other classes", zorder=1,
-        )  # fmt: skip
+    plot = Plot(ax, style, size=(6.4, 6.0), xlabel=xlabel, ylabels=[ylabel])
+    axes, palette = plot.panels[0], plot.palette
+    others = positions[~np.isin(numbers, named)]
+    if len(others):
+        look: dict[str, Any] = {"markersize": 2.5, "color": palette.quiet, "alpha": 0.6}
+        axes.plot(*others.T, ".", **look, label="other classes", zorder=1)
     size = 5.5 if len(sample) <= 500 else 4.0
-    for k, label in enumerate(named.tolist()):
-        color = palette.series[k % len(palette.series)]
-        shape = MARKERS[k % len(MARKERS)]
-        axes.plot(
-            *places[marks == label].T, linestyle="", marker=shape, markersize=size * _GROWTH.get(shape, 1.0),
-            markerfacecolor=color, markeredgecolor=palette.page, markeredgewidth=0.3, alpha=0.85,
-            label=shorten_text(name_of(label, names), _LONGEST_NAME), zorder=2,
-        )  # fmt: skip
+    for k, label in enumerate(named):
+        marker = MARKERS[k % len(MARKERS)]
+        look = {
+            "markersize": size * _GROWTH.get(marker, 1.0),
+            "markerfacecolor": palette.series[k % len(palette.series)],
+        }
+        look |= {"markeredgecolor": palette.page, "markeredgewidth": 0.3, "alpha": 0.85}
+        axes.plot(*positions[numbers == label].T, marker, **look, label=name_of(label, names, _MAX_NAME), zorder=2)
     if method == "pca":
         axes.set_aspect("equal", adjustable="datalim")
     else:
         axes.set(xticks=[], yticks=[])
-    longest = max(len(name_of(label, names)) for label in named.tolist())
-    write_head(
-        axes, palette, title=title or f"Map of embeddings ({_TITLES[method]})", subtitle="; ".join(said),
-        columns=10 if longest <= 3 else 5 if longest <= 8 else 3, narrow=True,
-    )  # fmt: skip
-    return figure_of(axes)
+    longest = max(len(name_of(label, names)) for label in named)
+    columns = 10 if longest <= 3 else 5 if longest <= 8 else 3
+    heading = title or f"Map of embeddings ({_TITLES[method]})"
+    return plot.finish(heading, subtitle="; ".join(limits), columns=columns, narrow=True)
 
 
-_TITLES: Mapping[str, str] = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-
-
-def _place(
+def _map(
     points: Float64Array, sample: npt.NDArray[np.int64], method: Method, seed: int
 ) -> tuple[npt.NDArray[np.floating[Any]], tuple[str, str]]:
-    """Places of the sampled points, and what the axes are."""
+    """Return the positions of the sampled points, and the labels of the axes."""
     if method == "pca":
-        places, shares = principal_axes(points)
+        positions, shares = principal_axes(points)
         first, second = (
             f"{number} principal axis ({100 * share:.1f} % of the variance)"
             for number, share in zip(("first", "second"), shares.tolist(), strict=True)
         )
-        return places[sample], (first, second)
+        return positions[sample], (first, second)
     points = points[sample]
     if method == "tsne":
         manifold = require("sklearn.manifold", extra="digits", purpose="t-SNE")
-        # the perplexity must be below the number of points
+        # The perplexity must be lower than the number of points.
         fitted = manifold.TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed)
     else:
         umap = require("umap", extra="umap", purpose="UMAP")
-        # one job: with more, equal seeds do not give equal maps
+        # With more than one job, equal seeds do not give equal maps.
         fitted = umap.UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1)
-    places = np.asarray(fitted.fit_transform(points))
     unit = "no unit: distances between groups mean nothing"
-    return places, (f"{_TITLES[method]} 1 ({unit})", f"{_TITLES[method]} 2")
+    return np.asarray(fitted.fit_transform(points)), (f"{_TITLES[method]} 1 ({unit})", f"{_TITLES[method]} 2")

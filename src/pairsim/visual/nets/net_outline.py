@@ -1,19 +1,21 @@
-"""The blocks of a net in the order of its calls, with the sizes that they give for one blank image."""
+"""The blocks of a net in the order of its calls, with their output shapes for one blank image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 MAX_BLOCKS = 12
-"""Blocks that an outline has at most where nobody chooses the depth."""
+"""Maximum number of blocks if no depth is given."""
+_MAX_DEPTH = 8
 
 _WRAPPED_SHARE = 0.9
-"""A child with more of the parameters than this share is what its parent wraps, and is opened too."""
+"""A child with more than this share of the parameters is wrapped by its parent, and is opened too."""
 
 _ATTACHED = tuple(
     f"torch.nn.modules.{name}"
@@ -24,194 +26,159 @@ _SHORT_NAMES = {
     "AdaptiveAvgPool2d": "average", "Conv2d": "Conv",
 }  # fmt: skip
 
+Shapes: TypeAlias = dict[nn.Module, tuple[int, ...]]
+
 
 @dataclass(frozen=True)
 class NetBlock:
     """One block of a net.
 
     Attributes:
-        name: Name of its first module in the net, such as `backbone.layer1`.
-        layers: What it does, in order, such as `("Conv 5 × 5", "BatchNorm", "ReLU")` or `("BasicBlock ×2",)`.
-        output_shape: Shape that it gives for one image, without the batch dimension; `()` where that is no tensor.
-        num_parameters: Parameters in it.
-        repeats: How many modules of one kind and one output shape follow one another in it.
+        layers: Its layers in order, such as `("Conv 5 × 5", "BatchNorm", "ReLU")` or `("BasicBlock ×2",)`.
+        output_shape: Shape of its output for one image, without the batch dimension; `()` if that is not a tensor.
+        num_parameters: Number of its parameters.
+        repeats: How many modules of the same kind and output shape it stands for.
     """
 
-    name: str
     layers: tuple[str, ...]
     output_shape: tuple[int, ...]
     num_parameters: int
     repeats: int = 1
 
 
-@dataclass(frozen=True)
-class NetOutline:
-    """What `outline_net` found.
-
-    Attributes:
-        input_shape: Shape of the blank image `(C, H, W)`.
-        blocks: The blocks in the order in which they are called.
-        output_shape: Shape that the net gives for one image, without the batch dimension.
-        num_parameters: Parameters of the net, shared ones once.
-    """
-
-    input_shape: tuple[int, int, int]
-    blocks: tuple[NetBlock, ...]
-    output_shape: tuple[int, ...]
-    num_parameters: int
-
-
-@dataclass(frozen=True)
-class _Call:
-    order: int
-    shape: tuple[int, ...]
-
-
-def outline_net(net: nn.Module, input_shape: tuple[int, int, int], *, depth: int | None = None) -> NetOutline:
+def outline_net(net: nn.Module, input_shape: tuple[int, int, int], *, depth: int | None = None) -> list[NetBlock]:
     """Run a net on one blank image and list its blocks.
 
-    A block is a module at the depth, with the normalisation, activation, pooling and the like after it; modules in
-    succession that are of one kind and give one shape are one block. What the net does between its modules, such as
-    adding what skipped some of them, is not seen.
+    A block is a module at the given depth, with the normalisation, activation, pooling and similar layers after it.
+    Consecutive modules of the same kind and output shape are one block. Operations between modules, such as the sums of
+    skip connections, are not detected.
 
     Args:
-        net: Maps `[N, C, H, W]` to `[N, D]`. It is run in eval mode and without gradients, and left as it was.
+        net: Maps `[N, C, H, W]` to `[N, D]`. It is run in eval mode and without gradients; its mode is restored.
         input_shape: `(C, H, W)`.
-        depth: Levels of modules to open, at least 1, at which every module is opened. By default the most levels that
-            give at most `MAX_BLOCKS` (12) blocks, and of other modules than `nn.Sequential` only those are opened that
-            wrap the net, as what is called in succession by others need not be a succession.
+        depth: Levels of modules to open, at least 1; every module is opened down to it. By default the most levels with
+            at most `MAX_BLOCKS` (12) blocks; then modules other than `nn.Sequential` are opened only if they wrap the
+            net, because other modules do not always call their children one after the other.
 
     Returns:
-        The outline; a net that calls no module is one block.
+        The blocks in the order of their calls; one block for a net that calls no module.
 
     Raises:
-        ValueError: If the net does not take such images or `depth` is below 1.
+        ValueError: If the net fails on such images, or `depth` is below 1.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 5))
-        >>> [(block.layers, block.output_shape) for block in outline_net(net, (1, 8, 8)).blocks]
+        >>> [(block.layers, block.output_shape) for block in outline_net(net, (1, 8, 8))]
         [(('Conv 3 × 3', 'ReLU'), (2, 6, 6)), (('Flatten', 'Linear'), (5,))]
     """
     if depth is not None and depth < 1:
         raise ValueError(f"Expected depth to be at least 1, got {depth}. Use 1 for the children of the net.")
-    calls, output_shape = _traced(net, input_shape)
+    shapes = _output_shapes(net, input_shape)
     if depth is not None:
-        blocks = _blocks(net, calls, depth, every=True)
+        blocks = _blocks(net, shapes, depth, every=True)
     else:
-        blocks, level = _blocks(net, calls, 1, every=False), 2
-        while level <= 8 and len(deeper := _blocks(net, calls, level, every=False)) <= MAX_BLOCKS:
-            blocks, level = deeper, level + 1
-    size = sum(p.numel() for p in net.parameters())
-    if not blocks:
-        blocks = [NetBlock("", (_kind(net),), output_shape, size)]
-    return NetOutline(input_shape, tuple(blocks), output_shape, size)
+        deeper = (_blocks(net, shapes, level, every=False) for level in range(2, _MAX_DEPTH + 1))
+        few_blocks = takewhile(lambda blocks: len(blocks) <= MAX_BLOCKS, deeper)
+        blocks = [_blocks(net, shapes, 1, every=False), *few_blocks][-1]
+    return blocks or [NetBlock((_kind(net),), shapes[net], num_parameters(net))]
 
 
-def _traced(net: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[nn.Module, _Call], tuple[int, ...]]:
-    started: dict[nn.Module, int] = {}
-    calls: dict[nn.Module, _Call] = {}
+def num_parameters(module: nn.Module) -> int:
+    """Count the parameters of a module, shared ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _output_shapes(net: nn.Module, input_shape: tuple[int, int, int]) -> Shapes:
+    """Return the output shape of each module that is called, in the order of the first calls."""
+    shapes: Shapes = {}
 
     def begin(module: nn.Module, _: Any) -> None:
-        started.setdefault(module, len(started))
+        shapes.setdefault(module, ())
 
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        calls[module] = _Call(started[module], tuple(output.shape[1:]) if isinstance(output, Tensor) else ())
+    def end(module: nn.Module, _: Any, output: Any) -> None:
+        shapes[module] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
 
     training = [module for module in net.modules() if module.training]
-    parameter = next(net.parameters(), None)
     blank = torch.zeros(1, *input_shape)
-    if parameter is not None:
-        blank = blank.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
+    blank = blank.to(next((parameter for parameter in net.parameters() if parameter.is_floating_point()), blank))
     hooks = [module.register_forward_pre_hook(begin) for module in net.modules()]
-    hooks += [module.register_forward_hook(note) for module in net.modules()]
+    hooks += [module.register_forward_hook(end) for module in net.modules()]
     try:
         with torch.no_grad():
-            output = net.eval()(blank)
+            net.eval()(blank)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
             f"Expected the net to take images of shape {list(blank.shape)}, but it failed: {reason}. "
-            "Set in_channels and image_size to what it was made for."
+            "Set in_channels and image_size to those of its images."
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
         for module in training:
             module.training = True
-    return calls, tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+    return shapes
 
 
-def _blocks(net: nn.Module, calls: dict[nn.Module, _Call], depth: int, *, every: bool) -> list[NetBlock]:
-    found: list[NetBlock] = []
-    flattening: tuple[str, ...] = ()  # belongs to the layer after it: what was flattened has no sides to show
-    for name, module in sorted(_opened("", net, calls, depth, every), key=lambda item: calls[item[1]].order):
+def _blocks(net: nn.Module, shapes: Shapes, depth: int, *, every: bool) -> list[NetBlock]:
+    order = {module: number for number, module in enumerate(shapes)}
+    blocks: list[NetBlock] = []
+    flatten: tuple[str, ...] = ()  # is part of the block of the next layer
+    for module in sorted(_opened(net, shapes, depth, every), key=order.__getitem__):
         if isinstance(module, nn.Identity | nn.Dropout):
             continue
         if isinstance(module, nn.Flatten):
-            flattening = ("Flatten",)
+            flatten = ("Flatten",)
             continue
-        kind, inside = _kind(module), _repeated(module, calls)
-        leaf = not list(module.children())
-        attached = leaf and any(base.__module__ in _ATTACHED for base in type(module).__mro__)
-        shape, size = calls[module].shape, sum(p.numel() for p in module.parameters())
-        last = found[-1] if found else None
-        if last is not None and attached:
-            layers, repeats = (*last.layers, *flattening, kind), last.repeats
+        kind, shape, last = _kind(module), shapes[module], blocks[-1] if blocks else None
+        size = num_parameters(module) + (last.num_parameters if last else 0)
+        if last and _is_leaf(module) and any(base.__module__ in _ATTACHED for base in type(module).__mro__):
+            layers = (*last.layers, *flatten, kind)
+            blocks[-1] = replace(last, layers=layers, output_shape=shape, num_parameters=size)
         elif (
-            last is not None
-            and not leaf
+            last
+            and not _is_leaf(module)
             and last.layers == (_times(kind, last.repeats),)
             and last.output_shape == shape
         ):
             repeats = last.repeats + 1
-            layers = (_times(kind, repeats),)
+            blocks[-1] = NetBlock((_times(kind, repeats),), shape, size, repeats)
         else:
-            text = _times(_kind(inside[0]), len(inside)) if inside else kind
-            found.append(NetBlock(name, (*flattening, text), shape, size, len(inside) or 1))
-            flattening = ()
-            continue
-        found[-1] = NetBlock(last.name, layers, shape, last.num_parameters + size, repeats)
-        flattening = ()
-    return found
+            blocks.append(NetBlock((*flatten, kind), shape, num_parameters(module)))
+        flatten = ()
+    return blocks
 
 
 def _times(kind: str, repeats: int) -> str:
     return kind if repeats == 1 else f"{kind} ×{repeats}"
 
 
-def _opened(
-    name: str, module: nn.Module, calls: dict[nn.Module, _Call], depth: int, every: bool
-) -> Iterator[tuple[str, nn.Module]]:
-    """The modules at a depth that are called, each with its name."""
-    children = [(child_name, child) for child_name, child in module.named_children() if child in calls]
-    whole = sum(p.numel() for p in module.parameters())
-    for child_name, child in children:
-        full = f"{name}.{child_name}" if name else child_name
-        grandchildren = [below for below in child.children() if below in calls]
-        size = sum(p.numel() for p in child.parameters())
-        wraps = whole > 0 and size > _WRAPPED_SHARE * whole and len(grandchildren) > 1
-        opens = every or isinstance(child, nn.Sequential) or wraps
-        if depth > 1 and grandchildren and opens and not _repeated(child, calls):
-            yield from _opened(full, child, calls, depth - 1, every)
+def _is_leaf(module: nn.Module) -> bool:
+    return not any(True for _ in module.children())
+
+
+def _opened(module: nn.Module, shapes: Shapes, depth: int, every: bool) -> Iterator[nn.Module]:
+    """Yield the called modules at a depth; a sequence of blocks of one kind and output shape as its blocks."""
+    for child in module.children():
+        if child not in shapes:
+            continue
+        inside = [part for part in child.children() if part in shapes]
+        wraps = len(inside) > 1 and num_parameters(child) > _WRAPPED_SHARE * num_parameters(module)
+        sequence = isinstance(child, nn.Sequential)
+        if sequence and len({(type(part), shapes[part]) for part in inside}) == 1 and not _is_leaf(inside[0]):
+            yield from inside
+        elif depth > 1 and inside and (every or sequence or wraps):
+            yield from _opened(child, shapes, depth - 1, every)
         else:
-            yield full, child
-
-
-def _repeated(module: nn.Module, calls: dict[nn.Module, _Call]) -> list[nn.Module]:
-    """The modules of a sequence if they are blocks of one kind that give one shape, else an empty list."""
-    if not isinstance(module, nn.Sequential):
-        return []
-    inside = [child for child in module if child in calls]
-    same = len({(type(child), calls[child].shape) for child in inside}) == 1 and bool(list(inside[0].children()))
-    return inside if same else []
+            yield child
 
 
 def _kind(module: nn.Module) -> str:
     kind = type(module).__name__
-    kernel = getattr(module, "kernel_size", None)
     if isinstance(module, nn.modules.pooling._AdaptiveAvgPoolNd):
         return f"average → {'1 × 1' if module.output_size in (1, (1, 1)) else module.output_size}"
     text = _SHORT_NAMES.get(kind, kind)
+    kernel = getattr(module, "kernel_size", None)
     if kernel is not None:
         sides = kernel if isinstance(kernel, tuple) else (kernel,) * (2 if kind.endswith("2d") else 1)
         text += " " + " × ".join(map(str, sides))

@@ -1,59 +1,42 @@
-"""A figure laid out in inches from its top left corner, so that nothing overlaps whatever its size."""
+"""Figures of pictures: a white page laid out in inches, so that nothing overlaps at any size."""
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from pairsim.errors import require
+from pairsim.visual.page.pixels import Pixels
+from pairsim.visual.page.text_styles import FONT, INK, QUIET_INK, SMALL, TEXT, TITLE, TextStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from pairsim.visual.page.pixels import Pixels
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height."""
+Frame: TypeAlias = tuple[str, float]
+"""Colour and line width."""
 
-INK = "#1A1A1A"
-"""Text, on the white page; both are set outright, so that a dark style of the reader's does not take the text away."""
-QUIET_INK = "#595959"
-"""Less important text: still 7 : 1 against white."""
-GOOD_INK, BAD_INK = "#00664F", "#A83200"
-"""Blue-green and vermilion dark enough for text; told apart with any colour vision, and never used alone."""
-
-TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.0, 9.0, 8.0
-"""Points."""
-LINE_HEIGHT = 1.35
-"""Of the font size."""
+QUIET_FRAME: Frame = (QUIET_INK, 0.6)
+DPI = 150
+_MARGIN, _BELOW_TITLE = 0.15, 0.12
+"""Inches."""
 _BASELINE = 0.76
 """Of the height of a line, from its top."""
-MARGIN = 0.15
-"""Inches around everything."""
 
-_DPI = 150
-FONT = "DejaVu Sans"
-"""Comes with matplotlib and has the symbols used here."""
-
-_SIMILARITY_ANCHORS = (
-    "#8E2A00",
-    "#944300",
-    "#965A00",
-    "#95711A",
-    "#8F8637",
-    "#869B54",
-    "#7AAF73",
-    "#6CC293",
-    "#5FD3B3",
-)
+# As RGB, from low to high similarity.
+_SIMILARITY_ANCHORS = (0x8E2A00, 0x944300, 0x965A00, 0x95711A, 0x8F8637, 0x869B54, 0x7AAF73, 0x6CC293, 0x5FD3B3)
 
 
 def similarity_colormap() -> Colormap:
-    """Colours of similarity: dark vermilion for low, light blue-green for high.
+    """Return the colours of similarity: dark vermilion for low, light blue-green for high.
 
-    It reads as "red low, green high", and lightness (Oklab, 0.44 to 0.79) rises evenly along it, so that high and low
-    stay apart for readers who do not tell red from green, and in grey print.
+    Lightness (Oklab, 0.44 to 0.79) rises evenly along the colormap, so that high and low differ also for readers who
+    cannot tell red from green, and in grey print.
 
     Returns:
         A colormap over [0, 1].
@@ -62,16 +45,20 @@ def similarity_colormap() -> Colormap:
         Okabe and Ito, "Color Universal Design" (2008), for the two hues; Ottosson, "Oklab" (2020), for the steps.
     """
     colors = require("matplotlib.colors", extra="viz", purpose="Drawing")
-    colormap: Colormap = colors.LinearSegmentedColormap.from_list("pairsim_similarity", _SIMILARITY_ANCHORS)
+    anchors = [f"#{anchor:06X}" for anchor in _SIMILARITY_ANCHORS]
+    colormap: Colormap = colors.LinearSegmentedColormap.from_list("pairsim_similarity", anchors)
     return colormap
 
 
 class Page:
-    """A white figure with places in inches from its top left corner.
+    """A white figure with a title, and content placed in inches from the top left corner of the space below the title.
 
     Args:
-        width: Inches.
-        height: Inches.
+        title: Title, wrapped to the width of the content.
+        width: Width of the content in inches; the page is wider if the title needs it.
+        height: Height of the content in inches.
+        subtitle: Line in smaller print below the title.
+        min_width: Inches that the title may take, also above narrower content.
 
     Attributes:
         figure: The matplotlib figure; it belongs to no window and to no pyplot state.
@@ -80,54 +67,62 @@ class Page:
         MissingExtraError: If matplotlib is not installed.
     """
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, title: str, width: float, height: float, *, subtitle: str = "", min_width: float = 0.0) -> None:
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
-        self.width: float = width
-        self.height: float = height
-        self.figure: Figure = module.Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+        room = max(width, min_width)
+        title, subtitle = TITLE.wrap(title, room), TEXT.wrap(subtitle, room)
+        below_title = _MARGIN + TITLE.height(title)
+        self._top = below_title + _BELOW_TITLE + (TEXT.height(subtitle) if subtitle else 0.0)
+        widest = max(width, TITLE.width(title), TEXT.width(subtitle))
+        self._width, self._height = widest + 2 * _MARGIN, self._top + height + _MARGIN
+        self.figure: Figure = module.Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
+        self.figure.suptitle(
+            title,
+            x=_MARGIN / self._width,
+            y=1 - _MARGIN / self._height,
+            **TITLE.properties(),
+            horizontalalignment="left",
+            verticalalignment="top",
+            linespacing=1.2,
+            parse_math=False,
+        )
+        self.text(0.0, below_title - self._top, subtitle, TEXT.quiet)
 
-    def axes(self, left: float, top: float, width: float, height: float, *, label: str) -> Axes:
-        """Axes at a place, with dark text and lines.
+    def axes(self, box: Box, *, label: str, ticks: bool = True) -> Axes:
+        """Add axes with dark text and lines.
 
         Args:
-            left: Inches from the left edge.
-            top: Inches from the top edge.
-            width: Inches.
-            height: Inches.
-            label: Name of the axes, for whoever looks for them in `figure.axes`.
+            box: Left, top, width and height in inches, from the top left corner of the content.
+            label: Label of the axes, by which they are found in `figure.axes`.
+            ticks: Whether the axes have ticks.
         """
-        place = (
-            left / self.width,
-            1 - (top + height) / self.height,
-            width / self.width,
-            height / self.height,
-        )
-        axes = self.figure.add_axes(place, label=label, facecolor="white")
-        axes.tick_params(colors=INK, labelsize=SMALL_SIZE, labelfontfamily=FONT)
+        left, top, width, height = box
+        bottom = self._height - self._top - top - height
+        box = ((_MARGIN + left) / self._width, bottom / self._height, width / self._width, height / self._height)
+        axes = self.figure.add_axes(box, label=label, facecolor="white")
+        axes.tick_params(colors=INK, labelsize=SMALL.size, labelfontfamily=FONT)
         axes.grid(False)
-        for spine in axes.spines.values():
-            spine.set(color=INK, linewidth=0.8)
+        axes.spines[:].set(color=INK, linewidth=0.8)
+        if not ticks:
+            axes.set(xticks=[], yticks=[])
         return axes
 
     def picture(
-        self,
-        pixels: Pixels,
-        left: float,
-        top: float,
-        width: float,
-        height: float,
-        *,
-        label: str,
-        frame: str = QUIET_INK,
-        frame_width: float = 0.6,
-        anchor: Literal["C", "E", "W"] = "C",
+        self, pixels: Pixels, box: Box, *, label: str, frame: Frame = QUIET_FRAME, anchor: Literal["C", "E", "W"] = "C"
     ) -> Axes:
-        """An image in a box, as large as fits, in its true grey levels and proportions."""
-        axes = self.axes(left, top, width, height, label=label)
+        """Add an image in a box, as large as fits, with its grey levels and proportions unchanged.
+
+        Args:
+            pixels: The image.
+            box: As for `axes`.
+            label: As for `axes`.
+            frame: Colour and line width of the frame.
+            anchor: Side of the box at which the image is placed.
+        """
+        axes = self.axes(box, label=label, ticks=False)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, origin="upper", aspect="equal")
-        axes.set(xticks=[], yticks=[], anchor=anchor)
-        for spine in axes.spines.values():
-            spine.set(color=frame, linewidth=frame_width)
+        axes.set_anchor(anchor)
+        axes.spines[:].set(color=frame[0], linewidth=frame[1])
         return axes
 
     def text(
@@ -135,105 +130,39 @@ class Page:
         left: float,
         top: float,
         text: str,
+        style: TextStyle = TEXT,
         *,
-        size: float = TEXT_SIZE,
-        color: str = INK,
-        weight: Literal["normal", "bold"] = "normal",
         align: Literal["left", "center", "right"] = "left",
     ) -> None:
-        """Lines of text, the first in a line box that begins `top` inches below the upper edge.
+        """Add lines of text, the first one in a line box that begins `top` inches below the top of the content.
 
-        Baselines depend on the place alone, not on which letters a line has; dollar signs are only dollar signs.
+        Baselines depend on the position alone, not on the letters of a line. Dollar signs do not start formulas. Empty
+        lines add no text to the figure.
         """
         for number, line in enumerate(text.split("\n")):
-            baseline = top + (number + _BASELINE) * text_height("", size)
+            if not line:
+                continue
+            baseline = self._top + top + (number + _BASELINE) * style.height()
             self.figure.text(
-                left / self.width,
-                1 - baseline / self.height,
+                (_MARGIN + left) / self._width,
+                1 - baseline / self._height,
                 line,
-                fontsize=size,
-                color=color,
-                fontweight=weight,
-                fontfamily=_font_families(),
+                **style.properties(),
                 horizontalalignment=align,
                 verticalalignment="baseline",
                 parse_math=False,
             )
 
-    def title(self, text: str, *, subtitle: str = "") -> None:
-        """The title as the figure's suptitle, left-aligned, with a smaller line below it."""
-        self.figure.suptitle(
-            text,
-            x=MARGIN / self.width,
-            y=1 - MARGIN / self.height,
-            fontsize=TITLE_SIZE,
-            fontweight="bold",
-            fontfamily=_font_families(),
-            color=INK,
-            horizontalalignment="left",
-            verticalalignment="top",
-            linespacing=1.2,
-            parse_math=False,
-        )
-        if subtitle:
-            top = MARGIN + text_height(text, TITLE_SIZE)
-            self.text(MARGIN, top, subtitle, size=TEXT_SIZE, color=QUIET_INK)
 
-
-def _font_families() -> list[str]:
-    """The font used here, and the reader's own for the letters it lacks, such as Chinese class names."""
-    rc_params = require("matplotlib", extra="viz", purpose="Drawing").rcParams
-    return [FONT, *rc_params["font.family"]]
-
-
-def title_height(text: str, subtitle: str = "") -> float:
-    """Inches that `Page.title` takes, with the space after it."""
-    below = text_height(subtitle, TEXT_SIZE) if subtitle else 0.0
-    return text_height(text, TITLE_SIZE) + below + 0.12
-
-
-def text_height(text: str, size: float) -> float:
-    """Inches that the lines of a text take."""
-    return (text.count("\n") + 1) * size * LINE_HEIGHT / 72
-
-
-def text_width(text: str, size: float, weight: Literal["normal", "bold"] = "normal") -> float:
-    """Inches that the longest line of a text takes, as its font is measured."""
-    textpath = require("matplotlib.textpath", extra="viz", purpose="Drawing")
-    fonts = require("matplotlib.font_manager", extra="viz", purpose="Drawing")
-    font = fonts.FontProperties(family=_font_families(), weight=weight, size=size)
-    width = 0.0
-    for line in filter(str.strip, text.split("\n")):
-        # a dollar sign would begin a formula here; an S is as wide
-        path = textpath.TextPath((0, 0), line.replace("$", "S"), prop=font)
-        width = max(width, float(path.get_extents().width) / 72)
-    return width
-
-
-def wrap_text(text: str, size: float, width: float, weight: Literal["normal", "bold"] = "normal") -> str:
-    """Break lines of a text that are wider than `width` inches."""
-    lines = []
-    for line in text.split("\n"):
-        wide = text_width(line, size, weight)
-        letters = len(line) if wide <= width else max(int(len(line) * width / wide), 8)
-        lines += textwrap.wrap(line, letters) or [""]
-    return "\n".join(lines)
-
-
-def shorten_text(text: str, letters: int) -> str:
-    """A text of at most so many letters, with an ellipsis in the middle where some are left out."""
-    if len(text) <= letters:
-        return text
-    head = letters // 2
-    return f"{text[:head]}…{text[len(text) - (letters - 1 - head) :]}"
-
-
-def box_size(pixels: list[Pixels], side: float) -> tuple[float, float]:
-    """Width and height in inches of a box that suits images of these proportions and has the area of a square.
+def box_size(pixels: Sequence[Pixels], side: float) -> tuple[float, float]:
+    """Compute the size in inches of a box with the mean proportions of images and the area of a square.
 
     Args:
         pixels: At least one image.
-        side: Inches of the square.
+        side: Side of the square in inches.
+
+    Returns:
+        Width and height; neither is more than three times the other.
     """
     ratios = [image.shape[0] / image.shape[1] for image in pixels]
     ratio = float(np.exp(np.mean(np.log(ratios))).clip(1 / 3, 3))

@@ -1,37 +1,38 @@
-"""Images as a model takes them, turned back into pixels that can be shown."""
+"""Conversion of images, as a model takes them, to pixels that can be displayed."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pairsim.data.image_sets import fetch_images
 from pairsim.images import Preprocessing
 
 ImageTensorLike: TypeAlias = Tensor | Sequence[Tensor]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 _TOLERANCE = 1e-3
-"""How far beyond [0, 1] still counts as inside: resizing and half precision overshoot by less than a grey level."""
+"""How far beyond [0, 1] values may be: resizing and half precision overshoot by less than a grey level."""
 
 
 def to_pixels(images: ImageTensorLike, preprocessing: Preprocessing | None = None) -> list[Pixels]:
-    """Pixels of images that a figure can show: `round(255 * (x * std + mean))`, clipped to 0 to 255.
+    """Convert images to pixels that can be displayed: `round(255 * (x * std + mean))`, clipped to 0 to 255.
 
-    uint8 images are pixels already and are passed on. Floating point with the mean and standard deviation of
-    `preprocessing` is denormalised; values that normalisation cannot have given are clipped, never wrapped.
-    Floating point without them has to lie in [0, 1], because any other stretch would be a guess.
+    uint8 images are returned unchanged. Floating-point images are denormalised with the mean and standard deviation of
+    `preprocessing`; values outside the range of pixels are clipped, never wrapped. Floating-point images without mean
+    and standard deviation must be in [0, 1], because any other scale would be a guess.
 
     Args:
         images: `[N, C, H, W]`, one image `[C, H, W]` or `[H, W]`, or a sequence of such images, whose sizes may
             differ; uint8 or floating point; C is 1 (grey) or 3 (colour).
-        preprocessing: What the images went through, usually `model.preprocessing`.
+        preprocessing: Preprocessing that was applied to the images, usually `model.preprocessing`.
 
     Returns:
         For each image uint8 `[H, W]` (grey) or `[H, W, 3]` (colour); an empty list for `N = 0`.
@@ -47,14 +48,11 @@ def to_pixels(images: ImageTensorLike, preprocessing: Preprocessing | None = Non
         >>> int(to_pixels(mnist(white), mnist)[0].min())
         255
     """
-    parts = separate_images(images)
-    if preprocessing is None or preprocessing.mean is None or preprocessing.std is None:
-        _check_unit_range(parts, preprocessing)
-    return [_pixels(image, preprocessing) for image in parts]
+    return [_pixels(image, preprocessing) for image in separate_images(images)]
 
 
 def separate_images(images: ImageTensorLike, name: str = "images") -> list[Tensor]:
-    """Images as a list of `[C, H, W]`, checked.
+    """Check images and return them as a list of `[C, H, W]`.
 
     Args:
         images: As for `to_pixels`.
@@ -65,24 +63,50 @@ def separate_images(images: ImageTensorLike, name: str = "images") -> list[Tenso
 
     Raises:
         TypeError: If images are not tensors.
-        ValueError: If a shape, a dtype or the channels cannot be shown.
+        ValueError: If a shape, a dtype or the number of channels cannot be displayed.
     """
     if isinstance(images, Tensor):
-        return [_as_chw(image, name) for image in (images if images.ndim == 4 else [images])]
-    if not isinstance(images, Sequence):
-        raise TypeError(
-            f"Expected {name} as a tensor [N, C, H, W] or a sequence of tensors [C, H, W], "
-            f"got {type(images).__name__}. Read pictures with pairsim.images.read_image."
-        )
-    return [_as_chw(image, name) for image in images]
+        images = list(images) if images.ndim == 4 else [images]
+    return [_as_chw(image, name) for image in (images if isinstance(images, Sequence) else [images])]
+
+
+def one_image(image: ImageTensorLike, name: str) -> Tensor:
+    """Check a single image and return it as `[C, H, W]`.
+
+    Raises:
+        TypeError: If it is not a tensor.
+        ValueError: If there is not exactly one image, or it cannot be displayed.
+    """
+    parts = separate_images(image, name)
+    if len(parts) != 1:
+        raise ValueError(f"Expected one image as {name}, got {len(parts)}. Draw one figure for each.")
+    return parts[0]
+
+
+def fetch_separate(dataset: Any, indices: Iterable[int], preprocessing: Preprocessing | None = None) -> list[Tensor]:
+    """Read images of a dataset one by one, so that their sizes may differ.
+
+    Args:
+        dataset: As for `fetch_images`.
+        indices: Indices of the images.
+        preprocessing: Reads items that are pictures.
+
+    Returns:
+        One tensor `[C, H, W]` per image.
+
+    Raises:
+        DataError: If items are not images.
+        ValueError: If a shape, a dtype or the number of channels cannot be displayed.
+    """
+    return [one_image(fetch_images(dataset, np.array([index]), preprocessing), "images") for index in indices]
 
 
 def png_data_uri(pixels: Pixels, *, largest_side: int = 96) -> str:
-    """Pixels as a PNG in a `data:` URI, for HTML that needs no other file.
+    """Encode pixels as a PNG in a `data:` URI, for HTML that needs no other file.
 
     Args:
-        pixels: uint8 `[H, W]` or `[H, W, 3]`, as `to_pixels` gives them.
-        largest_side: Pixels that the longer side has at most; a larger image is made smaller.
+        pixels: uint8 `[H, W]` or `[H, W, 3]`, as `to_pixels` returns them.
+        largest_side: Maximum of the longer side in pixels; a larger image is made smaller.
 
     Example:
         >>> png_data_uri(np.zeros((2, 2), dtype=np.uint8))[:22]
@@ -101,7 +125,7 @@ def png_data_uri(pixels: Pixels, *, largest_side: int = 96) -> str:
 def _as_chw(image: Tensor, name: str) -> Tensor:
     if not isinstance(image, Tensor):
         raise TypeError(
-            f"Expected {name} as tensors [C, H, W], got {type(image).__name__}. "
+            f"Expected {name} as tensors [N, C, H, W] or [C, H, W], got {type(image).__name__}. "
             "Read pictures with pairsim.images.read_image."
         )
     if image.dtype != torch.uint8 and not image.is_floating_point():
@@ -122,13 +146,29 @@ def _as_chw(image: Tensor, name: str) -> Tensor:
     return image
 
 
-def _check_unit_range(images: list[Tensor], preprocessing: Preprocessing | None) -> None:
-    floats = [image for image in images if image.is_floating_point()]
-    if not floats:
-        return
-    low = min(image.amin().item() for image in floats)
-    high = max(image.amax().item() for image in floats)
-    # NaN and infinite values get a message of their own, in _pixels
+def _pixels(image: Tensor, preprocessing: Preprocessing | None) -> Pixels:
+    image = image.detach().cpu()
+    if image.dtype != torch.uint8:
+        image = image.to(torch.float32)
+        if not bool(torch.isfinite(image).all()):
+            raise ValueError("Expected finite images, found NaN or infinite values. Check the transform.")
+        if preprocessing is None or preprocessing.mean is None or preprocessing.std is None:
+            _check_unit_range(image, preprocessing)
+        else:
+            if len(preprocessing.mean) != len(image):
+                raise ValueError(
+                    f"Expected images with the {len(preprocessing.mean)} channels of preprocessing, "
+                    f"got {list(image.shape)}. Pass the preprocessing of the model that they are for."
+                )
+            mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+            image = image * std + mean
+        image = (image * 255.0).round().clamp(0, 255).to(torch.uint8)
+    pixels: Pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _check_unit_range(image: Tensor, preprocessing: Preprocessing | None) -> None:
+    low, high = image.amin().item(), image.amax().item()
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         lacks = "without" if preprocessing is None else "as preprocessing has no"
         advice = "preprocessing=model.preprocessing" if preprocessing is None else "the preprocessing that was used"
@@ -136,22 +176,3 @@ def _check_unit_range(images: list[Tensor], preprocessing: Preprocessing | None)
             f"Expected floating-point images in [0, 1], {lacks} mean and std, found values from {low:.4g} to "
             f"{high:.4g}. Pass {advice} if they are normalised, or x.to(torch.uint8) if they are pixels 0 to 255."
         )
-
-
-def _pixels(image: Tensor, preprocessing: Preprocessing | None) -> Pixels:
-    image = image.detach().cpu()
-    if image.dtype != torch.uint8:
-        image = image.to(torch.float32)
-        if not bool(torch.isfinite(image).all()):
-            raise ValueError("Expected finite images, found NaN or infinite values. Check the transform.")
-        if preprocessing is not None and preprocessing.mean is not None and preprocessing.std is not None:
-            if len(preprocessing.mean) != len(image):
-                raise ValueError(
-                    f"Expected images with the {len(preprocessing.mean)} channels of preprocessing, "
-                    f"got {list(image.shape)}. Pass the preprocessing of the model that they are for."
-                )
-            image = image * torch.tensor(preprocessing.std).view(-1, 1, 1)
-            image = image + torch.tensor(preprocessing.mean).view(-1, 1, 1)
-        image = (image * 255.0).round().clamp(0, 255).to(torch.uint8)
-    pixels: Pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-    return pixels

@@ -1,26 +1,29 @@
-"""Checks of the numbers that figures show."""
+"""Checks of the numbers that figures of pictures show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+import math
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
-Values: TypeAlias = Tensor | npt.NDArray[np.generic] | Sequence[float] | float
-Float64Array: TypeAlias = npt.NDArray[np.float64]
+from pairsim._common.arrays import BoolArray, Float64Array, Values, as_array
+from pairsim._common.unit_similarity import lowest_match
 
 _TOLERANCE = 1e-3
-"""How far rounding in float16 may carry a score beyond its range."""
+"""How far rounding in float16 may move a score out of its range."""
+_RANGES = {
+    "similarity": (-1.0, 1.0, "Pass cosines, as get_raw_similarity gives them, not logits or distances."),
+    "probability": (0.0, 1.0, "Turn logits into probabilities first: torch.sigmoid(logits)."),
+}
 
 
 def read_values(name: str, values: Values, count: int, of: str) -> Float64Array:
-    """One finite number for each thing that is drawn.
+    """Convert values to an array with one finite number for each item of a figure.
 
     Args:
-        name: What messages call the values.
+        name: What messages call the values. A `"similarity"` must be in [-1, 1], a `"probability"` in [0, 1]; rounding
+            beyond the range is clipped.
         values: `[N]`, or one number where N is 1; any device and dtype.
         count: N.
         of: What there are N of, such as `"pair"`.
@@ -29,13 +32,9 @@ def read_values(name: str, values: Values, count: int, of: str) -> Float64Array:
         float64 `[N]`.
 
     Raises:
-        ValueError: If the shape is not `[N]` or a value is not finite.
+        ValueError: If the shape is not `[N]`, or a value is not finite or out of range.
     """
-    array: Float64Array = np.asarray(
-        values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values, dtype=np.float64
-    )
-    if array.ndim == 0:
-        array = array[None]
+    array = np.atleast_1d(as_array(values, name).astype(np.float64))
     if array.shape != (count,):
         raise ValueError(
             f"Expected {name} to have shape [{count}], one for each {of}, got {list(array.shape)}. "
@@ -44,60 +43,73 @@ def read_values(name: str, values: Values, count: int, of: str) -> Float64Array:
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array))[0])
         raise ValueError(f"Expected {name} to be finite, found {array[bad]} at index {bad}. Leave that {of} out.")
-    return array
-
-
-def read_similarity(values: Values, count: int, of: str) -> Float64Array:
-    """Similarities `[N]` in [-1, 1], checked as by `read_values`; rounding beyond the range is clipped.
-
-    Raises:
-        ValueError: If they are not cosines.
-    """
-    array = read_values("similarity", values, count, of)
-    _check_range(
-        "similarity", array, -1.0, 1.0, "Pass cosines, as get_raw_similarity gives them, not logits or distances."
-    )
-    return array.clip(-1.0, 1.0)
-
-
-def read_probability(values: Values, count: int, of: str) -> Float64Array:
-    """Probabilities `[N]` in [0, 1], checked as by `read_values`; rounding beyond the range is clipped.
-
-    Raises:
-        ValueError: If they are not probabilities.
-    """
-    array = read_values("probability", values, count, of)
-    _check_range("probability", array, 0.0, 1.0, "Turn logits into probabilities first: torch.sigmoid(logits).")
-    return array.clip(0.0, 1.0)
+    if name not in _RANGES:
+        return array
+    low, high, advice = _RANGES[name]
+    if count and (array.min() < low - _TOLERANCE or array.max() > high + _TOLERANCE):
+        raise ValueError(
+            f"Expected {name} in [{low:g}, {high:g}], found {array.min():.4g} to {array.max():.4g}. {advice}"
+        )
+    return array.clip(low, high)
 
 
 def check_finite_threshold(threshold: float) -> float:
-    """A threshold that can be drawn.
+    """Return a threshold as a float, and reject one that cannot be drawn.
 
     Raises:
         ValueError: If it is not finite.
     """
-    if not np.isfinite(threshold):
+    if not math.isfinite(threshold):
         raise ValueError(
-            f"Expected threshold to be finite, got {threshold}. Choose a cut on similarity in [-1, 1]; a model whose "
-            "projection does not rise with similarity has none of its own."
+            f"Expected threshold to be finite, got {threshold}. Choose a threshold of similarity in [-1, 1]; a model "
+            "whose projection does not rise with similarity has none of its own."
         )
     return float(threshold)
 
 
-def format_signed(value: float, digits: int) -> str:
-    """A number with a real minus sign, and zero without a sign.
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for the N pairs of a figure; None where it was not given.
 
-    Example:
-        >>> format_signed(-0.25, 2), format_signed(-0.001, 2)
-        ('−0.25', '0.00')
+    Attributes:
+        similarity: `[N]` in [-1, 1].
+        probability: `[N]` in [0, 1].
+        matches: Whether the similarity reaches the threshold, to within 2^-19, `[N]`.
     """
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+    similarity: Float64Array | None
+    probability: Float64Array | None
+    matches: BoolArray | None
 
 
-def _check_range(name: str, array: Float64Array, low: float, high: float, advice: str) -> None:
-    if len(array) and (array.min() < low - _TOLERANCE or array.max() > high + _TOLERANCE):
-        raise ValueError(
-            f"Expected {name} in [{low:g}, {high:g}], found {array.min():.4g} to {array.max():.4g}. {advice}"
-        )
+def read_predictions(
+    count: int, similarity: Values | None, probability: Values | None, threshold: float | None, *, total: int = 0
+) -> Predictions:
+    """Check the predictions for the pairs of a figure.
+
+    Args:
+        count: N, the pairs of the figure.
+        similarity: In [-1, 1], `[N]` or `[total]`.
+        probability: In [0, 1], `[N]` or `[total]`.
+        threshold: Threshold of similarity.
+        total: Number of all pairs, of which the figure shows the first N; N if it is lower.
+
+    Raises:
+        ValueError: As `read_values`, if the threshold is not finite, or if it is given without similarities.
+    """
+
+    def read(name: str, values: Values | None) -> Float64Array | None:
+        if values is None:
+            return None
+        expected = count if np.shape(values)[:1] == (count,) else max(count, total)
+        return read_values(name, values, expected, "pair")[:count]
+
+    similarities, probabilities = read("similarity", similarity), read("probability", probability)
+    matches = None
+    if threshold is not None:
+        if similarities is None:
+            raise ValueError(
+                "Expected similarity along with threshold, got none. Pass model.get_raw_similarity(first, second)."
+            )
+        matches = similarities >= lowest_match(check_finite_threshold(threshold))
+    return Predictions(similarities, probabilities, matches)

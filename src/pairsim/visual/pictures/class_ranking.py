@@ -1,4 +1,4 @@
-"""A figure of one image beside one example of every class, as a model ranks them."""
+"""A figure of one image beside one example of every class, ranked by the similarity of a model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pairsim.data.image_sets import fetch_images, in_memory
+from pairsim.data.image_sets import in_memory
 from pairsim.data.labels import read_labels
 from pairsim.models import SimilarityModel
-from pairsim.visual.page.class_names import Names, name_of
-from pairsim.visual.page.pixels import ImageTensorLike, separate_images
+from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images
+from pairsim.visual.page.text_styles import Names, name_of
 from pairsim.visual.pictures.embedding import embed_shown
 from pairsim.visual.pictures.ranking import draw_ranking
 
@@ -33,18 +33,18 @@ def draw_class_ranking(
     """Compare one image with one example of every class, and draw the classes by similarity, the highest first.
 
     Draws with `draw_ranking`: each class has its example, rank, name, a bar, the similarity and probability as numbers,
-    and a circle that is full where it matches. Of more than `MAX_CLASSES` (20) classes the nearest are drawn, and the
-    title says so.
+    and a circle that is full for a match. Of more than `MAX_CLASSES` (20) classes the nearest are drawn; the title
+    then gives the total.
 
     Args:
-        model: Gives similarity, probability and, unless `threshold` is given, the threshold.
+        model: Computes similarity and probability; also has the threshold if none is given.
         query: One image `[1, C, H, W]`, `[C, H, W]` or `[H, W]`, uint8 pixels of any size or preprocessed.
-        examples: One image for each class as a tensor or a sequence of tensors, likewise, whose labels are 0, 1 and so
-            on; or a labelled dataset, of which the first image of every class is taken.
-        names: Names of the classes, by label (`names[label]`); a label without one is written as it is.
+        examples: One image for each class as a tensor or a sequence of tensors, with the labels 0, 1 and so on; or a
+            labelled dataset, whose first image of every class is used.
+        names: Names of the classes, by label (`names[label]`); other labels are written as they are.
         true_label: Label of the query; its class is marked with a star.
-        threshold: Cut on similarity in [-1, 1]; by default the model's own, if it has one.
-        title: Title of the figure; a plain one by default.
+        threshold: Threshold of similarity in [-1, 1]; by default the model's own, if it has one.
+        title: Title of the figure.
 
     Returns:
         A figure that belongs to no window. Its axes are labelled `query`, `example 0` and so on by rank, `bars`, and
@@ -64,9 +64,7 @@ def draw_class_ranking(
         >>> [axes.get_label() for axes in figure.axes]
         ['query', 'example 0', 'example 1', 'bars', 'scale']
     """
-    queries = separate_images(query, "query")
-    if len(queries) != 1:
-        raise ValueError(f"Expected one image as query, got {len(queries)}. Draw one figure for each.")
+    image = one_image(query, "query")
     pictures, labels = _examples(examples, model)
     if not labels:
         raise ValueError("Expected an example of at least one class, got none. Check what selected the examples.")
@@ -74,12 +72,11 @@ def draw_class_ranking(
         raise ValueError(
             f"Expected true_label to be the label of an example, got {true_label!r}. Leave it out if there is none."
         )
-    wanted, found = embed_shown(model, queries, "query"), embed_shown(model, pictures, "examples")
-    similarity = (wanted @ found.T)[0].clamp(-1.0, 1.0)
+    similarity = (embed_shown(model, [image], "query") @ embed_shown(model, pictures, "examples").T)[0].clamp(-1.0, 1.0)
     if threshold is None and math.isfinite(model.threshold):
         threshold = model.threshold
     return draw_ranking(
-        queries[0],
+        image,
         pictures,
         [name_of(label, names) for label in labels],
         similarity,
@@ -92,15 +89,10 @@ def draw_class_ranking(
 
 
 def _examples(examples: ImageTensorLike | Any, model: SimilarityModel) -> tuple[list[Tensor], list[Any]]:
-    """One image for each class, and its label."""
+    """Return one image for each class, and its label."""
     if hasattr(examples, "__getitem__") and not hasattr(examples, "ndim") and not isinstance(examples, list | tuple):
         dataset = in_memory(examples)
-        labels, places = np.unique(read_labels(dataset, None), return_index=True)
-        parts = [
-            image
-            for place in places.tolist()  # one by one, as their sizes may differ
-            for image in separate_images(fetch_images(dataset, np.array([place]), model.preprocessing), "examples")
-        ]
-        return parts, labels.tolist()
+        labels, indices = np.unique(read_labels(dataset, None), return_index=True)
+        return fetch_separate(dataset, indices.tolist(), model.preprocessing), labels.tolist()
     pictures = separate_images(examples, "examples")
     return pictures, list(range(len(pictures)))

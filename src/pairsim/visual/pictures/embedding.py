@@ -1,4 +1,4 @@
-"""Embeddings of the images that a figure shows."""
+"""Embeddings of the images of a figure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pairsim.visual.page.pixels import ImageTensorLike, separate_images
 
 
 def embed_shown(model: SimilarityModel, images: ImageTensorLike, name: str) -> Tensor:
-    """Embed images that are given as a figure takes them.
+    """Embed images that are displayed in a figure.
 
     Args:
-        model: Embeds them, in eval mode and without gradients.
+        model: The model, which runs in eval mode and without gradients.
         images: `[N, C, H, W]`, one image, or a sequence of images (see `to_pixels`). uint8 images are resized to the
-            model's size; floating-point images are preprocessed already and have to be of one size.
+            model's size; floating-point images must be preprocessed and of one size.
         name: What messages call them.
 
     Returns:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from number_data import Floats, Ints, labelled_embeddings, off_place, panels
 
 from pairsim.visual import class_similarity, draw_class_similarity
-from pairsim.visual.maps.class_matrix import MOST_NUMBERED
+from pairsim.visual.maps.class_matrix import MAX_NUMBERED
 
 
 def brute_force(vectors: Floats, labels: Ints) -> Floats:
@@ -73,7 +73,7 @@ def test_a_class_of_one_image_has_no_similarity_within() -> None:
 
 
 def test_numbers_are_left_out_where_they_have_no_room() -> None:
-    vectors, labels = labelled_embeddings(MOST_NUMBERED + 1)
+    vectors, labels = labelled_embeddings(MAX_NUMBERED + 1)
     figure = draw_class_similarity(vectors, labels)
     assert len(panels(figure)[0].texts) == 1
     assert not off_place(figure)
@@ -90,7 +90,9 @@ def test_of_many_classes_the_most_alike_are_drawn_and_the_subtitle_says_so() -> 
     assert shown == sorted(set(shown))
     assert len(shown) == 5
     assert highest[shown].min() >= np.delete(highest, shown).max() - 1e-12
-    assert any("the 5 of 30 classes that are most alike to another one" in text.get_text() for text in axes.texts)
+    assert any(
+        "the 5 of 30 classes with the highest similarity to another one" in text.get_text() for text in axes.texts
+    )
     assert not off_place(figure)
 
 

@@ -124,8 +124,7 @@ def test_what_is_no_pairs_is_said() -> None:
         pair_table((dataset(), [0], [9], [0]))
 
 
-@pytest.mark.parametrize("package", ["pandas", "jinja2"])
-def test_a_missing_package_is_named_with_its_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"(?s){package}.*pairsim\[table\]"):
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"(?s)pandas.*pairsim\[table\]"):
         pair_table((dataset(), [0], [1], [0]))

@@ -114,7 +114,7 @@ def test_no_figure_is_left_open() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "Expected count to be at least 1, got 0"),
+        ({"count": 0}, "Expected count to be a whole number of at least 1, got 0"),
         ({"columns": {"proposed": np.arange(4)}}, "got none: no label looks wrong"),
         ({"columns": {"images": np.arange(1, 5)}}, "Expected image numbers from 0 to 3, got 1 to 4"),
         ({"columns": {"score": np.array([0.5])}}, r"Expected score to have shape \[4\]"),

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_data import counts_of, labelled_images, trained_run
+
+from pairsim import SimilarityModel, evaluate
+from pairsim.report import write_report
+from pairsim.report.page import training_curves
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("runs"))
+
+
+def test_every_threshold_has_the_counts_of_evaluate(run: Path, tmp_path: Path) -> None:
+    write_report(run, labelled_images(4), tmp_path / "r.html")
+    counts = counts_of((tmp_path / "r.html").read_text())
+    model = SimilarityModel.from_pretrained(run)
+    for index in (0, 7, len(counts["positive"]) // 2, len(counts["positive"]) - 1):
+        threshold = round(counts["first"] + index / counts["perUnit"], 6)
+        report = evaluate(model, labelled_images(4), threshold=threshold)
+        assert counts["negative"][index] == round(report.fmr * counts["numNegative"])
+        assert counts["numPositive"] - counts["positive"][index] == round(report.fnmr * counts["numPositive"])
+    own = evaluate(model, labelled_images(4))
+    assert counts["own"]["threshold"] == own.threshold
+    assert counts["own"]["negative"] / counts["numNegative"] == pytest.approx(own.fmr, abs=1e-12)
+    assert counts["positive"][0] == counts["numPositive"]
+
+
+def test_figures_and_intervals_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
+    findings = write_report(run, labelled_images(4), tmp_path / "r.html")
+    expected = evaluate(SimilarityModel.from_pretrained(run), labelled_images(4))
+    assert findings.figures == expected
+    page = (tmp_path / "r.html").read_text()
+    assert f"{expected.eer:.3%}".replace("%", " %") in page
+    low, high = (f"{end:.3%}".replace("%", " %") for end in expected.intervals["eer"])
+    assert f"{low} to {high}" in page
+
+
+def test_errors_are_shown_with_their_pictures(run: Path, tmp_path: Path) -> None:
+    findings = write_report(run, labelled_images(4), tmp_path / "r.html", most=3)
+    assert findings.num_false_matches == counts_of((tmp_path / "r.html").read_text())["own"]["negative"]
+    shown = [*findings.false_matches, *findings.false_non_matches]
+    assert 0 < len(shown) <= 6
+    page = (tmp_path / "r.html").read_text()
+    for error in shown:
+        assert all(image.uri in page and f"Image {image.number}, class {image.name}" in page for image in error.images)
+        assert f"similarity {error.similarity:.4f}" in page
+
+
+def test_of_many_classes_those_with_the_most_errors_are_listed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsim.report.page.MAX_CLASSES", 3)
+    findings = write_report(
+        run, labelled_images(6), tmp_path / "r.html", names=[f"class-{number}" for number in range(6)]
+    )
+    page = (tmp_path / "r.html").read_text()
+    table = page[page.index('class="sortable"') : page.index('id="errors"')]
+    worst = sorted(findings.classes, key=lambda row: -(row.false_non_matches + row.false_matches))
+    assert "The 3 classes with the most errors; 3 others are left out." in page
+    assert [row.name in table for row in worst] == [True] * 3 + [False] * 3
+
+
+def test_one_class_says_that_there_is_no_result(run: Path, tmp_path: Path) -> None:
+    findings = write_report(run, labelled_images(1), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "No result" in page
+    assert "no pairs of different classes" in page
+    assert "Not measurable: one kind of pairs is missing." in page
+    assert findings.num_suspects == 0
+
+
+def test_unseen_classes_and_training_images_are_named(run: Path, tmp_path: Path) -> None:
+    (run / "data.json").write_text(json.dumps({"data": "d", "class_names": ["0", "1", "2", "3"]}))
+    write_report(run, labelled_images(4), tmp_path / "seen.html", split="train")
+    write_report(run, labelled_images(4), tmp_path / "unseen.html", names=["a", "b", "c", "d"])
+    assert "The training data has all of these classes" in (tmp_path / "seen.html").read_text()
+    assert "the model was trained on these images" in (tmp_path / "seen.html").read_text()
+    assert "The training data has none of these classes" in (tmp_path / "unseen.html").read_text()
+
+
+def test_every_section_of_the_contents_is_there(run: Path, tmp_path: Path) -> None:
+    write_report(run, labelled_images(4), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    targets = re.findall(r'href="#([^"]+)"', page)
+    assert len(targets) == 9
+    assert all(page.count(f'id="{target}"') == 1 for target in targets)
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_training_curves_have_the_values_of_the_log() -> None:
+    epochs = [{"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "val_balanced_accuracy": 0.8}]
+    assert training_curves([]) == []
+    loss, accuracy = training_curves([*epochs, {**epochs[0], "epoch": 2, "val_loss": 0.3}])
+    assert "Loss over 2 epochs." in loss
+    assert "From 0.7900 to 0.8000 over 2 epochs." in accuracy
+    assert len(training_curves([{**epochs[0], "val_loss": None, "val_balanced_accuracy": None}])) == 1

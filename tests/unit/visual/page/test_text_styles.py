@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pairsim.visual.page.text_styles import BOLD, SMALL, TEXT, format_rate, format_signed, name_of, shorten_text
+
+
+def test_widths_are_those_of_the_longest_line() -> None:
+    assert TEXT.width("wide text\nw") == TEXT.width("wide text") > TEXT.width("w") > TEXT.width("") == 0.0
+    assert TEXT.width("a", "wide text") == TEXT.width("wide text")
+    assert BOLD.width("text") > TEXT.width("text") > SMALL.width("text")
+    assert TEXT.width("$x$") == TEXT.width("SxS")  # no formula
+
+
+def test_heights_count_lines() -> None:
+    assert TEXT.height("a\nb") == pytest.approx(2 * TEXT.height())
+    assert TEXT.height() == pytest.approx(9 * 1.35 / 72)
+
+
+def test_wrapping_keeps_every_word() -> None:
+    text = "one two three four five six seven eight\nnine"
+    wrapped = TEXT.wrap(text, 1.0)
+    assert wrapped.split() == text.split()
+    assert wrapped.count("\n") > 1
+    assert TEXT.width(wrapped) < TEXT.width(text)
+    assert TEXT.wrap(text, 100.0) == text
+    assert TEXT.wrap("", 1.0) == ""
+
+
+@pytest.mark.parametrize("length", [2, 5, 6, 8, 9])
+def test_short_texts_have_both_ends(length: int) -> None:
+    short = shorten_text("abcdefgh", length)
+    assert len(short) == min(length, 8)
+    assert short == "abcdefgh" if length >= 8 else ("…" in short and short[0] == "a")
+
+
+def test_names_of_labels_of_any_kind() -> None:
+    names = ["cat", "dog"]
+    assert [name_of(label, names) for label in (1, np.int64(1), torch.tensor(1), 2, -1, "x")] == [
+        "dog", "dog", "dog", "2", "-1", "x"
+    ]  # fmt: skip
+    assert [name_of(label, {"x": "owl", 1: "eel"}) for label in ("x", np.str_("x"), 1, 0)] == ["owl", "owl", "eel", "0"]
+    assert name_of("a long name", None, 5) == "a …me"
+
+
+def test_numbers_as_text() -> None:
+    assert [format_signed(value, 1) for value in (-0.04, -0.06, 0.0, 2.0)] == ["0.0", "−0.1", "0.0", "2.0"]
+    assert [format_rate(rate) for rate in (0.0, 1.0, 1.23456e-6)] == ["0 %", "100 %", "0.000123 %"]
+
+
+def test_styles_have_other_colours_and_the_same_size() -> None:
+    red = TEXT.colored("#FF0000")
+    assert (red.size, red.weight, red.color) == (TEXT.size, TEXT.weight, "#FF0000")
+    assert red.properties()["color"] == "#FF0000"
+    assert TEXT.quiet.color != TEXT.color
