@@ -283,9 +283,7 @@ def _scan(queries: Tensor, gallery: Tensor, k: int, block_bytes: int) -> tuple[T
         best = block.new_empty((len(block), 0))
         best_rows = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
         for first in range(0, len(gallery), rows):
-            with torch.autocast(block.device.type, enabled=False):
-                products = block @ on_grid(gallery[first : first + rows]).T
-            largest, columns = _largest(products, k)
+            largest, columns = _largest(block @ on_grid(gallery[first : first + rows]).T, k)
             # the best so far are lower rows and come first, so that the order of columns is that of rows
             best, order = _largest(torch.cat((best, largest), dim=1), k)
             best_rows = torch.cat((best_rows, columns + first), dim=1).gather(1, order)

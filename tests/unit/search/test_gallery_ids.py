@@ -75,7 +75,7 @@ def test_names_of_images(tmp_path: Path) -> None:
     images, names = named_images(tmp_path, None, IdTable())
     assert [path.relative_to(tmp_path).as_posix() for path in images] == names == ["b.png", "sub/a.png"]  # type: ignore[union-attr]
     assert named_images(str(tmp_path), [4, 5], IdTable())[1] == [4, 5]
-    paths = [tmp_path / "b.png", str(tmp_path / "sub/a.png")]
+    paths: list[Any] = [tmp_path / "b.png", str(tmp_path / "sub/a.png")]
     assert named_images(paths, None, IdTable()) == (paths, [str(path) for path in paths])
     assert named_images(iter(paths), None, IdTable())[1] == [str(path) for path in paths]
     assert named_images(paths[0], None, IdTable())[1] == [str(paths[0])]

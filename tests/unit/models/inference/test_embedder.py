@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.models.inference import inference_nets
+from pairsim.models.inference import folding, inference_nets
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def model() -> SimilarityModel:
 def copies(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """The nets of which a copy was made."""
     made: list[nn.Module] = []
-    original = inference_nets.inference_copy
+    original = folding.inference_copy
 
     def counting(net: nn.Module, *args: Any, **settings: Any) -> nn.Module | None:
         made.append(net)
