@@ -2,11 +2,11 @@
 
     python docs/make_figures.py --run runs/all-pairs-2 --curves-run runs/pairs-30 --data mnist --out docs/images
 
-`--run` is judged on the test images of `--data`. Figures that have a style are made twice, `NAME-light.png` and
-`NAME-dark.png`. The screenshot of the report needs Chromium and playwright, and is left out with a note without them.
+`--run` is evaluated on the test images of `--data`. Figures with a style are made twice, as `NAME-light.png` and
+`NAME-dark.png`. The screenshot of the report needs Chromium and playwright; without them it is left out with a note.
 """
 
-# ruff: noqa: T201 (a script, which prints what it wrote)
+# ruff: noqa: T201 (prints the files that it writes)
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from pairsim.visual import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BYTES, MOST_BYTES_TOGETHER = 150_000, 2_500_000
+MAX_BYTES, MAX_TOTAL_BYTES = 150_000, 2_500_000
 Styled = Callable[..., "Figure"]
 
 
 def main() -> None:
-    """Make all pictures, look at their sizes, and print what was written."""
+    """Make all pictures, check their sizes, and print their names."""
     parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
-    parser.add_argument("--run", type=Path, required=True, help="run or model folder that the figures show")
+    parser.add_argument("--run", type=Path, required=True, help="run or model folder of the figures")
     parser.add_argument("--curves-run", type=Path, help="run whose training curves are drawn; by default --run")
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--data-dir", type=Path)
@@ -70,17 +70,15 @@ def main() -> None:
         write_file(arguments.out / name, content)
         print(f"{len(content) / 1000:6.1f} kB  {name}")
     total = sum(map(len, pictures.values()))
-    print(f"{total / 1000:6.1f} kB  together")
-    if total > MOST_BYTES_TOGETHER or max(map(len, pictures.values())) > MOST_BYTES:
-        sys.exit(
-            f"Expected pictures below {MOST_BYTES:,} bytes, {MOST_BYTES_TOGETHER:,} together. Draw less or smaller."
-        )
+    print(f"{total / 1000:6.1f} kB  total")
+    if total > MAX_TOTAL_BYTES or max(map(len, pictures.values())) > MAX_BYTES:
+        sys.exit(f"Expected pictures below {MAX_BYTES:,} bytes, {MAX_TOTAL_BYTES:,} in total. Draw less or smaller.")
 
 
 def figures(
     run: Path, curves_run: Path, data: str, data_dir: Path | None
 ) -> tuple[dict[str, Figure], dict[str, Styled]]:
-    """The figures of a run: those that are drawn once, and functions of `style` for those drawn light and dark."""
+    """Return the figures of a run with one style, and functions of `style` for those with a light and a dark one."""
     model = SimilarityModel.from_pretrained(run if (run / "model.safetensors").exists() else run / "model")
     test = load_data(data, "test", data_dir=data_dir)
     images, labels, names = test.dataset.images, test.dataset.targets, test.class_names
@@ -96,9 +94,7 @@ def figures(
     queries = slice(1000, 1003)
 
     def ranking(number: int) -> Figure:
-        return draw_class_ranking(
-            model, images[number], test.dataset, names=names, true_label=int(labels[number]),
-        )  # fmt: skip
+        return draw_class_ranking(model, images[number], test.dataset, names=names, true_label=int(labels[number]))
 
     plain = {
         "pairs": draw_pairs(first[:8], second[:8], drawn.target[:8], title="Pairs and their targets"),
@@ -129,7 +125,7 @@ def figures(
 
 
 def pair_table(first: torch.Tensor, second: torch.Tensor, target: list[int]) -> Figure:
-    """Pairs as a table: their number, both images, and the target in digits and words."""
+    """Draw pairs as a table: their number, both images, and the target in digits and words."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 0.45 * (len(target) + 1)), layout="constrained")
@@ -150,7 +146,7 @@ def pair_table(first: torch.Tensor, second: torch.Tensor, target: list[int]) -> 
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG with a palette of 256 colours, which halves the file and cannot be seen."""
+    """Return a figure as a PNG with a palette of 256 colours, which halves the file without a visible difference."""
     from PIL import Image
 
     raw = io.BytesIO()
@@ -159,7 +155,7 @@ def png(figure: Figure) -> bytes:
 
 
 def paletted(picture: Any) -> bytes:
-    """A picture of PIL as the bytes of a small PNG."""
+    """Return a PIL image as the bytes of a small PNG."""
     from PIL import Image
 
     small = io.BytesIO()
@@ -169,7 +165,7 @@ def paletted(picture: Any) -> bytes:
 
 
 def screenshots(run: Path, data: str, data_dir: Path | None) -> dict[str, bytes]:
-    """The first screen of the run's report page, light and dark."""
+    """Return the first screen of the report of a run, light and dark."""
     from PIL import Image
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

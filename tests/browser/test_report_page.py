@@ -1,15 +1,14 @@
-"""The report in a browser: no errors, no requests, the slider agrees with `evaluate`, and it is accessible."""
+"""The report in a browser: no errors, no requests, the slider shows the counts of `evaluate`, and it is accessible."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 from browser import BROWSER_MISSING, open_page, serious_findings
+from report_data import labelled_images, trained_run
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
-from pairsim.data import ImageTensors
+from pairsim import SimilarityModel, evaluate
 from pairsim.report import write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(BROWSER_MISSING), reason=BROWSER_MISSING)]
@@ -17,17 +16,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(BROWSER_MISSING), rea
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8))
-    config = TrainConfig(out=folder, epochs=2, batch_size=16, precision="fp32")
-    Trainer(model, config, train=images()).fit()
-    write_report(folder, images(), folder / "report.html", names=["a", "<b>", "c", "d"])
+    folder = trained_run(tmp_path_factory.mktemp("runs"))
+    write_report(folder, labelled_images(4), folder / "report.html", names=["a", "<b>", "c", "d"])
     return folder
-
-
-def images() -> ImageTensors:
-    pixels = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    return ImageTensors(pixels, [number % 4 for number in range(60)])
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "light"), (1200, "dark")])
@@ -42,7 +33,7 @@ def test_opens_without_errors_and_is_accessible(run: Path, width: int, scheme: s
 def test_slider_agrees_with_evaluate(run: Path) -> None:
     model = SimilarityModel.from_pretrained(run)
     with open_page((run / "report.html").as_uri()) as (page, problems):
-        own = evaluate(model, images())
+        own = evaluate(model, labelled_images(4))
         assert page.locator("#fmr").inner_text() == f"{own.fmr:.3%}".replace("%", " %")
         slider = page.locator("#threshold")
         slider.focus()
@@ -51,7 +42,7 @@ def test_slider_agrees_with_evaluate(run: Path) -> None:
         for _ in range(5):
             page.keyboard.press("PageUp")
         threshold = float(page.locator("#threshold-value").input_value())
-        found = evaluate(model, images(), threshold=threshold)
+        found = evaluate(model, labelled_images(4), threshold=threshold)
         negatives = found.num_pairs - found.num_positive
         assert page.locator("#false-matches").inner_text() == f"{round(found.fmr * negatives):,}"
         assert page.locator("#false-non-matches").inner_text() == f"{round(found.fnmr * found.num_positive):,}"

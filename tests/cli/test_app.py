@@ -42,6 +42,7 @@ def test_help_describes_every_argument(command: str, tmp_path: Path) -> None:
     done = here(command, "--help", cwd=tmp_path)
     assert done.status == 0
     assert done.out.startswith(f"Usage: pairsim {command}")
+    assert here(command, "-h", cwd=tmp_path) == done
 
 
 def test_paragraphs_of_the_help_fit_any_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

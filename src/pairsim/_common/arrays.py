@@ -163,17 +163,32 @@ def labelled_embeddings(
             f"Expected one {kind}label per {kind}embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "
             "Give the labels of the same images, in the same order."
         )
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    check_unit_lengths(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), kind)
+    # An empty list has no dtype that says what it would have held, and a bool is a number here.
+    whole = classes.size and classes.dtype.kind in "iu"
+    return vectors, classes if whole else classes.astype(np.int64)
+
+
+def check_unit_lengths(lengths: npt.NDArray[np.floating[Any]], kind: str = "") -> None:
+    """Check that embeddings have length 1 (within 1 %) or 0.
+
+    Args:
+        lengths: Length of each embedding `[N]`.
+        kind: Put before "embeddings" in the message.
+
+    Raises:
+        ValueError: If one has another length or is NaN.
+
+    Example:
+        >>> check_unit_lengths(np.array([1.0, 0.0, 0.995]))
+    """
     # A zero embedding has no direction: its cosine to anything is 0, which the product gives.
     wrong = np.flatnonzero(~((np.abs(lengths - 1.0) <= UNIT_TOLERANCE) | (lengths == 0.0)))
     if wrong.size:
         raise ValueError(
             f"Expected {kind}embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "
-            f"({wrong.size} such of {len(vectors)}). Normalise them: torch.nn.functional.normalize(embeddings)."
+            f"({wrong.size} such of {len(lengths)}). Normalise them: torch.nn.functional.normalize(embeddings)."
         )
-    # An empty list has a float dtype, and a bool counts as a number.
-    whole = classes.size and classes.dtype.kind in "iu"
-    return vectors, classes if whole else classes.astype(np.int64)
 
 
 def query_embeddings(

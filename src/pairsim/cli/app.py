@@ -102,12 +102,14 @@ def run(tokens: Sequence[str]) -> int:
 
 def _parse(tokens: Sequence[str]) -> Callable[[], object]:
     """The command with its arguments, ready to run."""
+    name = tokens[0] if tokens and tokens[0] in {command.__name__ for command in COMMANDS} else ""
     try:
         app = make_app(_config_file(tokens))
+        if name and list(tokens[1:]) == ["--help"]:  # parsing would collect the options of the command once more
+            return partial(app.help_print, [name])
         command, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, OSError) as error:
-        name = f"{tokens[0]} " if tokens and tokens[0] in {command.__name__ for command in COMMANDS} else ""
-        raise UsageError(f"{one_line(error)} See: pairsim {name}--help") from error
+        raise UsageError(f"{one_line(error)} See: pairsim {name}{' ' if name else ''}--help") from error
     # The application is the one argument that is not parsed.
     return partial(command, *bound.args, **bound.kwargs, **dict.fromkeys(ignored, app))
 

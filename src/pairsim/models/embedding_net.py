@@ -40,7 +40,7 @@ class EmbeddingNet(nn.Module):
 
     With a backbone, its features are averaged over height and width, if they have them, and mapped by one linear layer
     (`head`). Nets of torchvision and timm lose their classifier and set `preprocessing`. Any other module is used as it
-    is, with its last layer; it is code, which has to be given again to load the model.
+    is, with its last layer; it is code, so give it again to load the model.
 
     Args:
         backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
@@ -63,7 +63,7 @@ class EmbeddingNet(nn.Module):
         MissingExtraError: If the backbone needs timm, which is not installed.
         RunError: If weights cannot be read or downloaded.
         ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
-            such images or gives no such features.
+            such images or computes no such features.
 
     Example:
         >>> EmbeddingNet()(torch.rand(2, 1, 28, 28)).shape
@@ -215,6 +215,6 @@ def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, 
             "Set in_channels and image_size to what it takes."
         ) from error
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or features.shape[0] != 2:
-        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {found}.")
+        given = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {given}.")
     return int(features.shape[1])

@@ -1,15 +1,15 @@
-"""Cut whatever `SimilarityModel.encode` takes into batches of pixels, reading files ahead of the net."""
+"""Turn the images that `SimilarityModel.encode` takes into batches of pixels, and read files ahead of the net."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections.abc import Generator, Hashable, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
-from typing import TypeAlias, cast
+from itertools import islice
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from pairsim._common.ordered_map import ordered_map
 from pairsim.images import PictureLike, Preprocessing
 
 Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
+Result = TypeVar("Result")
 
-_MAX_THREADS = 4
+_MAX_THREADS = 8
 _TIMED_PICTURES = 8
 """Pictures that are read first, without threads, to see how long reading takes."""
 QUICK_S = 3e-4
@@ -127,15 +128,28 @@ def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike]
 
 
 def _read_batches(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
-    """Read batches of pictures, in threads ahead of the net unless the first few are quick to read."""
+    results = read_ahead(partial(read_pixels, preprocessing=preprocessing), pictures, batch_size)
+    with contextlib.closing(results):
+        while batch := list(islice(results, batch_size)):
+            yield torch.stack(batch)
+
+
+def read_ahead(
+    read: Callable[[PictureLike], Result], pictures: Iterable[PictureLike], batch_size: int
+) -> Generator[Result]:
+    """Read pictures in order, in threads ahead of the net unless the first few are quick to read.
+
+    Args:
+        read: Reads one picture.
+        pictures: Taken one by one, at most two batches ahead.
+        batch_size: Pictures in a batch.
+    """
     source = iter(pictures)
-    read = partial(read_pixels, preprocessing=preprocessing)
     started = time.perf_counter()
     first = [read(picture) for picture in islice(source, min(_TIMED_PICTURES, batch_size))]
     quick = time.perf_counter() - started < QUICK_S * len(first)
     threads = 0 if quick else min(_MAX_THREADS, os.cpu_count() or 1)
     rest = ordered_map(read, source, threads=threads, ahead=2 * batch_size, name="pairsim-read")
     with contextlib.closing(rest):
-        pixels = chain(first, rest)
-        while batch := list(islice(pixels, batch_size)):
-            yield torch.stack(batch)
+        yield from first
+        yield from rest

@@ -82,9 +82,9 @@ def find(folder: Path) -> Path:
     Raises:
         RunError: If there is none.
     """
-    for place in (folder, folder / "model"):
-        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
-            return place
+    for candidate in (folder, folder / "model"):
+        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
+            return candidate
     raise RunError(
         f"Expected a model or run folder at {folder}, found "
         f"{'no ' + CONFIG + ' and ' + WEIGHTS + ' in it' if folder.is_dir() else 'no such folder'}. "
@@ -100,10 +100,10 @@ def check_format(config: Mapping[str, Any], kind: str, version: int, path: Path)
     """
     if config.get("format") != kind:
         raise RunError(f"Expected {path} to say format {kind}, found {config.get('format')!r}. Is it the right folder?")
-    found = config.get("format_version")
-    if not isinstance(found, int) or found > version:
+    stored = config.get("format_version")
+    if not isinstance(stored, int) or stored > version:
         raise RunError(
-            f"Expected {path} to be of format version {version} at most, found {found}: it was made by a newer "
+            f"Expected {path} to be of format version {version} at most, found {stored}: it was made by a newer "
             "pairsim. Upgrade with: pip install --upgrade pairsim"
         )
 
@@ -114,20 +114,20 @@ def load(folder: Path) -> SavedModel:
     Raises:
         RunError: If it is not one, is damaged or of a newer format.
     """
-    place = find(folder)
-    config = storage.read_json(place / CONFIG)
-    check_format(config, "pairsim-model", FORMAT_VERSION, place / CONFIG)
-    content = (place / WEIGHTS).read_bytes()
+    folder = find(folder)
+    config = storage.read_json(folder / CONFIG)
+    check_format(config, "pairsim-model", FORMAT_VERSION, folder / CONFIG)
+    content = (folder / WEIGHTS).read_bytes()
     if storage.sha256(content) != config.get("weights_sha256"):
         raise RunError(
-            f"{place / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
+            f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
             "Copy the folder again, or load best_model.pt."
         )
     point, calibration = config.get("operating_point"), config.get("calibration")
-    with _reading(place):
+    with _reading(folder):
         return SavedModel(
-            folder=place,
-            weights=deserialize(content, place / WEIGHTS),
+            folder=folder,
+            weights=deserialize(content, folder / WEIGHTS),
             architecture=config["architecture"],
             preprocessing=Preprocessing.from_dict(config["preprocessing"]),
             operating_point=None if point is None else OperatingPoint.from_dict(point),

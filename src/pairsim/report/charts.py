@@ -113,11 +113,9 @@ def draw_chart(
     Returns:
         An SVG element as markup; texts in it are escaped.
     """
-    legend, legend_left = [], LEFT
-    for line in lines:
-        if line.name:
-            legend.append((round(legend_left), line))
-            legend_left += 44 + 6.1 * len(line.name)
+    named = [line for line in lines if line.name]
+    widths = [44 + 6.1 * len(line.name) for line in named]
+    legend = [(round(LEFT + sum(widths[:k])), line) for k, line in enumerate(named)]
     return render(
         "chart.svg",
         title=title,

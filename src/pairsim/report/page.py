@@ -28,10 +28,10 @@ def histogram(findings: Findings) -> str:
     return draw_chart(
         "Similarities of both kinds of pairs",
         Axis(label="similarity", low=low, high=1.0, ticks=nice_ticks(low, 1.0)),
-        Axis(label="share of its kind of pairs", low=1e-6, high=1.0, scale="log", percent=True, ticks=_DECADES),
+        Axis(label="share of the pairs of each kind", low=1e-6, high=1.0, scale="log", percent=True, ticks=_DECADES),
         [
             Line(name="same class", x=bins.edges, y=positive, steps=True),
-            Line(name="different", x=bins.edges, y=negative, steps=True, kind="second"),
+            Line(name="different classes", x=bins.edges, y=negative, steps=True, kind="second"),
         ],
         marks=[Mark(x=threshold, css_class="threshold-mark")],
         name="histogram",
@@ -48,35 +48,37 @@ def curves(findings: Findings) -> list[str]:
     fmr, fnmr, low = findings.curve.fmr, findings.curve.fnmr, 1e-4
     start = max(0.0, math.floor(float(1 - fnmr[fmr <= low].min()) * 10) / 10 - 0.1)
     roc = draw_chart(
-        "ROC: found against falsely matched",
+        "ROC curve",
         Axis(label="false match rate", low=low, high=1.0, scale="log", percent=True, ticks=_DECADES[2:]),
-        Axis(label="same pairs that match", low=start, high=1.0, percent=True, ticks=nice_ticks(start, 1)),
+        Axis(label="true match rate", low=start, high=1.0, percent=True, ticks=nice_ticks(start, 1)),
         [Line(name="model", x=fmr, y=1 - fnmr)],
         marks=[Mark(x=max(figures.fmr, low), y=1 - figures.fnmr, text="threshold")],
         name="roc",
         summary=f"True match rate over false match rate on a logarithmic scale; area {figures.roc_auc:.4f}.",
     )
     ends, ticks = (5e-5, 0.6), (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
-    det_axes = [
+    det_x, det_y = (
         Axis(label=label, low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks)
         for label in ("false match rate", "false non-match rate")
-    ]
+    )
     det = draw_chart(
-        "DET: both error rates",
-        *det_axes,
-        [Line(name="model", x=fmr, y=fnmr), Line(name="equal", x=np.array(ends), y=np.array(ends), kind="plain")],
+        "DET curve",
+        det_x,
+        det_y,
+        [Line(name="model", x=fmr, y=fnmr), Line(name="equal rates", x=np.array(ends), y=np.array(ends), kind="plain")],
         marks=[Mark(x=figures.eer, y=figures.eer, text=f"EER {percent(figures.eer, 2)}")],
         name="det",
         summary=f"False non-match rate over false match rate; they are equal at {figures.eer:.4f}.",
     )
     unit = np.array([0.0, 1.0])
-    reliability_axes = [
+    predicted, observed = (
         Axis(label=label, low=0.0, high=1.0, ticks=nice_ticks(0, 1), percent=True)
         for label in ("predicted probability of the same class", "share of pairs of the same class")
-    ]
+    )
     reliability = draw_chart(
         "Reliability of the probabilities",
-        *reliability_axes,
+        predicted,
+        observed,
         [
             Line(name="perfect", x=unit, y=unit, kind="plain"),
             Line(name="model", x=bins.mean_probability, y=bins.positive_share, dots=True),

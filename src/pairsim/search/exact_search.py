@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim._common.arrays import UNIT_TOLERANCE, Values
+from pairsim._common.arrays import Values, check_unit_lengths
 from pairsim._common.unit_similarity import on_grid
 
 BLOCK_BYTES = 4 * 2**20
@@ -143,14 +143,7 @@ def unit_rows(embeddings: Values) -> Tensor:
     if not rows.is_floating_point():
         raise TypeError(f"Expected embeddings of a float dtype, got {rows.dtype}. Convert them to float32.")
     rows = rows.float()
-    lengths = torch.linalg.vector_norm(rows, dim=1)
-    # a zero embedding has no direction: its similarity to anything is 0
-    wrong = torch.nonzero(~(((lengths - 1.0).abs() <= UNIT_TOLERANCE) | (lengths == 0.0))).flatten().tolist()
-    if wrong:
-        raise ValueError(
-            f"Expected embeddings of length 1, got length {lengths[wrong[0]].item():g} at index {wrong[0]} "
-            f"({len(wrong)} such of {len(rows)}). Normalise them: torch.nn.functional.normalize(embeddings)."
-        )
+    check_unit_lengths(torch.linalg.vector_norm(rows, dim=1).cpu().numpy())
     return rows
 
 
@@ -163,8 +156,8 @@ def _precisions(gallery: Tensor, num_queries: int) -> list[torch.dtype]:
     if not trusted:
         return []
     # GPUs may add in bfloat16; processors without an instruction for it are slow
-    quick = gallery.device.type == "cpu" and num_queries >= _MANY and torch.cpu._is_avx512_bf16_supported()
-    return [torch.bfloat16, torch.float32] if quick else [torch.float32]
+    fast = gallery.device.type == "cpu" and num_queries >= _MANY and torch.cpu._is_avx512_bf16_supported()
+    return [torch.bfloat16, torch.float32] if fast else [torch.float32]
 
 
 def _filtered(

@@ -202,25 +202,25 @@ def is_gallery(folder: Path) -> bool:
 
 def _pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, int]]:
     """Return what a gallery consists of, in order: shards that stay, and spans of its rows to write."""
-    most = max(SHARD_BYTES // (4 * max(dim, 1)), 1)
-    many_small = sum(shard.rows < most // 4 for shard in state.shards) > MAX_SMALL
+    max_rows = max(SHARD_BYTES // (4 * max(dim, 1)), 1)
+    many_small = sum(shard.rows < max_rows // 4 for shard in state.shards) > MAX_SMALL
     pieces: list[Shard | tuple[int, int]] = []
     start, unwritten = 0, 0  # first row of the shard among those of all shards; first row without a piece
     for shard in state.shards:
         first, end = (int(row) for row in np.searchsorted(state.homes, [start, start + shard.rows]))
         dead = np.setdiff1d(np.arange(shard.rows), state.homes[first:end] - start)
-        small = many_small and shard.rows < most // 4
+        small = many_small and shard.rows < max_rows // 4
         if 2 * dead.size <= shard.rows and not state.changed[first:end].any() and not small:
             breaks = np.flatnonzero(np.diff(dead) > 1) + 1
             removed = tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(dead, breaks) if run.size)
-            pieces += [*_spans(unwritten, first, most), replace(shard, removed=removed)]
+            pieces += [*_spans(unwritten, first, max_rows), replace(shard, removed=removed)]
             unwritten = end
         start += shard.rows
-    return [*pieces, *_spans(unwritten, count, most)]
+    return [*pieces, *_spans(unwritten, count, max_rows)]
 
 
-def _spans(first: int, end: int, most: int) -> list[tuple[int, int]]:
-    return [(start, min(start + most, end)) for start in range(first, end, most)]
+def _spans(first: int, end: int, max_rows: int) -> list[tuple[int, int]]:
+    return [(start, min(start + max_rows, end)) for start in range(first, end, max_rows)]
 
 
 def _state(folder: Path, digest: str, shards: Sequence[Shard]) -> SavedState:
@@ -231,10 +231,10 @@ def _state(folder: Path, digest: str, shards: Sequence[Shard]) -> SavedState:
 
 def _index_sha256(folder: Path) -> str | None:
     try:
-        found = storage.read_json(folder / INDEX).get("sha256")
+        digest = storage.read_json(folder / INDEX).get("sha256")
     except RunError:
         return None
-    return found if isinstance(found, str) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _shard_files(folder: Path) -> list[re.Match[str]]:

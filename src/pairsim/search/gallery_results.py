@@ -84,28 +84,28 @@ def labels_by_id(labels: Labels, ids: Sequence[Id]) -> Mapping[Any, Any]:
     return dict(zip(ids, values, strict=True))
 
 
-def class_votes(found: SearchResult, labels: Mapping[Any, Any]) -> ClassPrediction:
+def class_votes(neighbours: SearchResult, labels: Mapping[Any, Any]) -> ClassPrediction:
     """Count the votes of neighbours for their class, each with the probability that it shows the same thing.
 
     Args:
-        found: The neighbours.
+        neighbours: Of each query.
         labels: The label of each of them by id, of any kind that a dictionary takes as a key.
 
     Returns:
-        The class with the most votes, ties to that with the nearer neighbour; where all probabilities are 0, each
+        The class with the most votes, ties to that with the nearer neighbour; if all probabilities are 0, each
         neighbour has one vote.
 
     Raises:
         ValueError: If a neighbour has no label.
 
     Example:
-        >>> found = SearchResult([["a", "b", "c"]], torch.ones(1, 3), torch.tensor([[0.5, 0.4, 0.3]]))
-        >>> prediction = class_votes(found, {"a": "cat", "b": "dog", "c": "dog"})
+        >>> neighbours = SearchResult([["a", "b", "c"]], torch.ones(1, 3), torch.tensor([[0.5, 0.4, 0.3]]))
+        >>> prediction = class_votes(neighbours, {"a": "cat", "b": "dog", "c": "dog"})
         >>> prediction.labels, round(prediction.scores.item(), 4)
         (['dog'], 0.5833)
     """
     winners, scores = [], []
-    for names, weights in zip(found.ids, found.probabilities.double().tolist(), strict=True):
+    for names, weights in zip(neighbours.ids, neighbours.probabilities.double().tolist(), strict=True):
         votes: dict[Any, float] = {}  # in the order of the nearest of each class, which decides ties
         for name, weight in zip(names, weights if any(weights) else [1.0] * len(weights), strict=True):
             if name not in labels:
@@ -117,4 +117,4 @@ def class_votes(found: SearchResult, labels: Mapping[Any, Any]) -> ClassPredicti
         winner = max(votes, key=votes.__getitem__)
         winners.append(winner)
         scores.append(votes[winner] / sum(votes.values()))
-    return ClassPrediction(winners, torch.tensor(scores, device=found.probabilities.device), found)
+    return ClassPrediction(winners, torch.tensor(scores, device=neighbours.probabilities.device), neighbours)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 else:
     AugmentFunction = ObjectiveFunction = OptimizerFactory = Callable
 
-ObjectiveName = Literal["pairs", "all-pairs"]
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
@@ -51,7 +50,7 @@ class TrainConfig:
         ValueError: Expected epochs to be at least 1, got 0.
     """
 
-    objective: ObjectiveName | ObjectiveFunction = Group.MAIN.option(
+    objective: str | ObjectiveFunction = Group.MAIN.option(
         "all-pairs",
         '"pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images, '
         "positive and negative pairs weighing one half each.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from PIL import Image
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.data import ImageTensors
-from pairsim.encoding import pictures as encoding_module
 from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.errors import DataError, ImageReadError
-from pairsim.images import Preprocessing
+from pairsim.images import PictureLike, Preprocessing
+from pairsim.models import inputs
 
 
 @pytest.fixture
@@ -30,19 +29,20 @@ def folder(tmp_path: Path, digits: ImageTensors) -> Path:
     return tmp_path / "pictures"
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+@pytest.fixture(params=[0.0, 1e9], ids=["in threads", "in the main thread"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """All pictures count as slow to read, or none."""
+    monkeypatch.setattr(inputs, "QUICK_S", request.param)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    return bool(request.param == 0.0)
 
 
 def names_of(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*.png"))
 
 
-def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, threads: int) -> None:
+@pytest.mark.usefixtures("threads")
+def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path) -> None:
     model.train()
     expected = model.encode(digits.images)
     for make in (Path, str, names_of, lambda place: iter(names_of(place))):
@@ -55,21 +55,18 @@ def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, th
             assert found.seconds > 0
             assert 0 < found.decoding < 1
     assert model.training
-    assert torch.get_num_threads() == threads
     assert not found.embeddings.requires_grad
-    assert not any(thread.name.startswith("pairsim-encode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("pairsim-read") for thread in threading.enumerate())
 
 
 @pytest.mark.usefixtures("threads")
-def test_what_cannot_be_read_is_skipped_and_told(
-    model: SimilarityModel, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoding_module, "_MAX_TASK", 8)
+def test_what_cannot_be_read_is_skipped_and_listed(model: SimilarityModel, folder: Path) -> None:
     whole = encode_pictures(model, folder)
+    assert torch.equal(whole.embeddings, model.encode(names_of(folder)))
     bad = [3, *range(64, 74), 119]
     for place in bad:
         Path(names_of(folder)[place]).write_text("no picture")
-    found = encode_pictures(model, folder, on_error="skip")
+    found = encode_pictures(model, folder, on_error="skip", batch_size=16)
     good = [place for place in range(120) if place not in bad]
     assert found.indices.tolist() == good
     assert found.indices.dtype == np.int64
@@ -84,7 +81,7 @@ def test_what_cannot_be_read_is_skipped_and_told(
     assert last.endswith(f"{names_of(folder)[72]} and 2 more")
     with pytest.raises(ImageReadError, match=r"a/003\.png to be an image"):
         encode_pictures(model, folder)
-    assert not any(thread.name.startswith("pairsim-encode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("pairsim-read") for thread in threading.enumerate())
 
 
 def test_nothing_can_be_read(model: SimilarityModel, tmp_path: Path) -> None:
@@ -161,7 +158,7 @@ def test_grey_files_for_a_model_in_colour_and_its_own_way_of_reading(folder: Pat
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path) -> None:
     class Own(SimilarityModel):
         modes: list[bool] = []  # noqa: RUF012
 
@@ -169,7 +166,6 @@ def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path, m
             self.modes.append(self.training)
             return super().embed(images)
 
-    monkeypatch.setattr(encoding_module, "_MAX_TASK", 8)
     model = Own(EmbeddingNet(image_size=8, embedding_dim=6)).train()
     encode_pictures(model, folder)
     assert model.training
@@ -190,3 +186,34 @@ def test_it_reads_in_a_few_lines() -> None:
         "42% of the threads' time went into reading pictures, the rest into the net",
         "1 of 1,501 skipped as unreadable: picture 1500",
     ]
+
+
+def test_pictures_are_read_in_threads_if_they_are_slow(
+    model: SimilarityModel, folder: Path, threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+    original = Preprocessing.read
+
+    def noting(self: Preprocessing, image: PictureLike) -> torch.Tensor:
+        names.add(threading.current_thread().name)
+        return original(self, image)
+
+    monkeypatch.setattr(Preprocessing, "read", noting)
+    encode_pictures(model, folder)
+    in_threads = {name for name in names if name.startswith("pairsim-read")}
+    assert bool(in_threads) == threads
+    assert len(in_threads) <= 3
+    assert names - in_threads == {"MainThread"}
+
+
+def test_progress_counts_every_picture(
+    model: SimilarityModel, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(names_of(folder)[3]).write_text("no picture")
+    encode_pictures(model, folder, on_error="skip", batch_size=50, progress=True)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "encoding" in output.err
+    assert "/120 " in output.err
+    encode_pictures(model, folder, on_error="skip", progress=False)
+    assert capsys.readouterr().err == ""

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim._common import storage
 from pairsim.data import load_data, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.labelled_images import images_of
-from pairsim.data.splits import ValidationSplit, write_split
+from pairsim.data.splits import ValidationSplit, read_split, write_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.runs.run_data import held_out_images, load_evaluation_data, own_validation
@@ -96,6 +96,19 @@ def test_a_recorded_split_is_used(model: SimilarityModel, run: Path, tmp_path: P
     check(found, 3)
     assert numbers(found, data) == [1, 2, 9]
     assert found.targets.tolist() == ["a", "a", "b"]
+
+
+def test_the_split_that_training_records_is_used(model: SimilarityModel, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write(data)
+    train = load_data(data, "train", preprocessing=PREPROCESSING)
+    config = TrainConfig(out=tmp_path / "run", epochs=1, batch_size=8, val_fraction=0.25, seed=3, device="cpu")
+    Trainer(model, config, train=train).fit()
+    split = read_split(tmp_path / "run")
+    assert split is not None
+    assert split.held_out.tolist() == stratified_split(train.index, 0.25, seed=3)[1].tolist()
+    (tmp_path / "run" / "config.json").write_bytes(storage.to_json({"val_fraction": 0.5, "seed": 4}))
+    assert numbers(held_out_images(tmp_path / "run", model, str(data), None), data) == split.held_out.tolist()
 
 
 def test_a_run_without_a_recorded_split_is_split_again(model: SimilarityModel, run: Path, tmp_path: Path) -> None:

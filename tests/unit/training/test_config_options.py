@@ -67,26 +67,26 @@ def test_a_new_option_follows_its_resume_rule(changed: dict[str, Any], allowed: 
 def test_a_run_from_before_an_option_was_added_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
-    folder.start(info, TrainConfig(scheduler="none").to_dict(), resume=False)
-    folder.write_checkpoint(1, {})
+    folder.start(info, TrainConfig(scheduler="none"), None, resume=False)
+    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
     monkeypatch.setattr(run_folder, "TrainConfig", _Extended)
     with pytest.raises(RunError, match=r"found changes: mixing 0\.25 -> 0\.5"):
-        folder.start(info, _Extended(scheduler="none", mixing=0.5).to_dict(), resume=True)
-    assert folder.start(info, _Extended(scheduler="none").to_dict(), resume=True) is not None
+        folder.start(info, _Extended(scheduler="none", mixing=0.5), None, resume=True)
+    assert folder.start(info, _Extended(scheduler="none"), None, resume=True) is not None
 
 
 @pytest.mark.parametrize(("scheduler", "allowed"), [("none", True), ("plateau", True), ("cosine", False)])
 def test_epochs_may_change_unless_the_learning_rate_follows_them(scheduler: Any, allowed: bool, tmp_path: Path) -> None:
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
-    folder.start(info, TrainConfig(scheduler=scheduler, epochs=2).to_dict(), resume=False)
-    folder.write_checkpoint(1, {})
-    config = TrainConfig(scheduler=scheduler, epochs=3).to_dict()
+    folder.start(info, TrainConfig(scheduler=scheduler, epochs=2), None, resume=False)
+    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
+    config = TrainConfig(scheduler=scheduler, epochs=3)
     if allowed:
-        assert folder.start(info, config, resume=True) is not None
+        assert folder.start(info, config, None, resume=True) is not None
     else:
         with pytest.raises(RunError, match="found changes: epochs 2 -> 3"):
-            folder.start(info, config, resume=True)
+            folder.start(info, config, None, resume=True)
 
 
 def test_a_new_option_is_listed_in_records_unless_it_affects_speed_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The sources of backbones, and how a backbone is found among them."""
+"""Find backbones among their sources."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def named_backbone(
     Args:
         name: From `backbone_names`.
         weights: `None` for random ones; `"pretrained"` for those that the library downloads or has downloaded; or a
-            file (`.safetensors`, or a state dict saved by `torch.save`), which must fit except for the classifier.
+            file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit except for the classifier.
         in_channels: Channels of the images; by default those it was trained with, 3. Others only with timm.
         image_size: Height and width; by default those it was trained with. Convolutional nets take nearly any.
 

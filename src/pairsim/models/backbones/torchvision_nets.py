@@ -58,7 +58,7 @@ class TorchvisionNets(BackboneSource):
                     state = models.get_model_weights(name).DEFAULT.get_state_dict(
                         progress=False, check_hash=True, weights_only=True
                     )
-                except Exception as error:  # whatever the failed download raised
+                except Exception as error:  # a failed download raises many kinds
                     raise request.not_downloaded(error) from error
             else:
                 state = read_weights(weights)

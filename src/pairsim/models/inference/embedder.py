@@ -1,4 +1,4 @@
-"""Embed batches at inference: in eval mode, without gradients, and from a faster copy of the net where it pays."""
+"""Embed batches at inference: in eval mode, and with a faster copy of the net for more than a pair."""
 
 from __future__ import annotations
 

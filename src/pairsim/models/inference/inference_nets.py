@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ _SAMPLES = 8
 """Values compared along each dimension of a weight, or up to twice as many."""
 
 _PLAIN_TYPES = frozenset({bool, float, int, str})
+_State: TypeAlias = tuple[object, Tensor]
 
 
 def default_batch_size(device: torch.device, image_size: tuple[int, int]) -> int:
@@ -41,8 +42,8 @@ def default_batch_size(device: torch.device, image_size: tuple[int, int]) -> int
         >>> default_batch_size(torch.device("cpu"), (28, 28)), default_batch_size(torch.device("cuda"), (224, 224))
         (256, 256)
     """
-    pixels, most = (256 * 28 * 28, 256) if device.type == "cpu" else (64 * 256 * 28 * 28, 2048)
-    return min(max(pixels // max(image_size[0] * image_size[1], 1), 4), most)
+    max_pixels, max_size = (256 * 28 * 28, 256) if device.type == "cpu" else (64 * 256 * 28 * 28, 2048)
+    return min(max(max_pixels // max(image_size[0] * image_size[1], 1), 4), max_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ class InferenceNets:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[_Fingerprint | None, dict[Hashable, InferenceNet]] = (None, {})
+        self._kept: tuple[_State | None, dict[Hashable, InferenceNet]] = (None, {})
 
     def get(self, net: nn.Module, images: Tensor, dtype: torch.dtype | None, *, few: bool = False) -> InferenceNet:
         """Return the net to run.
@@ -116,9 +117,8 @@ class InferenceNets:
             return InferenceNet(net=net, dtype=dtype, in_eval_mode=True, images_dtype=_floating_dtype(tensors))
         if not is_plain(modules, tensors):
             return InferenceNet(net=net, dtype=dtype)
-        state = _Fingerprint.of(modules, tensors)
-        known, ready = self._kept
-        if known is None or not known.equals(state):
+        state, (known, ready) = _state(modules, tensors), self._kept
+        if known is None or known[0] != state[0] or not torch.equal(known[1], state[1]):
             ready = {}
             self._kept = (state, ready)
         # that there is no copy is known for this shape only: the images may not have been what the net takes
@@ -137,27 +137,17 @@ class InferenceNets:
         return (InferenceNets, ())
 
 
-@dataclass(frozen=True)
-class _Fingerprint:
-    """What distinguishes one state of a net from another."""
-
-    structure: object
-    values: Tensor
-
-    @classmethod
-    def of(cls, modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> _Fingerprint:
-        settings = [(id(module), _settings(module)) for module in modules]
-        counters = [
-            # tensors made in inference mode have no counter, so that every call sees another state
-            (object() if tensor.is_inference() else tensor._version, tensor.data_ptr(), tensor.dtype, tensor.device)
-            for tensor in tensors
-        ]
-        # a copy, as a view would change along with the weights
-        sample = [_every_few(tensor.detach()).flatten() for tensor in tensors]
-        return cls((settings, counters), torch.cat(sample) if sample else torch.empty(0))
-
-    def equals(self, other: _Fingerprint) -> bool:
-        return self.structure == other.structure and torch.equal(self.values, other.values)
+def _state(modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> _State:
+    """Return what distinguishes one state of a net from another: its structure, and a sample of its values."""
+    settings = [(id(module), _settings(module)) for module in modules]
+    counters = [
+        # tensors made in inference mode have no counter, so that every call sees another state
+        (object() if tensor.is_inference() else tensor._version, tensor.data_ptr(), tensor.dtype, tensor.device)
+        for tensor in tensors
+    ]
+    # a copy, as a view would change along with the weights
+    sample = [_every_few(tensor.detach()).flatten() for tensor in tensors]
+    return (settings, counters), torch.cat(sample) if sample else torch.empty(0)
 
 
 def _settings(module: nn.Module) -> list[tuple[str, object]]:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -14,11 +14,7 @@ from pairsim.data import ClassBalancedBatches, ClassIndex, LabelledImages, PairD
 from pairsim.data.loading.batches import BatchPlan
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from pairsim.training.config import ObjectiveFunction, SchedulerName, TrainConfig
+from pairsim.training.config import ObjectiveFunction, SchedulerName, TrainConfig
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 800, 2, 30
 _IMAGES_PER_CLASS = 4
@@ -158,6 +154,7 @@ class ClassBalancedObjective(Objective):
         seed: Seed of batches.
 
     Example:
+        >>> from dataclasses import dataclass
         >>> from pairsim.training import Recipe, register_objective
         >>> @dataclass(kw_only=True)
         ... class SquaredError(ClassBalancedObjective):

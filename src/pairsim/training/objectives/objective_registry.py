@@ -47,14 +47,9 @@ def register_objective(name: str, objective: type[Objective]) -> None:
     _REGISTERED[name] = objective
 
 
-def is_objective_name(name: str) -> bool:
-    """Whether an objective has this name."""
-    return name in _BUILT_IN or name in _REGISTERED or name in _installed()
-
-
 def objective_names() -> tuple[str, ...]:
     """Names of all objectives: pairsim's own, those of installed packages, and registered ones."""
-    return tuple(dict.fromkeys((*_BUILT_IN, *_installed(), *_REGISTERED)))
+    return tuple(_objectives())
 
 
 def objective_class(objective: str | Callable[..., Any]) -> type[Objective]:
@@ -69,19 +64,19 @@ def objective_class(objective: str | Callable[..., Any]) -> type[Objective]:
     Raises:
         KeyError: If there is no objective of this name.
     """
-    if callable(objective):
-        address = _FUNCTION
-    elif objective in _REGISTERED:
-        return _REGISTERED[objective]
-    else:
-        address = _BUILT_IN[objective] if objective in _BUILT_IN else _installed()[objective]
-    loaded: type[Objective] = resolve_name(address)
+    found = _FUNCTION if callable(objective) else _objectives()[objective]
+    loaded: type[Objective] = resolve_name(found) if isinstance(found, str) else found
     return loaded
 
 
 def objective_for(config: TrainConfig) -> Objective:
     """The objective of a resolved config."""
     return objective_class(config.objective).from_config(config)
+
+
+def _objectives() -> dict[str, str | type[Objective]]:
+    """All objectives by name, as classes or as "module:Class"."""
+    return {**_BUILT_IN, **_installed(), **_REGISTERED, **_BUILT_IN}  # in this order, but no package replaces our own
 
 
 @cache

@@ -31,7 +31,7 @@ def read_pairs(scores: Values | PairFigures, targets: Values | None, *, name: st
     """
     if isinstance(scores, PairFigures):
         if targets is not None:
-            raise ValueError(f"Expected no targets with {type(scores).__name__}, which holds its own. Leave them out.")
+            raise ValueError(f"Expected no targets with {type(scores).__name__}, which contains them. Leave them out.")
         pairs = scores
     elif targets is None:
         raise ValueError(f"Expected targets with {name}, got none. Give one per pair: 1 = same class, 0 = different.")

@@ -24,7 +24,7 @@ _DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 
 _FMR = "false match rate, FMR (%)"
 _TICK_GAP = 0.45
 """Inches between ticks."""
-_OUTSIDE = "at every threshold a rate is 0 or 100 %,\nwhich has no place on these axes"
+_OUTSIDE = "at every threshold a rate is 0 or 100 %,\nwhich is outside these axes"
 
 
 def draw_roc(
@@ -45,8 +45,8 @@ def draw_roc(
     the area under the curve is not the AUC; the AUC is in the legend.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike; or `PairScores` or `PairCounts`; or, for several models,
-            `{name: (scores, targets) or PairScores or PairCounts}`, at most 7.
+        scores: One score per pair `[P]`, higher = more similar; or `PairScores` or `PairCounts`; or, for several
+            models, `{name: (scores, targets) or PairScores or PairCounts}`, at most 7.
         targets: One target per pair `[P]`, 1 = same class; None if `scores` contain them.
         threshold: The operating point to mark; by name for several models, or one for all of them.
         intervals: Result of `evaluation.image_level_intervals` for these pairs, or `VerificationReport.intervals`; by

@@ -92,7 +92,7 @@ def draw_reliability(
         check_probabilities(vector(probabilities, "probabilities").astype(np.float64))
         if targets is not None and first is not None and second is not None:
             intervals = reliability_intervals(probabilities, targets, first, second, num_bins)
-    bins = reliability(pairs, probability or _unchanged, num_bins)
+    bins = reliability(pairs, probability or np.asarray, num_bins)
 
     xlabel, ylabels = 'probability of "same class" (%)', ["pairs of the same class (%)", "pairs (log)"]
     plot = Plot(ax, style, size=(5.4, 6.2), xlabel=xlabel, ylabels=ylabels, heights=(3.2, 1.0))
@@ -108,15 +108,11 @@ def draw_reliability(
     return plot.finish(title or "Reliability of probabilities", subtitle=subtitle, columns=2)
 
 
-def _unchanged(probabilities: Float64Array) -> Float64Array:
-    return probabilities
-
-
 def _draw_shares(axes: Axes, palette: Palette, bins: Reliability, intervals: Float64Array | None) -> None:
     color, filled, num_bins = palette.series[0], bins.num_pairs > 0, len(bins.num_pairs)
     x, y = bins.mean_probability, bins.positive_share
-    axes.plot([0, 1], [0, 1], color=palette.quiet, linewidth=1.0, linestyle=":", label="as stated")
-    label = f"as found, in {num_bins} bins" if num_bins > 1 else "as found"
+    axes.plot([0, 1], [0, 1], color=palette.quiet, linewidth=1.0, linestyle=":", label="perfect calibration")
+    label = f"observed, in {num_bins} bins" if num_bins > 1 else "observed"
     axes.plot(x[filled], y[filled], color=color, linewidth=1.6, zorder=3, label=label)
     look: dict[str, Any] = {"markersize": 6, "markeredgecolor": color, "markeredgewidth": 1.4}
     few = filled & (bins.num_pairs < FEW_PAIRS)

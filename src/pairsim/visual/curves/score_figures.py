@@ -37,7 +37,7 @@ def draw_score_histogram(
     are drawn from their counts, in the same time for 50 million pairs as for 50,000.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike; or `PairScores` or `PairCounts`.
+        scores: One score per pair `[P]`, higher = more similar; or `PairScores` or `PairCounts`.
         targets: One target per pair `[P]`, 1 = same class; None if `scores` contain them.
         threshold: A threshold to mark, with its FMR and FNMR on these pairs.
         num_bins: Bins of equal width from the lowest score to the highest.
@@ -76,12 +76,10 @@ def draw_score_histogram(
         (histogram.positive_share, f"same class ({pairs.num_positive:,} pairs)", 0, "////", "-"),
     ]
     for share, _, color, hatch, _ in kinds:
-        faces = {"facecolor": (series[color], 0.22), "edgecolor": (series[color], 0.35)}
-        axes.stairs(
-            np.maximum(share, floor), histogram.edges, baseline=floor, fill=True, hatch=hatch, linewidth=0, **faces
-        )
+        look: dict[str, Any] = {"facecolor": (series[color], 0.22), "edgecolor": (series[color], 0.35), "hatch": hatch}
+        axes.stairs(np.maximum(share, floor), histogram.edges, baseline=floor, fill=True, linewidth=0, **look)
     for share, label, color, _, line in kinds:
-        look: dict[str, Any] = {"color": series[color], "linewidth": 1.4, "linestyle": line}
+        look = {"color": series[color], "linewidth": 1.4, "linestyle": line}
         axes.stairs(np.maximum(share, floor), histogram.edges, baseline=floor, **look, label=label)
     highest = max(float(share.max()) for share, *_ in kinds)
     if log:

@@ -71,7 +71,7 @@ def draw_class_similarity(
     """Draw the mean similarity of every two classes, and within each class on the diagonal (see `class_similarity`).
 
     The similarities of up to 12 classes are also written as numbers. Of more than `max_classes` classes, those with the
-    highest similarity to another class are drawn; then the subtitle says so.
+    highest similarity to another class are drawn; the subtitle then gives the total.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device.
@@ -103,7 +103,7 @@ def draw_class_similarity(
     shown = _most_similar(means, max_classes)
     subtitle = "mean cosine of all pairs; diagonal: within a class"
     if len(shown) < len(classes):
-        subtitle += f"\nthe {len(shown)} of {len(classes):,} classes that are most alike to another one"
+        subtitle += f"\nthe {len(shown)} of {len(classes):,} classes with the highest similarity to another one"
     part = means[np.ix_(shown, shown)]
     texts = [name_of(label, names, _MAX_NAME) for label in classes[shown]]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["pca", "tsne", "umap"]
 
 MAX_NAMED = 20
-"""Maximum number of classes with their own marker; others are small dots, and the subtitle says so."""
+"""Maximum number of classes with their own marker; others are small dots, and the subtitle gives the total."""
 _MIN_IMAGES: Mapping[str, int] = {"pca": 2, "tsne": 4, "umap": 4}
 _TITLES: Mapping[str, str] = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MAX_NAME = 16
@@ -85,8 +85,8 @@ def draw_embedding_map(
         labels: Class of each image `[N]`, whole numbers.
         names: Names to write instead of labels, by label (`names[label]`); other labels are written as they are.
         method: `"pca"`, `"tsne"` or `"umap"`.
-        max_points: Maximum number of images; of more a random sample is drawn, and the subtitle says so. PCA directions
-            are computed from all images.
+        max_points: Maximum number of images; of more a random sample is drawn, and the subtitle gives the total. PCA
+            directions are computed from all images.
         seed: Seed of the sample, and of t-SNE and UMAP; global generators are not used.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
@@ -132,7 +132,7 @@ def draw_embedding_map(
     if len(sample) < len(points):
         limits.append(f"a random {len(sample):,} of {len(points):,} images")
     if len(named) < len(classes):
-        limits.append(f"the {len(named)} most frequent of {len(classes):,} classes with marks, the others as dots")
+        limits.append(f"the {len(named)} most frequent of {len(classes):,} classes with markers, the others as dots")
 
     plot = Plot(ax, style, size=(6.4, 6.0), xlabel=xlabel, ylabels=[ylabel])
     axes, palette = plot.panels[0], plot.palette

@@ -83,13 +83,13 @@ def _input_shape(
     size = getattr(net, "image_size", None) if image_size is None else image_size
     if size is None:
         raise ValueError(
-            f"Expected image_size, as {type(net).__name__} does not tell it. Pass that of its images, such as 224."
+            f"Expected image_size, because {type(net).__name__} has no image_size of its own. Pass a size, such as 224."
         )
     height, width = (size, size) if isinstance(size, int) else size
     channels = channels_of(net) if in_channels is None else in_channels
     if channels is None:
         raise ValueError(
-            f"Expected in_channels, as {type(net).__name__} does not tell it. Pass 1 (grey) or 3 (colour)."
+            f"Expected in_channels, because {type(net).__name__} has none of its own. Pass 1 (grey) or 3 (colour)."
         )
     if min(height, width, channels) < 1:
         raise ValueError(f"Expected image_size and in_channels of at least 1, got {size} and {channels}.")

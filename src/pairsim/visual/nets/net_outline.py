@@ -110,7 +110,7 @@ def _output_shapes(net: nn.Module, input_shape: tuple[int, int, int]) -> Shapes:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
             f"Expected the net to take images of shape {list(blank.shape)}, but it failed: {reason}. "
-            "Set in_channels and image_size to what it was made for."
+            "Set in_channels and image_size to those of its images."
         ) from error
     finally:
         for hook in hooks:

@@ -33,8 +33,8 @@ def draw_class_ranking(
     """Compare one image with one example of every class, and draw the classes by similarity, the highest first.
 
     Draws with `draw_ranking`: each class has its example, rank, name, a bar, the similarity and probability as numbers,
-    and a circle that is full for a match. Of more than `MAX_CLASSES` (20) classes the nearest are drawn; then the title
-    says so.
+    and a circle that is full for a match. Of more than `MAX_CLASSES` (20) classes the nearest are drawn; the title
+    then gives the total.
 
     Args:
         model: Computes similarity and probability; also has the threshold if none is given.

@@ -77,8 +77,8 @@ def draw_confusing_pairs(
     second = np.concatenate([kind.second for kind in kinds]).tolist()
     if not first:
         raise ValueError(
-            f"Expected a pair that is judged wrongly at threshold {threshold:g}, found none: "
-            f"all {len(codes) * (len(codes) - 1) // 2:,} pairs are judged rightly. There is nothing to draw."
+            f"Expected an error at threshold {threshold:g}, found none: all {len(codes) * (len(codes) - 1) // 2:,} "
+            "pairs are classified correctly. There is nothing to draw."
         )
     shown = [
         f"{len(kind)} of {kind.total:,} {name}"
@@ -95,5 +95,5 @@ def draw_confusing_pairs(
             for one, other in zip(first, second, strict=True)
         ],
         preprocessing=preprocessing,
-        title=f"{title or 'Pairs judged most wrongly'}: {' and '.join(shown)}",
+        title=f"{title or 'Worst errors'}: {' and '.join(shown)}",
     )

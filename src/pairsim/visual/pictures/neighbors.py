@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_QUERIES, MAX_NEIGHBORS = 12, 10
-"""Number of queries, and of neighbours of each, drawn at most; the title says when there were more."""
+"""Number of queries, and of neighbours of each, drawn at most; the title gives the total if there were more."""
 
 _MAX_NAME = 14
 
@@ -39,7 +39,7 @@ def draw_neighbors(
 
     The similarity is written below each neighbour. With both kinds of labels, a neighbour of the query's class has a
     tick and a blue-green frame, another one has a cross and a vermilion frame. At most the first `MAX_QUERIES` (12)
-    queries and `MAX_NEIGHBORS` (10) neighbours of each are drawn; then the title says so.
+    queries and `MAX_NEIGHBORS` (10) neighbours of each are drawn; the title then gives the total.
 
     Args:
         queries: The Q images of the search, `[Q, C, H, W]` or a sequence of images (see `to_pixels`).
@@ -74,12 +74,12 @@ def draw_neighbors(
     parts = separate_images(queries, "queries")
     if len(parts) != len(result):
         raise ValueError(
-            f"Expected as many queries as the search had, got {len(parts)} and {len(result)}. Pass those it was given."
+            f"Expected as many queries as the search had, got {len(parts)} and {len(result)}. Pass the same queries."
         )
     if not parts or not result.ids[0]:
         raise ValueError("Expected at least one query with a neighbour, got none. Check queries and gallery.")
     if (query_labels is None) != (gallery_labels is None):
-        raise ValueError("Expected query_labels and gallery_labels together, or neither. Both tell right from wrong.")
+        raise ValueError("Expected query_labels and gallery_labels together, or neither. Pass both, or none.")
     if query_labels is not None and len(query_labels) != len(parts):
         raise ValueError(f"Expected {len(parts)} query_labels, one for each query, got {len(query_labels)}.")
 
@@ -134,7 +134,9 @@ def _look_up(values: Any, name: Id, what: str) -> Any:
 def _picture(source: Any, name: Id, preprocessing: Preprocessing | None) -> Tensor:
     if source is None:
         if not isinstance(name, str):
-            raise ValueError(f"Expected pictures of the gallery, as the id {name!r} is no path. Pass pictures=images.")
+            raise ValueError(
+                f"Expected pictures of the gallery, as the id {name!r} is not a path. Pass pictures=images."
+            )
         return read_image(name)
     if isinstance(source, Mapping) or not isinstance(name, int):
         return one_image(_look_up(source, name, "picture"), "pictures")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_PAIRS = 24
-"""Number of pairs drawn at most; the title says when there were more."""
+"""Number of pairs drawn at most; the title gives the total if there were more."""
 PAIRS_PER_ROW = 6
 
 _MAX_NAME = 12
@@ -38,7 +38,7 @@ def draw_pairs(
 ) -> Figure:
     """Draw pairs of images with the target above and the predictions of a model below them.
 
-    There are six pairs in a row. At most the first `MAX_PAIRS` (24) are drawn; then the title says so. With a
+    There are six pairs in a row. At most the first `MAX_PAIRS` (24) are drawn; the title then gives the total. With a
     threshold, a pair is a match if `similarity >= threshold`; with targets as well, each pair is marked as correct or
     wrong.
 
@@ -100,7 +100,7 @@ def draw_pairs(
             right = bool(predictions.matches[k] == targets[k])
             notes.append(verdict_note(right, "correct" if right else "wrong"))
         elif predictions.matches is not None:
-            notes.append(("judged same" if predictions.matches[k] else "judged different", TEXT))
+            notes.append(("predicted same" if predictions.matches[k] else "predicted different", TEXT))
         cells.append(
             Cell(
                 pixels=(pixels[k], pixels[shown + k]),
@@ -125,12 +125,13 @@ def _read_targets(target: Values, count: int) -> BoolArray:
             f"Expected target to be 1 (same class) or 0 (different), found {values[wrong[0]]:g} at index {wrong[0]}. "
             "Compare the labels of the two images."
         )
-    return values == 1
+    same: BoolArray = values == 1
+    return same
 
 
 def _describe(targets: BoolArray | None, matches: BoolArray | None, threshold: float | None) -> str:
     """Describe what is written above the pairs, the rule of decision, and how many of all pairs are correct."""
-    parts = [] if targets is None else ["above: the truth"]
+    parts = [] if targets is None else ["above: target"]
     if matches is not None and threshold is not None:
         rule = f"match at similarity ≥ {format_signed(threshold, 3)}"
         correct = "" if targets is None else f": {int((matches == targets).sum()):,} of {len(targets):,} correct"

@@ -92,7 +92,7 @@ def draw_grid(
                 page.text(center, row_top, *cell.heading, align="center")
             top = row_top + heading_height
             frame = cell.frame if cell.verdict is None else (GOOD_INK if cell.verdict else BAD_INK, 1.6)
-            anchors: Sequence[Literal["C", "E", "W"]] = "C" if len(cell.pixels) == 1 else ("E", "W")
+            anchors: Sequence[Literal["C", "E", "W"]] = ("C",) if len(cell.pixels) == 1 else ("E", "W")
             for number, (image, label, anchor) in enumerate(zip(cell.pixels, cell.labels, anchors, strict=True)):
                 left = center - pictures_width / 2 + number * (box_width + _INNER_GAP)
                 page.picture(image, (left, top, box_width, box_height), label=label, frame=frame, anchor=anchor)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_CLASSES = 20
-"""Number of classes drawn at most, the most similar ones; the title says when there were more."""
+"""Number of classes drawn at most, the most similar ones; the title gives the total if there were more."""
 TRUE_CLASS = "★"
 MATCH, NO_MATCH = "●", "○"
 
@@ -50,7 +50,7 @@ def draw_ranking(
     `similarity_colormap`), and the similarity and probability as numbers. With a threshold, a dashed line marks it, a
     full circle marks a match (`similarity >= threshold`) and an empty circle no match. The axis and the colour scale
     span [0, 1], or [-1, 1] if a similarity drawn or the threshold is negative. Classes of equal similarity keep their
-    order. Of more than `MAX_CLASSES` (20) classes the most similar are drawn; then the title says so.
+    order. Of more than `MAX_CLASSES` (20) classes the most similar are drawn; the title then gives the total.
 
     Args:
         query: One image `[1, C, H, W]`, `[C, H, W]` or `[H, W]`, uint8 or floating point.

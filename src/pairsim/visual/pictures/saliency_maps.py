@@ -71,7 +71,7 @@ def draw_saliency(
         to_pixels(prepared_image(model, image, name), model.preprocessing)[0]
         for image, name in ((first, "first"), (second, "second"))
     ]
-    heading = f"{title or 'What makes two images alike'}: similarity {format_signed(saliency.similarity, 3)}"
+    heading = f"{title or 'Saliency of two images'}: similarity {format_signed(saliency.similarity, 3)}"
     return _lay_out(pixels, saliency, heading)
 
 
@@ -92,7 +92,7 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str) -> Figure
     width = scale_left + _SCALE_WIDTH + _TICKS
     maps = (saliency.first, saliency.second)
     limit = max(float(np.abs(values).max()) for values in maps)
-    legend = "solid line: adds more than half of the scale's highest value; dashed line: takes away as much"
+    legend = "solid line: adds more than half of the scale's highest value; dashed line: subtracts as much"
     if limit <= _ROUNDING:
         limit, legend = 0.0, "No region changes the similarity."
     below = TEXT.wrap(legend, width)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pairsim.data.random import Int64Array
 
 MAX_SUSPECTS = 48
-"""Number of images drawn at most; the title says when there were more."""
+"""Number of images drawn at most; the title gives the total if there were more."""
 SUSPECTS_PER_ROW = 8
 
 _MAX_NAME = 16
@@ -64,7 +64,7 @@ def draw_suspects(
 
     The number of each image is above it. Below it are the given label after a cross, the proposed label after an arrow,
     and the score. There are eight images in a row. Only images whose proposed label differs from their own are drawn,
-    at most `MAX_SUSPECTS` (48); the title says how many there were.
+    at most `MAX_SUSPECTS` (48); the title gives the total.
 
     Args:
         dataset: The dataset of the images; only those that are drawn are read.

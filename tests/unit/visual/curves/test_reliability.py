@@ -27,7 +27,7 @@ def probabilities(count: int = 900, seed: int = 0) -> tuple[Floats, Ints]:
 def test_the_curve_is_that_of_scikit_learn() -> None:
     values, targets = probabilities()
     upper = panels(draw_reliability(values, targets, num_bins=7))[0]
-    (drawn,) = [line for line in upper.lines if str(line.get_label()).startswith("as found")]
+    (drawn,) = [line for line in upper.lines if str(line.get_label()).startswith("observed")]
     share, mean = calibration_curve(targets, values, n_bins=7)
     assert drawn.get_xdata() == pytest.approx(mean)
     assert drawn.get_ydata() == pytest.approx(share)

@@ -90,7 +90,9 @@ def test_of_many_classes_the_most_alike_are_drawn_and_the_subtitle_says_so() -> 
     assert shown == sorted(set(shown))
     assert len(shown) == 5
     assert highest[shown].min() >= np.delete(highest, shown).max() - 1e-12
-    assert any("the 5 of 30 classes that are most alike to another one" in text.get_text() for text in axes.texts)
+    assert any(
+        "the 5 of 30 classes with the highest similarity to another one" in text.get_text() for text in axes.texts
+    )
     assert not off_place(figure)
 
 

@@ -61,9 +61,17 @@ def test_shapes_as_text() -> None:
 
 
 MESSAGES: list[tuple[Callable[[], object], type[Exception], str]] = [
-    (lambda: draw_embedding_net(EmbeddingNet), TypeError, "Expected net to be a torch.nn.Module, got type"),  # type: ignore[arg-type],
-    (lambda: draw_embedding_net(nn.Conv2d(1, 2, 3)), ValueError, "Expected image_size, as Conv2d does not tell it"),
-    (lambda: draw_embedding_net(nn.Flatten(), image_size=4), ValueError, "Expected in_channels, as Flatten does not"),
+    (lambda: draw_embedding_net(EmbeddingNet), TypeError, "Expected net to be a torch.nn.Module, got type"),  # type: ignore[arg-type]
+    (
+        lambda: draw_embedding_net(nn.Conv2d(1, 2, 3)),
+        ValueError,
+        "Expected image_size, because Conv2d has no image_size",
+    ),
+    (
+        lambda: draw_embedding_net(nn.Flatten(), image_size=4),
+        ValueError,
+        "Expected in_channels, because Flatten has none",
+    ),
     (lambda: draw_embedding_net(EmbeddingNet(), depth=0), ValueError, "Expected depth to be at least 1, got 0"),
     (lambda: draw_embedding_net(EmbeddingNet(), image_size=0), ValueError, "of at least 1, got 0 and 1"),
     (lambda: draw_embedding_net(nn.Linear(3, 1), image_size=5, in_channels=1), ValueError, "to take images of shape"),

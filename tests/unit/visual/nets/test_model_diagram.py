@@ -75,7 +75,7 @@ def test_a_model_without_a_threshold_says_so() -> None:
 
 
 MESSAGES: list[tuple[Callable[[], object], type[Exception], str]] = [
-    (lambda: draw_similarity_model(nn.Linear(1, 1)), TypeError, "to be a SimilarityModel, got Linear"),  # type: ignore[arg-type],
+    (lambda: draw_similarity_model(nn.Linear(1, 1)), TypeError, "to be a SimilarityModel, got Linear"),  # type: ignore[arg-type]
     (lambda: draw_similarity_model(SimilarityModel(), random_images(1)), ValueError, "both images or neither, got one"),
     (
         lambda: draw_similarity_model(SimilarityModel(), random_images(1), random_images(2)),

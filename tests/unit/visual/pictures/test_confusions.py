@@ -30,7 +30,7 @@ MESSAGES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: draw_confusing_pairs(ImageTensors(random_images(2), [0, 1]), torch.eye(2), 0.5),
         ValueError,
-        "Expected a pair that is judged wrongly at threshold 0.5, found none: all 1 pairs",
+        "Expected an error at threshold 0.5, found none: all 1 pairs",
     ),
     (
         lambda: draw_confusing_pairs(ImageTensors(random_images(2), [0, 0]), torch.eye(2), 0.5, count=13),

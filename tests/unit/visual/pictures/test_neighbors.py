@@ -123,7 +123,7 @@ MESSAGES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: neighbors(query_labels=[1, 2], gallery_labels=[1]), ValueError, "Expected 1 query_labels, .*, got 2"),
     (lambda: neighbors(query_labels=[1], gallery_labels=[]), ValueError, "Expected a label for id 0, found none"),
     (lambda: neighbors(pictures={}), ValueError, "Expected a picture for id 0, found none"),
-    (lambda: neighbors(pictures=None), ValueError, "Expected pictures of the gallery, as the id 0 is no path"),
+    (lambda: neighbors(pictures=None), ValueError, "Expected pictures of the gallery, as the id 0 is not a path"),
     (lambda: neighbors(result=result_of([[4]])), ValueError, "Expected ids from 0 to 0, got 4. Pass all pictures"),
     (lambda: neighbors(queries="x.png"), TypeError, "Expected queries as tensors"),
 ]

@@ -57,7 +57,7 @@ def test_only_what_was_given_is_written() -> None:
     assert texts(figure) == ["Pairs of images"]
     assert len(figure.axes) == 4
     written = texts(draw_pairs(images(2, 1), images(2, 2), similarity=torch.tensor([0.7, 0.2]), threshold=0.5))
-    assert {"judged same", "judged different"} <= set(written)
+    assert {"predicted same", "predicted different"} <= set(written)
     assert not any("correct" in text or "wrong" in text for text in written)
 
 

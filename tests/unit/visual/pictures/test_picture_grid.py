@@ -57,7 +57,7 @@ def test_the_first_column_may_stand_apart() -> None:
         figure = draw([cell(number) for number in range(3)], first_gap=gap)
         width = figure.get_size_inches()[0]
         lefts.append([axes_of(figure, f"{number} 0").get_position().x0 * width for number in range(3)])
-    assert np.subtract(*lefts[::-1]).tolist() == pytest.approx([0.0, 0.5, 0.5])
+    assert np.diff(lefts, axis=0)[0].tolist() == pytest.approx([0.0, 0.5, 0.5])
 
 
 def test_verdicts_are_a_symbol_and_a_colour_of_note_and_frame() -> None:

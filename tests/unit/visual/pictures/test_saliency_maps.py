@@ -28,7 +28,7 @@ def test_maps_and_pixels_are_those_of_similarity_saliency() -> None:
     limit = max(abs(expected.first).max(), abs(expected.second).max())
     assert all(one.get_clim() == pytest.approx((-limit, limit)) for one in maps)
     assert np.array_equal(axes_of(figure, "first").images[0].get_array(), a[0].numpy())  # type: ignore[arg-type]
-    assert title(figure) == f"What makes two images alike: similarity {expected.similarity:.3f}"
+    assert title(figure) == f"Saliency of two images: similarity {expected.similarity:.3f}"
     assert "patches of 7 × 7 pixels" in " ".join(texts(figure))
     assert not misplaced(figure)
 
