@@ -14,8 +14,8 @@ import torch
 
 from pairsim._common.arrays import check_count
 from pairsim._common.csv_files import write_csv
-from pairsim.data import ClassIndex, ImageTensors, read_labels
-from pairsim.data.image_sets import in_memory, subset
+from pairsim.data import ClassIndex, LabelledImages
+from pairsim.data.image_sets import subset
 from pairsim.data.loading.resident import image_shape
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.encoding.datasets import encode_dataset
@@ -148,6 +148,7 @@ def audit_labels(
         ValueError: If `folds` is below 2, or both `model` and `config` are given.
 
     Example:
+        >>> from pairsim.data import ImageTensors
         >>> pixels = torch.randint(0, 256, (40, 16, 16), generator=torch.manual_seed(0), dtype=torch.uint8)
         >>> images = ImageTensors(pixels, [0, 1] * 20)
         >>> audit = audit_labels(images, folds=2, config=TrainConfig(epochs=1), progress=False)
@@ -157,9 +158,8 @@ def audit_labels(
     check_count(folds, "folds", 2, 3)
     if model is not None and config is not None:
         raise ValueError("Expected model or config, got both. A given model is not trained: leave config out.")
-    images = in_memory(dataset)
-    given = read_labels(images, labels)
-    index = ClassIndex.from_labels(given)
+    images = LabelledImages.of(dataset, labels)
+    index, given = images.index, images.targets
     if index.num_classes < 2:
         raise DataError(
             f"Expected images of at least two classes, found only {index.classes[0].item()!r}. With one class there is "
@@ -175,7 +175,7 @@ def audit_labels(
         config = config or _short_training(len(given) * (folds - 1) // folds, seed)
         if progress is not None:
             config = dataclasses.replace(config, progress=progress)
-        agreement = _out_of_fold(images if labels is None else _relabelled(images, given), index, folds, config, seed)
+        agreement = _out_of_fold(images, folds, config, seed)
         note = f"Judged out-of-fold by {folds} models, each trained on the images of the other folds."
     judged = np.flatnonzero(~np.isnan(agreement.score))
     order = judged[np.argsort(-agreement.score[judged], kind="stable")]
@@ -195,9 +195,9 @@ def _short_training(num_images: int, seed: int) -> TrainConfig:
     return TrainConfig(epochs=min(epochs, _MAX_EPOCHS), batch_size=batch_size, seed=seed)
 
 
-def _out_of_fold(images: Any, index: ClassIndex, folds: int, config: TrainConfig, seed: int) -> LabelAgreement:
-    codes = index.codes.astype(np.int64)
-    fold_of = _folds(index, folds, seed)
+def _out_of_fold(images: LabelledImages, folds: int, config: TrainConfig, seed: int) -> LabelAgreement:
+    codes = images.index.codes.astype(np.int64)
+    fold_of = _folds(images.index, folds, seed)
     (channels, height, width), _ = image_shape(images)
     proposed, score = codes.copy(), np.full(len(codes), np.nan)
     for fold in range(folds):
@@ -221,22 +221,3 @@ def _folds(index: ClassIndex, folds: int, seed: int) -> Int64Array:
     fold_of = np.empty(index.num_images, dtype=np.int64)
     fold_of[np.lexsort((keys, index.codes))] = np.arange(index.num_images) % folds
     return fold_of
-
-
-class _Relabelled:
-    """A dataset with other labels."""
-
-    def __init__(self, dataset: Any, targets: npt.NDArray[Any]) -> None:
-        self.dataset = dataset
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        item = self.dataset[index]
-        return item[0] if isinstance(item, tuple | list) else item, self.targets[index].item()
-
-
-def _relabelled(images: Any, labels: npt.NDArray[Any]) -> Any:
-    return ImageTensors(images.images, labels) if isinstance(images, ImageTensors) else _Relabelled(images, labels)

@@ -191,7 +191,7 @@ def describe(model: SimilarityModel, first: Tensor, second: Tensor, threshold: f
 
 
 def shown_as_seen(images: Sequence[Tensor]) -> str:
-    """Show two images at the size and in the colours that the model takes, as HTML."""
+    """Return two images as HTML, at the size and in the colours that the model takes."""
     pictures = "".join(
         f'<img src="{png_data_uri(pixels)}" alt="The {name} as the model sees it" width="140" '
         'style="image-rendering: pixelated; display: inline-block; margin-right: 1rem">'

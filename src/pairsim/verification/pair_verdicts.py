@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim._common.storage import write_file
+from pairsim._common.csv_files import write_csv
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
@@ -104,11 +103,7 @@ class PairVerdicts:
                 columns[name] = columns.pop(name)  # the last columns
         for name in {"match", "correct"} & set(columns):
             columns[name] = [int(value) for value in columns[name]]
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(columns)
-        rows.writerows(zip(*columns.values(), strict=True))
-        write_file(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))  # names need not be UTF-8
+        write_csv(path, tuple(columns), zip(*columns.values(), strict=True))
 
     def __str__(self) -> str:
         matches = int(self.match.sum())

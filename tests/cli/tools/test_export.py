@@ -86,7 +86,7 @@ def test_int8(folder: str, place: Path) -> None:
     [
         (["absent", "--out", "m.onnx"], 1, "Expected a model or run folder at absent, found no such folder"),
         (["model"], 2, "--out"),
-        (["model", "--out", "m.bin"], 2, "Expected --out to end in .onnx, got m.bin. Name the file m.onnx."),
+        (["model", "--out", "m.bin"], 2, "Expected --out to end in .onnx, got m.bin."),
         (["model", "--out", "m.onnx", "--kind", "both"], 2, "embed"),
         (
             ["model", "--out", "m.onnx", "--quantize", "int8"],

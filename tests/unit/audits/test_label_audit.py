@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.audits import label_audit
 from pairsim.audits.label_audit import LabelAudit, audit_labels
-from pairsim.data import ClassIndex, ImageTensors, read_labels
+from pairsim.data import ClassIndex, ImageTensors
 from pairsim.errors import DataError
 from pairsim.evaluation.errors.label_agreement import label_agreement
 
@@ -90,7 +90,7 @@ def test_each_image_is_judged_by_models_that_never_saw_it(monkeypatch: pytest.Mo
     class Recorded(Trainer):
         def __init__(self, model: SimilarityModel, config: TrainConfig | None = None, *, train: Any) -> None:
             super().__init__(model, config, train=train)
-            seen.append(set(train.images[:, 0, 0, 0].tolist()))
+            seen.append(set(train.dataset.images[:, 0, 0, 0].tolist()))
 
     def number_codes(_: SimilarityModel, dataset: Any, **options: Any) -> torch.Tensor:
         angle = torch.arange(len(dataset), dtype=torch.float64) / len(dataset)
@@ -183,10 +183,10 @@ def test_audit_says_what_does_not_fit(options: dict[str, Any], error: type[Excep
         audit_labels(ImageTensors(images, labels), **options)
 
 
-def test_relabelled_data_keep_their_images() -> None:
-    images, labels, _ = flipped(9)
-    for dataset in (ImageTensors(images, labels), list(images), [(image, 3) for image in images]):
-        found = label_audit._relabelled(dataset, labels + 1)
-        assert read_labels(found).tolist() == (labels + 1).tolist()
-        assert torch.equal(found[4][0], images[4])
-        assert found[4][1] == labels[4] + 1
+def test_given_labels_replace_those_of_any_dataset() -> None:
+    images, labels, _ = flipped(30)
+    expected = audit_labels(ImageTensors(images, labels), config=QUICK, folds=2)
+    for dataset in (ImageTensors(images, [3] * 30), list(images), [(image, 3) for image in images]):
+        audit = audit_labels(dataset, labels=labels, config=QUICK, folds=2)
+        assert np.array_equal(audit.images, expected.images)
+        assert np.array_equal(audit.given, expected.given)
