@@ -214,7 +214,7 @@ def test_all_that_is_public_is_looked_at() -> None:
     assert {
         "pairsim.runs.run_records.read_run",
         "pairsim.integrations.web_app.serve",
-        "pairsim.models.backbones.named_backbone",
+        "pairsim.models.backbones.registry.named_backbone",
     } <= names
 
 

@@ -111,7 +111,7 @@ class Calibration:
         return torch.sigmoid(self.log_likelihood_ratio(similarity) + _logit(self.prior))
 
     def with_prior(self, prior: float) -> Calibration:
-        """Return the same evidence for another share of positive pairs; the operating point does not change.
+        """The same evidence for another share of positive pairs; the operating point does not change.
 
         Args:
             prior: Share of positive pairs, in (0, 1).
@@ -137,12 +137,12 @@ class Calibration:
         return low + (high - low) * (wanted - below) / (above - below)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
+        """The fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Read what `to_dict` returned."""
+        """The inverse of `to_dict`."""
         fields = dict(values)
         point = fields.pop("operating_point", None)
         fields["similarities"], fields["evidence"] = tuple(fields["similarities"]), tuple(fields["evidence"])

@@ -125,7 +125,7 @@ class EmbeddingNet(nn.Module):
         return unit_length(features) if self.normalize else features
 
     def architecture(self) -> dict[str, Any]:
-        """Return what is needed to build the net again, as JSON values; of a backbone without a name its class only."""
+        """What is needed to build the net again, as JSON values; of a backbone without a name its class only."""
         kind = None if self.backbone is None else type(self.backbone)
         return {
             "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),

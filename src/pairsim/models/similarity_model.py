@@ -154,10 +154,9 @@ class SimilarityModel(nn.Module):
             torch.Size([3, 128])
         """
         if batch_size is None:
-            size = self.preprocessing.image_size
-            if isinstance(images, Tensor) and images.ndim == 4:
-                size = (images.shape[2], images.shape[3])
-            batch_size = default_batch_size(self.device, size)
+            own = self.preprocessing.image_size
+            size = images.shape[2:] if isinstance(images, Tensor) and images.ndim == 4 else own
+            batch_size = default_batch_size(self.device, (size[0], size[1]))
         if batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
         given = image_batches(images, self.preprocessing, batch_size)
@@ -240,7 +239,7 @@ class SimilarityModel(nn.Module):
         return self.probability(self._encoded_similarity(first, second))
 
     def probability(self, similarity: Tensor) -> Tensor:
-        """Compute the probability for similarities of any shape, without gradients; see `predict_proba`."""
+        """The probability for similarities of any shape, without gradients; see `predict_proba`."""
         if self.calibration is not None:
             return self.calibration.probability(similarity)
         with torch.no_grad():

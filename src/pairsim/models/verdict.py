@@ -35,7 +35,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:
-        """Read JSON values, as `dataclasses.asdict` gives them."""
+        """From JSON values, as `dataclasses.asdict` returns them."""
         fields = dict(values)
         for name in ("fmr_interval", "fnmr_interval"):
             if fields.get(name) is not None:
