@@ -104,7 +104,7 @@ def _trust(correlations: tuple[float, float], count: int) -> str:
     copies = "one copy" if count == 1 else f"{count} copies (mean)"
     return (
         f"Rank correlation with the maps of {copies} with randomised weights: {first} first, {second} second. "
-        "Near 1, the maps depend on the images and not on what the model has learnt."
+        "Near 1, the maps would depend on the images and not on what the model has learnt."
     )
 
 
