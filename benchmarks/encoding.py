@@ -9,7 +9,7 @@ pictures with the model's preprocessing, and run the same net in fp32 with as ma
 - a loop that reads a batch of 256, in the main thread, and embeds it;
 - a DataLoader with 2 workers that reads batches of 256, its start included, as a folder is embedded once;
 - `model.encode(paths)`, whose threads read ahead of the net;
-- `pairsim.encoding.pictures.encode_pictures(model, paths)`, whose threads read and run the net by turns.
+- `pairsim.encoding.pictures.encode_pictures(model, paths)`, which also names what it cannot read.
 
 As speed must not change results, the largest difference of an embedding's values from the first arm's is given.
 `decoding` is what `encode_pictures` tells of itself: the share of its threads' working time that went into reading.
@@ -100,7 +100,7 @@ def by_batch(model: SimilarityModel, paths: Sequence[Path]) -> Tensor:
     """As a user would write it who knows that a net wants batches."""
     return torch.cat(
         [
-            model.encode(model.preprocessing.read_batch(paths[start : start + _BATCH_SIZE]))
+            model.encode(torch.stack([model.preprocessing.read(path) for path in paths[start : start + _BATCH_SIZE]]))
             for start in range(0, len(paths), _BATCH_SIZE)
         ]
     )

@@ -1,9 +1,13 @@
-"""The measured section of docs/evidence.md, from the files in `benchmarks/results/`. Written by `benchmarks.readme`."""
+"""The measured section of docs/evidence.md, from the files in `benchmarks/results/`.
+
+`python -m benchmarks.readme` writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.benchmarks_page import aligned_table
 from benchmarks.results import Results
 from benchmarks.timing import Row
 
@@ -12,12 +16,12 @@ _FIGURES = {
     "eer": "EER",
     "fmr": "FMR",
     "fnmr": "FNMR",
-    "fnmr_at_fmr_0.01": "FNMR at FMR 1 %",
+    "fnmr_at_fmr_0.01": "FNMR at FMR 1%",
 }
 
 
 def evidence(results: Results) -> str:
-    """The section between the markers."""
+    """Return the section between the markers."""
     parts = (
         _coverage(results),
         _calibration(results),
@@ -27,13 +31,8 @@ def evidence(results: Results) -> str:
         _cost(results),
     )
     lines = [line for part in parts for line in part]
-    closing = "From the files in `benchmarks/results`; `python -m benchmarks` measures again."
+    closing = "`python -m benchmarks.readme` writes this section from the files in `benchmarks/results`."
     return "\n".join([*lines, closing if lines else "Not measured yet."]) + "\n"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    aligned = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, aligned, *rows)] + [""]
 
 
 def _coverage(results: Results) -> list[str]:
@@ -45,10 +44,10 @@ def _coverage(results: Results) -> list[str]:
     return [
         "## Do the intervals hold?",
         "",
-        f"{rows[0]['sets']} simulated test sets with shared images, whose true figures are known: how often the 95 % "
-        "interval holds the truth.",
+        f"Share of 95% intervals that contain the true value, over {rows[0]['sets']} simulated test sets. In each set, "
+        "pairs share images, and the true value is known.",
         "",
-        *_table(
+        *aligned_table(
             ["", *arms],
             [[name, *(cells.get((arm, figure), "-") for arm in arms)] for figure, name in _FIGURES.items()],
         ),
@@ -63,16 +62,16 @@ def _calibration(results: Results) -> list[str]:
     return [
         "## Do the probabilities hold?",
         "",
-        "MNIST, calibrated on all pairs of the validation images, judged on all pairs of the test images; mean of "
-        f"{_num_seeds(rows)} seeds, lowest to highest in brackets.",
+        "MNIST, calibrated on all pairs of the validation images and evaluated on all pairs of the test images. Mean "
+        f"of {_num_seeds(rows)} seeds, range in parentheses.",
         "",
-        *_table(
+        *aligned_table(
             ["", "calibration error (ECE)", "log-loss"],
             [[arm, _range(rows, arm, "ece"), _range(rows, arm, "log_loss")] for arm in _arms(rows)],
         ),
-        "The same test pairs with positive ones weighing 1 %:",
+        "The same test pairs, weighted so that 1% of them are positive:",
         "",
-        *_table(["", "log-loss"], [[arm, _range(shifted, arm, "log_loss")] for arm in _arms(shifted)]),
+        *aligned_table(["", "log-loss"], [[arm, _range(shifted, arm, "log_loss")] for arm in _arms(shifted)]),
     ]
 
 
@@ -83,11 +82,11 @@ def _thresholds(results: Results) -> list[str]:
     return [
         "## Does the error rate hold?",
         "",
-        "A threshold for a false match rate of 0.1 %, chosen on validation pairs of MNIST, with the interval that is "
-        "stored beside it; and the rate on all pairs of the test images.",
+        "A threshold for a false match rate (FMR) of 0.1%, chosen on validation pairs of MNIST, with its stored "
+        "interval, and the rates on all pairs of the test images.",
         "",
-        *_table(
-            ["seed", "threshold", "stated interval", "FMR on test pairs", "inside", "FNMR on test pairs"],
+        *aligned_table(
+            ["seed", "threshold", "stored interval", "FMR on test pairs", "inside interval", "FNMR on test pairs"],
             [
                 [
                     str(row["seed"]),
@@ -109,12 +108,12 @@ def _unseen(results: Results) -> list[str]:
     if rows is None or shots is None:
         return []
     return [
-        "## And classes that training never saw?",
+        "## Do results hold for unseen classes?",
         "",
-        f"All pairs of the images named, {_num_seeds(rows)} training runs each, in brackets lowest to highest. The "
-        "95 % intervals are those of the first run: for other images of the same classes, and for other classes.",
+        f"All pairs of the evaluated images. Mean of {_num_seeds(rows)} training runs, range in parentheses. The 95% "
+        "intervals are of the first run: for new images of the same classes, and for new classes.",
         "",
-        *_table(
+        *aligned_table(
             ["", "classes", "EER", "interval by images", "by classes", "AUC"],
             [
                 [
@@ -129,10 +128,10 @@ def _unseen(results: Results) -> list[str]:
                 for first in [next(row for row in rows if row["arm"] == arm)]
             ],
         ),
-        "20-way one-shot accuracy (chance is 5 %):",
+        "20-way one-shot accuracy (chance: 5%):",
         "",
-        *_table(
-            ["", "accuracy", "interval by classes, first run"],
+        *aligned_table(
+            ["", "accuracy", "interval by classes (first run)"],
             [
                 [
                     arm,
@@ -151,13 +150,13 @@ def _audit(results: Results) -> list[str]:
     if rows is None:
         return []
     return [
-        "## Are the labels right?",
+        "## Does the label audit find wrong labels?",
         "",
-        "MNIST's training images, 2 % of labels flipped at random. Of the first images on the audit's list, half as "
-        "many as were flipped, so many had been:",
+        "MNIST's training images with 2% of the labels changed at random. The precision is that of the first images on "
+        "the audit's list, half as many as there are changed labels.",
         "",
-        *_table(
-            ["seed", "images", "flipped", "precision of the first half"],
+        *aligned_table(
+            ["seed", "images", "labels changed", "precision"],
             [
                 [str(row["seed"]), f"{row['images']:,}", f"{row['flipped']:,}", f"{row['precision']:.1%}"]
                 for row in rows
@@ -172,12 +171,12 @@ def _cost(results: Results) -> list[str]:
         return []
     report = results.reports["metrics-cost"]
     return [
-        "## What does it cost?",
+        "## What does evaluation cost?",
         "",
         f"All pairs, embeddings of 128 dimensions, {report['hardware']['cores']} cores, "
-        f"torch {report['versions']['torch']}; memory on top of what is loaded.",
+        f"torch {report['versions']['torch']}. Memory is in addition to the loaded data.",
         "",
-        *_table(
+        *aligned_table(
             ["", "images", "pairs", "seconds", "MB"],
             [
                 [

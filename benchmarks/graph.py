@@ -15,7 +15,7 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.steps import Mode, make_step
 from benchmarks.timing import interleave, synchronizer, timing_rows
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 
 _IMAGES = 512
 _STEPS = 50

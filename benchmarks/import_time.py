@@ -19,7 +19,7 @@ began = time.perf_counter()
 import torch
 between = time.perf_counter()
 before = set(sys.modules)
-import pairsim
+from pairsim import *  # everything that it exports, as each name is imported on first use
 ended = time.perf_counter()
 added = set(sys.modules) - before
 heavy = {"torchvision", "matplotlib", "pandas", "sklearn", "scipy", "PIL", "cyclopts", "onnx", "safetensors", "tqdm"}

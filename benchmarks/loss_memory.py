@@ -167,7 +167,7 @@ def batch(images: int, dim: int = 128, classes: int = 10) -> tuple[Any, Any]:
 
 def once(arm: str, model: Any, embeddings: Any, labels: Any) -> None:
     """Loss and gradients of an arm."""
-    from pairsim.training.objectives.losses import all_pairs_loss
+    from pairsim.training.objectives.all_pairs_objective import all_pairs_loss
 
     if arm == PLAIN:
         loss = plain_loss(model, embeddings, labels)

@@ -23,9 +23,8 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
 from pairsim import History, SimilarityModel, TrainConfig, Trainer
+from pairsim._common.choices import AugmentName
 from pairsim.cli.training.train import make_trainer
-from pairsim.data.augment import AugmentName
-from pairsim.training.config import ObjectiveName
 
 SEEDS = (0, 1, 2)
 FORWARDS_TITLE = "Quality after 1.2 million image forwards"
@@ -42,7 +41,7 @@ class Recipe:
         augment: Augmentation; the default of the command where nothing is said.
     """
 
-    objective: ObjectiveName
+    objective: str
     epochs: int
     augment: AugmentName | None = None
 

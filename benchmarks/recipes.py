@@ -20,7 +20,7 @@ from benchmarks.mnist import QUICK_IMAGES, judge_model, labels_of, load
 from benchmarks.options import Options, mnist_root
 from benchmarks.timing import synchronizer
 from pairsim import SimilarityModel, TrainConfig, Trainer
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 from pairsim.training import Callback
 
 QUICK_PAIRS = 1_000

@@ -29,7 +29,7 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.steps import make_step
 from benchmarks.timing import Row, Spread, interleave, synchronizer
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 from pairsim.training.optimize.allocator import keeping_freed_memory
 
 _IMAGES, _QUICK_IMAGES = 512, 128

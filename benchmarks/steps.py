@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from pairsim import SimilarityModel, TrainConfig
-from pairsim._common.precision import PrecisionName, resolve_precision
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import resolve_precision
+from pairsim.training.distributed.world import World
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.step import TrainingStep
 
 Mode = Literal["eager", "compiled", "graphed"]
@@ -52,7 +55,9 @@ def make_step(
     if mode == "compiled":
         model.embedding_net.compile()
     notes: list[str] = []
-    step = TrainingStep(model, config, resolve_precision(precision, place), place, note=notes.append)
+    step = TrainingStep(
+        model, objective_for(config), config, resolve_precision(precision, place), note=notes.append, world=World()
+    )
 
     def once() -> Tensor:
         return step(images, labels, update=True)

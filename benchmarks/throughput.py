@@ -14,7 +14,7 @@ from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.steps import Mode, make_step
 from benchmarks.timing import Row, interleave, synchronizer, timing_rows
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 from pairsim.training.optimize.allocator import keeping_freed_memory
 
 _CPU_BATCHES, _CUDA_BATCHES = (64, 256, 512, 1024), (64, 256, 512, 1024, 4096, 16384)

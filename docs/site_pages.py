@@ -1,7 +1,7 @@
-"""What MkDocs adds to the pages in this folder: the API reference, the command line's own help, and the changelog.
+"""MkDocs hooks: add the API reference, the command-line reference and the changelog to the site.
 
-A link to `api:pairsim.Trainer` leads to that name in the API reference, as its `objects.inv` has it; a name that is not
-there fails the build.
+A link to `api:pairsim.Trainer` is resolved to the entry of that name in the API reference, using its `objects.inv`. An
+unknown name fails the build.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 API = Path(os.environ.get("PAIRSIM_API_PAGES", ROOT / "build" / "api"))
-"""Where Sphinx has put the API reference."""
+"""Output folder of Sphinx with the API reference."""
 
 _API_LINK = re.compile(r"\]\(api:([\w.]+)\)")
 _places: dict[str, str] = {}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made, not written."""
+    """Add the generated pages."""
     if not (API / "objects.inv").is_file():
-        raise PluginError(f"Expected the API reference in {API}, found none. Build it first: make docs")
+        raise PluginError(f"Expected the API reference in {API}, found none. Build it first with: make docs")
     for path in sorted(API.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(API).parts):
             name = f"api/{path.relative_to(API).as_posix()}"
-            # included although api/, where its sources are, is excluded
+            # set explicitly, because exclude_docs excludes api/ with the sources
             files.append(File.generated(config, name, abs_src_path=str(path), inclusion=InclusionLevel.INCLUDED))
     files.append(File.generated(config, "reference/command-line.md", content=command_line_page()))
     for name, source in (("changelog.md", "CHANGELOG.md"), ("contributing.md", "CONTRIBUTING.md")):
@@ -47,19 +47,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Resolve links to names of the API."""
+    """Resolve `api:` links."""
 
     def resolved(match: re.Match[str]) -> str:
         place = _places.get(match[1])
         if place is None:
-            raise PluginError(f"{page.file.src_uri} links to api:{match[1]}, which the API reference does not have.")
+            raise PluginError(f"{page.file.src_uri} links to api:{match[1]}, which is not in the API reference.")
         return f"]({posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or '.')})"
 
     return _API_LINK.sub(resolved, markdown)
 
 
 def api_places() -> dict[str, str]:
-    """Where each name is described, as `api/page.html#name`."""
+    """Return the location of each documented name, as `api/page.html#name`."""
     with (API / "objects.inv").open("rb") as file:
         inventory = InventoryFile.load(file, "api", posixpath.join)
     return {
@@ -71,9 +71,9 @@ def api_places() -> dict[str, str]:
 
 
 def command_line_page() -> str:
-    """The help of every command, as the commands give it."""
+    """Return the help of every command as one Markdown page."""
     from pairsim.cli.app import make_app
 
     body = make_app().generate_docs(output_format="markdown", usage_name="pairsim")
-    note = "Made from the commands' own `--help`.\n"
+    note = "Generated from the `--help` of the commands.\n"
     return re.sub(r"\A# pairsim\n", f"# Command line\n\n{note}", body)

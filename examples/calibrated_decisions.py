@@ -1,15 +1,16 @@
-"""Choose the threshold for an error rate, and state probabilities for how common a match really is.
+"""Choose a threshold for an error rate, and compute probabilities for a given prior.
 
     python examples/calibrated_decisions.py --epochs 8
 
-Three parts of the data, each used for one thing: to train, to choose, to judge.
+The data has three parts: one for training, one for calibration and one for evaluation.
 """
 
 import argparse
 
+from torch.utils.data import Subset
+
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, calibrate, evaluate
 from pairsim.data import ClassIndex, load_data, read_labels, stratified_split
-from pairsim.data.image_sets import subset
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
 
     images, test = load_data("digits", "train").dataset, load_data("digits", "test").dataset
     kept, held = stratified_split(ClassIndex.from_labels(read_labels(images)), 0.3)
-    train, validation = subset(images, kept), subset(images, held)
+    train, validation = Subset(images, kept.tolist()), Subset(images, held.tolist())
 
     model = SimilarityModel(EmbeddingNet(image_size=16))
     Trainer(model, TrainConfig(epochs=arguments.epochs, batch_size=64), train=train, val=validation).fit()

@@ -1,9 +1,9 @@
-"""Use a network of your own as backbone.
+"""Use a custom network as the backbone.
 
     python examples/custom_backbone.py --epochs 5
 
-Any module that turns images into features serves. How many features it has is found by itself; a linear layer makes
-the embedding of them.
+Any module that maps images to features can be used. The number of features is detected, and a linear layer maps them
+to the embedding.
 """
 
 import argparse

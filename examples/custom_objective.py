@@ -1,9 +1,10 @@
-"""Train with a loss of your own.
+"""Train with a custom loss.
 
     python examples/custom_objective.py --epochs 5
 
 Any function of embeddings and labels is an objective, such as the losses of pytorch-metric-learning. The projection
-from similarity to probability is then fitted on validation pairs, so that the model still decides.
+from similarity to probability is fitted on the validation pairs, so the model still returns probabilities and
+decisions.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pairsim.data import load_data
 
 
 def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Each image should find the others of its class among all images (Khosla et al. 2020)."""
+    """Supervised contrastive loss (Khosla et al. 2020)."""
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     same = (labels[:, None] == labels[None, :]) & others
     scores = (embeddings @ embeddings.T / temperature).masked_fill(~others, float("-inf"))

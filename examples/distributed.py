@@ -1,9 +1,9 @@
-"""Train on several GPUs or CPU processes at once.
+"""Train on several GPUs or CPU processes.
 
     torchrun --nproc-per-node 2 examples/distributed.py --epochs 5
 
-The same script as for one process, which `python examples/distributed.py` starts: each process builds the same model
-on the same data, the trainer divides the batches, and rank 0 prints.
+The same script also runs in one process with `python examples/distributed.py`. Each process builds the same model on
+the same data, the trainer splits the batches between the processes, and rank 0 prints.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model = SimilarityModel(EmbeddingNet(image_size=16))
-    config = TrainConfig(epochs=arguments.epochs, batch_size=128)  # 128 images in all, whatever the processes
+    config = TrainConfig(epochs=arguments.epochs, batch_size=128)  # 128 images over all processes
     trainer = Trainer(model, config, train=load_data("digits", "train").dataset)
     trainer.fit()
     if trainer.is_main:

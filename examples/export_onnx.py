@@ -1,8 +1,8 @@
-"""Export a model to ONNX, in 32 and in 8 bits, and compare what both say with the model.
+"""Export a model to ONNX in float32 and int8, and compare both files with the model.
 
     python examples/export_onnx.py --epochs 5
 
-Needs the extra `onnx`. `examples/onnx_runtime.py` then compares pictures with the file, without PyTorch.
+Requires the extra `onnx`. `examples/onnx_runtime.py` compares two images with the exported file, without PyTorch.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Let pairs that are still wrong weigh more, and look at what that does to errors and probabilities.
+"""Weight hard pairs, and measure the effect on errors and probabilities.
 
     python examples/hard_pairs.py --epochs 10
 
-With `hard_pairs` above 0 the weight of a pair goes with its error to this power. It moves effort to the difficult
-pairs; whether fewer errors come of it depends on the data, so the example trains both ways and prints both.
+With `hard_pairs` above 0, the weight of a pair is proportional to its error to this power. This puts more weight on
+difficult pairs. Whether it reduces the errors depends on the data, so the example trains with and without it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
 
     train, test = load_data("digits", "train").dataset, load_data("digits", "test").dataset
     for power in (0.0, arguments.hard_pairs):
-        manual_seed(0)  # both begin with the same weights
+        manual_seed(0)  # same initial weights for both runs
         model = SimilarityModel(EmbeddingNet(image_size=16))
         Trainer(model, TrainConfig(epochs=arguments.epochs, batch_size=128, hard_pairs=power), train=train).fit()
         report = evaluate(model, test)

@@ -14,14 +14,13 @@
 # %% [markdown]
 # # Image similarity on MNIST, from pairs
 #
-# Two images go through one network, and the cosine of what comes out says how alike they are. This notebook shows the
-# whole way with pairsim: the data, the pairs, the network, training, what the model is worth on images that it has not
-# seen, and how to use it.
+# Two images go through one network, and the cosine of the two embeddings is their similarity. This notebook covers the
+# complete workflow with pairsim: data, pairs, network, training, evaluation on unseen images, and use.
 #
 # In every pair, **target 1 means same class and 0 means different**.
 #
-# `DATA = "digits"` needs neither a download nor minutes. For MNIST without a network, put torchvision's files in a
-# folder and name it with the variable `PAIRSIM_DATA`.
+# `DATA = "digits"` runs quickly and needs no download. For MNIST without a network, put torchvision's files in a folder
+# and set the environment variable `PAIRSIM_DATA` to it.
 
 # %%
 import os
@@ -29,9 +28,18 @@ from pathlib import Path
 
 import torch
 
-from pairsim import EmbeddingNet, Gallery, PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, evaluate
+from pairsim import (
+    EmbeddingNet,
+    Gallery,
+    PairDataset,
+    SimilarityModel,
+    TrainConfig,
+    Trainer,
+    calibrate,
+    encode_dataset,
+    evaluate,
+)
 from pairsim.data import load_data
-from pairsim.encoding.datasets import encode_dataset
 from pairsim.evaluation import Logistic, all_pair_scores
 from pairsim.visual import (
     draw_class_ranking,
@@ -58,8 +66,8 @@ OUT = Path("runs") / f"notebook-{DATA}"
 # %% [markdown]
 # ## Data
 #
-# Training images, of which the trainer keeps a tenth for validation, and test images, which are used once, at the end.
-# Pixels stay uint8; the model normalises them itself.
+# The trainer keeps a tenth of the training images for validation. The test images are used once, at the end. Pixels
+# stay uint8; the model normalises them.
 
 # %%
 train, test = load_data(DATA, "train"), load_data(DATA, "test")
@@ -68,8 +76,8 @@ print(f"{len(train.dataset):,} images to train on, {len(test.dataset):,} to test
 # %% [markdown]
 # ## Pairs
 #
-# A `PairDataset` draws pairs from any labelled dataset without decoding images for their labels. Half of the pairs are
-# of one class, exactly; an image is never paired with itself; pair k depends on the seed, the epoch and k alone.
+# A `PairDataset` draws pairs from any labelled dataset without decoding images to get their labels. Exactly half of the
+# pairs are positive, an image is never paired with itself, and pair k depends on the seed, the epoch and k only.
 
 # %%
 pairs = PairDataset(test.dataset, num_pairs=1000, seed=0)
@@ -85,16 +93,16 @@ pair_table(pairs, count=6)
 # %% [markdown]
 # ## The network
 #
-# The embedding net maps an image to 128 numbers of length 1. Any module that gives features can take its place:
-# `EmbeddingNet("resnet18")`, or one of your own.
+# The embedding network maps an image to a 128-dimensional embedding of unit length. Any module that returns features
+# can be used as the backbone: `EmbeddingNet("resnet18")`, or a custom module.
 
 # %%
 model = SimilarityModel(EmbeddingNet(in_channels=train.channels, image_size=train.image_size))
 draw_embedding_net(model.embedding_net)
 
 # %% [markdown]
-# Both images go through the same net. The similarity is the cosine of their embeddings, and a line and a sigmoid turn
-# it into a probability.
+# Both images go through the same network. The similarity is the cosine of their embeddings. A weight, a bias and a
+# sigmoid map it to a probability.
 
 # %%
 draw_similarity_model(model, first[0], second[0])
@@ -102,9 +110,9 @@ draw_similarity_model(model, first[0], second[0])
 # %% [markdown]
 # ## Training
 #
-# The objective `"all-pairs"` compares every pair inside a batch, so that a batch of 128 images is 8,128 pairs for 128
-# forward passes. `objective="pairs"` trains on drawn pairs, two forward passes each. The model that is kept is the best
-# on validation pairs.
+# The objective `"all-pairs"` uses all pairs of a batch: 128 images give 8,128 pairs with 128 forward passes.
+# `objective="pairs"` trains on drawn pairs, with two forward passes per pair. The saved model is the best one on the
+# validation pairs.
 
 # %%
 config = TrainConfig(epochs=EPOCHS, out=OUT, seed=0)
@@ -119,9 +127,9 @@ for record in trainer.epochs(resume="never"):
 draw_training_curves(trainer.history)
 
 # %% [markdown]
-# ## What it is worth
+# ## Evaluation
 #
-# All pairs of the test images, with intervals that respect that pairs share images.
+# Evaluate on all pairs of the test images, with confidence intervals that account for shared images.
 
 # %%
 report = evaluate(model, test.dataset)
@@ -136,7 +144,7 @@ draw_score_histogram(scores, threshold=model.threshold, log=True)
 draw_det(scores, threshold=model.threshold, intervals=report.intervals)
 
 # %% [markdown]
-# Where are the classes alike, and which pairs does the model get most wrong?
+# The next figures show which classes are similar, and which pairs have the largest errors.
 
 # %%
 draw_class_similarity(embeddings, test.dataset.targets, names=test.class_names)
@@ -148,9 +156,9 @@ draw_confusing_pairs(test.dataset, embeddings, model.threshold, names=test.class
 draw_embedding_map(embeddings, test.dataset.targets, names=test.class_names)
 
 # %% [markdown]
-# ## One image beside one example of every class
+# ## Comparing an image with one example of each class
 #
-# Ranked by similarity, with the raw similarity and the probability of the same class.
+# The examples are ranked by similarity and shown with the similarity and the probability of the same class.
 
 # %%
 draw_class_ranking(model, images[15], test.dataset, names=test.class_names, true_label=int(test.dataset.targets[15]))
@@ -161,8 +169,8 @@ draw_class_ranking(model, images[247], test.dataset, names=test.class_names, tru
 # %% [markdown]
 # ## Use
 #
-# Two images in, a verdict out. A threshold belongs to an error rate, and is chosen on images that the model was not
-# trained on. Here the first half of the test images serves for that, and the second half judges the choice.
+# Choose a threshold for an error rate, on images that the model was not trained on. Here the first half of the test
+# images is used to choose it, and the second half to evaluate it. `verify` then compares two images.
 
 # %%
 half = len(test.dataset) // 2
@@ -175,14 +183,15 @@ print(model.verify(images[0], images[1]))
 print("raw similarity", model.get_raw_similarity(images[:1], images[1:2]).item())
 
 # %% [markdown]
-# Are the probabilities to be believed? Bars would need the images of each pair; these are all pairs.
+# The reliability diagram compares predicted and observed probabilities. It is computed over all pairs; error bars would
+# need the images of each pair.
 
 # %%
 projection = Logistic(model.projection.weight.item(), model.projection.bias.item())
 draw_reliability(scores, probability=projection, title="Before calibration, stated for half of the pairs positive")
 
 # %% [markdown]
-# Search: the most similar of the first 1,000 test images to three others.
+# Search: the most similar images to three queries, among the first 1,000 test images.
 
 # %%
 gallery = Gallery(model)
@@ -199,7 +208,7 @@ draw_neighbors(
 )
 
 # %% [markdown]
-# Save, and load anywhere. Nothing in the folder is code.
+# Save the model and load it again. The folder contains no code.
 
 # %%
 model.save_pretrained(OUT / "calibrated")

@@ -1,9 +1,10 @@
-"""Compare two pictures with an exported model, without PyTorch and without pairsim.
+"""Compare two images with an exported model, without PyTorch and without pairsim.
 
     pairsim export RUN --kind pair --out model.onnx
     python examples/onnx_runtime.py model.onnx first.png second.png
 
-Needs onnxruntime, numpy and Pillow. The file says itself how pictures are to be resized, and scales pixels itself.
+Requires onnxruntime, numpy and Pillow. The metadata of the file describes how to resize images. Scaling of pixels is
+part of the graph.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from PIL import Image, ImageOps
 
 
 def read(path: str, about: dict[str, Any]) -> npt.NDArray[np.uint8]:
-    """A picture as uint8 `[1, C, H, W]`, as the model was trained; transparent pictures are not handled here."""
+    """Read an image as uint8 `[1, C, H, W]` with the preprocessing of the model; transparency is not handled."""
     height, width = about["image_size"]
     method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[about["interpolation"]]
     picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if about["channels"] == 1 else "RGB")

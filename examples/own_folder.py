@@ -1,8 +1,8 @@
-"""Learn from a folder of pictures with one sub-folder per class, and compare two of its pictures.
+"""Train on a folder of images with one sub-folder per class, and compare two of the images.
 
     python examples/own_folder.py --folder pictures/ --epochs 10
 
-Without --folder it first writes a small one, of handwritten digits.
+Without --folder it first writes a small folder of handwritten digits.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Train on small handwritten digits, judge on held-out ones, and compare two images.
+"""Train on small images of handwritten digits, evaluate on held-out images, and compare two images.
 
     python examples/quick_start.py --epochs 10 --data mnist
 
-`--data mnist` needs MNIST on disk or a network; the default needs neither.
+`--data mnist` requires MNIST on disk or a network connection; the default requires neither.
 """
 
 import argparse

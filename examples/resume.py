@@ -1,9 +1,9 @@
-"""Stop a run halfway, go on, and get the very same weights as without the stop.
+"""Stop a run halfway, resume it, and get the same weights as without the stop.
 
     python examples/resume.py --epochs 4
 
-Holds to the last bit on the same processor, build and number of threads. On the command line: give the same `pairsim
-train` again.
+The weights are bit-identical on the same processor, PyTorch build and number of threads. On the command line, run the
+same `pairsim train` command again to resume.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pairsim.data import load_data
 
 
 def trainer(out: Path, epochs: int) -> Trainer:
-    """A trainer as at the beginning: same data, same first weights, a run folder to go on from."""
+    """Build a trainer with the same data, the same initial weights and a run folder."""
     torch.manual_seed(0)
     model = SimilarityModel(EmbeddingNet(image_size=16))
     config = TrainConfig(epochs=epochs, batch_size=128, out=out)
@@ -38,7 +38,7 @@ def main() -> None:
     steps = stopped.epochs(resume="never")
     for _ in range(epochs // 2):
         next(steps)
-    del steps  # as if the machine had gone away
+    del steps  # as if the process had been killed
     print(f"stopped after epoch {epochs // 2} of {epochs}")
 
     resumed = trainer(arguments.out / "stopped", epochs)

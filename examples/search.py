@@ -1,8 +1,8 @@
-"""Find the images that are most alike, keep the gallery on disk, and name a class by its neighbours' vote.
+"""Find the most similar images, save the gallery, and predict classes by a vote of the neighbours.
 
     python examples/search.py --epochs 5
 
-The gallery here is the training images; the test images are looked up in it.
+The gallery contains the training images. The test images are the queries.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
     Trainer(model, TrainConfig(epochs=arguments.epochs, batch_size=128), train=train).fit()
 
     gallery = Gallery(model)
-    gallery.add(train.images)  # ids are 0, 1, 2 ... unless you give your own
+    gallery.add(train.images)  # ids are 0, 1, 2 ... by default
     gallery.save("gallery")
 
     gallery = Gallery.load("gallery", model)

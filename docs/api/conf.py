@@ -1,4 +1,4 @@
-"""How the API reference is built: Sphinx reads the docstrings; see docs/site_pages.py for how it joins the guide."""
+"""Sphinx configuration of the API reference; docs/site_pages.py adds the pages to the site."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ html_theme = "furo"
 html_title = f"pairsim {release}: API reference"
 html_theme_options = {
     **{"source_view_link": "", "top_of_page_buttons": []},
-    "announcement": '<a href="../index.html">pairsim: guide, tutorials, how-tos</a>',  # the way back, from every page
+    "announcement": '<a href="../index.html">pairsim: guide, tutorials, how-tos</a>',  # link back to the site
 }
 html_show_sourcelink = False
 html_static_path = ["../theme"]
@@ -27,7 +27,8 @@ html_js_files = ["accessible.js"]
 html_favicon = "../images/favicon.svg"
 html_copy_source = False
 
-autodoc_member_order = "alphabetical"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
@@ -42,12 +43,12 @@ napoleon_use_ivar = True
 napoleon_preprocess_types = False
 default_role = "code"
 
-# Long unions are shown by their names, as in the source.
+# Show the names of these unions instead of their members.
 _ALIASES = ("IdName", "Ids", "ImageTensorLike", "Images", "PictureLike", "Values")
 autodoc_type_aliases = {name: name for name in _ALIASES}
 
-# Every name in a signature must lead somewhere (aliases to the page of types), but for those of packages that are
-# imported for type checking only, or of which no inventory here tells.
+# Every name in a signature must resolve to a link, aliases to types.rst. Exceptions: names imported for type checking
+# only, and names that are in no inventory here.
 nitpicky = True
 nitpick_ignore = [("py:class", name) for name in ("Axes", "Figure", "Styler", "npt.NDArray", "pd.DataFrame")]
 nitpick_ignore_regex = [
@@ -55,7 +56,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"numpy\._typing\..*"),
 ]
 
-# Copies of the projects' own inventories, so that the build needs no network.
+# Local copies of the inventories, so that the build needs no network.
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.inv"),
     "python": ("https://docs.python.org/3/", "inventories/python.inv"),
@@ -64,7 +65,7 @@ intersphinx_mapping = {
 
 
 def _plain_backticks(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    """Docstrings are written with single backticks, which mean code here as everywhere else."""
+    """Render single backticks in docstrings as code."""
     for number, line in enumerate(lines):
         lines[number] = re.sub(r"(?<!`)`([^`]+)`(?![`_])", r"``\1``", line)
 
@@ -75,7 +76,7 @@ _SHORT_NAMES = {"Tensor": "torch.Tensor", "nn.Module": "torch.nn.Module"}
 def _aliases_by_name(
     _app: object, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Unions that name an alias show its name, not how Sphinx holds it."""
+    """Show the name of a type alias instead of its internal representation in Sphinx."""
     found = [
         None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
         for text in (signature, returns)
@@ -84,7 +85,7 @@ def _aliases_by_name(
 
 
 def _spelled_out(app: object, env: object, node: object, contnode: object) -> object:
-    """Find names that a signature has as the source imports them."""
+    """Resolve names in signatures that the source imports under a short name."""
     target = node.get("reftarget")  # type: ignore[attr-defined]
     if target not in _SHORT_NAMES:
         return None
@@ -93,14 +94,14 @@ def _spelled_out(app: object, env: object, node: object, contnode: object) -> ob
 
 
 def _without_object(_app: object, doctree: object) -> None:
-    """That a class is an object needs no line."""
+    """Remove the line "Bases: object"."""
     for paragraph in list(doctree.findall(nodes.paragraph)):  # type: ignore[attr-defined]
         if paragraph.astext() == "Bases: object":
             paragraph.parent.remove(paragraph)
 
 
 def setup(app: object) -> None:
-    """Called by Sphinx."""
+    """Register the hooks; called by Sphinx."""
     app.connect("autodoc-process-docstring", _plain_backticks)  # type: ignore[attr-defined]
     app.connect("autodoc-process-signature", _aliases_by_name)  # type: ignore[attr-defined]
     app.connect("doctree-read", _without_object)  # type: ignore[attr-defined]

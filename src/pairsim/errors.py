@@ -1,17 +1,17 @@
-"""The failures that pairsim reports.
+"""Exceptions of pairsim.
 
     PairsimError
     ├── DataError             (ValueError)        labels, pairs or pixels that cannot be used
-    ├── DatasetNotFoundError  (FileNotFoundError) a named dataset or folder that is not there
+    ├── DatasetNotFoundError  (FileNotFoundError) a named dataset or folder that is missing
     ├── ImageReadError        (OSError)           a picture that is missing or cannot be decoded
     ├── RunError              (OSError)           a run or model folder that cannot be read or written
-    ├── DeviceError           (RuntimeError)      a device that was asked for and is absent
-    ├── TrainingError         (RuntimeError)      training that cannot go on
-    ├── ExportError           (RuntimeError)      a model that has no graph, or whose graph differs from it
+    ├── DeviceError           (RuntimeError)      a device that the machine does not have
+    ├── TrainingError         (RuntimeError)      training that cannot continue
+    ├── ExportError           (RuntimeError)      a model that cannot be exported, or a wrong graph
     └── MissingExtraError     (ImportError)       an optional package that is not installed
 
-Each is also the built-in kind in brackets, so code that knows nothing of pairsim catches it too. Wrong
-arguments are plain `ValueError` or `TypeError`. A message says what was expected, what was found and what to do.
+Each is also a subclass of the built-in exception in brackets, so code that does not import pairsim can catch it. Wrong
+arguments raise plain `ValueError` or `TypeError`. A message states what was expected, what was found and what to do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import ModuleType
 
 
 class PairsimError(Exception):
-    """Base of every failure that pairsim reports by a class of its own."""
+    """Base class of the exceptions of pairsim."""
 
 
 class DataError(PairsimError, ValueError):
@@ -29,7 +29,7 @@ class DataError(PairsimError, ValueError):
 
 
 class DatasetNotFoundError(PairsimError, FileNotFoundError):
-    """A named dataset or a folder that is not where it was looked for."""
+    """A named dataset or a folder that is missing."""
 
 
 class ImageReadError(PairsimError, OSError):
@@ -41,15 +41,15 @@ class RunError(PairsimError, OSError):
 
 
 class DeviceError(PairsimError, RuntimeError):
-    """A device that was asked for and is not there."""
+    """A device that the machine does not have."""
 
 
 class TrainingError(PairsimError, RuntimeError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, such as a loss that is not finite."""
 
 
 class ExportError(PairsimError, RuntimeError):
-    """A model that cannot be written as a graph, or a graph that does not compute what the model does."""
+    """A model that cannot be exported, or a graph that does not compute what the model computes."""
 
 
 class MissingExtraError(PairsimError, ImportError):
@@ -57,12 +57,12 @@ class MissingExtraError(PairsimError, ImportError):
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional module, or say which extra brings it.
+    """Import an optional module.
 
     Args:
         module: Name to import, such as `"matplotlib.pyplot"`.
-        extra: The extra of pairsim that installs it.
-        purpose: What needs it, as the beginning of the message.
+        extra: The extra of pairsim that installs it, named in the message.
+        purpose: What needs it, at the beginning of the message.
 
     Returns:
         The imported module.

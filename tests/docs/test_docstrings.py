@@ -35,7 +35,7 @@ WHOLE = SHOWN | {
 VERBS = re.compile(
     "(Add|Apply|Bring|Build|Calibrate|Check|Choose|Compare|Compute|Convert|Copy|Count|Decide|Describe|Draw|Embed|Encode"
     "|Evaluate|Export|Find|Fit|Give|Hold|Import|Judge|Load|Look|Make|Map|Measure|Name|Open|Parse|Pick|Plot|Predict|Push"
-    "|Rank|Read|Rebuild|Remove|Replace|Resample|Resolve|Return|Run|Sample|Save|Scale|Search|Show|Sort|Split|Store|Take"
+    "|Rank|Read|Rebuild|Remove|Replace|Resample|Resolve|Run|Sample|Save|Scale|Search|Show|Sort|Split|Store|Take"
     r"|Tell|Train|Turn|Update|Upload|Verify|Write)\b"
 )
 # Where arguments and errors are those of something else that is named.
@@ -118,7 +118,7 @@ def parameters(value: Any) -> list[str]:
     if dataclasses.is_dataclass(value):
         return [field.name for field in dataclasses.fields(value) if field.init and field.name[0] != "_"]
     if inspect.isclass(value):
-        if "__init__" not in vars(value):  # as its base has it, which is documented there
+        if "__init__" not in vars(value) or getattr(value, "_is_protocol", False):  # see its base
             return []
         value = vars(value)["__init__"]
     return [name for name in inspect.signature(value).parameters if name not in ("self", "cls") and name[0] != "_"]

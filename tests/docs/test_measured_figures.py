@@ -1,4 +1,4 @@
-"""No figure in README and docs that was not measured."""
+"""Figures in README and docs are those of the files in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import PAGES, with_measured
+from benchmarks.readme import PAGES, highlights, with_measured
 from benchmarks.results import FOLDER, Results
 from pairsim.cli.training.train import EXPECTED_MNIST
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_show_the_files_in_results(page: Path) -> None:
     content = page.read_text(encoding="utf-8")
     assert content == with_measured(content, PAGES[page](Results.read(FOLDER))), "run: python -m benchmarks.readme"
+
+
+def test_the_readme_has_five_figures() -> None:
+    assert {page.name for page in PAGES} == {"README.md", "evidence.md", "benchmarks.md"}
+    section = highlights(Results.read(FOLDER))
+    assert section.count("\n| ") == 5
+    assert section in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_train_expects_what_was_measured() -> None:

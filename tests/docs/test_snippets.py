@@ -38,7 +38,7 @@ MODULES = sorted(
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippet_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+    exec(compile(snippet, "snippet", "exec", dont_inherit=True), {"__name__": "snippet"})
 
 
 def test_there_are_snippets() -> None:

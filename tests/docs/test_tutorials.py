@@ -37,7 +37,6 @@ SAME_SHAPE = [
     (r"\b(NO MATCH|MATCH)\b", "VERDICT"),
     (r"\b(no match|match)$", "VERDICT"),
     (r" (>=|<) threshold", " ? threshold"),
-    (r"\b[0-9a-f]{64}\b", "SHA"),
     (r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "#"),
     (r"\s+", " "),
 ]

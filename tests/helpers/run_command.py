@@ -1,4 +1,4 @@
-"""Runs the real command, in a process of its own or in this one."""
+"""Run the command line, in a process of its own or in this one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ COMMAND = [sys.executable, "-m", "pairsim"]
 
 @dataclass(frozen=True)
 class Result:
+    """What a command printed, and its exit status."""
+
     status: int
     out: str
     err: str
@@ -33,6 +35,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def pairsim(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Result:
+    """Run a command in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=240
     )
@@ -40,8 +43,18 @@ def pairsim(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
 
 
 def here(*arguments: str | Path, cwd: Path) -> Result:
-    """The same in this process, which saves the start: for what a command says, not for that it can be started."""
+    """Run a command in this process, which is faster: to test what it prints, not that it starts."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = run([str(argument) for argument in arguments])
     return Result(status, out.getvalue(), err.getvalue())
+
+
+def failure(done: Result, status: int) -> str:
+    """The last line on stderr of a command that failed: one message, no traceback, nothing on stdout."""
+    assert done.status == status, done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    last = done.err.strip().splitlines()[-1]
+    assert last.startswith("pairsim: ")
+    return last

@@ -56,10 +56,10 @@ def batches(dataset: Any, plan: BatchPlan, epoch: int, start: int = 0, **setting
 
 def assert_same(found: Batches, expected: Batches) -> None:
     assert len(found) == len(expected)
-    for (images, extra), (expected_images, expected_extra) in zip(found, expected, strict=True):
+    for (images, targets), (expected_images, expected_targets) in zip(found, expected, strict=True):
         assert torch.equal(images, expected_images)
         assert images.stride() == expected_images.stride()  # kernels differ by layout
-        assert torch.equal(extra, expected_extra)
+        assert torch.equal(targets, expected_targets)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 4), st.booleans(), st.booleans())
@@ -103,12 +103,12 @@ def test_an_epoch_sent_to_the_device_at_once_is_the_same(seed: int, epoch: int, 
 
 
 @given(st.lists(st.integers(0, NUM - 1), max_size=50), st.sampled_from([1, 2, 3]), st.booleans())
-def test_gather_is_indexing_in_the_layout_of_the_images(places: list[int], channels: int, last: bool) -> None:
+def test_gather_is_indexing_in_the_layout_of_the_images(numbers: list[int], channels: int, last: bool) -> None:
     images = PIXELS[:, :channels].contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    index = torch.tensor(places, dtype=torch.int64)
+    index = torch.tensor(numbers, dtype=torch.int64)
     found = gather(images, index)
     assert torch.equal(found, images[index])
-    if places:
+    if numbers:
         assert found.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
@@ -122,8 +122,8 @@ def test_on_a_gpu(augmented: bool) -> None:
         resident = make_resident(ImageTensors(PIXELS, LABELS), device=device, channels_last=True)
         for dataset, pin in ((resident, False), (ImageTensors(PIXELS, LABELS), True), (OneByOne(PIXELS), True)):
             found = batches(dataset, plan, 3, 1, device=device, augment=augment, pin_memory=pin, num_workers=0)
-            for (images, extra), (expected_images, expected_extra) in zip(found, expected[1:], strict=True):
+            for (images, targets), (expected_images, expected_targets) in zip(found, expected[1:], strict=True):
                 assert images.device == device
                 # what is drawn is the same; the last bit of what is computed from it may not be
                 assert int((images.cpu().int() - expected_images.int()).abs().max()) <= (1 if augmented else 0)
-                assert torch.equal(extra.cpu(), expected_extra)
+                assert torch.equal(targets.cpu(), expected_targets)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from pairsim.evaluation import Logistic, PairScores
 from pairsim.evaluation.pairs.pair_counts import PairCounts
-from pairsim.evaluation.pairs.pair_scores import PairFigures
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 
 UNTIMED = settings(deadline=None)  # a busy machine is no failure
 STEP = 2.0**-22

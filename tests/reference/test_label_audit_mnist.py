@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pairsim.audits.label_audit import audit_labels
-from pairsim.audits.leaks import find_leaks
+from pairsim.audits.leak_search import find_leaks
 from pairsim.data import ImageTensors
 from pairsim.data.named import data_root, load_data
 

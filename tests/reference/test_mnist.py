@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.notebook_recipe import NotebookRun
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
-from pairsim.data.named import LabelledData, data_root, load_data
+from pairsim.data import LabelledData
+from pairsim.data.named import data_root, load_data
 
 pytestmark = pytest.mark.mnist
 

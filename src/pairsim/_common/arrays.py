@@ -1,4 +1,4 @@
-"""What the metrics accept, brought to one form and checked."""
+"""Converting and checking the input of metrics."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import torch
 Values: TypeAlias = npt.ArrayLike | torch.Tensor
 """An array, a sequence of numbers or a tensor on any device."""
 
+Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 UNIT_TOLERANCE = 0.01
-"""How far the length of an embedding may be from 1: more than bfloat16 rounding, less than no normalisation at all."""
+"""How far the length of an embedding may be from 1: more than the rounding of bfloat16."""
 
 
 def as_array(values: Values, name: str) -> npt.NDArray[Any]:
-    """Bring an array, a sequence or a tensor to a NumPy array.
+    """Convert an array, a sequence or a tensor to a NumPy array.
 
     Args:
         values: Values of any shape; a tensor may be on any device, of any dtype, and require gradients.
-        name: What the message calls them.
+        name: Their name in messages.
 
     Returns:
-        The array, same shape; bfloat16 becomes float64, which holds each of its values exactly.
+        The array, same shape; float tensors become float64, which holds each of their values exactly.
 
     Raises:
-        TypeError: If the values are no numbers in a regular shape.
+        TypeError: If the values have no regular shape.
 
     Example:
         >>> as_array(torch.tensor([0.5], dtype=torch.bfloat16, requires_grad=True), "scores")
@@ -38,7 +39,7 @@ def as_array(values: Values, name: str) -> npt.NDArray[Any]:
     """
     if isinstance(values, torch.Tensor):
         tensor = values.detach().cpu()
-        # NumPy has no bfloat16; widening changes no value and no tie.
+        # NumPy has no bfloat16. float64 changes no value and no tie.
         return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())
     try:
         return np.asarray(values)
@@ -50,11 +51,11 @@ def as_array(values: Values, name: str) -> npt.NDArray[Any]:
 
 
 def vector(values: Values, name: str, kinds: str = "biuf") -> npt.NDArray[Any]:
-    """Bring values to a one-dimensional array of numbers.
+    """Convert values to a one-dimensional array of numbers.
 
     Args:
         values: Values `[P]`.
-        name: What the message calls them.
+        name: Their name in messages.
         kinds: The kinds of dtype that are accepted, as in `numpy.dtype.kind`.
 
     Returns:
@@ -82,14 +83,14 @@ def vector(values: Values, name: str, kinds: str = "biuf") -> npt.NDArray[Any]:
 
 
 def scores_and_targets(scores: Values, targets: Values, name: str = "scores") -> tuple[Float64Array, BoolArray]:
-    """Bring scores and targets to float64 and bool, and check them.
+    """Convert scores and targets to float64 and bool, and check them.
 
     Widening to float64 is exact for float16, bfloat16 and float32, so order and ties stay as they were.
 
     Args:
-        scores: One score per pair `[P]`, real, higher = more alike; infinities are fine.
+        scores: One score per pair `[P]`, real, higher = more similar; infinities are fine.
         targets: One target per pair `[P]`, bool or 0 and 1; 1 = same class.
-        name: What messages call the scores.
+        name: The name of the scores in messages.
 
     Returns:
         Scores `[P]` float64 and targets `[P]` bool; both are empty for empty input.
@@ -119,7 +120,7 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
     if missing.size:
         raise ValueError(
             f"Expected {name} without NaN, got {missing.size} NaN among {values.size}, the first at index "
-            f"{missing[0]}. Mend what produces them, or leave these pairs out."
+            f"{missing[0]}. Fix what produces them, or leave these pairs out."
         )
     return values, marks != 0
 
@@ -127,15 +128,15 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
 def labelled_embeddings(
     embeddings: Values, labels: Values, kind: str = ""
 ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]:
-    """Bring embeddings and labels to arrays, and check them.
+    """Convert embeddings and labels to arrays, and check them.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1 (within 1 %) or 0, any float dtype and device.
         labels: Class of each image `[N]`, whole numbers.
-        kind: Put before the names of both in messages, such as `"query "`.
+        kind: A prefix of both names in messages, such as `"query "`.
 
     Returns:
-        Embeddings `[N, D]` of the dtype given (float64 for bfloat16) and labels `[N]` of an integer dtype, in the order
+        Embeddings `[N, D]` of the dtype given (float64 for a tensor) and labels `[N]` of an integer dtype, in the order
         given.
 
     Raises:
@@ -162,17 +163,66 @@ def labelled_embeddings(
             f"Expected one {kind}label per {kind}embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "
             "Give the labels of the same images, in the same order."
         )
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    check_unit_lengths(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), kind)
+    # An empty list has no dtype that says what it would have held, and a bool is a number here.
+    whole = classes.size and classes.dtype.kind in "iu"
+    return vectors, classes if whole else classes.astype(np.int64)
+
+
+def check_unit_lengths(lengths: npt.NDArray[np.floating[Any]], kind: str = "") -> None:
+    """Check that embeddings have length 1 (within 1 %) or 0.
+
+    Args:
+        lengths: Length of each embedding `[N]`.
+        kind: Put before "embeddings" in the message.
+
+    Raises:
+        ValueError: If one has another length or is NaN.
+
+    Example:
+        >>> check_unit_lengths(np.array([1.0, 0.0, 0.995]))
+    """
     # A zero embedding has no direction: its cosine to anything is 0, which the product gives.
     wrong = np.flatnonzero(~((np.abs(lengths - 1.0) <= UNIT_TOLERANCE) | (lengths == 0.0)))
     if wrong.size:
         raise ValueError(
             f"Expected {kind}embeddings of length 1, got length {lengths[wrong[0]]:g} at index {wrong[0]} "
-            f"({wrong.size} such of {len(vectors)}). Normalise them: torch.nn.functional.normalize(embeddings)."
+            f"({wrong.size} such of {len(lengths)}). Normalise them: torch.nn.functional.normalize(embeddings)."
         )
-    # An empty list has no dtype that says what it would have held, and a bool is a number here.
-    whole = classes.size and classes.dtype.kind in "iu"
-    return vectors, classes if whole else classes.astype(np.int64)
+
+
+def query_embeddings(
+    query: tuple[Values, Values], dim: int
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]:
+    """Convert and check embeddings and labels that are looked up in others.
+
+    Args:
+        query: Embeddings `[Q, D]` and labels `[Q]`, as for `labelled_embeddings`.
+        dim: D of the others.
+
+    Returns:
+        Embeddings and labels, as of `labelled_embeddings`.
+
+    Raises:
+        TypeError: If the query is no pair, or as in `labelled_embeddings`.
+        ValueError: If D differs, or as in `labelled_embeddings`.
+
+    Example:
+        >>> query_embeddings(([[0.6, 0.8]], [7]), 2)
+        (array([[0.6, 0.8]]), array([7]))
+    """
+    if not isinstance(query, tuple | list) or len(query) != 2:
+        raise TypeError(
+            f"Expected query to be a pair (embeddings, labels), got {type(query).__name__}. "
+            "Give query=(query_embeddings, query_labels)."
+        )
+    vectors, classes = labelled_embeddings(*query, kind="query ")
+    if vectors.shape[1] != dim:
+        raise ValueError(
+            f"Expected query embeddings of the gallery's size, [Q, {dim}], got {list(vectors.shape)}. "
+            "Embed both with the same model."
+        )
+    return vectors, classes
 
 
 def image_codes(
@@ -181,12 +231,12 @@ def image_codes(
     """Number the images of pairs from 0.
 
     Args:
-        first: The first image of each pair `[P]`, by any whole number or string that names it.
+        first: The first image of each pair `[P]`, named by a whole number or a string.
         second: The second image of each pair `[P]`.
         num_pairs: P.
 
     Returns:
-        The lower and the higher number of each pair `[P]`, and how many images there are.
+        The lower and the higher number of each pair `[P]`, and the number of images.
 
     Raises:
         TypeError: If images are not named by whole numbers or strings.
@@ -214,20 +264,20 @@ def _image_names(images: Values, name: str, num_pairs: int) -> npt.NDArray[Any]:
     return array if array.size else np.zeros(0, dtype=np.int64)
 
 
-def check_count(value: int, name: str, least: int, example: int) -> int:
-    """Return a whole number as an int, refusing what is below a bound.
+def check_count(value: int, name: str, minimum: int, example: int) -> int:
+    """Return a whole number as an int; raise if it is below a bound.
 
     Args:
         value: The number; NumPy's whole numbers are fine.
-        name: What the message calls it.
-        least: The lowest value allowed.
-        example: A value that the message proposes.
+        name: Its name in the message.
+        minimum: The lowest value allowed.
+        example: A value that the message suggests.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If it is not a whole number of at least `least`.
+        ValueError: If it is not a whole number of at least `minimum`.
 
     Example:
         >>> check_count(5, "k", 1, 10)
@@ -236,25 +286,25 @@ def check_count(value: int, name: str, least: int, example: int) -> int:
     try:
         count = operator.index(value)
     except TypeError:
-        count = least - 1
-    if isinstance(value, (bool, np.bool_)) or count < least:
+        count = minimum - 1
+    if isinstance(value, (bool, np.bool_)) or count < minimum:
         raise ValueError(
-            f"Expected {name} to be a whole number of at least {least}, got {value!r}. Use {example}, say."
+            f"Expected {name} to be a whole number of at least {minimum}, got {value!r}. Use {example}, say."
         )
     return count
 
 
 def check_threshold(threshold: float) -> float:
-    """Return a threshold as a float, refusing NaN.
+    """Return a threshold as a float; raise if it is NaN.
 
     Args:
-        threshold: A cut on the score; infinities are fine.
+        threshold: A threshold on the score; infinities are fine.
 
     Returns:
         The threshold.
 
     Raises:
-        ValueError: If it is NaN, which no score can be compared with.
+        ValueError: If it is NaN.
 
     Example:
         >>> check_threshold(1)
@@ -267,11 +317,11 @@ def check_threshold(threshold: float) -> float:
 
 
 def check_fraction(value: float, name: str) -> float:
-    """Return a rate as a float, refusing what is outside [0, 1].
+    """Return a rate as a float; raise if it is outside [0, 1].
 
     Args:
         value: The rate.
-        name: What the message calls it.
+        name: Its name in the message.
 
     Returns:
         The rate.
@@ -291,8 +341,32 @@ def check_fraction(value: float, name: str) -> float:
     return fraction
 
 
+def check_share(value: float, name: str) -> float:
+    """Return a share of positive pairs as a float; raise if it is not in (0, 1).
+
+    Args:
+        value: The share.
+        name: Its name in the message.
+
+    Returns:
+        The share.
+
+    Raises:
+        ValueError: If it is NaN or not between 0 and 1.
+
+    Example:
+        >>> check_share(0.01, "prior")
+        0.01
+    """
+    if not 0.0 < value < 1.0:
+        raise ValueError(
+            f"Expected {name} to be between 0 and 1, got {value}. Give a share of positive pairs, such as 0.01."
+        )
+    return float(value)
+
+
 def check_probabilities(probabilities: Float64Array, offset: int = 0) -> None:
-    """Refuse values that are not probabilities.
+    """Raise if a value is not a probability.
 
     Args:
         probabilities: Values `[P]`.

@@ -11,19 +11,22 @@ from pairsim.errors import DeviceError
 
 
 def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torch.device:
-    """The device for a name.
+    """Resolve the name of a device.
 
     Args:
         name: `"auto"` (CUDA, else Apple's MPS, else CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-        local_rank: Number on this machine of one of several processes that train together: each has the GPU of its
-            number to itself, or all compute on the CPU.
+        local_rank: Number on this machine of one of several processes that train together: each computes on the GPU of
+            its number, or all compute on the CPU.
+
+    Returns:
+        The device.
 
     Raises:
-        ValueError: If the name is not a device.
-        DeviceError: If the device is not there.
+        ValueError: If the name is not that of a device.
+        DeviceError: If the machine does not have the device.
     """
     if local_rank is not None:
-        return _own_device(name, local_rank)
+        return _device_of_process(name, local_rank)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -39,20 +42,20 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
     if absent:
         raise DeviceError(
             f"Expected a device for {name!r}, but PyTorch {torch.__version__} finds "
-            f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or mend the driver "
-            "(pairsim doctor shows what is there)."
+            f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or fix the driver "
+            "(pairsim doctor shows the devices)."
         )
     return device
 
 
-def _own_device(name: str, local_rank: int) -> torch.device:
-    """The device of one of several processes."""
+def _device_of_process(name: str, local_rank: int) -> torch.device:
+    """Resolve the device of one of several processes."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
         raise ValueError(
             f'Expected device to be "auto", "cpu" or "cuda" with several processes, got {name!r}. '
-            "Each takes the GPU of its LOCAL_RANK; choose GPUs by CUDA_VISIBLE_DEVICES."
+            "Each computes on the GPU of its LOCAL_RANK; choose GPUs by CUDA_VISIBLE_DEVICES."
         )
     if name == "cpu":
         return torch.device("cpu")
@@ -68,7 +71,11 @@ def _own_device(name: str, local_rank: int) -> torch.device:
 
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Only deterministic algorithms inside; the caller's setting again afterwards."""
+    """Restrict PyTorch to deterministic algorithms inside the context, and restore the caller's settings after it.
+
+    Args:
+        wanted: If `False`, the context changes nothing.
+    """
     if not wanted:
         yield
         return

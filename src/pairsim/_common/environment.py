@@ -1,4 +1,4 @@
-"""What a result depends on besides code and data: versions, device, threads."""
+"""Describe the environment that a result depends on: versions, device, threads."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 
 def describe_environment(device: torch.device, *, num_processes: int = 1) -> dict[str, Any]:
-    """Versions and hardware, as JSON values.
+    """Describe versions and hardware as JSON values.
 
     Args:
         device: The device that is used.
-        num_processes: That train together.
+        num_processes: Number of processes that train together.
 
     Returns:
-        Versions of pairsim, Python, torch and numpy, kind of device, and number of threads, and of
-        processes if there are several.
+        Versions of pairsim, torch, torchvision, numpy and Python, system, device, and the number of threads; of several
+        processes also their number.
     """
     versions = {}
     for package in ("pairsim", "torch", "torchvision", "numpy"):

@@ -1,4 +1,4 @@
-"""Text for Markdown files with YAML front matter: whatever a name holds, it stays text; a missing figure says so."""
+"""Escape and format text, tables and figures for Markdown files with YAML front matter."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ NOT_MEASURED = "not measured"
 NOT_RECORDED = "not recorded"
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-_KEY = re.compile(r"(?!(?i:null|true|false|yes|off)$)[A-Za-z][\w-]{2,}")  # not what YAML reads as something else
+_KEY = re.compile(r"(?!(?i:null|true|false|yes|off)$)[A-Za-z][\w-]{2,}")  # YAML reads the others as another type
 
 
 def one_line(value: object) -> str:
-    """A value as one line of printable text: line breaks and control characters become spaces."""
+    """Convert a value to one line of printable text; line breaks and control characters become spaces."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
 
 
 def escape(value: object) -> str:
-    r"""A value as text inside a line or a table cell, whatever marks and tags it looks like.
+    r"""Escape a value for use inside a line or a table cell, so that Markdown and HTML in it are shown as text.
 
     Example:
         >>> escape("<b> a|b *c*")
@@ -32,20 +32,20 @@ def escape(value: object) -> str:
 
 
 def code_block(text: str, language: str) -> str:
-    """A fenced block, with a fence longer than any in the text."""
-    longest = max((len(found) for found in re.findall("`+", text)), default=0)
+    """Format a fenced block; the fence is longer than any in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells are taken as they are, so names in them must be escaped."""
+    """Format a table. Cells are not escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def front_matter(values: Mapping[str, Any]) -> str:
-    """JSON values as YAML between two lines of dashes, strings always quoted."""
+    """Format JSON values as YAML between two lines of dashes; strings are always quoted."""
     return "\n".join(["---", *_yaml(values, ""), "---"])
 
 
@@ -69,36 +69,36 @@ def _yaml(value: Any, indent: str) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
-    # YAML reads JSON's scalars, as long as every letter is printable
+    # JSON scalars are valid YAML if every character is printable.
     return json.dumps(one_line(value) if isinstance(value, str) else value, ensure_ascii=False, allow_nan=False)
 
 
 def finite(value: Any) -> float | None:
-    """A JSON value as a number, or `None` if it is none or not finite."""
+    """Convert a JSON value to a number; `None` if it is not a finite number."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None
 
 
 def count(value: Any) -> str:
-    """A number of things, such as `1,000`."""
-    found = finite(value)
-    return NOT_RECORDED if found is None else f"{found:,.0f}"
+    """Format a count, such as `1,000`."""
+    number = finite(value)
+    return NOT_RECORDED if number is None else f"{number:,.0f}"
 
 
 def rate(value: Any) -> str:
-    """A share in [0, 1] as a percentage."""
-    found = finite(value)
-    return NOT_MEASURED if found is None else f"{found:.3%}"
+    """Format a share in [0, 1] as a percentage."""
+    number = finite(value)
+    return NOT_MEASURED if number is None else f"{number:.3%}"
 
 
 def plain(value: Any) -> str:
-    """A figure with four decimals."""
-    found = finite(value)
-    return NOT_MEASURED if found is None else f"{found:.4f}"
+    """Format a figure with four decimals."""
+    number = finite(value)
+    return NOT_MEASURED if number is None else f"{number:.4f}"
 
 
 def interval(values: Any) -> str:
-    """The two ends of an interval of a rate."""
+    """Format the two ends of an interval of a rate."""
     ends = [finite(value) for value in values] if isinstance(values, list | tuple) else []
     if len(ends) != 2 or ends[0] is None or ends[1] is None:
         return NOT_MEASURED

@@ -1,29 +1,27 @@
-"""Number formats of the forward pass: their names, and the choice for a device."""
+"""Choose the number format of the forward pass for a device."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 
+from pairsim._common.choices import PRECISIONS, PrecisionName
 from pairsim.errors import DeviceError
-
-PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[PrecisionName, ...] = ("auto", "fp32", "bf16", "fp16")
 
 
 def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dtype | None:
-    """The number format of convolutions and linear layers for a precision.
+    """Choose the number format of convolutions and linear layers.
 
     Args:
-        precision: `"fp32"` leaves the weights in their own format; `"bf16"`; `"fp16"`; `"auto"` takes bf16 where the
-            hardware computes in it, else fp16 on CUDA, else the weights' own.
+        precision: `"fp32"` keeps the format of the weights; `"bf16"`; `"fp16"`; `"auto"` is bf16 where the hardware
+            computes in it, else fp16 on CUDA, else the format of the weights.
         device: Where the net runs.
 
     Returns:
-        bfloat16, float16, or `None` for the weights' own.
+        bfloat16, float16, or `None` for the format of the weights.
 
     Raises:
         DeviceError: If a GPU does not compute in bf16.
@@ -41,13 +39,13 @@ def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dty
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         return torch.bfloat16 if device.type == "cpu" and cpu_computes_bf16() else None
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
-        raise DeviceError("Expected a GPU that computes in bf16, this one does not. Use precision fp16 or auto.")
+        raise DeviceError("Expected a GPU that computes in bf16, found one that does not. Use precision fp16 or auto.")
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def cpu_computes_bf16() -> bool:
     """Whether this processor multiplies in bf16."""
-    # PyTorch has no public name for this; without it bf16 would be emulated, slower than fp32
+    # PyTorch has no public function for this. Other processors emulate bf16, slower than fp32.
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         check = getattr(torch.cpu, name, None)
         if check is not None and check():
@@ -61,7 +59,7 @@ class Precision:
 
     Attributes:
         name: `"fp32"`, `"bf16"` or `"fp16"`.
-        device_type: Kind of device, for autocast.
+        device_type: Type of the device, for autocast.
     """
 
     name: Literal["fp32", "bf16", "fp16"]
@@ -69,7 +67,7 @@ class Precision:
 
     @property
     def scales_gradients(self) -> bool:
-        """Whether the loss must be scaled, as small gradients vanish in fp16."""
+        """Whether the loss has to be scaled, because small gradients vanish in fp16."""
         return self.name == "fp16"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -81,17 +79,18 @@ class Precision:
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
-    """The number format for a device.
+    """Resolve the number format of training on a device.
 
-    `"auto"` takes bf16 where the hardware computes in it, else fp16 on CUDA, else fp32.
+    Args:
+        name: The precision; see `inference_dtype`.
+        device: Where the net is trained.
+
+    Returns:
+        The number format; `"fp32"` where `inference_dtype` returns `None`.
 
     Raises:
-        DeviceError: If the device cannot compute in the format that was asked for.
+        DeviceError: If a GPU does not compute in bf16.
+        ValueError: If there is no such precision.
     """
-    if name != "auto":
-        if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise DeviceError("Expected a GPU that computes in bf16, this one does not. Use precision fp16 or auto.")
-        return Precision(name, device.type)
-    if device.type == "cuda":
-        return Precision("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", "cuda")
-    return Precision("bf16" if device.type == "cpu" and cpu_computes_bf16() else "fp32", device.type)
+    dtype = inference_dtype(name, device)
+    return Precision("fp32" if dtype is None else "bf16" if dtype == torch.bfloat16 else "fp16", device.type)

@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there.
+"""Write files and folders atomically, and read them back.
 
-Everything is written beside its place, synced to disk, and renamed into it, so that a kill or a full disk at any
-moment leaves the old content or the new, never a part. Folders carry the SHA-256 of each of their files.
+Content is written to a temporary file in the same folder, synced to disk, and renamed. A kill or a full disk at any
+moment leaves the old content or the new, never a part. Folders hold the SHA-256 of each of their files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHECKSUMS = "checksums.json"
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # other systems give no handle on a folder
+    if os.name != "posix":  # other systems have no handle of a folder
         return
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -42,7 +42,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except PairsimError:  # some are an OSError too, such as a picture that cannot be read
+    except PairsimError:  # some are also an OSError, such as ImageReadError
         raise
     except OSError as error:
         raise RunError(
@@ -52,26 +52,26 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file in one step.
+    """Replace a file atomically.
 
     Args:
-        path: The file; its folder is made if needed.
+        path: The file; its folder is created if needed.
         content: The new content.
 
     Raises:
-        RunError: If it cannot be written (disk full, no permission). The old file stays as it was.
+        RunError: If it cannot be written (disk full, no permission). The old file is unchanged.
     """
     write_files(path.parent, {path.name: content})
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace files that belong together: all are on disk before the first takes its place.
+    """Replace files that belong together: all are on disk before the first is renamed.
 
-    A full disk thus leaves all of them as they were; only a kill between two renames can leave new beside old.
+    A full disk leaves all of them unchanged; only a kill between two renames can leave new and old files together.
 
     Args:
-        folder: Made if needed.
-        files: New content by file name, put in place in this order.
+        folder: Created if needed.
+        files: New content by file name, renamed in this order.
 
     Raises:
         RunError: If one cannot be written (disk full, no permission); the message names it.
@@ -85,7 +85,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.close(handle)
                 waiting[folder / name] = Path(temporary)
                 _write_synced(Path(temporary), content)
-                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's own mode would lock out the group
+                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp allows the owner alone
         for path, beside in waiting.items():
             with _explained(path):
                 os.replace(beside, path)
@@ -99,17 +99,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write to, part by part, which replaces another in one step when all is written.
+    """Write a file in parts, and replace the old file atomically at the end.
 
     Args:
-        path: The file to replace; its folder is made if needed.
+        path: The file to replace; its folder is created if needed.
 
     Yields:
         An empty file, open for writing bytes.
 
     Raises:
-        RunError: If it cannot be written (disk full, no permission). Then, and if anything else is raised inside, the
-            old file stays as it was and nothing is left beside it.
+        RunError: If it cannot be written (disk full, no permission). After this and any other exception, the old file
+            is unchanged and no temporary file is left.
     """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,19 +155,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(content: bytes) -> str:
-    """The SHA-256 of some bytes, as 64 hexadecimal digits."""
+    """Compute the SHA-256 of bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make a new folder of files with their checksums, in one step.
+    """Create a folder of files with their checksums, atomically.
 
     Args:
-        path: The folder, which must not exist yet.
+        path: The folder. It is an error if it exists.
         files: Content by file name.
 
     Raises:
-        RunError: If it cannot be written. Nothing is left behind.
+        RunError: If it cannot be written. No files are left.
     """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             for name, content in {**files, CHECKSUMS: to_json(sums)}.items():
                 _write_synced(beside / name, content)
             _sync_folder(beside)
-            os.chmod(beside, 0o777 & ~_umask())  # as for files: mkdtemp lets in nobody but the owner
+            os.chmod(beside, 0o777 & ~_umask())  # mkdtemp allows the owner alone
             os.rename(beside, path)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
@@ -186,7 +186,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read_folder(path: Path) -> dict[str, bytes]:
-    """Read a folder made by `write_folder` and check every file against its checksum.
+    """Read a folder written by `write_folder` and check every file against its checksum.
 
     Returns:
         Content by file name.

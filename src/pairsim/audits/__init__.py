@@ -6,12 +6,10 @@ from pairsim.audits.duplicate_report import DuplicateReport as DuplicateReport
 from pairsim.audits.duplicate_search import find_duplicates as find_duplicates
 from pairsim.audits.label_audit import LabelAudit as LabelAudit
 from pairsim.audits.label_audit import audit_labels as audit_labels
-from pairsim.audits.leaks import ImageMatch as ImageMatch
-from pairsim.audits.leaks import LeakReport as LeakReport
-from pairsim.audits.leaks import find_leaks as find_leaks
+from pairsim.audits.leak_report import ImageMatch as ImageMatch
+from pairsim.audits.leak_report import LeakReport as LeakReport
+from pairsim.audits.leak_search import find_leaks as find_leaks
 from pairsim.audits.saliency import PairSaliency as PairSaliency
-from pairsim.audits.saliency import RandomisationCheck as RandomisationCheck
-from pairsim.audits.saliency import randomisation_check as randomisation_check
 from pairsim.audits.saliency import similarity_saliency as similarity_saliency
 
 __all__ = [
@@ -22,10 +20,8 @@ __all__ = [
     "LabelAudit",
     "LeakReport",
     "PairSaliency",
-    "RandomisationCheck",
     "audit_labels",
     "find_duplicates",
     "find_leaks",
-    "randomisation_check",
     "similarity_saliency",
 ]

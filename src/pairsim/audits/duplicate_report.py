@@ -1,15 +1,12 @@
-"""What `find_duplicates` found: as text, as JSON values, as a table."""
+"""The report of `find_duplicates`: as text, JSON values and CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pairsim._common.storage import write_file
+from pairsim._common.csv_files import write_csv
 from pairsim.encoding.pictures import Skipped
 
 Kind: TypeAlias = Literal["identical file", "identical pixels", "near"]
@@ -19,12 +16,13 @@ _SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """A picture that is there already.
+    """A picture that duplicates the one that is kept.
 
     Attributes:
         file: Name of the picture.
-        similarity: To the one that is kept: 1 for the same pixels, else correlation of pixels or cosine of embeddings.
-        kind: "identical file" (byte by byte), "identical pixels" (in whatever file) or "near".
+        similarity: To the picture that is kept: 1 for the same pixels, else correlation of pixels or cosine of
+            embeddings.
+        kind: "identical file" (byte by byte), "identical pixels" (in files that differ) or "near".
     """
 
     file: str
@@ -37,8 +35,8 @@ class DuplicateCluster:
     """A picture and its duplicates.
 
     Attributes:
-        keep: Name of the picture that stands for all: the largest, and of these the first by name.
-        members: The others, each of them like `keep`, the most similar first.
+        keep: Name of the picture to keep: the largest, and of equally large ones the first by name.
+        members: Its duplicates, the most similar first.
     """
 
     keep: str
@@ -47,12 +45,12 @@ class DuplicateCluster:
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateReport:
-    """What `find_duplicates` found.
+    """The result of `find_duplicates`.
 
     Attributes:
         num_images: Pictures that were compared.
         clusters: Pictures that have duplicates, by name; no picture is in two of them.
-        threshold: Similarity from which pictures counted as near-duplicates.
+        threshold: Similarity from which pictures are near-duplicates.
         skipped: Pictures that could not be read, by name.
     """
 
@@ -63,7 +61,7 @@ class DuplicateReport:
 
     @property
     def num_duplicates(self) -> int:
-        """Pictures that could go, as one that is kept is like them."""
+        """Pictures that duplicate one that is kept."""
         return sum(len(cluster.members) for cluster in self.clusters)
 
     @property
@@ -74,7 +72,7 @@ class DuplicateReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The findings as JSON values."""
+        """Return the report as JSON values."""
         return {
             "num_images": self.num_images,
             "num_duplicates": self.num_duplicates,
@@ -90,28 +88,26 @@ class DuplicateReport:
         """Write a row for each picture of each cluster: `cluster,file,similarity,kind,keep` (yes or no).
 
         Args:
-            path: The file, which is replaced in one step. The picture that is kept comes first, of kind "kept".
+            path: The file, which is replaced in one step. In each cluster the picture that is kept comes first, of kind
+                "kept".
 
         Raises:
             RunError: If it cannot be written.
         """
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(("cluster", "file", "similarity", "kind", "keep"))
+        rows: list[tuple[int, str, str, str, str]] = []
         for number, cluster in enumerate(self.clusters, start=1):
-            rows.writerow((number, cluster.keep, "1.000000", "kept", "yes"))
-            for member in cluster.members:
-                rows.writerow((number, member.file, f"{member.similarity:.6f}", member.kind, "no"))
-        write_file(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))  # names need not be UTF-8
+            rows.append((number, cluster.keep, "1.000000", "kept", "yes"))
+            rows += [(number, one.file, f"{one.similarity:.6f}", one.kind, "no") for one in cluster.members]
+        write_csv(path, ("cluster", "file", "similarity", "kind", "keep"), rows)
 
     def describe(self, *, most: int | None = None) -> str:
-        """The report for reading.
+        """Return the report as text.
 
         Args:
             most: Clusters and skipped pictures to list, at most; all by default.
 
         Returns:
-            A block for each cluster, the skipped pictures, and a line that sums up.
+            A block for each cluster, the skipped pictures, and a line with the totals.
         """
         blocks = []
         for cluster in self.clusters[:most]:
@@ -126,17 +122,18 @@ class DuplicateReport:
             if most is not None and count > most:
                 blocks.append(f"and {count - most:,} more {what}")
         blocks += [f"skipped {one.name}: {one.reason}" for one in self.skipped[:most]]
-        found = (
-            f"{_count(self.num_duplicates, 'duplicate')} in {_count(len(self.clusters), 'cluster')}"
-            if self.clusters
-            else "no duplicates"
-        )
-        skipped = f"; {len(self.skipped):,} skipped" if self.skipped else ""
-        return "\n\n".join([*blocks, f"{_count(self.num_images, 'picture')} compared: {found}{skipped}"])
+        total = f"{_count(self.num_images, 'picture')} compared: "
+        if self.clusters:
+            total += f"{_count(self.num_duplicates, 'duplicate')} in {_count(len(self.clusters), 'cluster')}"
+        else:
+            total += "no duplicates"
+        if self.skipped:
+            total += f"; {len(self.skipped):,} skipped"
+        return "\n\n".join([*blocks, total])
 
     def __str__(self) -> str:
         return self.describe(most=_SHOWN)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

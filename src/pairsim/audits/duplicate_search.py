@@ -1,26 +1,33 @@
-"""`find_duplicates`: which pictures are there more than once, as they are or nearly, and which of each could go."""
+"""Find pictures that a folder or list has more than once, exactly or nearly."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pairsim._common.arrays import Float64Array
+from pairsim._common.choices import OnError
+from pairsim._common.ordered_map import ordered_map
+from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
-from pairsim.audits.pixel_matching import (
+from pairsim.audits.picture_matching import (
+    COARSE_SLACK,
+    NEAR_DUPLICATE_SIMILARITY,
+    Size,
+    Thumbnail,
     coarse_matches,
     comparison_thumbnail,
+    indices_by_key,
     mixed_correlations,
     mixed_descriptors,
     pixel_digests,
@@ -31,18 +38,10 @@ from pairsim.images import PictureLike, Preprocessing, read_image
 from pairsim.images.folders import pictures_below
 from pairsim.models import SimilarityModel
 
-Float64Array: TypeAlias = npt.NDArray[np.float64]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
-OnError: TypeAlias = Literal["raise", "skip"]
-
-NEAR_DUPLICATE_SIMILARITY = 0.99
-"""Correlation of pixels from which two pictures count as near-duplicates."""
-
-_COARSE_SLACK, _ROUNDING = 0.01, 1e-5
-_COMPARED_AT_ONCE = 128  # of these, all others are looked through at once
-_DESCRIBED_AT_ONCE = 512
+_ROUNDING = 1e-5
+_QUERIES_AT_ONCE = 128
 _READ_AT_ONCE = 128
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 
 
 def find_duplicates(
@@ -55,42 +54,43 @@ def find_duplicates(
 ) -> DuplicateReport:
     """Find pictures that are there more than once, exactly or nearly. Nothing is deleted.
 
-    Identical pictures have the same pixels once decoded, whatever their files are. Near-duplicates without a model are
-    told by their pixels, as for `find_leaks`: their correlation at up to 32 x 32, in the best of nine positions moved
-    by up to a pixel of those, reaches `threshold`. That finds copies that are brighter, darker, noisier, recompressed
-    or resized. It does not find pictures that were turned, mirrored, cropped, or moved further, nor one colour, nor
-    near-duplicates of pictures less than 8 pixels wide or high (12 if their sizes differ). It does find different
-    pictures that look the same at that size, such as neighbouring frames of a film, so look before anything goes.
+    Identical pictures have the same decoded pixels, whatever their file formats are. Without a model, near-duplicates
+    are pictures whose pixels, at up to 32 x 32, have a correlation of at least `threshold`, in the best of nine
+    positions moved by up to one of these pixels (the same comparison as in `find_leaks`). That finds copies that are
+    brighter, darker, noisier, recompressed or resized. It does not find rotated, mirrored or cropped copies, copies
+    moved further, pictures of one colour, or pictures less than 8 pixels wide or high (11 if their sizes differ). It
+    also finds different pictures that look the same at that size, such as neighbouring frames of a film, so look at
+    the pictures before you delete any.
 
     With a model, near-duplicates are pictures whose embeddings have a cosine of at least `threshold`. The model's own
-    threshold would be wrong: it tells classes apart, and all pictures of a class are alike to it. So there is none by
-    default; begin at 0.999 and look.
+    threshold separates classes, so all pictures of a class would be duplicates. There is no default: begin at 0.999
+    and look at the result.
 
-    Clusters are not chained: each has one picture that is kept, and all of its members are like that one. The largest
-    picture (by its pixels, then the first by name) takes all that are like it, then the largest of those that are
-    left, and so on. Where A is like B, B like C, but A not like C, B is thus a duplicate of A, and C stays.
+    Clusters are not chained: each has one picture that is kept, and all of its members are similar to that one. The
+    largest picture (by its pixels, then the first by name) takes all that are similar to it, then the largest of those
+    that are left, and so on. If A is similar to B and B to C, but A not to C, then B is a duplicate of A, and C stays.
 
-    Each file is decoded once, whatever number of paths lead to it. Memory holds at most 7 KB of each picture, or its
-    embedding.
+    Each file is decoded once, even if several paths or links lead to it. Memory holds at most 7 KB of each picture, or
+    its embedding.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
-            (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their place.
-        model: Compares pictures; by default their pixels do.
+            (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their index.
+        model: Compares pictures by its embeddings; by default pixels are compared.
         threshold: Similarity from which pictures are near-duplicates: of pixels in (0, 1], 0.99 by default; of a
-            model's embeddings in [-1, 1], to be given.
+            model's embeddings in [-1, 1], required.
         on_error: "raise" stops at a picture that cannot be read; "skip" lists it in the report.
-        progress: Whether to show progress bars; by default where there is a terminal.
+        progress: Whether to show progress bars; by default for long work on a terminal.
 
     Returns:
-        The report, without clusters if all pictures differ or there are none. The order of the pictures does not
-        change it.
+        The report, without clusters if all pictures differ or there are none. It does not depend on the order of the
+        pictures.
 
     Raises:
         DatasetNotFoundError: If there is no such folder.
         DataError: If the folder has no pictures, or the model gives NaN.
         ImageReadError: If a file cannot be read, unless skipped; the message names it.
-        ValueError: If `threshold` is missing or out of range, or `on_error` is another word.
+        ValueError: If `threshold` is missing or out of range, or `on_error` is unknown.
 
     Example:
         >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40), dtype=np.uint8)
@@ -101,51 +101,53 @@ def find_duplicates(
         <BLANKLINE>
         4 pictures compared: 2 duplicates in 1 cluster
     """
-    level = _checked_threshold(threshold, model)
+    threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
-    sources = _sources(pictures)
-    skipped: list[Skipped] = []
-    scanned = _scan(sources, None if model is None else model.preprocessing, on_error, skipped, progress)
+    load = partial(_load, preprocessing=None if model is None else model.preprocessing, on_error=on_error)
     read: list[_Picture] = []
+    skipped: list[Skipped] = []
+    pixels = _read(_sources(pictures), load, read, skipped, progress)
     if model is None:
-        for part in scanned:
-            read += part
+        thumbs = list(pixels)
     else:
-        embeddings = model.encode_batches(_inputs(scanned, read), progress=False).cpu()
+        batches = iter(lambda: list(islice(pixels, _READ_AT_ONCE)), [])
+        embeddings = model.encode_batches(map(torch.stack, batches), progress=False).cpu()
         if not bool(torch.isfinite(embeddings).all()):
             raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
 
     ranked = sorted(range(len(read)), key=lambda k: read[k].rank)
-    groups: dict[bytes, list[int]] = {}
-    for k in ranked:
-        groups.setdefault(read[k].digest, []).append(k)
-    unique = [group[0] for group in groups.values()]  # still by rank
+    same = [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]
+    unique = [indices[0] for indices in same]  # still by rank
     comparison: _Comparison = (
-        _PixelComparison([read[k] for k in unique], level)
+        _PixelComparison([Thumbnail(thumbs[k], read[k].size) for k in unique])
         if model is None
-        else _EmbeddingComparison(embeddings[unique], level)
+        else _EmbeddingComparison(embeddings[unique])
     )
-    stars = _stars(len(unique), comparison, progress)
-    clusters = [_cluster(read, groups, unique, head, near) for head, near in stars.items()]
+    clusters = []
+    for head, near in _stars(len(unique), comparison, threshold, progress).items():
+        copies = [read[k] for k in same[head]]
+        others = [(read[k], similarity) for row, similarity in near for k in same[row]]
+        if len(copies) > 1 or others:
+            clusters.append(_cluster(copies, others))
     return DuplicateReport(
         num_images=len(read),
-        clusters=tuple(sorted((c for c in clusters if c.members), key=lambda cluster: cluster.keep)),
-        threshold=level,
+        clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
+        threshold=threshold,
         skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
     )
 
 
 def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -> float:
     if model is None:
-        level = NEAR_DUPLICATE_SIMILARITY if threshold is None else threshold
-        if not 0.0 < level <= 1.0:  # also catches NaN
-            raise ValueError(f"Expected threshold to be in (0, 1], a correlation of pixels, got {level}. Use 0.99.")
-        return float(level)
+        value = NEAR_DUPLICATE_SIMILARITY if threshold is None else threshold
+        if not 0.0 < value <= 1.0:  # also catches NaN
+            raise ValueError(f"Expected threshold to be in (0, 1], a correlation of pixels, got {value}. Use 0.99.")
+        return float(value)
     if threshold is None:
         raise ValueError(
-            "Expected a threshold with a model, as the model's own tells classes apart, not duplicates. "
-            "Begin with threshold=0.999 and look at what is found."
+            "Expected a threshold with a model, as the model's own separates classes, not duplicates. "
+            "Begin with threshold=0.999 and look at the result."
         )
     if not -1.0 <= threshold <= 1.0:
         raise ValueError(f"Expected threshold to be a cosine in [-1, 1], got {threshold}. Begin with 0.999.")
@@ -154,214 +156,165 @@ def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -
 
 @dataclass(frozen=True)
 class _Source:
-    """A picture and what it is called."""
+    """A picture to read, its name and, if it is a file, its path."""
 
+    index: int
     picture: PictureLike
     name: str
     path: str | None
-    place: int
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """What is left of a picture that was read."""
+    """A picture that was read: its size and the digest of its pixels."""
 
     source: _Source
-    size: tuple[int, int]
+    size: Size
     digest: bytes
-    pixels: Tensor
 
     @property
     def rank(self) -> tuple[int, str, int]:
-        """Smaller stands for more: the largest picture, then the first by name."""
+        """Sort key: the largest picture first, then by name."""
         name = "" if self.source.path is None else self.source.name
-        return -self.size[0] * self.size[1], name, self.source.place
+        return -self.size[0] * self.size[1], name, self.source.index
 
 
 def _sources(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_Source]:
-    """The pictures by name; a file that comes twice, by another path or a link, is no duplicate that could go."""
+    """List the pictures, and each file once: a second path or a link to it is no duplicate."""
+    folder, sources = None, []
     if isinstance(pictures, str | os.PathLike):
         folder = Path(pictures)
-        named: list[tuple[PictureLike, str]] = [
-            (path, path.relative_to(folder).as_posix()) for path in pictures_below(folder)
-        ]
-    else:
-        named = [
-            (picture, os.fspath(picture) if isinstance(picture, str | os.PathLike) else f"#{place}")
-            for place, picture in enumerate(pictures)
-        ]
-    sources = [
-        _Source(picture, name, os.fspath(picture) if isinstance(picture, str | os.PathLike) else None, place)
-        for place, (picture, name) in enumerate(named)
-    ]
+        pictures = pictures_below(folder)
+    for index, picture in enumerate(pictures):
+        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        name = f"#{index}" if path is None else path if folder is None else Path(path).relative_to(folder).as_posix()
+        sources.append(_Source(index, picture, name, path))
     unique: dict[str | int, _Source] = {}
-    for source in sorted(
-        sources, key=lambda found: (found.path is not None and os.path.islink(found.path), found.name)
-    ):
-        unique.setdefault(source.place if source.path is None else os.path.realpath(source.path), source)
-    return sorted(unique.values(), key=lambda source: source.place)
+    for source in sorted(sources, key=lambda one: (one.path is not None and os.path.islink(one.path), one.name)):
+        unique.setdefault(source.index if source.path is None else os.path.realpath(source.path), source)
+    return sorted(unique.values(), key=lambda source: source.index)
 
 
-def _scan(
+def _load(
+    source: _Source, *, preprocessing: Preprocessing | None, on_error: OnError
+) -> tuple[_Picture, Tensor] | Skipped:
+    """Read a picture, and return it with the input of the model, or with its thumbnail without a model."""
+    try:
+        image = read_image(source.picture)
+    except ImageReadError as error:
+        if on_error == "raise":
+            raise
+        return Skipped(source.index, source.name, str(error))
+    pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
+    return _Picture(source, (image.shape[1], image.shape[2]), pixel_digests(image[None])[0]), pixels
+
+
+def _read(
     sources: Sequence[_Source],
-    preprocessing: Preprocessing | None,
-    on_error: OnError,
+    load: Callable[[_Source], tuple[_Picture, Tensor] | Skipped],
+    read: list[_Picture],
     skipped: list[Skipped],
     progress: bool | None,
-) -> Iterator[list[_Picture]]:
-    """Read pictures in threads, some at a time; decoding leaves Python's lock."""
-
-    def look_at(source: _Source) -> _Picture | ImageReadError:
-        try:
-            image = read_image(source.picture)
-        except ImageReadError as error:
-            return error
-        kept = comparison_thumbnail(image) if preprocessing is None else preprocessing.read(image)
-        return _Picture(source, (image.shape[1], image.shape[2]), pixel_digests(image[None])[0], kept)
-
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
-    with (
-        ThreadPoolExecutor(threads, thread_name_prefix="pairsim-read") as pool,
-        _bar(len(sources), "reading pictures", progress) as bar,
-    ):
-        for start in range(0, len(sources), _READ_AT_ONCE):
-            part = sources[start : start + _READ_AT_ONCE]
-            read = []
-            for source, found in zip(part, pool.map(look_at, part), strict=True):
-                if isinstance(found, _Picture):
-                    read.append(found)
-                elif on_error == "raise":
-                    raise found
-                else:
-                    skipped.append(Skipped(source.place, source.name, str(found)))
-            yield read
-            bar.update(len(part))
+) -> Generator[Tensor]:
+    """Read pictures in threads, add each to `read` or `skipped`, and yield the pixels of those read."""
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with progress_bar(len(sources), "reading pictures", "pictures", progress) as bar:
+        for result in ordered_map(load, sources, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
+            bar.update()
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
+                read.append(result[0])
+                yield result[1]
 
 
-def _inputs(scanned: Iterable[list[_Picture]], read: list[_Picture]) -> Generator[Tensor]:
-    """What the model takes, a batch at a time; the pictures without it are left in `read`."""
-    nothing = torch.empty(0)
-    for part in scanned:
-        read += [_Picture(picture.source, picture.size, picture.digest, nothing) for picture in part]
-        if part:
-            yield torch.stack([picture.pixels for picture in part])
+class _PixelComparison:
+    """Compares pictures by their pixels."""
+
+    slack = COARSE_SLACK
+
+    def __init__(self, thumbs: Sequence[Thumbnail]) -> None:
+        self._thumbs = thumbs
+        self.gallery: Tensor = mixed_descriptors(thumbs, shifted=False)
+
+    def queries(self, indices: Sequence[int]) -> Tensor:
+        return mixed_descriptors([self._thumbs[k] for k in indices], shifted=True)
+
+    def similarities(self, query: int, others: Sequence[int]) -> Float64Array:
+        return mixed_correlations(self._thumbs[query], [self._thumbs[k] for k in others])
 
 
-class _Comparison:
-    """Compares the pictures that differ, numbered by rank."""
+class _EmbeddingComparison:
+    """Compares pictures by their embeddings."""
 
-    def candidates(self, queries: Sequence[int], others: Sequence[int]) -> list[Int64Array]:
-        """For each query, places among `others` that may be like it."""
-        raise NotImplementedError
+    slack = _ROUNDING
 
-    def like(self, query: int, others: Sequence[int]) -> Float64Array:
-        """Similarity of others to a query; -inf below the threshold."""
-        raise NotImplementedError
+    def __init__(self, embeddings: Tensor) -> None:
+        self.gallery: Tensor = embeddings[:, None]
 
+    def queries(self, indices: Sequence[int]) -> Tensor:
+        return self.gallery[list(indices)]
 
-def _matches(queries: Tensor, gallery: Tensor, level: float) -> list[Int64Array]:
-    (query, place), *_ = list(coarse_matches(queries, gallery, level, most=len(gallery)))
-    return np.split(place, np.searchsorted(query, np.arange(1, len(queries))))
-
-
-class _PixelComparison(_Comparison):
-    def __init__(self, pictures: Sequence[_Picture], level: float) -> None:
-        self._thumbs = [picture.pixels for picture in pictures]
-        self._sizes = [picture.size for picture in pictures]
-        self._level = level
-        parts = [
-            mixed_descriptors(self._thumbs[start : start + _DESCRIBED_AT_ONCE], shifted=False)
-            for start in range(0, len(pictures), _DESCRIBED_AT_ONCE)
-        ]
-        self._gallery = torch.cat(parts) if parts else torch.empty(0)
-
-    def candidates(self, queries: Sequence[int], others: Sequence[int]) -> list[Int64Array]:
-        described = mixed_descriptors([self._thumbs[k] for k in queries], shifted=True)
-        return _matches(described, self._gallery[list(others)], self._level - _COARSE_SLACK)
-
-    def like(self, query: int, others: Sequence[int]) -> Float64Array:
-        found = mixed_correlations(
-            self._thumbs[query], self._sizes[query], [self._thumbs[k] for k in others], [self._sizes[k] for k in others]
-        )
-        return np.where(found >= self._level, found, -np.inf)
+    def similarities(self, query: int, others: Sequence[int]) -> Float64Array:
+        # pair by pair in double precision, so that the result does not depend on the order or number of the others
+        cosine = (self.gallery[list(others), 0].double() * self.gallery[query, 0].double()).sum(dim=1)
+        similarity: Float64Array = cosine.clamp(-1.0, 1.0).numpy()
+        return similarity
 
 
-class _EmbeddingComparison(_Comparison):
-    def __init__(self, embeddings: Tensor, level: float) -> None:
-        self._embeddings = embeddings
-        self._level = level
-
-    def candidates(self, queries: Sequence[int], others: Sequence[int]) -> list[Int64Array]:
-        rows, columns = (self._embeddings[list(numbers), None] for numbers in (queries, others))
-        return _matches(rows, columns, self._level - _ROUNDING)
-
-    def like(self, query: int, others: Sequence[int]) -> Float64Array:
-        # one at a time in double precision, so that neither order nor company of the others matters
-        cosine = (self._embeddings[list(others)].double() * self._embeddings[query].double()).sum(dim=1)
-        found: Float64Array = cosine.clamp(-1.0, 1.0).numpy()
-        return np.where(found >= self._level, found, -np.inf)
+_Comparison: TypeAlias = _PixelComparison | _EmbeddingComparison
 
 
-def _stars(num_pictures: int, comparison: _Comparison, progress: bool | None) -> dict[int, list[tuple[int, float]]]:
-    """By rank, each picture that no other has taken takes those after it that are like it, with their similarity."""
+def _stars(
+    num_pictures: int, comparison: _Comparison, threshold: float, progress: bool | None
+) -> dict[int, list[tuple[int, float]]]:
+    """Cluster pictures in order: each that is not yet taken takes the later ones similar to it.
+
+    Returns:
+        For each picture that takes others, or none, their indices and similarities.
+    """
     free = np.ones(num_pictures, dtype=bool)
     stars: dict[int, list[tuple[int, float]]] = {}
-    with _bar(num_pictures, "comparing pictures", progress) as bar:
-        for start in range(0, num_pictures, _COMPARED_AT_ONCE):
+    with progress_bar(num_pictures, "comparing pictures", "pictures", progress) as bar:
+        for start in range(0, num_pictures, _QUERIES_AT_ONCE):
             others = start + np.flatnonzero(free[start:])
-            queries = others[others < start + _COMPARED_AT_ONCE]
-            places = comparison.candidates(queries.tolist(), others.tolist()) if len(queries) else []
-            for query, found in zip(queries.tolist(), places, strict=True):
-                if not free[query]:
-                    continue
-                rest = others[found]
-                rest = np.sort(rest[(rest > query) & free[rest]])
-                similarity = comparison.like(query, rest.tolist()) if len(rest) else np.empty(0)
-                taken = similarity > -np.inf
-                free[rest[taken]] = False
-                stars[query] = list(zip(rest[taken].tolist(), similarity[taken].tolist(), strict=True))
-            bar.update(min(_COMPARED_AT_ONCE, num_pictures - bar.n))
+            queries = others[others < start + _QUERIES_AT_ONCE].tolist()
+            candidates = coarse_matches(
+                comparison.queries(queries), comparison.gallery[others], threshold - comparison.slack
+            )
+            for rows, columns in candidates:
+                for row, query in enumerate(queries):
+                    if not free[query]:
+                        continue
+                    rest = np.sort(others[columns[rows == row]])
+                    rest = rest[(rest > query) & free[rest]]
+                    similarity = comparison.similarities(query, rest.tolist())
+                    near = similarity >= threshold
+                    free[rest[near]] = False
+                    stars[query] = list(zip(rest[near].tolist(), similarity[near].tolist(), strict=True))
+            bar.update(min(_QUERIES_AT_ONCE, num_pictures - start))
     return stars
 
 
-def _cluster(
-    read: Sequence[_Picture],
-    groups: dict[bytes, list[int]],
-    unique: Sequence[int],
-    head: int,
-    near: Sequence[tuple[int, float]],
-) -> DuplicateCluster:
-    kept = read[unique[head]]
-    copies = [read[k] for k in groups[kept.digest][1:]]
-    content = _file_digest(kept) if copies else None
-    members = [
-        Duplicate(
-            file=copy.source.name,
-            similarity=1.0,
-            kind="identical file" if content is not None and _file_digest(copy) == content else "identical pixels",
-        )
-        for copy in copies
-    ]
-    members += [
-        Duplicate(file=read[k].source.name, similarity=similarity, kind="near")
-        for number, similarity in near
-        for k in groups[read[unique[number]].digest]
-    ]
+def _cluster(copies: Sequence[_Picture], near: Sequence[tuple[_Picture, float]]) -> DuplicateCluster:
+    """Make a cluster of pictures with the same pixels, the first of which is kept, and near-duplicates."""
+    kept = copies[0].source
+    content = _file_digest(kept.path) if len(copies) > 1 else None
+    members = [Duplicate(file=picture.source.name, similarity=value, kind="near") for picture, value in near]
+    for copy in copies[1:]:
+        same_file = content is not None and _file_digest(copy.source.path) == content
+        kind: Literal["identical file", "identical pixels"] = "identical file" if same_file else "identical pixels"
+        members.append(Duplicate(file=copy.source.name, similarity=1.0, kind=kind))
     members.sort(key=lambda member: (-member.similarity, member.kind == "near", member.file))
-    return DuplicateCluster(keep=kept.source.name, members=tuple(members))
+    return DuplicateCluster(keep=kept.name, members=tuple(members))
 
 
-def _file_digest(picture: _Picture) -> bytes | None:
-    """Hash of a picture's file; `None` if it is none, or has gone since."""
-    if picture.source.path is None:
+def _file_digest(path: str | None) -> bytes | None:
+    """Hash a file; `None` if the picture is not a file, or the file no longer exists."""
+    if path is None:
         return None
     try:
-        with open(picture.source.path, "rb") as file:
-            return hashlib.file_digest(file, hashlib.sha256).digest()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None
-
-
-def _bar(total: int, purpose: str, progress: bool | None) -> tqdm[Any]:
-    disable = None if progress is None else not progress
-    return tqdm(total=total, desc=purpose, unit=" pictures", file=sys.stderr, disable=disable, leave=False)

@@ -1,54 +1,35 @@
-"""The command line: its commands, their options, and how failures are told."""
+"""The command line: its commands, and running one of them."""
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import torch
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Json, Toml
 
 from pairsim import __version__
+from pairsim.cli.failures import one_line, report_failure
 from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
 from pairsim.cli.judging.evaluate import evaluate
 from pairsim.cli.judging.report import report
-from pairsim.cli.output import UsageError, note
-from pairsim.cli.pictures.app_page import app as web_app
+from pairsim.cli.output import UsageError
 from pairsim.cli.pictures.compare import compare
 from pairsim.cli.pictures.duplicates import duplicates
 from pairsim.cli.pictures.encode import encode
 from pairsim.cli.pictures.search import search
+from pairsim.cli.pictures.serve_app import app as web_app
+from pairsim.cli.tools.completion import completion
 from pairsim.cli.tools.doctor import doctor
 from pairsim.cli.tools.export import export
 from pairsim.cli.training.demo import demo
 from pairsim.cli.training.train import train
-from pairsim.errors import PairsimError
 
-USAGE_ERROR = 2
-FAILURE = 1
-INTERRUPTED = 130
-
-
-def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
-    """Print a script that lets a shell complete commands, options and choices. Nothing is installed.
-
-    For bash: pairsim completion bash > ~/.local/share/bash-completion/completions/pairsim
-
-    For zsh: pairsim completion zsh > ~/.zfunc/_pairsim (a folder that is in fpath)
-
-    For fish: pairsim completion fish > ~/.config/fish/completions/pairsim.fish
-
-    Args:
-        shell: bash, zsh or fish.
-    """
-    print(make_app().generate_completion(shell=shell))
-
-
-_COMMANDS: tuple[Callable[..., None], ...] = (
+COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     train,
     evaluate,
@@ -64,36 +45,43 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     doctor,
     completion,
 )
-"""In the order of help: what a newcomer needs first."""
+"""In the order of the help: what a newcomer needs first."""
 
 
 def make_app(config_file: Path | None = None) -> App:
-    """The application, taking options that are not given from a TOML or JSON file.
+    """Make the application.
 
-    In the file, options stand below the name of their command, such as `[train]` in TOML.
+    Args:
+        config_file: TOML or JSON file with values of options that are not given, below the name of their command, such
+            as `[train]` in TOML.
+
+    Returns:
+        The application.
     """
     sources = []
     if config_file is not None:
+        from cyclopts.config import Json, Toml
+
         kind = Json if config_file.suffix == ".json" else Toml
         sources.append(kind(config_file, must_exist=True))
     app = App(
         name="pairsim",
         help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.",
         version=__version__,
-        help_format="markdown",
+        help_format="plaintext",
         config=sources,
         result_action="return_value",
         default_parameter=Parameter(negative_iterable=()),
     )
-    for place, command in enumerate(_COMMANDS):
-        app.command(command, name=command.__name__, sort_key=place)
+    for position, command in enumerate(COMMANDS):
+        command.__doc__ = _unwrapped(command.__doc__ or "")
+        app.command(command, name=command.__name__, sort_key=position)
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for a failure, 2 for wrong usage."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(tokens))
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -103,42 +91,39 @@ def run(tokens: Sequence[str]) -> int:
         tokens: The arguments after `pairsim`.
 
     Returns:
-        The exit status.
+        The exit status: 0, or that of the failure.
     """
     try:
-        app = make_app(_config_file(tokens))
-        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    except (CycloptsError, ValueError, TypeError, OSError) as error:
-        note(f"pairsim: {_one_line(error)} See: pairsim {_command_of(tokens)}--help")
-        return USAGE_ERROR
-    try:
-        command(*bound.args, **bound.kwargs)
-    except KeyboardInterrupt:
-        note("pairsim: interrupted. What was saved is whole; the same command goes on from there.")
-        return INTERRUPTED
-    except torch.OutOfMemoryError as error:
-        note(f"pairsim: out of memory on the device ({_one_line(error)}) Use a smaller --batch-size.")
-        return FAILURE
-    except (PairsimError, ValueError, TypeError) as error:
-        note(f"pairsim: {_one_line(error)}")
-        return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
+        _parse(tokens)()
+    except (Exception, KeyboardInterrupt) as error:
+        return report_failure(error)
     return 0
 
 
+def _parse(tokens: Sequence[str]) -> Callable[[], object]:
+    """The command with its arguments, ready to run."""
+    name = tokens[0] if tokens and tokens[0] in {command.__name__ for command in COMMANDS} else ""
+    try:
+        app = make_app(_config_file(tokens))
+        if name and list(tokens[1:]) == ["--help"]:  # parsing would collect the options of the command once more
+            return partial(app.help_print, [name])
+        command, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    except (CycloptsError, ValueError, TypeError, OSError) as error:
+        raise UsageError(f"{one_line(error)} See: pairsim {name}{' ' if name else ''}--help") from error
+    # The application is the one argument that is not parsed.
+    return partial(command, *bound.args, **bound.kwargs, **dict.fromkeys(ignored, app))
+
+
+def _unwrapped(docstring: str) -> str:
+    """A docstring with each paragraph on one line, as plain text is shown without joining lines."""
+    return re.sub(r"(?<=\S)\n(?: {8})?(?=\S)", " ", inspect.cleandoc(docstring))
+
+
 def _config_file(tokens: Sequence[str]) -> Path | None:
-    """The value of --config, which must be known before the other options can be read."""
-    for place, argument in enumerate(tokens):
+    """The value of --config, which is needed before the other options can be parsed."""
+    for index, argument in enumerate(tokens):
         if argument.startswith("--config="):
             return Path(argument.partition("=")[2])
-        if argument == "--config" and place + 1 < len(tokens):
-            return Path(tokens[place + 1])
+        if argument == "--config" and index + 1 < len(tokens):
+            return Path(tokens[index + 1])
     return None
-
-
-def _command_of(tokens: Sequence[str]) -> str:
-    return f"{tokens[0]} " if tokens and tokens[0] in {command.__name__ for command in _COMMANDS} else ""
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if text.endswith((".", "?", "!")) else f"{text}."

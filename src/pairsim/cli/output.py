@@ -1,8 +1,7 @@
-"""What goes where: results to stdout, everything else to stderr."""
+"""Print results to stdout and everything else to stderr; raise errors of usage."""
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -10,25 +9,41 @@ from typing import Any
 
 
 class UsageError(ValueError):
-    """Wrong usage that only shows when a command begins."""
+    """Wrong usage of a command."""
+
+
+def expect(holds: bool, expectation: str) -> None:
+    """Check an argument.
+
+    Args:
+        holds: Whether the argument is as expected.
+        expectation: What was expected and what was found; the message is `"Expected "` and this text.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if not holds:
+        raise UsageError(f"Expected {expectation}")
 
 
 def note(text: str) -> None:
-    """A line for the person watching."""
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def print_result(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """The result of a command: one JSON object, or text.
+def print_result(result: Mapping[str, Any], text: str, as_json: bool) -> None:
+    """Print the result of a command to stdout.
 
     Args:
-        result: JSON values; NaN becomes null.
+        result: JSON values; numbers that are not finite become null.
         text: The same for reading.
-        as_json: Which of the two.
+        as_json: Print `result` as one JSON object instead of `text`.
     """
-    print(
-        json.dumps(_without_nan(result), indent=2, ensure_ascii=False, allow_nan=False) if as_json else text, flush=True
-    )
+    if as_json:
+        import json
+
+        text = json.dumps(_without_nan(result), indent=2, ensure_ascii=False, allow_nan=False)
+    print(text, flush=True)
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Random changes to whole batches of training images, made on the device that trains.
+"""Augment whole batches of training images on the device that trains.
 
-An augmentation takes pixels and gives pixels: uint8 stays uint8, so that the model's preprocessing normalises
-augmented images exactly as it does all others. Images that came as preprocessed floating point stay that too.
+An augmentation keeps the dtype: uint8 pixels stay uint8, so that the model's preprocessing normalises augmented images
+like all others. Preprocessed floating point stays floating point.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pairsim._common.choices import AugmentName
 from pairsim.data.generators import seeded_generators
 from pairsim.data.random import stream_key
 from pairsim.errors import DataError
 
-AugmentName = Literal["none", "affine"]
 AugmentFunction: TypeAlias = Callable[[Tensor, torch.Generator], Tensor] | Callable[[Tensor], Tensor]
 """`(images [N, C, H, W], generator) -> images`; a module, such as a torchvision v2 transform, gets the images alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomAffine:
-    """Turns, scales, shears and shifts each image of a batch by its own random amount.
+    """Rotate, scale, shear and shift each image of a batch by its own random amount.
 
-    Bilinear; what comes in from outside has the colour of the nearest border pixel, which suits any background.
-    torchvision's `v2.RandomAffine` draws one change for a whole batch and fills with a given colour, hence own code.
+    Sampling is bilinear; areas outside the image get the colour of the nearest border pixel, which suits any
+    background. torchvision's `v2.RandomAffine` draws one change for a whole batch and fills with a given colour.
 
     Args:
         degrees: Largest rotation either way, in [0, 180].
@@ -66,34 +66,29 @@ class RandomAffine:
 
         Args:
             images: `[N, C, H, W]`, uint8 or floating point, on any device.
-            generator: On the CPU, so that the amounts are the same whatever the device.
+            generator: On the CPU, so that the amounts are the same on all devices.
 
         Returns:
             Images of the same shape, dtype and device; uint8 is rounded.
         """
         height, width = images.shape[2:]
         maps = self.maps(len(images), height, width, generator).to(images.device, non_blocking=True)
-        sampled = functional.grid_sample(
-            images.to(torch.float32),
-            _grid(maps, height, width),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )
+        pixels, grid = images.to(torch.float32), _grid(maps, height, width)
+        sampled = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return (sampled.round_() if images.dtype == torch.uint8 else sampled).to(images.dtype)
 
     def maps(self, num: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """Where each image's pixels are taken from.
+        """Draw the affine map of each image.
 
         Args:
-            num: Images.
-            height: Pixels down.
-            width: Pixels across.
+            num: Number of images.
+            height: Height in pixels.
+            width: Width in pixels.
             generator: On the CPU.
 
         Returns:
-            Affine maps float32 `[num, 2, 3]` from a place in the new image to one in the old, both in [-1, 1], as
-            `torch.nn.functional.affine_grid` takes them.
+            Affine maps float32 `[num, 2, 3]` from positions in the new image to positions in the old one, both in
+            [-1, 1], as for `torch.nn.functional.affine_grid`.
         """
         draws = torch.rand(5, num, generator=generator) * 2 - 1
         angle = draws[0] * math.radians(self.degrees)
@@ -101,7 +96,7 @@ class RandomAffine:
         across, down = 2 * self.translate * draws[2], 2 * self.translate * draws[3]
         slant = torch.tan(draws[4] * math.radians(self.shear))
         cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
-        # the inverse of scaling, shearing, then turning; a turn is one of pixels, so sides of unequal length count
+        # The inverse of scaling, shearing, then rotating. The rotation is one of pixels, so the sides' ratio enters.
         maps = torch.empty(num, 2, 3)
         maps[:, 0, 0] = cos + slant * sin
         maps[:, 0, 1] = (sin - slant * cos) * (height / width)
@@ -112,7 +107,7 @@ class RandomAffine:
 
 
 def _grid(maps: Tensor, height: int, width: int) -> Tensor:
-    """`functional.affine_grid`, as sums instead of matrix products: several times as fast on CPU, never in TF32."""
+    """Compute `functional.affine_grid` with sums, not matrix products: several times as fast on CPU, never in TF32."""
     columns = (torch.arange(width, device=maps.device) * 2 + 1) / width - 1
     rows = (torch.arange(height, device=maps.device) * 2 + 1) / height - 1
     grid = torch.empty((len(maps), height, width, 2), device=maps.device)
@@ -124,15 +119,15 @@ def _grid(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 class Augmentation:
-    """An augmentation with a seed: what it does to a batch depends on seed, epoch and batch number alone.
+    """An augmentation with a seed: its random numbers depend only on seed, epoch and batch number.
 
-    Neither the device, the number of workers nor a resume changes what is drawn. Pixels that are computed on another
-    device may differ in their last bit.
+    They are the same on all devices, for any number of workers and after a resume. Pixels computed on another device
+    may differ in their last bit.
 
     Args:
         function: `(images, generator) -> images` with a generator on the CPU. A module or a torchvision transform is
-            called with the images alone and draws from the global generators, which are seeded for it and put back
-            afterwards; torchvision's draw once for a whole batch.
+            called with the images alone and draws from the global generators, which are seeded for it and restored
+            afterwards; torchvision's transforms draw once for a whole batch.
         seed: Any whole number.
 
     Example:
@@ -149,10 +144,10 @@ class Augmentation:
         self._takes_images_alone = isinstance(function, nn.Module) or origin == "torchvision"
 
     def __call__(self, images: Tensor, epoch: int, number: int) -> Tensor:
-        """Change batch `number` of `epoch`.
+        """Augment batch `number` of `epoch`.
 
         Raises:
-            DataError: If the result differs from the batch in shape or dtype, or is no tensor.
+            DataError: If the result is not a tensor, or differs from the batch in shape or dtype.
         """
         key = stream_key("augment", self.seed, epoch, number)
         function = cast("Callable[..., Any]", self.function)
@@ -173,7 +168,7 @@ class Augmentation:
 
 
 def make_augmentation(augment: AugmentName | AugmentFunction, seed: int) -> Augmentation | None:
-    """The augmentation of a name or function; `None` for "none".
+    """Return the augmentation of a name or function; `None` for "none".
 
     Args:
         augment: "none", "affine" (`RandomAffine()`), or a function.

@@ -1,14 +1,14 @@
-"""Which images belong to which class, compressed to two arrays."""
+"""Index the images of each class in two arrays."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.storage import sha256
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 
@@ -22,10 +22,11 @@ class ClassIndex:
     The images of class `c` are `order[offsets[c]:offsets[c + 1]]`, ascending.
 
     Attributes:
-        classes: The distinct labels `[C]`, ascending; a class's number is its place here.
+        classes: The distinct labels `[C]`, ascending; the number of a class is its index here.
         codes: Class number of each image `[N]`.
         order: Image numbers `[N]`, sorted by class and then by number.
-        offsets: Where each class begins in `order`, `[C + 1]`.
+        offsets: Start of each class in `order`, `[C + 1]`.
+        counts: Number of images of each class `[C]`.
 
     Example:
         >>> index = ClassIndex.from_labels(np.array(["b", "a", "b"]))
@@ -54,7 +55,7 @@ class ClassIndex:
 
     @classmethod
     def from_labels(cls, labels: npt.NDArray[Any]) -> ClassIndex:
-        """Build the index in one sort.
+        """Build the index with one sort.
 
         Args:
             labels: One label per image `[N]`, whole numbers or strings (see `read_labels`).
@@ -76,27 +77,25 @@ class ClassIndex:
         return cls(classes=classes, codes=codes, order=order, offsets=offsets)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Numbers and a hash of labels, to recognise the data again: `num_images`, `num_classes`, `labels`."""
-        digest = hashlib.sha256(self.codes.astype("<i8").tobytes()).hexdigest()
+        """Compute numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
+        digest = sha256(self.codes.astype("<i8").tobytes())
         return {"num_images": self.num_images, "num_classes": self.num_classes, "labels": digest}
 
 
 def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
-    """Distinct labels, ascending, and the place of each label among them, in the narrowest type."""
-    if labels.dtype.kind in "iub":
-        low, high = int(labels.min()), int(labels.max())
-        dense = high - low < max(65_536, 2 * len(labels))
-        if dense and high <= np.iinfo(np.int64).max:  # count instead of sorting
-            present = np.zeros(high - low + 1, dtype=bool)
-            for part in _parts(labels):
-                present[part.astype(np.int64) - low] = True
-            places = np.flatnonzero(present)
-            table = np.zeros(high - low + 1, dtype=_code_type(len(places)))
-            table[places] = np.arange(len(places))
-            codes = np.empty(len(labels), dtype=table.dtype)
-            for part, out in zip(_parts(labels), _parts(codes), strict=True):
-                out[:] = table[part.astype(np.int64) - low]
-            return (places + low).astype(labels.dtype), codes
+    """Return the distinct labels, ascending, and the index of each label among them, in the narrowest type."""
+    low, high = (int(labels.min()), int(labels.max())) if labels.dtype.kind in "iub" else (0, 2**64)
+    if high - low < max(65_536, 2 * len(labels)) and high <= np.iinfo(np.int64).max:  # count instead of sorting
+        present = np.zeros(high - low + 1, dtype=bool)
+        for part in _parts(labels):
+            present[part.astype(np.int64) - low] = True
+        values = np.flatnonzero(present)
+        table = np.zeros(high - low + 1, dtype=_code_type(len(values)))
+        table[values] = np.arange(len(values))
+        codes = np.empty(len(labels), dtype=table.dtype)
+        for part, out in zip(_parts(labels), _parts(codes), strict=True):
+            out[:] = table[part.astype(np.int64) - low]
+        return (values + low).astype(labels.dtype), codes
     classes = np.unique(labels)
     codes = np.empty(len(labels), dtype=_code_type(len(classes)))
     for part, out in zip(_parts(labels), _parts(codes), strict=True):
@@ -104,10 +103,10 @@ def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
     return classes, codes
 
 
-def _code_type(num_classes: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-    return np.dtype(np.uint16) if num_classes <= 2**16 else np.dtype(np.uint32)
+def _code_type(num_classes: int) -> type[np.uint16 | np.uint32]:
+    return np.uint16 if num_classes <= 2**16 else np.uint32
 
 
 def _parts(values: npt.NDArray[Any], size: int = 1 << 20) -> list[npt.NDArray[Any]]:
-    """Views of a long array, so that temporary copies stay small."""
+    """Split a long array into views, so that temporary copies stay small."""
     return [values[start : start + size] for start in range(0, len(values), size)]

@@ -1,4 +1,4 @@
-"""Global random generators, for code of others that draws from them: seeded inside, put back afterwards."""
+"""Seed the global random generators for code that draws from them, and restore them afterwards."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 
 @contextlib.contextmanager
 def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[None]:
-    """Python's, NumPy's and PyTorch's global generators seeded inside; the caller's own states again afterwards.
+    """Seed Python's, NumPy's and PyTorch's global generators; the previous states are restored afterwards.
 
     Args:
         key: From `stream_key`.
-        device: A GPU whose generator is seeded too; by default none is, as those belong to the training step.
+        device: A GPU whose generator is seeded too; by default none is, as the training step uses them.
 
     Example:
         >>> with seeded_generators(1):

@@ -1,38 +1,33 @@
-"""Labelled images as datasets: in memory, in one mapped file, or as picture files."""
+"""Datasets of labelled images in memory, in a memory-mapped file, or in picture files."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
+from pairsim.data.labelled_images import LabelledImages, image_of, images_of
 from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 from pairsim.images import Fit, Interpolation, Preprocessing, read_image
 
 
-@runtime_checkable
-class Labelled(Protocol):
-    """A map-style dataset of `(image, label)`."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...
-
-
 class ImageTensors(Dataset[tuple[Tensor, Any]]):
-    """Labelled images in one tensor in memory; batches are picked from it, without a loader.
+    """Labelled images in one tensor in memory; batches are selected from it without a loader.
 
     Args:
-        images: `[N, C, H, W]` or `[N, H, W]` (grey), uint8 pixels or preprocessed floating point, on any device. In
-            channels_last layout they are handed out so, without converting batch by batch.
+        images: `[N, C, H, W]` or `[N, H, W]` (grey), uint8 pixels or preprocessed floating point, on any device. A
+            channels_last layout is kept in every batch.
         labels: One label per image: whole numbers or strings.
 
     Raises:
@@ -64,15 +59,15 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
 
 
 class ImageFiles(Dataset[tuple[Tensor, Any]]):
-    """Labelled picture files, read when asked for.
+    """Labelled picture files, each decoded when it is accessed.
 
     Args:
         paths: One file per image.
         labels: One label per image: whole numbers or strings.
         image_size: Height and width that every picture is resized to; `None` keeps each picture's own.
         channels: 1 for grey, 3 for colour.
-        preprocessing: A model's, to read pictures as the model does: it decides size, channels, fit and
-            interpolation, so that `image_size` and `channels` have no say.
+        preprocessing: The preprocessing of a model, to read pictures as the model does. It sets size, channels, fit
+            and interpolation; `image_size` and `channels` are then ignored.
 
     Raises:
         DataError: If there is not one label per file.
@@ -90,145 +85,125 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         self.paths: list[str] = [os.fspath(path) for path in paths]
         self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
         self.preprocessing = preprocessing
-        self.image_size: tuple[int, int] | None = image_size if preprocessing is None else preprocessing.image_size
-        self.channels: int = channels if preprocessing is None else preprocessing.channels
+        self.image_size: tuple[int, int] | None = image_size
+        self.channels: int = channels
+        self.resizing: tuple[Fit, Interpolation] = "stretch", "bilinear"
+        if preprocessing is not None:
+            self.image_size, self.channels = preprocessing.image_size, preprocessing.channels
+            self.resizing = preprocessing.fit, preprocessing.interpolation
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    @property
-    def resizing(self) -> tuple[Fit, Interpolation]:
-        """How pictures get their size (see `read_image`)."""
-        if self.preprocessing is None:
-            return "stretch", "bilinear"
-        return self.preprocessing.fit, self.preprocessing.interpolation
-
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         fit, interpolation = self.resizing
-        pixels = read_image(
-            self.paths[index],
-            channels=self.channels,
-            image_size=self.image_size,
-            fit=fit,
-            interpolation=interpolation,
-        )
+        path, size = self.paths[index], self.image_size
+        pixels = read_image(path, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
         return pixels, self.targets[index].item()
 
 
+@dataclass(eq=False)
 class MappedImages(Dataset[tuple[Tensor, Any]]):
-    """Labelled images in a file of pixels, which the system reads as they are asked for and keeps as long as it can.
+    """Labelled images in a memory-mapped file of pixels.
 
     Args:
-        path: The file; it must stay as it is.
+        path: The file; it is not changed while it is in use.
         offset: Bytes before the first pixel.
         shape: `(N, C, H, W)` of the uint8 pixels in it.
-        targets: One label per place.
-        places: Which images of the file these are `[n]`; all by default.
+        targets: Label of each image `[n]`.
+        indices: Which images of the file these are `[n]`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        offset: int,
-        shape: tuple[int, int, int, int],
-        targets: npt.NDArray[Any],
-        places: Int64Array | None = None,
-    ) -> None:
-        self.path = path
-        self.offset = offset
-        self.shape = shape
-        self.places: Int64Array = np.arange(shape[0]) if places is None else places
-        self.targets = targets
-        self._pixels: npt.NDArray[np.uint8] | None = None
+    path: Path
+    offset: int
+    shape: tuple[int, int, int, int]
+    targets: npt.NDArray[Any]
+    indices: Int64Array
+    _pixels: npt.NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_pixels": None}  # a worker maps the file for itself, instead of being sent its content
+        return {**vars(self), "_pixels": None}  # each worker maps the file itself
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         return self.batch(np.array([index]))[0], self.targets[index].item()
 
     def batch(self, indices: npt.NDArray[np.integer]) -> Tensor:
-        """Some images as uint8 `[n, C, H, W]`."""
+        """Read images as uint8 `[n, C, H, W]`."""
         if self._pixels is None:
-            # Read-only, unlike torch.from_file: a map that could be written to must not exceed the machine's memory.
+            # Read-only, unlike torch.from_file: a writable map cannot be larger than the memory of the machine.
             self._pixels = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=self.shape)
-        return torch.from_numpy(np.asarray(self._pixels).take(self.places[indices], axis=0))
+        return torch.from_numpy(np.asarray(self._pixels).take(self.indices[indices], axis=0))
 
 
-def gather(images: Tensor, index: Tensor) -> Tensor:
-    """Images `[n, C, H, W]` at the places `index`, int64 `[n]` on the same device, in the layout of `images`."""
+def gather(images: Tensor, indices: Tensor) -> Tensor:
+    """Select images `[n, C, H, W]` by `indices`, int64 `[n]` on the same device; the memory layout is kept."""
     if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
-        return images.index_select(0, index)  # many times as fast as images[index]
-    # As rows of pixels with channels last they are copied whole; index_select itself would go value by value.
-    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+        return images.index_select(0, indices)  # many times as fast as images[indices]
+    # As rows of channels-last pixels, images are copied whole; index_select on the 4-D view copies value by value.
+    return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
 
 
 def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
-    """Some images of a dataset, of the same kind where that is faster than a `Subset`."""
-    places = indices.astype(np.int64)
-    if isinstance(dataset, ImageTensors):
-        index = torch.from_numpy(places).to(dataset.images.device)
-        return ImageTensors(gather(dataset.images, index), dataset.targets[places])
-    if isinstance(dataset, MappedImages):
-        return MappedImages(
-            dataset.path, dataset.offset, dataset.shape, dataset.targets[places], places=dataset.places[places]
-        )
-    if isinstance(dataset, ImageFiles):
-        paths = [dataset.paths[place] for place in places.tolist()]
-        return ImageFiles(
-            paths,
-            dataset.targets[places],
-            image_size=dataset.image_size,
-            channels=dataset.channels,
-            preprocessing=dataset.preprocessing,
-        )
-    return Subset(dataset, places.tolist())
+    """Select images of a dataset; the result is of the same kind where that is faster than a `Subset`."""
+    if isinstance(dataset, LabelledImages):
+        return LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices])
+    if not isinstance(dataset, ImageTensors | ImageFiles | MappedImages):
+        return Subset(dataset, indices.tolist())
+    part = copy.copy(dataset)
+    part.targets = dataset.targets[indices]
+    if isinstance(part, ImageTensors):
+        part.images = _picked(part, indices.astype(np.int64))
+    elif isinstance(part, ImageFiles):
+        part.paths = [part.paths[index] for index in indices.tolist()]
+    else:
+        part.indices = part.indices[indices]
+    return part
 
 
 def in_memory(dataset: Any) -> Any:
-    """A dataset as `ImageTensors` where its pixels are in memory anyway, otherwise the dataset itself.
+    """Return a dataset as `ImageTensors` where its pixels are in memory already, otherwise the dataset itself.
 
     This holds for torchvision's MNIST family without a transform, for a `TensorDataset` of images and one label each,
-    and for a `Subset` of either.
+    and for a `Subset` of either. `LabelledImages` give the dataset inside.
     """
-    if type(dataset) is Subset:  # a class derived from it may change images
+    dataset = images_of(dataset)
+    if type(dataset) is Subset:  # a derived class may change images
         whole = in_memory(dataset.dataset)
         return subset(whole, np.asarray(dataset.indices)) if isinstance(whole, ImageTensors) else dataset
     pixels = getattr(dataset, "data", None)
     plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
     if plain and isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3:
         return ImageTensors(pixels, read_labels(dataset))
-    if isinstance(dataset, torch.utils.data.TensorDataset) and [t.ndim for t in dataset.tensors] == [4, 1]:
+    if isinstance(dataset, TensorDataset) and [t.ndim for t in dataset.tensors] == [4, 1]:
         return ImageTensors(dataset.tensors[0], read_labels(dataset))
     return dataset
 
 
 def check_finite(images: Tensor, indices: Sequence[int] | Int64Array) -> None:
-    """Refuse NaN and infinite pixels.
+    """Check that no pixel is NaN or infinite.
 
     Raises:
-        DataError: Naming the first image that has one.
+        DataError: If one is; the message names the first such image.
     """
     if not images.is_floating_point() or bool(torch.isfinite(images.sum())):
         return
-    finite = torch.isfinite(images).flatten(1).all(dim=1)
-    if not bool(finite.all()):
-        bad = int(torch.nonzero(~finite)[0])
+    bad = torch.nonzero(~torch.isfinite(images).flatten(1).all(dim=1))
+    if len(bad):
         raise DataError(
-            f"Expected finite pixels, found NaN or infinite values in image {int(indices[bad])}. "
+            f"Expected finite pixels, found NaN or infinite values in image {int(indices[int(bad[0])])}. "
             "Check the transform, or remove the image."
         )
 
 
 def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing | None = None) -> Tensor:
-    """The images at some places of a dataset as one batch.
+    """Read images of a dataset as one batch.
 
     Args:
-        dataset: Items are `(image, ...)` or images; an image is a tensor, or a picture when `preprocessing` is given.
-        indices: Image numbers `[n]`; an image that is asked for twice is fetched once.
+        dataset: Items are `(image, ...)` or images; an image is a tensor, or a picture where `preprocessing` is given.
+        indices: Image numbers `[n]`; an image that occurs twice is read once.
         preprocessing: Reads items that are PIL images, arrays or paths.
 
     Returns:
@@ -238,38 +213,42 @@ def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing
         DataError: If images differ in shape, are not images, or have pixels that are not finite.
         ImageReadError: If a file cannot be read; the message names it.
     """
+    dataset = images_of(dataset)
     if isinstance(dataset, ImageTensors):
-        return gather(dataset.images, torch.from_numpy(indices).to(dataset.images.device))
+        return _picked(dataset, indices)
     if isinstance(dataset, MappedImages):
         return dataset.batch(indices)
     unique, inverse = np.unique(indices, return_inverse=True)
+    numbers = unique.tolist()
     if hasattr(dataset, "__getitems__"):
-        items = cast("list[Any]", dataset.__getitems__(unique.tolist()))
+        items = cast("list[Any]", dataset.__getitems__(numbers))
     else:
-        items = [dataset[int(index)] for index in unique]
-    images = [_as_tensor(item, int(index), preprocessing) for item, index in zip(items, unique, strict=True)]
-    for image, index in zip(images, unique, strict=True):
+        items = [dataset[number] for number in numbers]
+    images = [_as_tensor(image_of(item), number, preprocessing) for item, number in zip(items, numbers, strict=True)]
+    for image, number in zip(images, numbers, strict=True):
         if image.shape != images[0].shape:
             raise DataError(
-                f"Expected all images to have one shape, found {list(images[0].shape)} at index {int(unique[0])} "
-                f"and {list(image.shape)} at index {int(index)}. Add a resize to the dataset's transform."
+                f"Expected all images to have one shape, found {list(images[0].shape)} at index {numbers[0]} "
+                f"and {list(image.shape)} at index {number}. Add a resize to the dataset's transform."
             )
     batch = torch.stack(images)
     check_finite(batch, unique)
     return batch[torch.from_numpy(inverse)]
 
 
-def _as_tensor(item: Any, index: int, preprocessing: Preprocessing | None) -> Tensor:
-    image = item[0] if isinstance(item, tuple | list) else item
+def _picked(images: ImageTensors, indices: Int64Array) -> Tensor:
+    return gather(images.images, torch.from_numpy(indices).to(images.images.device))
+
+
+def _as_tensor(image: Any, number: int, preprocessing: Preprocessing | None) -> Tensor:
     if isinstance(image, Tensor):
-        if image.ndim == 2:
-            image = image[None]
-        if image.ndim != 3:
-            raise DataError(f"Expected image {index} to have shape [C, H, W], got {list(image.shape)}.")
-        return image
+        pixels = image[None] if image.ndim == 2 else image
+        if pixels.ndim != 3:
+            raise DataError(f"Expected image {number} to have shape [C, H, W], got {list(pixels.shape)}.")
+        return pixels
     if preprocessing is not None and not isinstance(image, int | float):
         return preprocessing.read(image)
     raise DataError(
-        f"Expected item {index} to be (image, label) with the image as a tensor [C, H, W], got {type(image).__name__}. "
-        "Add a transform such as torchvision.transforms.v2.PILToTensor()."
+        f"Expected item {number} to be (image, label) with the image as a tensor [C, H, W], got "
+        f"{type(image).__name__}. Add a transform such as torchvision.transforms.v2.PILToTensor()."
     )

@@ -1,4 +1,4 @@
-"""The labels of any dataset, without decoding an image where that can be avoided."""
+"""Read the labels of any dataset, without decoding images where possible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
-from tqdm import tqdm
 
+from pairsim._common.progress import progress_bar
 from pairsim.errors import DataError
 
 _ATTRIBUTES = ("targets", "labels", "_labels")
@@ -18,15 +18,15 @@ _MIXED = "Expected labels of one kind, found text and numbers mixed. Convert the
 
 
 def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
-    """Find the label of every image of a dataset.
+    """Read the label of every image of a dataset.
 
-    Looks, in this order, at `labels`, at `Subset`, `ConcatDataset` and other wrappers (`.dataset`), at the attributes
-    `.targets`, `.labels`, `.samples` (path and label) and at the last tensor of a `TensorDataset`. A
-    `target_transform` is applied to each distinct label once. Only when nothing of this is there, the dataset is
-    read once from end to end, with a progress bar and a hint.
+    The first of these is used: `labels`; the labels of the dataset inside a `Subset`, `ConcatDataset` or other wrapper
+    (`.dataset`); the attributes `.targets`, `.labels` and `.samples` (path and label); the last tensor of a
+    `TensorDataset`. A `target_transform` is applied to each distinct label once. If there is none of these, the dataset
+    is read once from end to end, with a progress bar and a hint.
 
     Args:
-        dataset: Map-style dataset whose items are `(image, label)`, or anything with `labels`.
+        dataset: Map-style dataset whose items are `(image, label)`, or anything with a length where `labels` are given.
         labels: One label per image, instead of the dataset's own: ints, strings, a tensor or an array.
 
     Returns:
@@ -45,34 +45,32 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
             f"Expected a map-style dataset with a length, got {type(dataset).__name__}. "
             "Iterable datasets cannot be paired: load them into a list or a map-style dataset first."
         )
-    size = len(dataset)
-    found = _as_labels(labels) if labels is not None else _labels_of(dataset)
-    if len(found) != size:
+    found = _labels_of(dataset) if labels is None else _as_labels(labels)
+    assert found is not None, "they are read if they are not stored"
+    if len(found) != len(dataset):
         raise DataError(
-            f"Expected one label for each of {size} images, found {len(found)} labels. "
+            f"Expected one label for each of {len(dataset)} images, found {len(found)} labels. "
             "Pass labels= in the order of the dataset."
         )
     return found
 
 
-def _labels_of(dataset: Any) -> npt.NDArray[Any]:
-    found = _stored_labels(dataset)
-    if found is not None:
-        return found
-    if isinstance(dataset, ConcatDataset):  # read only those parts that need it
-        return _joined([_labels_of(part) for part in dataset.datasets])
-    return _labels_by_reading(dataset)
+def _labels_of(dataset: Any, *, read: bool = True) -> npt.NDArray[Any] | None:
+    """Return the labels of a dataset; None where they are not stored and `read` is false."""
+    if isinstance(dataset, ConcatDataset):
+        parts = [_labels_of(part, read=read) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return _joined(known) if len(known) == len(parts) else None
+    if isinstance(dataset, Subset):
+        inner = _labels_of(dataset.dataset, read=False)
+        stored = None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+    else:
+        stored = _stored_labels(dataset)
+    return _labels_by_reading(dataset) if stored is None and read else stored
 
 
 def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
-    """Labels that need no image, or None."""
-    if isinstance(dataset, Subset):
-        inner = _stored_labels(dataset.dataset)
-        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [_stored_labels(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        return _joined(known) if len(known) == len(parts) else None
+    """Return labels that are known without reading an image, or None."""
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
@@ -82,20 +80,18 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
         return _transformed(dataset, _as_labels([label for _, label in samples]))
     if isinstance(dataset, TensorDataset) and dataset.tensors[-1].ndim == 1 and len(dataset.tensors) > 1:
         return _as_labels(dataset.tensors[-1])
-    inner_dataset = getattr(dataset, "dataset", None)
-    # A wrapper that changes images keeps their number; one that drops or repeats some cannot be seen through.
-    if isinstance(inner_dataset, Sized) and len(inner_dataset) == len(dataset):
-        inner = _stored_labels(inner_dataset)
-        return None if inner is None else _transformed(dataset, inner)
-    return None
+    wrapped = getattr(dataset, "dataset", None)
+    # A wrapper with another number of items selects or repeats some, and which ones is not known.
+    inner = _labels_of(wrapped, read=False) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
+    return None if inner is None else _transformed(dataset, inner)
 
 
 def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Labels of several datasets, one after the other."""
+    """Concatenate the labels of several datasets."""
     if len({part.dtype.kind == "U" for part in parts if len(part)}) > 1:
-        raise DataError(_MIXED)  # numpy would turn the numbers into text, and 1 and "1" into one class
+        raise DataError(_MIXED)  # numpy would turn numbers into text, and 1 and "1" into one class
     joined = np.concatenate(parts)
-    # unsigned and signed 64-bit numbers meet in floating point, which cannot hold them all
+    # numpy joins unsigned and signed 64-bit numbers in floating point, which cannot hold them all
     return joined if joined.dtype.kind != "f" else _as_labels([label for part in parts for label in part.tolist()])
 
 
@@ -109,26 +105,23 @@ def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _labels_by_reading(dataset: Any) -> npt.NDArray[Any]:
     name = type(dataset).__name__
-    bar = tqdm(
-        range(len(dataset)),
-        desc=f"Reading every item of {name} for its label (pass labels=[...] to skip this)",
-        unit=" images",
-        disable=None,
-    )
+    hint = f"Reading every item of {name} for its label (pass labels=[...] to skip this)"
     values = []
-    for index in bar:
-        item = dataset[index]
-        if not isinstance(item, tuple | list) or len(item) < 2:
-            raise DataError(
-                f"Expected {name} to give (image, label), item {index} is {type(item).__name__}. "
-                "Pass labels=[...] with one label per image."
-            )
-        values.append(item[1])
+    with progress_bar(len(dataset), hint, "images") as bar:
+        for index in range(len(dataset)):
+            item = dataset[index]
+            if not isinstance(item, tuple | list) or len(item) < 2:
+                raise DataError(
+                    f"Expected {name} to give (image, label), item {index} is {type(item).__name__}. "
+                    "Pass labels=[...] with one label per image."
+                )
+            values.append(item[1])
+            bar.update()
     return _as_labels(values)
 
 
 def _as_labels(values: Any) -> npt.NDArray[Any]:
-    """A checked one-dimensional array of whole numbers or strings."""
+    """Convert to a checked one-dimensional array of whole numbers or strings."""
     if isinstance(values, torch.Tensor):
         array = values.detach().cpu().numpy()
     elif isinstance(values, np.ndarray) and values.dtype.kind not in "OT":
@@ -154,23 +147,19 @@ def _as_labels(values: Any) -> npt.NDArray[Any]:
                 "Expected labels to be whole numbers or text, found fractions. Pass class numbers or names."
             )
         return array.astype(np.int64)
-    if array.dtype.kind in "biuU":
-        return array
-    if array.dtype.kind == "S":
-        return array.astype(str)
-    raise DataError(f"Expected labels to be whole numbers or text, found {array.dtype}. Pass labels=[...].")
+    if array.dtype.kind not in "biuUS":
+        raise DataError(f"Expected labels to be whole numbers or text, found {array.dtype}. Pass labels=[...].")
+    return array.astype(str) if array.dtype.kind == "S" else array
 
 
 def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
     items = list(values)
-    kinds = {type(item) for item in items}
+    kinds = set(map(type, items))
     if not kinds:
         return np.empty(0, dtype=np.int64)
-    if kinds <= {str}:
-        return np.array(items, dtype=np.str_)
     if any(issubclass(kind, torch.Tensor | np.ndarray) for kind in kinds):
-        items = [_scalar(item) for item in items]
-        kinds = {type(item) for item in items}
+        items = list(map(_scalar, items))
+        kinds = set(map(type, items))
     for index, item in enumerate(items if kinds - {int, bool, str} else ()):
         if item is None:
             raise DataError(f"Expected a label for every image, found None at index {index}. Label it or remove it.")
@@ -185,7 +174,5 @@ def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
 
 
 def _scalar(item: Any) -> Any:
-    """The number in a tensor or array of one element; anything else as it is."""
-    if isinstance(item, torch.Tensor | np.ndarray) and int(np.prod(item.shape)) == 1:
-        return item.item()
-    return item
+    """Return the number in a tensor or array of one element; anything else as it is."""
+    return item.item() if isinstance(item, torch.Tensor | np.ndarray) and int(np.prod(item.shape)) == 1 else item

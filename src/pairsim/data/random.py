@@ -1,8 +1,8 @@
-"""Random numbers that are a pure function of where they are used.
+"""Random numbers as pure functions of a key and a counter.
 
-A counter-based generator: number `i` of a stream depends on the stream's key and on `i` alone, so any part of a
-stream can be had at once, in any order, by any process. Keys are a cryptographic hash of purpose, seed and epoch, so
-streams of neighbouring seeds or epochs have nothing in common (`seed + epoch` would collide).
+A counter-based generator: number `i` of a stream depends only on the stream's key and on `i`, so any process can
+compute any part of a stream, in any order. Keys are a cryptographic hash of purpose, seed and epoch, so that streams of
+neighbouring seeds or epochs are independent (`seed + epoch` would collide).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def stream_key(purpose: str, *parts: int) -> int:
-    """The 64-bit key of a random stream.
+    """Compute the 64-bit key of a random stream.
 
     Args:
-        purpose: What the numbers are for; different purposes never share numbers.
+        purpose: Name of the stream; different names give different numbers.
         parts: Whole numbers of any size, such as seed and epoch.
 
     Returns:
@@ -41,7 +41,7 @@ def stream_key(purpose: str, *parts: int) -> int:
 
 
 def random_bits(key: int, counters: npt.NDArray[np.integer]) -> UInt64Array:
-    """64 random bits for each counter of a stream.
+    """Compute 64 random bits for each counter of a stream.
 
     Args:
         key: From `stream_key`.
@@ -53,7 +53,7 @@ def random_bits(key: int, counters: npt.NDArray[np.integer]) -> UInt64Array:
     References:
         Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014 (SplitMix64).
     """
-    bits = counters.astype(np.uint64)  # a copy: worked on in place below, as memory traffic is the cost here
+    bits = counters.astype(np.uint64)  # a copy, changed in place below, as memory traffic dominates the time
     bits += np.uint64(1)
     bits *= _GOLDEN
     bits += np.uint64(key)
@@ -69,9 +69,9 @@ def random_bits(key: int, counters: npt.NDArray[np.integer]) -> UInt64Array:
 
 
 def random_below(key: int, counters: npt.NDArray[np.integer], bound: npt.NDArray[np.integer] | int) -> Int64Array:
-    """A uniform whole number in [0, bound) for each counter.
+    """Compute a uniform whole number in [0, bound) for each counter.
 
-    53 random bits are scaled, so a value's probability is off by at most `bound / 2**53`.
+    53 random bits are scaled, so the probability of a value has an error of at most `bound / 2**53`.
 
     Args:
         key: From `stream_key`.
@@ -90,7 +90,7 @@ def random_below(key: int, counters: npt.NDArray[np.integer], bound: npt.NDArray
 
 
 def permutation(key: int, size: int) -> Int64Array:
-    """The numbers 0 to `size - 1` in the random order of a key.
+    """Return the numbers 0 to `size - 1` in the random order of a key.
 
     Example:
         >>> sorted(permutation(7, 5).tolist())

@@ -1,4 +1,4 @@
-"""Whether a dataset gives the same image every time it is asked: by its transforms, and by asking twice."""
+"""Check whether a dataset gives the same image every time, by its transforms and by reading images twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images
 from pairsim.images import Preprocessing
 
-# Classes of torchvision's transforms (both generations) that draw, besides those whose names begin with Random.
+# Random transforms of torchvision (both versions), besides those whose names begin with Random.
 _RANDOM = frozenset(
     {
         "AugMix", "AutoAugment", "ColorJitter", "CutMix", "ElasticTransform", "GaussianNoise", "JPEG", "MixUp",
@@ -34,13 +34,13 @@ _ITEMS_READ_TWICE = 8
 
 
 def random_transform(dataset: Any) -> str | None:
-    """The name of the first random transform of a dataset, looked for through wrappers and compositions.
+    """Return the name of the first random transform of a dataset, searched through wrappers and compositions.
 
-    It knows torchvision's transforms, and any class by the name `Random...`. `None` does not mean that there is none:
-    a function may draw (see `differing_item`).
+    Recognised are torchvision's transforms and any class named `Random...`. `None` does not prove that there is none:
+    a function may draw random numbers (see `differing_item`).
 
     Args:
-        dataset: Any; its attributes that hold datasets or transforms are followed.
+        dataset: Any dataset; its attributes that hold datasets or transforms are searched.
 
     Example:
         >>> from torchvision.transforms import v2
@@ -54,10 +54,13 @@ def random_transform(dataset: Any) -> str | None:
 
 
 def is_known_fixed(dataset: Any) -> bool:
-    """Whether every part is known to give the same image each time, as torchvision's datasets and fixed transforms do.
+    """Return whether a dataset is known to give the same image each time.
+
+    This holds for datasets of torchvision and pairsim with transforms of torchvision that are not random. Datasets and
+    functions of other modules are never known.
 
     Args:
-        dataset: Any. One of a user's own class is never known, whatever it does.
+        dataset: Any dataset.
 
     Example:
         >>> from pairsim.data import ImageFiles
@@ -77,9 +80,9 @@ def is_known_fixed(dataset: Any) -> bool:
 
 
 def differing_item(dataset: Any, preprocessing: Preprocessing | None = None) -> int | None:
-    """The number of an item that is not the same when it is read twice, of a few spread over the dataset.
+    """Read a few items, spread over the dataset, twice, and return the number of the first one that differs.
 
-    A transform that changes few items may escape this.
+    A transform that changes few items may not be detected.
 
     Args:
         dataset: Map-style; items are `(image, ...)` or images.
@@ -89,27 +92,26 @@ def differing_item(dataset: Any, preprocessing: Preprocessing | None = None) -> 
         DataError: If an item is not an image.
         ImageReadError: If a file cannot be read; the message names it.
     """
-    places = np.unique(np.linspace(0, len(dataset) - 1, num=_ITEMS_READ_TWICE).astype(np.int64))
-    for place in places:
+    for index in np.unique(np.linspace(0, len(dataset) - 1, num=_ITEMS_READ_TWICE).astype(np.int64)):
         images = []
         for key in (1, 2):
             with seeded_generators(key):
-                images.append(fetch_images(dataset, place[None], preprocessing))
+                images.append(fetch_images(dataset, index[None], preprocessing))
         if not torch.equal(*images):
-            return int(place)
+            return int(index)
     return None
 
 
 def _is_random(part: Any) -> bool:
     name = type(part).__name__
-    if name == "GaussianBlur":  # draws between two strengths, which may be one
+    if name == "GaussianBlur":  # random between two strengths, which may be equal
         low, *_, high = getattr(part, "sigma", (0, 1))
         return bool(low != high)
     return name.startswith("Random") or name in _RANDOM
 
 
 def _parts(dataset: Any) -> Iterator[Any]:
-    """A dataset, the datasets in it, and their transforms down to the smallest."""
+    """Yield a dataset, the datasets in it, and all their transforms, depth first."""
     seen: set[int] = set()
     waiting: list[tuple[Any, int]] = [(dataset, 0)]
     while waiting:
@@ -124,7 +126,7 @@ def _parts(dataset: Any) -> Iterator[Any]:
 def _inside(part: Any) -> list[Any]:
     found: list[Any] = list(part.children()) if isinstance(part, nn.Module) else []
     for name, value in getattr(part, "__dict__", {}).items():
-        # labels are no pictures, so what is done to them does not matter here
+        # Transforms of labels (target_transform) do not change images.
         follow = ("transform" in name or "augment" in name or name == "loader") and not name.startswith("target")
         for item in value if isinstance(value, list | tuple) and (follow or name == "datasets") else (value,):
             found += [item] if isinstance(item, Dataset) or (follow and callable(item)) else []

@@ -1,15 +1,31 @@
-"""Splitting labelled images: each class in the same proportion, or by class."""
+"""Split labelled images, each class in the same proportion or by class, and record the split of a run.
+
+A run records its validation images in `split.json`. The file holds the fingerprint of the labels of the whole set, the
+number of validation images, and one bit per image, 1 = validation, most significant bit first, in base64.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pairsim._common import storage
 from pairsim.data.class_index import ClassIndex
+from pairsim.data.image_sets import subset
+from pairsim.data.labelled_images import LabelledImages
 from pairsim.data.random import Int64Array, random_bits, stream_key
+from pairsim.errors import RunError
+
+FILE_NAME = "split.json"
+FORMAT = "pairsim-split"
+FORMAT_VERSION = 1
+_TEST_FRACTION = 0.2
 
 
 def stratified_split(
@@ -19,11 +35,11 @@ def stratified_split(
 
     Args:
         index: The images of each class.
-        fraction: Share to hold out, in (0, 1); each class gives its share rounded to a whole number, and a class of
-            at least two images keeps one at least.
-        seed: Any whole number; which images are held out depends on it and on their number, or on `names`.
-        names: One stable name per image; the split then does not depend on their order, and an image that comes or
-            goes moves at most one other of its class to the other side.
+        fraction: Share to hold out, in (0, 1), rounded to a whole number of images in each class; every class keeps at
+            least one image.
+        seed: Any whole number; the images held out depend on it and on the number of images, or on `names`.
+        names: One stable name per image. The split then does not depend on the order of the images, and adding or
+            removing an image moves at most one other image of its class to the other side.
 
     Returns:
         Image numbers kept and held out, each ascending.
@@ -50,17 +66,29 @@ def stratified_split(
     return np.sort(by_class[~held]).astype(np.int64), np.sort(by_class[held]).astype(np.int64)
 
 
-def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:
-    """Part the classes into seen and unseen ones, so that a model is tested on classes that training had not.
+def hold_out_test(dataset: Any, split: str, names: Sequence[str] | None = None) -> Any:
+    """Select the images of one split of a dataset without a test set: one in five of each class is in `"test"`.
 
-    Either side needs two classes: with one there is no negative pair, neither to train on nor to test with.
+    Args:
+        dataset: Labelled dataset.
+        split: `"test"`, or `"train"` for the other images.
+        names: One stable name per image (see `stratified_split`).
+    """
+    train, test = stratified_split(LabelledImages.of(dataset).index, _TEST_FRACTION, names=names)
+    return subset(dataset, test if split == "test" else train)
+
+
+def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:
+    """Split the classes into seen and unseen ones, to test a model on classes that it was not trained on.
+
+    Either side needs two classes: with one there is no negative pair to train on or to test with.
 
     Args:
         index: The images of each class.
         unseen: Share of the classes, in (0, 1), rounded to a whole number of classes; or the labels of the unseen
             classes, a list, set or array.
-        seed: Any whole number. Which classes a share takes depends on it and on their labels, not on the order or
-            number of images; a class that comes or goes moves at most one other to the other side.
+        seed: Any whole number. The classes of a share depend on it and on their labels, not on the order or number of
+            images; adding or removing a class moves at most one other class to the other side.
 
     Returns:
         Image numbers of the seen and of the unseen classes, each ascending; no class is in both.
@@ -97,17 +125,104 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
 
 
 def _class_numbers(labels: list[Any], wanted: Iterable[Any]) -> list[int]:
-    """The places of some labels among all."""
+    """Return the class numbers of some labels."""
     if isinstance(wanted, str):
         raise ValueError(f"Expected a share or a collection of labels, got {wanted!r}. Write [{wanted!r}].")
     numbers = {label: number for number, label in enumerate(labels)}
     names = wanted.tolist() if hasattr(wanted, "tolist") else list(wanted)
     unknown = [name for name in names if name not in numbers]
     if unknown:
-        some = ", ".join(map(repr, unknown[:5]))
+        first_unknown, first_labels = (
+            ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "") for names in (unknown, labels)
+        )
         raise ValueError(
-            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {some}"
-            f"{', ...' if len(unknown) > 5 else ''}. Its labels are {', '.join(map(repr, labels[:5]))}"
-            f"{', ...' if len(labels) > 5 else ''}."
+            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {first_unknown}. "
+            f"Its labels are {first_labels}."
         )
     return sorted({numbers[name] for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationSplit:
+    """Which images of a set are held out for validation.
+
+    Attributes:
+        held_out: Numbers of the validation images, int64 `[V]`, ascending.
+        data: Fingerprint of the whole set (`ClassIndex.fingerprint`).
+
+    Example:
+        >>> split = ValidationSplit.of(ClassIndex.from_labels(np.array([0, 0, 1, 1])), np.array([1, 3]))
+        >>> ValidationSplit.from_dict(split.to_dict()).held_out.tolist()
+        [1, 3]
+    """
+
+    held_out: Int64Array
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, index: ClassIndex, held_out: Int64Array) -> ValidationSplit:
+        """Record the validation images of a set.
+
+        Args:
+            index: Class index of the whole set.
+            held_out: Numbers of the validation images, ascending.
+        """
+        return cls(held_out, index.fingerprint())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The split as JSON values."""
+        is_held_out = np.zeros(self.data["num_images"], dtype=bool)
+        is_held_out[self.held_out] = True
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **self.data,
+            "num_held_out": len(self.held_out),
+            "held_out": base64.b64encode(np.packbits(is_held_out).tobytes()).decode(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ValidationSplit:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: If the values are not those of a split, of a newer format, or damaged.
+        """
+        if values.get("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, found {values.get('format')!r}")
+        if values["format_version"] > FORMAT_VERSION:
+            raise ValueError(f"its format version {values['format_version']} needs a newer pairsim")
+        data = {name: values[name] for name in ("num_images", "num_classes", "labels")}
+        packed = np.frombuffer(base64.b64decode(values["held_out"], validate=True), dtype=np.uint8)
+        held_out = np.flatnonzero(np.unpackbits(packed, count=data["num_images"]))
+        if len(packed) != -(-data["num_images"] // 8) or len(held_out) != values["num_held_out"]:
+            raise ValueError(f"expected {values['num_held_out']} of {data['num_images']} images, found others")
+        return cls(held_out, data)
+
+
+def write_split(run: Path, split: ValidationSplit | None) -> None:
+    """Write the split to a run folder; `None` removes the file of an earlier run.
+
+    Raises:
+        RunError: If the file cannot be written.
+    """
+    if split is None:
+        (run / FILE_NAME).unlink(missing_ok=True)
+    else:
+        storage.write_file(run / FILE_NAME, storage.to_json(split.to_dict()))
+
+
+def read_split(run: Path) -> ValidationSplit | None:
+    """Read the split of a run folder; `None` if it has no file for it.
+
+    Raises:
+        RunError: If the file is damaged or of a newer format.
+    """
+    path = run / FILE_NAME
+    if not path.is_file():
+        return None
+    values = storage.read_json(path)
+    try:
+        return ValidationSplit.from_dict(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"Expected the validation split of a run in {path}, but: {error}.") from error

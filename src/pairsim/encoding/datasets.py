@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pairsim._common.precision import PrecisionName
+from pairsim._common.choices import PrecisionName
 from pairsim.data.image_sets import ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
@@ -20,7 +20,7 @@ def encode_dataset(
     model: SimilarityModel,
     dataset: Any,
     *,
-    places: Int64Array | None = None,
+    indices: Int64Array | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     precision: PrecisionName = "fp32",
@@ -31,9 +31,9 @@ def encode_dataset(
     Args:
         model: The model, on its device.
         dataset: Map-style; items are `(image, ...)` or images, as uint8, preprocessed floating point, or pictures.
-        places: Image numbers `[n]` to embed; all by default.
+        indices: Indices `[n]` of the images to embed; all by default.
         batch_size: Images embedded at once; by default what suits the device and the size of the images.
-        workers: Reading processes for data that is not in memory; by default one a core, up to 4.
+        workers: Reading processes for data that is not in memory; by default one per core, up to 4.
         precision: `"fp32"`, `"bf16"`, `"fp16"` or `"auto"`, as for `SimilarityModel.encode`.
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
@@ -53,17 +53,17 @@ def encode_dataset(
         torch.Size([5, 128])
     """
     images = in_memory(dataset)
-    places = np.arange(len(images)) if places is None else places
-    if len(places) == 0:
+    indices = np.arange(len(images)) if indices is None else indices
+    if len(indices) == 0:
         raise ValueError("Expected images to embed, found none. Check the split or the filter.")
     if batch_size is None:
         size = images.images.shape[2:] if isinstance(images, ImageTensors) else model.preprocessing.image_size
         batch_size = default_batch_size(model.device, (size[0], size[1]))
     loader = BatchLoader(
         images,
-        SequentialBatches(places, batch_size),
+        SequentialBatches(indices, batch_size),
         preprocessing=model.preprocessing,
         num_workers=num_workers(images, workers),
     )
     batches = (batch for batch, _ in loader.epoch(0))
-    return model.encode_batches(batches, len(places), precision=precision, progress=progress)
+    return model.encode_batches(batches, len(indices), precision=precision, progress=progress)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_probabilities, image_codes, scores_and_targets
-from pairsim.evaluation.pairs.curves import RocCurve
-from pairsim.evaluation.pairs.pair_scores import PairFigures
+from pairsim.evaluation.curves.roc_curve import RocCurve
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.ranked import IntArray, ToProbability, count_matches
+from pairsim.evaluation.probabilities.calibration_error import mean_gap
 from pairsim.evaluation.uncertainty.clustered import image_level_intervals_of_pairs
 
 _MAX_WHOLE_PAIRS, _MAX_POINTS = 20_000, 4_000
@@ -115,8 +116,8 @@ def reliability(pairs: PairFigures, probability: ToProbability, num_bins: int = 
     Raises:
         ValueError: As in `PairFigures.calibration_bins`.
     """
-    error = pairs.expected_calibration_error(probability, num_bins)
-    return Reliability(*pairs.calibration_bins(probability, num_bins), error)
+    bins = pairs.calibration_bins(probability, num_bins)
+    return Reliability(*bins, error=mean_gap(*bins))
 
 
 def reliability_intervals(

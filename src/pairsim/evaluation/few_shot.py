@@ -1,34 +1,35 @@
-"""N-way K-shot accuracy: how often a new image is put to the right one of a few classes, known by a few images each."""
+"""N-way K-shot accuracy: how often a new image is assigned to the right one of N classes with K images each."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import Values, check_count, labelled_embeddings
-from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+from pairsim._common.unit_similarity import EXACT_BITS
+from pairsim.evaluation.pairs.ranked import IntArray
+from pairsim.evaluation.retrieval import whole_numbers
+from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
-
-CHUNK = 1 << 22
+_CHUNK = 1 << 22
 """Coordinates of support images gathered at once: 32 MiB."""
 
 
 @dataclass(frozen=True)
 class FewShotAccuracy:
-    """What `few_shot_accuracy` found.
+    """The result of `few_shot_accuracy`.
 
     Attributes:
-        accuracy: Share of episodes whose query was put to its class, in [0, 1].
+        accuracy: Share of episodes whose query was assigned to its class, in [0, 1].
         interval: Its 95 % interval over episodes, `(low, high)`.
         num_episodes: Number of episodes.
-        class_interval: 95 % interval for other classes, by how much the accuracy differs between the classes that
-            queries came from; it takes some 20 classes to mean much, and is NaN where all queries were of one class.
+        class_interval: 95 % interval for other classes, from how much the accuracy differs between the classes of the
+            queries. It needs some 20 classes, and is NaN where all queries were of one class.
 
     Example:
         >>> FewShotAccuracy(0.5, (0.4, 0.6), 100).accuracy
@@ -47,22 +48,22 @@ def few_shot_accuracy(
     """Compute the share of episodes in which a query is nearest to its own class.
 
     Each episode draws `ways` classes, `shots` support images of each, and one query, another image of one of these
-    classes; all evenly, without replacement, and independently of other episodes. The query is put to the class with
-    the highest **mean similarity** to its support images (for one shot: the nearest image). Of tied classes the one
-    drawn first wins; the order is random, so that equal embeddings get `1 / ways`, not 1.
+    classes; all evenly, without replacement, and independently of other episodes. The query is assigned to the class
+    with the highest **mean similarity** to its support images (for one shot: the nearest image). Of tied classes the
+    one drawn first wins; the order is random, so that equal embeddings get `1 / ways`, not 1.
 
     This is the form of Omniglot's one-shot classification, not its published list of runs: there, the classes of a run
-    come from one alphabet and queries from another drawer than the support, which is harder. Prototypical networks put
-    a query to the nearest mean of embeddings, which is another rule for more than one shot.
+    come from one alphabet and queries from another drawer than the support, which is harder. Prototypical networks
+    assign a query to the nearest mean of embeddings, which is another rule for more than one shot.
 
     Same seed and NumPy version, same episodes. Coordinates are rounded to multiples of 2^-26 (coarser by half of
     log2(shots) bits, rounded up) so that similarities are exact in float64: the result does not depend on threads or
     machine.
 
-    The interval is Wilson's. It covers what more episodes of the **same images** would give, that is, the luck of the
-    draw. It does not cover new images, new classes or another training run: episodes reuse images, so that a million of
-    them make the interval narrow and the evidence no larger. `class_interval` does cover new classes: it takes the
-    classes of the queries for what was drawn, and all episodes of a class for one observation.
+    The interval is Wilson's. It covers more episodes of the **same images**, that is, the chance of the draw. It does
+    not cover new images, new classes or another training run: episodes reuse images, so that a million of them make
+    the interval narrow without adding evidence. `class_interval` does cover new classes: it treats the classes of the
+    queries as the sample, and all episodes of a class as one observation.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float64 on the CPU.
@@ -98,28 +99,29 @@ def few_shot_accuracy(
     vectors, labelled = labelled_embeddings(embeddings, labels)
     names, codes, sizes = np.unique(labelled, return_inverse=True, return_counts=True)
     _check_classes(names, sizes, num_ways, num_shots)
-    by_class = np.argsort(codes, kind="stable")
+    in_class_order = np.argsort(codes, kind="stable")
     begins = np.cumsum(sizes) - sizes
 
     classes = _distinct(generator, np.full(num_episodes, names.size), num_ways)
-    # One more image than the support of each class: of the query's class it is the query, of others it is not used.
-    drawn = by_class[begins[classes][..., None] + _distinct(generator, sizes[classes], num_shots + 1)]
+    # One more image than the support of each class: in the query's class it is the query, in others it is not used.
+    drawn = in_class_order[begins[classes][..., None] + _distinct(generator, sizes[classes], num_shots + 1)]
     target = generator.integers(0, num_ways, num_episodes)
     query = drawn[np.arange(num_episodes), target, -1]
 
-    # The sum of the support takes the place of its mean: the same order, and whole numbers. It may be `shots` times as
-    # long as an embedding, so products have to be 1 / shots as large for all sums to stay exact.
+    # The sum of the support gives the same order as its mean, in whole numbers. It may be `shots` times as long as an
+    # embedding, so coordinates have fewer bits, for all sums of products to stay exact.
     whole = whole_numbers(vectors, EXACT_BITS - math.ceil(math.log2(num_shots) / 2))
     hit = np.empty(num_episodes, dtype=bool)
-    step = max(1, CHUNK // max(1, num_ways * num_shots * whole.shape[1]))
+    step = max(1, _CHUNK // max(1, num_ways * num_shots * whole.shape[1]))
     for start in range(0, num_episodes, step):
         chunk = slice(start, start + step)
         support = whole[drawn[chunk, :, :-1]].sum(axis=2)
         similarities = np.einsum("ewd,ed->ew", support, whole[query[chunk]])
         hit[chunk] = similarities.argmax(axis=1) == target[chunk]
     hits = int(np.count_nonzero(hit))
+    low, high = wilson_interval(hits, num_episodes)
     by_query = _interval_by_class(hit, classes[np.arange(num_episodes), target])
-    return FewShotAccuracy(hits / num_episodes, _wilson(hits, num_episodes), num_episodes, by_query)
+    return FewShotAccuracy(hits / num_episodes, (float(low), float(high)), num_episodes, by_query)
 
 
 def _check_classes(names: npt.NDArray[np.integer[Any]], sizes: IntArray, ways: int, shots: int) -> None:
@@ -137,13 +139,13 @@ def _check_classes(names: npt.NDArray[np.integer[Any]], sizes: IntArray, ways: i
 
 
 def _distinct(generator: np.random.Generator, populations: IntArray, count: int) -> IntArray:
-    """Draw `count` different numbers below each population, each ordered selection with the same chance.
+    """Draw `count` different numbers below each population size, each ordered selection with the same chance.
 
     Robert Floyd's method: it takes `count` draws and no memory of the size of a population.
 
     Args:
-        generator: Where chance comes from.
-        populations: How many numbers there are to draw from `[...]`, each at least `count`.
+        generator: The source of random numbers.
+        populations: Sizes of the populations `[...]`, each at least `count`.
         count: Numbers to draw.
 
     Returns:
@@ -153,17 +155,17 @@ def _distinct(generator: np.random.Generator, populations: IntArray, count: int)
         J. Bentley, R. Floyd, Programming pearls: a sample of brilliance, Communications of the ACM 30, 1987.
     """
     chosen = np.empty((*populations.shape, count), dtype=np.int64)
-    for place in range(count):
-        last = populations - count + place
+    for k in range(count):
+        last = populations - count + k
         number = generator.integers(0, last + 1)
-        taken = (chosen[..., :place] == number[..., None]).any(axis=-1)
-        chosen[..., place] = np.where(taken, last, number)
+        taken = (chosen[..., :k] == number[..., None]).any(axis=-1)
+        chosen[..., k] = np.where(taken, last, number)
     # As sets all have the same chance, but the last number drawn is large more often than the first.
     return generator.permuted(chosen, axis=-1)
 
 
 def _interval_by_class(hit: npt.NDArray[np.bool_], classes: IntArray) -> tuple[float, float]:
-    """Return the 95 % interval of a share whose observations come in classes."""
+    """Return the 95 % interval of a share, with each class as one observation."""
     present, codes = np.unique(classes, return_inverse=True)
     if present.size < 2:
         return math.nan, math.nan
@@ -172,12 +174,3 @@ def _interval_by_class(hit: npt.NDArray[np.bool_], classes: IntArray) -> tuple[f
     error = math.sqrt(present.size / (present.size - 1) * float(sums @ sums)) / hit.size
     margin = NormalDist().inv_cdf(0.975) * error
     return max(0.0, share - margin), min(1.0, share + margin)
-
-
-def _wilson(hits: int, total: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval for a share."""
-    z2 = NormalDist().inv_cdf(0.975) ** 2
-    center = (hits + z2 / 2) / (total + z2)
-    margin = math.sqrt(z2 * (hits * (total - hits) / total + z2 / 4)) / (total + z2)
-    # At no hit and at all hits the ends are 0 and 1, up to rounding.
-    return (max(0.0, center - margin) if hits else 0.0), (min(1.0, center + margin) if hits < total else 1.0)

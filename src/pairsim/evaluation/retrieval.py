@@ -1,7 +1,7 @@
-"""How well the nearest neighbours of labelled embeddings are of the same class.
+"""Retrieval metrics: the share of nearest neighbours of labelled embeddings that are of the same class.
 
-Each image is looked up among all others of its set, or each query in a gallery of its own. A neighbour is **relevant**
-when it has the query's label. With R relevant images for a query and the gallery ordered from most to least alike:
+Each image is looked up among all others of its set, or each query in a separate gallery. A neighbour is **relevant**
+when it has the query's label. With R relevant images for a query and the gallery ordered from most to least similar:
 
 - recall@k: is one of the k nearest relevant? (In metric learning this yes or no is called recall, and so it is here.)
 - precision@1: is the nearest relevant? The same as recall@1.
@@ -9,19 +9,17 @@ when it has the query's label. With R relevant images for a query and the galler
 - MAP@R: (1/R) x the sum, over the relevant among the R nearest, of the precision up to there.
 - mean reciprocal rank: 1 / (rank of the first relevant).
 
-Each is averaged over the queries that have a relevant image at all; a query without one, such as an image alone in its
-class, is left out, and does not count as an error. In a set where each is its own gallery it still is a neighbour of
-others. An image is never its own neighbour.
+Each is averaged over the queries that have a relevant image; a query without one, such as an image alone in its class,
+is left out, and does not count as an error. It still is a neighbour of others. An image is never its own neighbour.
 
-**Ties** go to the lower image number (of the gallery), in every figure, and not to whatever a sort left first. In a set
-sorted by class this favours queries of the first classes: where many images tie, shuffle it, or read the figures with
-care.
+**Ties** go to the lower image number (of the gallery), in every figure. In a set sorted by class this favours queries
+of the first classes: where many images tie, shuffle the set.
 
-**What can move.** Coordinates are rounded to the nearest multiple of 2^-26, which moves a similarity by at most
+**Precision.** Coordinates are rounded to the nearest multiple of 2^-26, which moves a similarity by at most
 1.5e-8 x sqrt(D), and typically by less than 1e-8: a float32 product is rounded by more. Sums of products of such
 numbers are exact in float64, whatever their order. So ranks, ties and figures are the same for every `block_size`,
 number of threads and machine; but two images whose similarities to a query differ by less than that rounding may tie,
-or stand the other way round than in exact arithmetic. Similarities are products of embeddings as given: lengths are not
+or swap ranks. Similarities are products of embeddings as given: lengths are not
 corrected.
 
 References:
@@ -38,20 +36,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common.arrays import BoolArray, Float64Array, Values, check_count, labelled_embeddings
-from pairsim.evaluation.pairs import ranked as _sorted
+from pairsim._common.arrays import BoolArray, Float64Array, Values, check_count, labelled_embeddings, query_embeddings
+from pairsim._common.unit_similarity import EXACT_BITS
+from pairsim.evaluation.pairs.ranked import IntArray, ratio
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
 Query: TypeAlias = tuple[Values, Values]
 """Embeddings `[Q, D]` and labels `[Q]` of images that are looked up in a gallery."""
-
-EXACT_BITS = 26
-"""Coordinates in steps of 2^-26: products then are multiples of 2^-52 and sums stay below 2, so 53 bits hold them."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalScores:
-    """What one pass over all queries found: every retrieval figure is a mean of it.
+    """The ranks of the relevant images of each query; every retrieval figure is a mean over queries.
 
     All arrays have one entry for each of the Q queries that have a relevant image, in the order given. Build it with
     `retrieval_scores`.
@@ -62,7 +57,7 @@ class RetrievalScores:
         first_ranks: Rank of the first relevant image `[Q]`, 1 = nearest.
         r_precisions: Share of the R nearest that is relevant `[Q]`, in [0, 1].
         average_precisions: Average precision at R `[Q]`, in [0, 1]; never above `r_precisions`.
-        num_left_out: Number of queries without a relevant image, which no figure counts.
+        num_left_out: Number of queries without a relevant image, which are in no figure.
 
     Example:
         >>> scores = retrieval_scores([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]], [0, 0, 0, 1])
@@ -81,7 +76,7 @@ class RetrievalScores:
 
     @property
     def num_queries(self) -> int:
-        """Number of queries that count, Q."""
+        """Number of queries with a relevant image, Q."""
         return int(self.queries.size)
 
     def recall_at_k(self, k: int) -> float:
@@ -96,7 +91,7 @@ class RetrievalScores:
         Raises:
             ValueError: If `k` is not a whole number of at least 1.
         """
-        return _sorted.ratio(int(np.count_nonzero(self.first_ranks <= check_count(k, "k", 1, 10))), self.num_queries)
+        return ratio(int(np.count_nonzero(self.first_ranks <= check_count(k, "k", 1, 10))), self.num_queries)
 
     def precision_at_1(self) -> float:
         """Share of queries whose nearest neighbour is relevant; NaN for no queries."""
@@ -118,17 +113,17 @@ class RetrievalScores:
 def retrieval_scores(
     embeddings: Values, labels: Values, *, query: Query | None = None, block_size: int = 256
 ) -> RetrievalScores:
-    """Look up every query and keep what all retrieval figures need.
+    """Look up every query and keep the ranks that all retrieval figures are computed from.
 
     Nothing of size N x N is held: memory is one block of `8 x block_size x N` bytes and the embeddings in float64. The
-    result does not depend on `block_size`, to the last bit. Ties and what can move: see `pairsim.evaluation.retrieval`.
+    result does not depend on `block_size`, to the last bit. For ties and precision see `pairsim.evaluation.retrieval`.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float64 on the CPU. They
             are the gallery, and without `query` the queries too.
         labels: Class of each image `[N]`, whole numbers.
-        query: Embeddings `[Q, D]` and labels `[Q]` to look up in the gallery instead. Nothing is excluded then: leave
-            out of the gallery what must not be found.
+        query: Embeddings `[Q, D]` and labels `[Q]` to look up in the gallery instead. No image of the gallery is
+            excluded then.
         block_size: Queries looked up at once, at least 1.
 
     Returns:
@@ -151,20 +146,9 @@ def retrieval_scores(
         looked_up, codes = gallery, _codes(classes)
         query_codes = codes
     else:
-        if not isinstance(query, tuple | list) or len(query) != 2:
-            raise TypeError(
-                f"Expected query to be a pair (embeddings, labels), got {type(query).__name__}. "
-                "Give query=(query_embeddings, query_labels)."
-            )
-        query_vectors, query_classes = labelled_embeddings(*query, kind="query ")
-        if query_vectors.shape[1] != vectors.shape[1]:
-            raise ValueError(
-                f"Expected query embeddings of the gallery's size, [Q, {vectors.shape[1]}], got "
-                f"{list(query_vectors.shape)}. Embed both with the same model."
-            )
+        query_vectors, query_classes = query_embeddings(query, vectors.shape[1])
         looked_up = whole_numbers(query_vectors)
-        joined = _codes(classes, query_classes)
-        codes, query_codes = joined[: len(classes)], joined[len(classes) :]
+        codes, query_codes = np.split(_codes(classes, query_classes), [len(classes)])
     # The gallery's images by class, in each class by number: the relevant ones of a query are one slice.
     order = np.argsort(codes, kind="stable")
     begins = np.searchsorted(codes[order], query_codes, side="left")
@@ -200,14 +184,8 @@ def recall_at_k(
 ) -> float:
     """Compute the share of queries with a relevant image among the `k` nearest.
 
-    For more than one figure, or k, call `retrieval_scores` once.
-
-    Args:
-        embeddings: Embeddings `[N, D]` of length 1: the gallery, and without `query` the queries.
-        labels: Class of each image `[N]`, whole numbers.
-        k: Number of neighbours, at least 1; all of a gallery that has fewer.
-        query: Embeddings and labels to look up in the gallery instead; see `retrieval_scores`.
-        block_size: Queries looked up at once; the result does not depend on it.
+    For more than one figure, or k, call `retrieval_scores` once. `k` is the number of neighbours, at least 1; all of a
+    gallery that has fewer. The other arguments are as for `retrieval_scores`.
 
     Returns:
         The share in [0, 1]; NaN if no query has a relevant image.
@@ -230,18 +208,10 @@ def recall_at_k(
 def precision_at_1(embeddings: Values, labels: Values, *, query: Query | None = None, block_size: int = 256) -> float:
     """Compute the share of queries whose nearest neighbour is relevant, which is `recall_at_k` of 1.
 
-    Args:
-        embeddings: Embeddings `[N, D]` of length 1: the gallery, and without `query` the queries.
-        labels: Class of each image `[N]`, whole numbers.
-        query: Embeddings and labels to look up in the gallery instead; see `retrieval_scores`.
-        block_size: Queries looked up at once; the result does not depend on it.
+    Arguments and errors are as for `retrieval_scores`.
 
     Returns:
         The share in [0, 1]; NaN if no query has a relevant image.
-
-    Raises:
-        TypeError: As in `retrieval_scores`.
-        ValueError: As in `retrieval_scores`.
 
     Example:
         >>> precision_at_1([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]], [0, 1, 1])
@@ -258,18 +228,10 @@ def r_precision(embeddings: Values, labels: Values, *, query: Query | None = Non
 
     R is the number of relevant images of the query.
 
-    Args:
-        embeddings: Embeddings `[N, D]` of length 1: the gallery, and without `query` the queries.
-        labels: Class of each image `[N]`, whole numbers.
-        query: Embeddings and labels to look up in the gallery instead; see `retrieval_scores`.
-        block_size: Queries looked up at once; the result does not depend on it.
+    Arguments and errors are as for `retrieval_scores`.
 
     Returns:
         The figure in [0, 1]; NaN if no query has a relevant image.
-
-    Raises:
-        TypeError: As in `retrieval_scores`.
-        ValueError: As in `retrieval_scores`.
 
     Example:
         >>> r_precision([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]], [0, 0, 0, 1])
@@ -285,20 +247,12 @@ def map_at_r(embeddings: Values, labels: Values, *, query: Query | None = None, 
     """Compute the mean over queries of (1/R) x the sum of precisions at the relevant among the R nearest.
 
     R is the number of relevant images of the query; precision at rank i is the share of the i nearest that is relevant.
-    Unlike R-precision it rewards relevant images for being first.
+    Unlike R-precision it is higher where relevant images come first.
 
-    Args:
-        embeddings: Embeddings `[N, D]` of length 1: the gallery, and without `query` the queries.
-        labels: Class of each image `[N]`, whole numbers.
-        query: Embeddings and labels to look up in the gallery instead; see `retrieval_scores`.
-        block_size: Queries looked up at once; the result does not depend on it.
+    Arguments and errors are as for `retrieval_scores`.
 
     Returns:
         The figure in [0, 1], never above `r_precision`; NaN if no query has a relevant image.
-
-    Raises:
-        TypeError: As in `retrieval_scores`.
-        ValueError: As in `retrieval_scores`.
 
     Example:
         >>> map_at_r([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]], [0, 0, 0, 1])
@@ -315,18 +269,10 @@ def mean_reciprocal_rank(
 ) -> float:
     """Compute 1 / (rank of the first relevant image), averaged over queries.
 
-    Args:
-        embeddings: Embeddings `[N, D]` of length 1: the gallery, and without `query` the queries.
-        labels: Class of each image `[N]`, whole numbers.
-        query: Embeddings and labels to look up in the gallery instead; see `retrieval_scores`.
-        block_size: Queries looked up at once; the result does not depend on it.
+    Arguments and errors are as for `retrieval_scores`.
 
     Returns:
         The figure in (0, 1]; NaN if no query has a relevant image.
-
-    Raises:
-        TypeError: As in `retrieval_scores`.
-        ValueError: As in `retrieval_scores`.
 
     Example:
         >>> mean_reciprocal_rank([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]], [0, 1, 1])

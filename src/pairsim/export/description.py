@@ -1,43 +1,49 @@
-"""What an exported file says about itself: what pictures it takes, and what its numbers mean."""
+"""The description in an exported file: which images it takes, and what its outputs mean."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, get_args
 
-from pairsim._common import storage
+from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
-from pairsim.models import Calibration, OperatingPoint, SimilarityModel, pretrained
+from pairsim.models import Calibration, OperatingPoint, SimilarityModel
+from pairsim.models.identity import model_sha256
+from pairsim.models.pretrained import check_format
 
-Kind: TypeAlias = Literal["embed", "pair"]
-KINDS: tuple[Kind, ...] = ("embed", "pair")
+KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
 
 FORMAT, FORMAT_VERSION = "pairsim-export", 1
 PREFIX = "pairsim."
 
+_PLAIN = ("version", "kind", "embedding_dim", "prior", "model_sha256", "quantization")
+"""Fields that are JSON values."""
 _TARGET = "1 = same class, 0 = different; match = similarity >= threshold"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What stands in an exported file beside the graph.
+    """The properties that an exported file has besides the graph.
 
     Attributes:
         kind: `"embed"`: images in, embeddings out; `"pair"`: two images in, similarity and probability out.
         preprocessing: Size, channels and normalisation. The graph normalises; reading and resizing is left to do.
         embedding_dim: Length of an embedding.
-        threshold: Similarity from which a pair counts as a match; NaN if the model has none.
-        operating_point: The error rates seen at it, where they were measured.
-        calibration: How the probability was fitted, or `None`: then it is the sigmoid of the projection.
+        threshold: Similarity from which a pair is a match; NaN if the model has none.
+        operating_point: The error rates measured at the threshold, if any.
+        calibration: How the probability was fitted; `None` if it is the sigmoid of the projection.
         projection: Weight and bias of the logit of a similarity.
-        prior: Share of positive pairs that the probability is stated for.
-        model_sha256: Of the model's weights and preprocessing; it stays the same when the file is quantised.
-        version: Of pairsim, which wrote the file.
-        quantization: How it was made int8, or `None`.
+        prior: Share of positive pairs for which the probability holds.
+        model_sha256: Of the model's weights and preprocessing; an int8 file keeps that of its source.
+        version: Version of pairsim that wrote the file.
+        quantization: How the file was made int8, or `None`.
 
     Example:
         >>> description = Description.of(SimilarityModel(), "pair", 128)
@@ -45,7 +51,7 @@ class Description:
         (0.5, [28, 28])
     """
 
-    kind: Kind
+    kind: ExportKind
     preprocessing: Preprocessing
     embedding_dim: int
     threshold: float
@@ -58,18 +64,17 @@ class Description:
     quantization: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, model: SimilarityModel, kind: Kind, embedding_dim: int) -> Description:
+    def of(cls, model: SimilarityModel, kind: ExportKind, embedding_dim: int) -> Description:
         """Describe a model.
 
         Args:
-            model: The one that is exported.
+            model: The model that is exported.
             kind: What the file computes.
-            embedding_dim: Size of its embeddings.
+            embedding_dim: Length of its embeddings.
 
         Returns:
-            What a file of this model has to carry.
+            The description of a file of this model.
         """
-        weights = pretrained.serialize(model.state_dict())
         try:
             version = importlib.metadata.version("pairsim")
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
@@ -83,37 +88,34 @@ class Description:
             calibration=model.calibration,
             projection=(model.projection.weight.item(), model.projection.bias.item()),
             prior=0.5 if model.calibration is None else model.calibration.prior,
-            model_sha256=storage.sha256(weights + storage.to_json(model.preprocessing.to_dict())),
+            model_sha256=model_sha256(model),
             version=version,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the fields of `preprocessing` stand beside the others, a threshold of NaN is `None`."""
-        weight, bias = self.projection
+        """Return JSON values; the fields of `preprocessing` are at the top level, a threshold of NaN is `None`."""
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "version": self.version,
-            "kind": self.kind,
+            **{name: getattr(self, name) for name in _PLAIN},
             **self.preprocessing.to_dict(),
-            "embedding_dim": self.embedding_dim,
-            "threshold": None if self.threshold != self.threshold else self.threshold,
+            "threshold": None if math.isnan(self.threshold) else self.threshold,
             "operating_point": None if self.operating_point is None else asdict(self.operating_point),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "projection": {"weight": weight, "bias": bias},
-            "prior": self.prior,
+            "projection": dict(zip(("weight", "bias"), self.projection, strict=True)),
             "target": _TARGET,
-            "model_sha256": self.model_sha256,
-            "quantization": None if self.quantization is None else dict(self.quantization),
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: object) -> Description:
-        """The inverse of `to_dict`.
+    def from_dict(cls, values: Mapping[str, Any], source: str | os.PathLike[str]) -> Description:
+        """Make a description from JSON values, as `to_dict` returns them.
 
         Args:
-            values: What was found in a file; empty if it was nothing.
+            values: The values in a file; empty if it has none.
             source: The file, for messages.
+
+        Returns:
+            The description.
 
         Raises:
             RunError: If the file was not exported by pairsim, is of a newer format, or something is missing.
@@ -123,26 +125,16 @@ class Description:
                 f"Expected {source} to be a file that pairsim exported, found no description of pairsim's in it. "
                 "Make one with: pairsim export RUN --out FILE.onnx"
             )
-        if not isinstance(values.get("format_version"), int) or values["format_version"] > FORMAT_VERSION:
-            raise RunError(
-                f"Expected {source} to be of format version {FORMAT_VERSION} at most, found "
-                f"{values.get('format_version')}: it was made by a newer pairsim. "
-                "Upgrade with: pip install --upgrade pairsim"
-            )
+        check_format(values, FORMAT, FORMAT_VERSION, Path(source))
         try:
             point, calibration = values["operating_point"], values["calibration"]
             return cls(
-                kind=values["kind"],
+                **{name: values[name] for name in _PLAIN},
                 preprocessing=Preprocessing.from_dict(dict(values)),
-                embedding_dim=values["embedding_dim"],
-                threshold=float("nan") if values["threshold"] is None else values["threshold"],
+                threshold=math.nan if values["threshold"] is None else values["threshold"],
                 operating_point=None if point is None else OperatingPoint.from_dict(point),
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
                 projection=(values["projection"]["weight"], values["projection"]["bias"]),
-                prior=values["prior"],
-                model_sha256=values["model_sha256"],
-                version=values["version"],
-                quantization=values["quantization"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
@@ -150,25 +142,29 @@ class Description:
             ) from error
 
     def to_properties(self) -> dict[str, str]:
-        """As the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
+        """Return the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
         return {
             PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
             for name, value in self.to_dict().items()
         }
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, str], source: object) -> Description:
-        """The inverse of `to_properties`; other properties are passed over.
+    def from_properties(cls, properties: Mapping[str, str], source: str | os.PathLike[str]) -> Description:
+        """Make a description from the properties of an ONNX file, as `to_properties` returns them.
+
+        Args:
+            properties: All properties of the file; those of other programs are ignored.
+            source: The file, for messages.
+
+        Returns:
+            The description.
 
         Raises:
             RunError: As `from_dict`.
         """
+        own = {name.removeprefix(PREFIX): text for name, text in properties.items() if name.startswith(PREFIX)}
         try:
-            values = {
-                name.removeprefix(PREFIX): json.loads(value)
-                for name, value in properties.items()
-                if name.startswith(PREFIX)
-            }
+            values = {name: json.loads(text) for name, text in own.items()}
         except ValueError as error:
             raise RunError(f"The description in {source} is damaged: {error}. Export the model again.") from error
         return cls.from_dict(values, source)

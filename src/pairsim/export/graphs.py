@@ -1,4 +1,4 @@
-"""A model as a fixed graph from uint8 pixels on: traced once, for ONNX and for archives alike."""
+"""Trace a model as a graph that takes uint8 pixels, for any batch size."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError
-from pairsim.export.description import KINDS, Description, Kind
+from pairsim.export.description import KINDS, Description
+from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
+from pairsim.models.embedding_net import to_unit_length
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-INPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
-OUTPUTS: dict[Kind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
+INPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("images",), "pair": ("first", "second")}
+OUTPUTS: dict[ExportKind, tuple[str, ...]] = {"embed": ("embeddings",), "pair": ("similarity", "probability")}
 
 TOLERANCE = 1e-4
 """Largest difference to the model with which a file is still written."""
 
 BATCH_SIZES = (1, 2, 5)
-"""Tried after each export: one image alone is what goes wrong first where a batch size was taken for a constant."""
+"""Batch sizes on which a graph is compared with the model. A graph that took a batch size for a constant usually fails
+for a single image."""
 
 
 class Embedding(nn.Module):
@@ -40,19 +44,19 @@ class Embedding(nn.Module):
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
         self.model = model
-        self.own: bool = type(model).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
+        self.overridden: bool = type(model).embed is not SimilarityModel.embed
         mean, std = model.preprocessing.mean or (0.0,), model.preprocessing.std or (1.0,)
         deviation, centre = (torch.tensor(values).view(-1, 1, 1) for values in (std, mean))
-        # constants of the graph: those that Preprocessing keeps for all models must not see a tracer
+        # constants of the graph: those that Preprocessing shares between models must not be seen by the tracer
         self.register_buffer("factor", 1 / (255.0 * deviation))
         self.register_buffer("offset", centre / deviation)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch."""
-        if self.own:
+        if self.overridden:
             return self.model.embed(images)
         scaled = images.to(torch.float32) * self.factor - self.offset
-        return self.model._unit_length(self.model.embedding_net(scaled))
+        return to_unit_length(self.model.embedding_net(scaled), self.model.embedding_net)
 
 
 class Comparison(nn.Module):
@@ -64,18 +68,20 @@ class Comparison(nn.Module):
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
         self.embedding: Embedding = Embedding(model)
-        found = model.calibration
-        if found is None:
+        calibration = model.calibration
+        self.isotonic: bool = calibration is not None and calibration.method == "isotonic"
+        x, y = torch.empty(0), torch.empty(0)
+        if calibration is None:
             self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
+            self.prior_log_odds = 0.0
         else:
-            self.weight, self.bias = found.weight, found.bias
-        self.prior_log_odds: float = 0.0 if found is None else math.log(found.prior) - math.log1p(-found.prior)
-        self.on_points: bool = found is not None and found.method == "isotonic"
-        x, y = ((), ()) if found is None else (found.similarities, found.evidence)
-        if len(x) == 1:  # level everywhere
-            x, y = (x[0], x[0] + 1.0), (y[0], y[0])
-        self.register_buffer("similarities", torch.tensor(x, dtype=torch.float64))
-        self.register_buffer("evidence", torch.tensor(y, dtype=torch.float64))
+            self.weight, self.bias = calibration.weight, calibration.bias
+            self.prior_log_odds = math.log(calibration.prior) - math.log1p(-calibration.prior)
+            x, y = (torch.tensor(v, dtype=torch.float64) for v in (calibration.similarities, calibration.evidence))
+        if len(x) == 1:  # constant
+            x, y = torch.cat((x, x + 1.0)), torch.cat((y, y))
+        self.register_buffer("similarities", x)
+        self.register_buffer("evidence", y)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pairs."""
@@ -85,10 +91,10 @@ class Comparison(nn.Module):
         return similarity, torch.sigmoid(self._evidence(similarity.double()).float() + self.prior_log_odds)
 
     def _evidence(self, similarity: Tensor) -> Tensor:
-        if not self.on_points:
+        if not self.isotonic:
             return similarity * self.weight + self.bias
         x, y = self.similarities, self.evidence
-        # what searchsorted counts, which ONNX has not; comparing with every point is little beside the net
+        # searchsorted, which ONNX lacks; comparing with every point costs little beside the net
         right = (similarity[:, None] >= x).sum(dim=-1).clamp(1, len(x) - 1)
         left = right - 1
         share = (similarity.clamp(x[0].item(), x[-1].item()) - x[left]) / (x[right] - x[left])
@@ -101,8 +107,8 @@ class Traced:
 
     Attributes:
         program: The graph with its weights; the batch size is free.
-        description: What it is the graph of.
-        model: A copy of the model on the CPU, in float32 and eval mode, which the graph is compared with.
+        description: Its description.
+        model: A copy of the model on the CPU, in float32 and eval mode, to compare the graph with.
     """
 
     program: ExportedProgram
@@ -110,8 +116,8 @@ class Traced:
     model: SimilarityModel
 
 
-def trace(model: SimilarityModel, kind: Kind) -> Traced:
-    """Trace a model, leaving it as it is.
+def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
+    """Trace a model without changing it.
 
     Args:
         model: In any mode, on any device.
@@ -121,15 +127,13 @@ def trace(model: SimilarityModel, kind: Kind) -> Traced:
         The graph, for images of the model's size.
 
     Raises:
-        ExportError: If the net does something that has no graph.
-        ValueError: If there is no such kind.
+        ExportError: If the net has an operation that cannot be traced.
+        ValueError: If the kind is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"Expected kind to be one of {', '.join(KINDS)}, got {kind!r}.")
     own = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(False)
-    shape = (own.preprocessing.channels, *own.preprocessing.image_size)
-    # two tensors: the tracer would take one given twice for the same image
-    images = tuple(random_pixels(shape, 2, seed=number) for number in range(len(INPUTS[kind])))
+    images = _random_inputs(own, kind, 2, seed=0)
     embedding_dim = own.encode(images[0]).shape[1]
     graph = Embedding(own) if kind == "embed" else Comparison(own)
     shapes = tuple({0: torch.export.Dim("batch")} for _ in images)
@@ -141,24 +145,28 @@ def trace(model: SimilarityModel, kind: Kind) -> Traced:
             f"Expected a net that can be traced, but tracing {type(own.embedding_net).__name__} failed: "
             f"{type(error).__name__}: {first_line(error)}. Rewrite what depends on pixels or on the number of images."
         ) from error
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # would be written, with the paths of this machine
     return Traced(program, Description.of(own, kind, embedding_dim), own)
 
 
 def random_pixels(shape: tuple[int, ...], number: int, *, seed: int) -> Tensor:
-    """Noise as uint8 images `[number, *shape]`, darker and lighter ones among them."""
+    """Make noise of varying brightness as uint8 images `[number, *shape]`."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randint(0, 256, (number, *shape), generator=generator)
     return (noise >> torch.arange(number).view(-1, 1, 1, 1) % 4).to(torch.uint8)
 
 
-def largest_difference(traced: Traced, run: Callable[..., Sequence[Tensor]]) -> float:
+def _random_inputs(model: SimilarityModel, kind: ExportKind, size: int, *, seed: int) -> tuple[Tensor, ...]:
+    # different images for the two inputs of a pair: the tracer would merge equal ones
+    shape = (model.preprocessing.channels, *model.preprocessing.image_size)
+    return tuple(random_pixels(shape, size, seed=seed + number) for number in range(len(INPUTS[kind])))
+
+
+def largest_difference(traced: Traced, run: Callable[..., Sequence[Float32Array]]) -> float:
     """Compare a graph with the model on random images, at each of `BATCH_SIZES`.
 
     Args:
         traced: The model.
-        run: The graph: takes uint8 images, one batch for each input, and gives its outputs.
+        run: The graph: takes uint8 images, one array for each input, and returns its outputs.
 
     Returns:
         The largest absolute difference of a component of an embedding, or of a similarity or probability.
@@ -167,37 +175,36 @@ def largest_difference(traced: Traced, run: Callable[..., Sequence[Tensor]]) -> 
         ExportError: If it is above `TOLERANCE`, or the graph does not take one of the batch sizes.
     """
     model, kind = traced.model, traced.description.kind
-    shape = (model.preprocessing.channels, *model.preprocessing.image_size)
     largest = 0.0
     for size in BATCH_SIZES:
-        images = [random_pixels(shape, size, seed=100 * size + number) for number in range(len(INPUTS[kind]))]
+        images = _random_inputs(model, kind, size, seed=100 * size)
+        pixels: list[Pixels] = [batch.numpy() for batch in images]
         try:
-            found = run(*images)
+            outputs = [torch.from_numpy(output) for output in run(*pixels)]
         except Exception as error:
             raise ExportError(
                 f"Expected the exported graph to run on {size} image{'s' if size > 1 else ''} at once, but: "
                 f"{first_line(error)}. The net may take the number of images for a constant. Nothing was written."
             ) from error
-        encoded = [model.encode(batch) for batch in images]
-        if kind == "embed":
-            expected = encoded
-        else:
-            # the probability of the graph's own similarity: a steep calibration enlarges rounding
-            expected = [(encoded[0] * encoded[1]).sum(dim=-1).clamp(-1, 1), model.probability(found[0])]
-        for a, b in zip(found, expected, strict=True):
+        expected = [model.encode(batch) for batch in images]
+        if kind == "pair":
+            # the probability of the graph's own similarity: a steep calibration amplifies rounding
+            expected = [(expected[0] * expected[1]).sum(dim=-1).clamp(-1, 1), model.probability(outputs[0])]
+        for a, b in zip(outputs, expected, strict=True):
             difference = float((a - b).abs().max()) if a.shape == b.shape else math.inf
             largest = max(largest, math.inf if math.isnan(difference) else difference)
     if largest > TOLERANCE:
         raise ExportError(
-            f"Expected the exported graph to give what the model gives to {TOLERANCE:g}, found a difference of "
-            f"{largest:.3g}. Nothing was written. Does the net draw random numbers, or depend on other images?"
+            f"Expected the outputs of the exported graph to differ from the model's by at most {TOLERANCE:g}, found a "
+            f"difference of {largest:.3g}. Nothing was written. Does the net draw random numbers, or does its output "
+            "for an image depend on other images?"
         )
     return largest
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep to itself what exporters have to say to their developers."""
+    """Suppress warnings and messages of the exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -209,8 +216,3 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows for developers."""
-    return (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")

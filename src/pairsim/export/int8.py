@@ -1,4 +1,4 @@
-"""Exported ONNX files with int8 weights and activations, and what that changes."""
+"""Make int8 files of exported ONNX files, and measure what that changes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common import storage
+from pairsim._common.arrays import check_count
 from pairsim.errors import require
-from pairsim.export.changes import PixelSource, compare_models
 from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, quiet
-from pairsim.export.onnx_files import finished_bytes
+from pairsim.export.int8_changes import PixelSource, measure_changes
+from pairsim.export.onnx_files import onnx_bytes
 from pairsim.export.onnx_models import OnnxModel, Pixels, load_onnx, open_onnx
 
-_LAYERS = ("Conv", "Gemm", "MatMul")
+_LAYERS = ["Conv", "Gemm", "MatMul"]
+_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """An int8 file that was written, beside the file that it was made from.
+    """An int8 file that was written, compared with the file that it was made from.
 
     Attributes:
         path: The file.
-        description: What stands in it beside the graph.
+        description: The properties in the file.
         num_layers: Layers with int8 weights.
         num_calibration_images: Images that the ranges of activations were measured on.
-        bytes_before: Size of the file in float32.
+        bytes_before: Size of the float32 file.
         bytes_after: Size of the int8 file.
         num_pairs: Pairs of images that the two were compared on.
         mean_change: Mean absolute change of their similarities.
@@ -51,9 +53,8 @@ class Quantization:
     balanced_accuracy_after: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        hidden = ("path", "description")
-        values = {name: value for name, value in vars(self).items() if name not in hidden}
+        """Return JSON values."""
+        values = {name: value for name, value in vars(self).items() if name not in ("path", "description")}
         return {"file": str(self.path), "kind": self.description.kind, "format": "int8", **values}
 
     def __str__(self) -> str:
@@ -82,23 +83,23 @@ def quantize_onnx(
     num_images: int = 512,
     float_layers: int = 0,
 ) -> Quantization:
-    """Store the weights of an exported ONNX file in 8 bits, and compute its layers in them.
+    """Store the weights of an exported ONNX file in 8 bits, and compute its layers in 8 bits.
 
-    Weights of convolutions and linear layers get one scale a channel; ranges of activations are the smallest and
-    largest values on the calibration images. Of the 8 bits weights use 7, so that sums do not overflow on processors
-    without VNNI. All else, the scaling of pixels and the similarity among it, stays in float32. No training takes
-    place and no label is used.
+    Weights of convolutions and linear layers get one scale per channel; ranges of activations are the smallest and
+    largest values on the calibration images. Weights use 7 of the 8 bits, so that sums do not overflow on processors
+    without VNNI. Everything else, such as the scaling of pixels and the similarity, stays in float32. Nothing is
+    trained, and no label is used.
 
     Args:
         source: File of `export_onnx`, of either kind.
         path: The int8 file; replaced in one step if it exists.
-        calibration: Images as they come in use, from the training set: a dataset of uint8 images or pictures, or
-            uint8 `[N, C, H, W]`.
+        calibration: Typical images, from the training set: a dataset of uint8 images or pictures, or uint8
+            `[N, C, H, W]`.
         held_out: Labelled images that nothing was chosen on, to compare balanced accuracy on: on all their pairs, or
             for kind `"pair"` on as many drawn pairs as images. Without it similarities of the calibration images are
             compared.
-        num_images: Calibration images to use, evenly spaced over `calibration`.
-        float_layers: So many of the last layers stay in float32, where the whole loses too much.
+        num_images: Calibration images to use, evenly spaced over `calibration`; at least 2.
+        float_layers: Number of last layers that stay in float32, for a net that loses too much otherwise.
 
     Returns:
         Sizes and quality before and after.
@@ -118,10 +119,8 @@ def quantize_onnx(
     before = load_onnx(source)
     if before.description.quantization is not None:
         raise ValueError(f"Expected a file in float32, {source} is int8 already. Give the one it was made from.")
-    if num_images < 2 or float_layers < 0:
-        raise ValueError(
-            f"Expected num_images to be at least 2 and float_layers at least 0, got {num_images} and {float_layers}."
-        )
+    check_count(num_images, "num_images", 2, 512)
+    check_count(float_layers, "float_layers", 0, 1)
     images = PixelSource(calibration, before.description)
     if len(images) < 2:
         raise ValueError(f"Expected at least two calibration images, got {len(images)}. Give some hundred.")
@@ -131,57 +130,59 @@ def quantize_onnx(
         raise ValueError(
             f"Expected layers to quantise besides the last {float_layers}, found none. Lower float_layers."
         )
-    chosen = images.some(num_images)
-    made = _quantized(onnx, proto, layers, chosen, INPUTS[before.description.kind])
+    sample = images.sample(num_images)
     details = {
         "format": "int8",
         "layers": len(layers),
-        "calibration_images": len(chosen),
+        "calibration_images": len(sample),
         "ranges": "smallest and largest value",
     }
     description = dataclasses.replace(before.description, quantization=details)
-    content = finished_bytes(made, description)
+    content = onnx_bytes(_quantized(proto, layers, sample, INPUTS[description.kind]), description)
     after = OnnxModel(open_onnx(content, source="the int8 graph"), description)
-    compared = compare_models(before, after, PixelSource(chosen if held_out is None else held_out, description))
+    changes = measure_changes(before, after, PixelSource(sample if held_out is None else held_out, description))
     storage.write_file(Path(path), content)
     return Quantization(
         path=Path(path),
         description=description,
         num_layers=len(layers),
-        num_calibration_images=len(chosen),
+        num_calibration_images=len(sample),
         bytes_before=os.path.getsize(source),
         bytes_after=len(content),
-        **compared,
+        **changes,
     )
 
 
 def _layers(proto: Any) -> list[str]:
-    """Names of the layers that have weights, in order; products of two activations stay in float32."""
+    """Return the names of layers with weights, in order; products of two activations stay in float32."""
     constants = {value.name for value in proto.graph.initializer}
     return [node.name for node in proto.graph.node if node.op_type in _LAYERS and node.input[1] in constants]
 
 
-def _quantized(onnx: Any, proto: Any, layers: list[str], images: Pixels, inputs: tuple[str, ...]) -> Any:
+class _CalibrationReader:
+    """Gives the calibration images to onnxruntime batch by batch; `images` for each input."""
+
+    def __init__(self, images: Pixels, inputs: tuple[str, ...]) -> None:
+        batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+        self._batches = (dict.fromkeys(inputs, batch) for batch in batches)
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        return next(self._batches, None)
+
+
+def _quantized(proto: Any, layers: list[str], images: Pixels, inputs: tuple[str, ...]) -> Any:
+    onnx = require("onnx", extra="onnx", purpose="Quantising")
     quantization = require("onnxruntime.quantization", extra="onnx", purpose="Quantising")
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            parts = [images[start : start + 32] for start in range(0, len(images), 32)]
-            self.batches = iter([dict.fromkeys(inputs, part) for part in parts])
-
-        def get_next(self) -> dict[str, Pixels] | None:
-            return next(self.batches, None)
-
-    # says that constants are folded and shapes are plain, which else is asked for on stderr
+    # marks the model as preprocessed: constants are folded and shapes known; otherwise a warning goes to stderr
     onnx.helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder, quiet():
         target = os.path.join(folder, "int8.onnx")
         quantization.quantize_static(
             proto,
             target,
-            Reader(),
+            _CalibrationReader(images, inputs),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_LAYERS),
+            op_types_to_quantize=_LAYERS,
             nodes_to_quantize=layers,
             per_channel=True,
             reduce_range=True,

@@ -1,4 +1,4 @@
-"""Writing a model as an ONNX file, compared with the model before it takes its place."""
+"""Write a model as an ONNX file, after comparing the graph with the model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import torch
 
 from pairsim._common import storage
+from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError, MissingExtraError, require
-from pairsim.export.description import Description, Kind
-from pairsim.export.graphs import INPUTS, OUTPUTS, Traced, first_line, largest_difference, quiet, trace
-from pairsim.export.onnx_models import open_onnx, run_onnx
+from pairsim.export.description import Description
+from pairsim.export.graphs import INPUTS, OUTPUTS, largest_difference, quiet, trace
+from pairsim.export.onnx_models import OnnxModel, first_line, open_onnx
 from pairsim.models import SimilarityModel
 
 OPSET = 18
-"""Opset version of exported files: of 2022, so that runtimes of some age read them."""
+"""Opset version of exported files: of 2022, so that older runtimes can read them."""
 
-MOST_BYTES = 2**31 - 2**20
-"""What one ONNX file can hold."""
+MAX_BYTES = 2**31 - 2**20
+"""The most that one ONNX file can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,11 @@ class OnnxExport:
 
     Attributes:
         path: The file.
-        description: What stands in it beside the graph.
+        description: The properties in the file.
         opset: Its opset version.
         num_bytes: Its size.
         max_difference: Largest absolute difference to the model, of a component of an embedding, or of a similarity
-            or probability; `None` if onnxruntime is not installed to tell.
+            or probability; `None` if onnxruntime is not installed.
     """
 
     path: Path
@@ -43,7 +44,7 @@ class OnnxExport:
     max_difference: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "file": str(self.path),
             "kind": self.description.kind,
@@ -68,20 +69,20 @@ class OnnxExport:
         )
 
 
-def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: Kind = "embed") -> OnnxExport:
+def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: ExportKind = "embed") -> OnnxExport:
     """Write a model as one ONNX file that takes uint8 pixels.
 
-    The model's scaling and normalisation are inside the graph; reading pictures and resizing them to the model's size
-    is left to the caller. Graph `"embed"` maps `images` to unit-length `embeddings` `[N, D]`, whose inner products
-    are similarities. Graph `"pair"` maps `first` and `second` to `similarity` `[N]` and `probability` `[N]`, by the
-    model's calibration and its prior where it has one. The number of images is free. What the model knows besides
-    (size, threshold, error rates, calibration) stands in the file's properties; see `Description`.
+    The model's scaling and normalisation are inside the graph; the caller reads pictures and resizes them to the
+    model's size. Graph `"embed"` maps `images` to unit-length `embeddings` `[N, D]`, whose inner products are
+    similarities. Graph `"pair"` maps `first` and `second` to `similarity` `[N]` and `probability` `[N]`, by the model's
+    calibration and its prior if it has one. The number of images is free. Size, threshold, error rates and calibration
+    are in the file's properties; see `Description`.
 
-    Before it is written, the graph is run by onnxruntime on random images in batches of 1, 2 and 5, and compared with
-    the model.
+    Before the file is written, onnxruntime runs the graph on random images in batches of 1, 2 and 5, and the outputs
+    are compared with the model's.
 
     Args:
-        model: The model, which is left as it is.
+        model: The model; it is not changed.
         path: The file; replaced in one step if it exists.
         kind: `"embed"` or `"pair"`.
 
@@ -90,33 +91,19 @@ def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: K
 
     Raises:
         ExportError: If the net cannot be written as a graph, is above 2 GB, or the graph differs from the model by
-            more than 1e-4. What was at `path` stays.
+            more than 1e-4. An existing file at `path` stays.
         MissingExtraError: If onnx or onnxscript is not installed.
         RunError: If the file cannot be written.
-        ValueError: If there is no such kind.
+        ValueError: If the kind is unknown.
     """
     for module in ("onnx", "onnxscript"):
         require(module, extra="onnx", purpose="Exporting to ONNX")
     traced = trace(model, kind)
-    content, difference = _onnx_bytes(traced)
-    storage.write_file(Path(path), content)
-    return OnnxExport(
-        path=Path(path),
-        description=traced.description,
-        opset=OPSET,
-        num_bytes=len(content),
-        max_difference=difference,
-    )
-
-
-def _onnx_bytes(traced: Traced) -> tuple[bytes, float | None]:
-    """The content of an ONNX file, and its largest difference to the model."""
-    kind = traced.description.kind
     weights = sum(value.numel() * value.element_size() for value in traced.model.state_dict().values())
-    if weights > MOST_BYTES:
+    if weights > MAX_BYTES:
         raise ExportError(
-            f"Expected a model below 2 GB, which is what one ONNX file can hold, got {weights / 1e9:.1f} GB. "
-            "Use export_program."
+            f"Expected a model below 2 GB, the most that one ONNX file can hold, got {weights / 1e9:.1f} GB. "
+            "Use a smaller backbone."
         )
     try:
         with quiet():
@@ -135,34 +122,41 @@ def _onnx_bytes(traced: Traced) -> tuple[bytes, float | None]:
     except Exception as error:
         raise ExportError(
             f"Expected a net of operations that ONNX has, but exporting {type(traced.model.embedding_net).__name__} "
-            f"failed: {type(error).__name__}: {first_line(error)}. Use export_program."
+            f"failed: {type(error).__name__}: {first_line(error)}. Replace that operation."
         ) from error
-    _tidy(proto)
-    content = finished_bytes(proto, traced.description)
+    _clean(proto)
+    content = onnx_bytes(proto, traced.description)
     try:
         session = open_onnx(content, source="the exported graph")
     except MissingExtraError:
-        return content, None
-    return content, largest_difference(
-        traced, lambda *images: [torch.from_numpy(x) for x in run_onnx(session, [i.numpy() for i in images])]
+        difference = None
+    else:
+        difference = largest_difference(traced, OnnxModel(session, traced.description).run)
+    storage.write_file(Path(path), content)
+    return OnnxExport(
+        path=Path(path),
+        description=traced.description,
+        opset=OPSET,
+        num_bytes=len(content),
+        max_difference=difference,
     )
 
 
-def finished_bytes(proto: Any, description: Description) -> bytes:
-    """A checked ONNX model with its description, as the content of a file."""
+def onnx_bytes(proto: Any, description: Description) -> bytes:
+    """Check an ONNX model, add its description, and return the content of a file."""
     onnx = require("onnx", extra="onnx", purpose="Exporting to ONNX")
     onnx.helper.set_model_props(proto, description.to_properties())
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _tidy(proto: Any) -> None:
-    """Take out where on this machine each node was traced, and call the free dimension by one name."""
+def _clean(proto: Any) -> None:
+    """Remove paths of this machine, and give the batch dimension one name."""
     graph = proto.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer, graph, *proto.functions):
         del part.metadata_props[:]
         part.doc_string = ""
-    del graph.value_info[:]  # sizes in between, which runtimes find by themselves
+    del graph.value_info[:]  # sizes of intermediate values, which runtimes infer
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     graph.name, proto.producer_name, proto.producer_version = "pairsim", "pairsim", ""

@@ -1,4 +1,4 @@
-"""Running exported ONNX files with onnxruntime."""
+"""Run exported ONNX files with onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from pairsim.errors import RunError, require
 from pairsim.export.description import Description
-from pairsim.export.graphs import first_line
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -24,7 +23,7 @@ class OnnxModel:
     """An exported ONNX file, ready to run; made by `load_onnx`.
 
     Attributes:
-        description: What the file says about itself.
+        description: The properties in the file.
         session: The `onnxruntime.InferenceSession`.
     """
 
@@ -33,7 +32,7 @@ class OnnxModel:
         self.description = description
 
     def embed(self, images: Pixels) -> Float32Array:
-        """Embeddings of images, for files of kind `"embed"`.
+        """Embed images with a file of kind `"embed"`.
 
         Args:
             images: uint8 `[N, C, H, W]` of the model's size, N at least 1.
@@ -44,14 +43,15 @@ class OnnxModel:
         Raises:
             ValueError: If the file is of another kind, or the images are of another shape or type.
         """
-        return self._run("embed", images)[0]
+        self._check_kind("embed")
+        return self.run(images)[0]
 
     def compare(self, first: Pixels, second: Pixels) -> tuple[Float32Array, Float32Array]:
-        """Similarity and probability of pairs, for files of kind `"pair"`.
+        """Compute similarity and probability of pairs with a file of kind `"pair"`.
 
         Args:
             first: uint8 `[N, C, H, W]` of the model's size, N at least 1.
-            second: As many.
+            second: The same number of images.
 
         Returns:
             Similarities in [-1, 1] and probabilities in [0, 1], both `[N]`.
@@ -61,29 +61,45 @@ class OnnxModel:
         """
         if len(first) != len(second):
             raise ValueError(f"Expected as many first as second images, got {len(first)} and {len(second)}.")
-        similarity, probability = self._run("pair", first, second)
+        self._check_kind("pair")
+        similarity, probability = self.run(first, second)
         return similarity, probability
 
-    def _run(self, kind: str, *images: Pixels) -> list[Float32Array]:
-        own = self.description
-        if own.kind != kind:
-            use = {"embed": "embed(images)", "pair": "compare(first, second)"}[own.kind]
-            raise ValueError(f'Expected a file of kind "{kind}", this one is of kind "{own.kind}". Use {use}.')
+    def run(self, *images: Pixels) -> list[Float32Array]:
+        """Run the graph.
+
+        Args:
+            images: uint8 `[N, C, H, W]` of the model's size, N at least 1, for each input in order.
+
+        Returns:
+            Each output in order, see `Description.kind`.
+
+        Raises:
+            ValueError: If the images are of another shape or type.
+        """
         for batch in images:
-            check_pixels(batch, own)
-        return run_onnx(self.session, images)
+            check_pixels(batch, self.description)
+        names = [value.name for value in self.session.get_inputs()]
+        outputs: list[Float32Array] = self.session.run(None, dict(zip(names, images, strict=True)))
+        return outputs
+
+    def _check_kind(self, kind: str) -> None:
+        own = self.description.kind
+        if own != kind:
+            use = {"embed": "embed(images)", "pair": "compare(first, second)"}[own]
+            raise ValueError(f'Expected a file of kind "{kind}", this one is of kind "{own}". Use {use}.')
 
 
 def check_pixels(images: Pixels, description: Description) -> None:
-    """Refuse what an exported file does not take.
+    """Reject images that an exported file does not take.
 
     Raises:
         ValueError: If images are not uint8 `[N, C, H, W]` of the model's size, N at least 1.
     """
-    channels, (height, width) = description.preprocessing.channels, description.preprocessing.image_size
-    if images.dtype != np.uint8 or images.shape[1:] != (channels, height, width) or len(images) == 0:
+    shape = (description.preprocessing.channels, *description.preprocessing.image_size)
+    if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
         raise ValueError(
-            f"Expected images as uint8 [N, {channels}, {height}, {width}], N at least 1, got {images.dtype} "
+            f"Expected images as uint8 [N, {', '.join(map(str, shape))}], N at least 1, got {images.dtype} "
             f"{list(images.shape)}. Resize them; the file scales and normalises them itself."
         )
 
@@ -93,12 +109,12 @@ def load_onnx(
 ) -> OnnxModel:
     """Open an ONNX file that pairsim exported.
 
-    An ONNX file holds no code of its own, but a runtime's parser reads it: open files of unknown origin with care.
+    An ONNX file contains no code, but a runtime's parser reads it: open files of unknown origin with care.
 
     Args:
         path: The file.
-        threads: Threads within an operation; by default onnxruntime's choice, one a core.
-        providers: Execution providers of onnxruntime, the first choice first.
+        threads: Threads within an operation; by default onnxruntime's choice, one per core.
+        providers: Execution providers of onnxruntime, in order of preference.
 
     Returns:
         The model.
@@ -117,11 +133,11 @@ def load_onnx(
 
 
 def open_onnx(content: bytes, *, source: object, threads: int | None = None, providers: Sequence[str] = _CPU) -> Any:
-    """An `onnxruntime.InferenceSession` that says nothing on stderr.
+    """Make an `onnxruntime.InferenceSession` that prints nothing to stderr.
 
     Raises:
         MissingExtraError: If onnxruntime is not installed.
-        RunError: If it is no ONNX model.
+        RunError: If the content is not an ONNX model.
     """
     runtime = require("onnxruntime", extra="onnx", purpose="Running ONNX files")
     options = runtime.SessionOptions()
@@ -130,14 +146,12 @@ def open_onnx(content: bytes, *, source: object, threads: int | None = None, pro
         options.intra_op_num_threads = threads
     try:
         return runtime.InferenceSession(content, options, providers=list(providers))
-    except Exception as error:  # onnxruntime's failures share no public base
+    except Exception as error:  # onnxruntime's errors share no public base class
         raise RunError(
             f"Expected {source} to be an ONNX model that onnxruntime can run, but: {first_line(error)}."
         ) from error
 
 
-def run_onnx(session: Any, images: Sequence[Pixels]) -> list[Float32Array]:
-    """All outputs of a session for its inputs in order."""
-    names = [value.name for value in session.get_inputs()]
-    found: list[Float32Array] = session.run(None, dict(zip(names, images, strict=True)))
-    return found
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")

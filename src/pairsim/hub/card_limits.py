@@ -1,4 +1,4 @@
-"""What a trained model must not be trusted with, as far as its records tell."""
+"""List the limits of a trained model that follow from its records."""
 
 from __future__ import annotations
 
@@ -7,109 +7,104 @@ import re
 from pairsim._common.markdown import count, escape, finite, rate
 from pairsim.runs.run_records import Evaluation, RunRecords, last_name
 
-_MOST_CLASSES = 3
+_MAX_CLASSES = 3
 
 
 def limits(records: RunRecords) -> list[str]:
-    """The limits of a model, each a Markdown sentence or two that follows from its records.
+    """Return the limits of a model, each as one or two Markdown sentences.
 
     Args:
-        records: What its run or model folder holds.
+        records: The records of its run or model folder.
 
     Returns:
-        At least three; what was not measured is said to be.
+        At least three limits; they include what was not measured.
     """
-    found = records.evaluation if records.evaluation is not None and records.evaluation.of_these_weights else None
+    evaluation = records.evaluation
+    if evaluation is not None and not evaluation.of_these_weights:
+        evaluation = None
+    grey = records.model.get("preprocessing", {}).get("channels") == 1
     calibration = records.model.get("calibration")
     prior = 0.5 if calibration is None else calibration.get("prior")
     return [
-        _images(records),
-        _unseen_classes(records, found),
-        f"Probabilities are stated for pairs of which {rate(prior)} are positive. Where another share is, they are "
-        "off; similarity and threshold stay as they are.",
-        _evaluation_data(records, found),
-        *_threshold(records, found),
-        *_weakest_classes(found),
+        f"It takes {image_kind(records)}. Other images are resized{', and colour is dropped' if grey else ''}.",
+        _unseen_classes(records, evaluation),
+        f"Its probabilities hold where {rate(prior)} of pairs are positive, and are wrong elsewhere. Similarity and "
+        "threshold do not depend on that share.",
+        _evaluation_data(records, evaluation),
+        *_threshold(records, evaluation),
+        *_weakest_classes(evaluation),
     ]
 
 
 def image_kind(records: RunRecords) -> str:
-    """The images that the model takes, in words."""
+    """Describe the images that the model takes."""
     preprocessing = records.model.get("preprocessing", {})
     channels = preprocessing.get("channels")
     kind = {1: "grey images", 3: "colour images"}.get(channels, f"images of {escape(channels)} channels")
     return f"{kind} of {escape(' x '.join(map(str, preprocessing.get('image_size', []))))} pixels (height x width)"
 
 
-def _images(records: RunRecords) -> str:
-    grey = records.model.get("preprocessing", {}).get("channels") == 1
-    return f"It takes {image_kind(records)}: others are resized to that{', and colour is dropped' if grey else ''}."
-
-
-def _unseen_classes(records: RunRecords, found: Evaluation | None) -> str:
-    not_measured = "how well it does on classes that it was not trained on is not measured."
+def _unseen_classes(records: RunRecords, evaluation: Evaluation | None) -> str:
+    not_measured = "Its quality on classes that were not in the training data is not measured."
     trained = set(map(str, records.data.get("class_names", [])))
-    if found is None or not found.class_names or not trained:
-        return not_measured.capitalize()
-    evaluated = set(found.class_names)
+    if evaluation is None or not evaluation.class_names or not trained:
+        return not_measured
+    evaluated = set(evaluation.class_names)
     unseen = len(evaluated - trained)
     if unseen == 0:
-        return f"It was evaluated on seen classes only ({len(evaluated):,} of {len(trained):,}): {not_measured}"
+        return f"It was evaluated on seen classes only ({len(evaluated):,} of {len(trained):,}). {not_measured}"
+    if unseen == len(evaluated):
+        return f"It was evaluated on unseen classes only ({unseen:,}): training had none of these names."
     return (
-        f"Of the {len(evaluated):,} classes that it was evaluated on, {unseen:,} are unseen: training had none of that "
-        "name. Figures are of both kinds together."
-        if unseen < len(evaluated)
-        else f"It was evaluated on unseen classes only ({unseen:,}): training had none of that name."
+        f"Of the {len(evaluated):,} classes that it was evaluated on, {unseen:,} are unseen: training had none of "
+        "these names. The figures do not separate them."
     )
 
 
-def _evaluation_data(records: RunRecords, found: Evaluation | None) -> str:
-    if found is None:
-        return "It was not evaluated: how well it does on new images is not measured."
-    if not (found.data and found.split and records.data.get("data")):
-        return "Whether the figures under Evaluation are from images that training used is not recorded."
-    if not _of_training_data(records, found):
+def _evaluation_data(records: RunRecords, evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "It was not evaluated: its quality on new images is not measured."
+    data, split = evaluation.data, evaluation.split
+    trained_on = str(records.data.get("data") or "")
+    if not (data and split and trained_on):
+        return "It is not recorded whether training used the images under Evaluation."
+    if _origin(data, evaluation.source) != _origin(trained_on, str(records.data.get("source", ""))):
         return (
-            f"The figures under Evaluation are from data of another name or place ({escape(last_name(found.data))}) "
-            "than it was trained on; whether images are in both is not recorded."
+            f"The images under Evaluation have another name or folder ({escape(last_name(data))}) than the training "
+            "data. It is not recorded whether some images are in both."
         )
-    if found.split == "test":
-        return "The figures under Evaluation are from the test images of its data, which training does not use."
-    used = {"train": "it was trained on", "val": "the epoch that was kept was chosen by"}.get(found.split, "were used")
-    return f"The figures under Evaluation are from images that {used}: new images may give worse ones."
-
-
-def _of_training_data(records: RunRecords, found: Evaluation) -> bool:
-    own = _origin(str(records.data.get("data", "")), str(records.data.get("source", "")))
-    return own == _origin(found.data, found.source)
+    if split == "test":
+        return "The images under Evaluation are the test images of its data, which training does not use."
+    used = {"train": "it was trained on", "val": "its epoch was chosen by"}.get(split, "were used")
+    return f"The figures under Evaluation are from images that {used}. Results on new images may be worse."
 
 
 def _origin(data: str, source: str) -> str:
-    """What tells data from other data: the name of a named set, else the folder above its splits."""
+    """Return what identifies a dataset: the name of a named one, else the folder that contains its splits."""
     if not source or source.startswith(f"{data} ("):
         return data
     return re.sub(r"[/\\](train|val|test)$", "", source)
 
 
-def _threshold(records: RunRecords, found: Evaluation | None) -> list[str]:
+def _threshold(records: RunRecords, evaluation: Evaluation | None) -> list[str]:
     point = records.model.get("operating_point")
     if point is None:
-        return ["Its threshold was not chosen on data, and its error rates at it are not measured."]
+        return ["Its threshold was not chosen on data, and its error rates at the threshold are not measured."]
     lines = []
     negatives = finite(point.get("num_negative"))
     if negatives:
         lines.append(
-            f"Its threshold was measured on {count(negatives)} negative pairs, which share images. Even of as many "
-            f"independent ones, an FMR below {min(1.0, 3 / negatives):.2g} could not be told from zero (rule of three)."
+            f"Its threshold was measured on {count(negatives)} negative pairs, which share images. Even with as many "
+            f"independent pairs, an FMR below {min(1.0, 3 / negatives):.2g} could not be distinguished from zero (rule "
+            "of three)."
         )
-    if found is not None and found.data and found.split:
-        same = str(point.get("source", "")).startswith(f"{found.split} images of {found.data}")
-        if same:
-            lines.append("Its threshold was chosen on the images under Evaluation: figures at it are too good.")
+    source = str(point.get("source", ""))
+    if evaluation and evaluation.data and source.startswith(f"{evaluation.split} images of {evaluation.data}"):
+        lines.append("Its threshold was chosen on the images under Evaluation, so figures at it are too good.")
     return lines
 
 
-def _weakest_classes(found: Evaluation | None) -> list[str]:
-    rows = [] if found is None else (found.figures.get("weakest_classes") or [])[:_MOST_CLASSES]
+def _weakest_classes(evaluation: Evaluation | None) -> list[str]:
+    rows = [] if evaluation is None else (evaluation.figures.get("weakest_classes") or [])[:_MAX_CLASSES]
     listed = [f"{escape(row.get('name'))} (FNMR {rate(row.get('fnmr'))}, FMR {rate(row.get('fmr'))})" for row in rows]
-    return [f"At the threshold it erred most with the classes {'; '.join(listed)}."] if rows else []
+    return [f"It made the most errors at the threshold with the classes {'; '.join(listed)}."] if rows else []

@@ -1,4 +1,4 @@
-"""`model_card`: a README for a trained model, made of what its run folder holds and of nothing else."""
+"""Write a model card: a README for a trained model, made only from what its run folder records."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from pairsim._common import markdown as md
 from pairsim._common import storage
-from pairsim._common.markdown import (
-    NOT_MEASURED,
-    NOT_RECORDED,
-    code_block,
-    count,
-    escape,
-    finite,
-    front_matter,
-    interval,
-    one_line,
-    plain,
-    rate,
-    table,
-)
 from pairsim.errors import RunError
 from pairsim.hub.card_limits import image_kind, limits
+from pairsim.models.identity import saved_sha256
 from pairsim.models.pretrained import find
 from pairsim.runs.run_records import (
     Evaluation,
     RunRecords,
     changed_settings,
     last_name,
-    model_identity,
     own_net,
     read_run,
     training_command,
@@ -41,29 +28,33 @@ from pairsim.verification.model_evaluation import FMR_TARGETS
 from pairsim.verification.verification_report import VerificationReport
 
 CARD = "README.md"
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 _QUOTED_PATH = r"""(['"])((?:[A-Za-z]:|~)?[/\\].*?)\1"""
 _PATH = r"""(?<![\w.)])(?:[A-Za-z]:|~)?[/\\][^\s'",)\]]*"""
 _MACHINE = ("system", "device", "device_name", "cpu_capability")
 
-_RATES = {
-    "balanced_accuracy": "Balanced accuracy at the threshold",
-    "accuracy": "Accuracy at the threshold",
-    "fmr": "False match rate (FMR) at the threshold",
-    "fnmr": "False non-match rate (FNMR) at the threshold",
-    "roc_auc": "ROC AUC",
-    "average_precision": "Average precision",
-    "eer": "Equal error rate",
-}
-_LOSSES = {"log_loss": "Log-loss, in nats", "brier": "Brier score", "ece": "Expected calibration error, 15 bins"}
-# what a model index shows, by the metric's usual identifier
-_INDEXED = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced_accuracy",
-    "roc_auc": "roc_auc",
-    "eer": "equal_error_rate",
-    "brier": "brier_score",
-}
+
+class _Figure(NamedTuple):
+    """A figure of a report: its key, its name, how it is written, and its usual name in a model index, if any."""
+
+    key: str
+    label: str
+    write: Callable[[Any], str] = md.rate
+    metric: str = ""
+
+
+_FIGURES = (
+    _Figure("balanced_accuracy", "Balanced accuracy at the threshold", metric="balanced_accuracy"),
+    _Figure("accuracy", "Accuracy at the threshold", metric="accuracy"),
+    _Figure("fmr", "False match rate (FMR) at the threshold"),
+    _Figure("fnmr", "False non-match rate (FNMR) at the threshold"),
+    _Figure("roc_auc", "ROC AUC", metric="roc_auc"),
+    _Figure("average_precision", "Average precision"),
+    _Figure("eer", "Equal error rate", metric="equal_error_rate"),
+    _Figure("log_loss", "Log-loss, in nats", md.plain),
+    _Figure("brier", "Brier score", md.plain, metric="brier_score"),
+    _Figure("ece", "Expected calibration error, 15 bins", md.plain),
+)
 
 
 def model_card(
@@ -73,16 +64,16 @@ def model_card(
     title: str | None = None,
     repo_id: str | None = None,
 ) -> str:
-    """A model card in Markdown: what the model is, its data, training, figures with intervals, and limits.
+    """Return a model card in Markdown: what the model is, its data, training, figures with intervals, and limits.
 
-    Every statement comes from the folder. What it does not hold is called "not measured" or "not recorded". Of the
-    owner's paths only the last name is shown. The licence is left to the owner.
+    Every statement comes from the folder. What it does not record is called "not measured" or "not recorded". Paths are
+    shortened to their last name. The licence is left to the owner.
 
     Args:
         run_or_model_folder: A run folder, or a model folder.
-        report: Figures to show instead of those that the run keeps; of this model.
+        report: Figures of this model to show instead of those stored in the run.
         title: The heading; by default the name of the folder.
-        repo_id: Where the model will be on the Hugging Face Hub, for the code that loads it.
+        repo_id: Repository of the model on the Hugging Face Hub, for the code that loads it.
 
     Returns:
         Markdown with YAML front matter, as the Hugging Face Hub reads it.
@@ -96,20 +87,20 @@ def model_card(
     records = read_run(run_or_model_folder)
     if report is not None:
         records = dataclasses.replace(records, evaluation=Evaluation(figures=report.to_dict()))
-    name = one_line(title or records.name) or "pairsim model"
+    name = md.one_line(title or records.name) or "pairsim model"
     sections = [
         _front_matter(records, name),
-        f"# {escape(name)}",
-        _what_it_is(records),
-        _how_to_use(records, repo_id),
+        f"# {md.escape(name)}",
+        _overview(records),
+        _usage(records, repo_id),
         _data(records),
         _training(records),
         _evaluation(records),
         _threshold(records),
         _probabilities(records),
-        "## Limits\n\n" + "\n".join(f"- {line}" for line in limits(records)),
+        _section("Limits", "\n".join(f"- {line}" for line in limits(records))),
         _reproduction(records),
-        "## Licence\n\nNot stated. The owner states it here and as `license:` at the top of this file.",
+        _section("Licence", "Not stated. The owner states it here and as `license:` at the top of this file."),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -127,7 +118,7 @@ def write_card(
     Args:
         run_or_model_folder: A run folder, or a model folder.
         out: The file to write.
-        overwrite: Whether to replace a file that is there, which somebody may have edited.
+        overwrite: Whether to replace an existing file, which may have been edited.
         report: As for `model_card`.
         title: As for `model_card`.
 
@@ -135,16 +126,17 @@ def write_card(
         The file.
 
     Raises:
-        RunError: If there is no model, the file is there already, or it cannot be written.
+        RunError: If there is no model, the file already exists, or it cannot be written.
     """
     path = find(Path(run_or_model_folder)) / CARD if out is None else Path(out)
     if path.exists() and not overwrite:
-        raise RunError(
-            f"Expected no file at {path} yet, found one, which may have been edited. Choose another --out, or replace "
-            "it with --overwrite."
-        )
+        raise RunError(f"{path} already exists and may have been edited. Pass --overwrite, or choose another --out.")
     storage.write_file(path, model_card(run_or_model_folder, report=report, title=title).encode())
     return path
+
+
+def _section(heading: str, *paragraphs: str) -> str:
+    return "\n\n".join((f"## {heading}", *paragraphs))
 
 
 def _front_matter(records: RunRecords, name: str) -> str:
@@ -153,248 +145,230 @@ def _front_matter(records: RunRecords, name: str) -> str:
         "pipeline_tag": "image-feature-extraction",
         "tags": ["pairsim", "image-similarity", "image-verification", "metric-learning"],
     }
-    found = records.evaluation
-    if found is not None and found.of_these_weights:
-        indexed = {key: finite(found.figures.get(key)) for key in _INDEXED}
+    evaluation = records.evaluation
+    if evaluation is not None and evaluation.of_these_weights:
         metrics = [
-            {"type": _INDEXED[key], "value": round(value, 6), "name": {**_RATES, **_LOSSES}[key]}
-            for key, value in indexed.items()
-            if value is not None
+            {"type": figure.metric, "value": round(value, 6), "name": figure.label}
+            for figure in _FIGURES
+            if figure.metric and (value := md.finite(evaluation.figures.get(figure.key))) is not None
         ]
+        data = last_name(evaluation.data) or md.NOT_RECORDED
+        dataset = {"type": re.sub(r"[^a-z0-9]+", "-", data.lower()).strip("-") or "images", "name": data}
+        if evaluation.split:
+            dataset["split"] = evaluation.split
+        task = {"type": "image-feature-extraction", "name": "Image verification"}
         if metrics:
-            data = last_name(found.data) or NOT_RECORDED
-            dataset = {"type": re.sub(r"[^a-z0-9]+", "-", data.lower()).strip("-") or "images", "name": data}
-            if found.split:
-                dataset["split"] = found.split
-            task = {"type": "image-feature-extraction", "name": "Image verification"}
             values["metrics"] = [metric["type"] for metric in metrics]
-            values["model-index"] = [
-                {"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
-            ]
-    return front_matter(values)
+            results = [{"task": task, "dataset": dataset, "metrics": metrics}]
+            values["model-index"] = [{"name": name, "results": results}]
+    return md.front_matter(values)
 
 
-def _what_it_is(records: RunRecords) -> str:
-    architecture = records.model.get("architecture", {})
-    net = own_net(records)
-    dim = architecture.get("embedding_dim")
-    kept_in = "" if dim is None else f" of {dim} numbers"
+def _overview(records: RunRecords) -> str:
+    net, dim = own_net(records), records.model.get("architecture", {}).get("embedding_dim")
     return (
-        f"An image similarity model, made with pairsim. {'The reference network' if net is None else escape(net)} maps "
-        f"an image to an embedding{kept_in}; the similarity of two images is the cosine of their embeddings, in "
-        "[-1, 1], higher for images that are more alike. Two images match where similarity >= threshold.\n\n"
-        "It is for telling whether two images show the same thing, and for finding the images that are most alike, "
-        f"among images like those it was trained on ({_data_name(records)}). The limits are below."
+        "An image similarity model, made with pairsim. "
+        f"{'The reference network' if net is None else md.escape(net)} maps an image to an embedding"
+        f"{'' if dim is None else f' of {dim} numbers'}. The similarity of two images is the cosine of their "
+        "embeddings, in [-1, 1]; higher means more similar. Two images match if similarity >= threshold.\n\n"
+        "Use it to decide whether two images show the same thing, and to find the most similar images, among images "
+        f"like those it was trained on ({_data_name(records)}). Its limits are listed below."
     )
 
 
-def _how_to_use(records: RunRecords, repo_id: str | None) -> str:
+def _usage(records: RunRecords, repo_id: str | None) -> str:
     net = own_net(records)
     given = "" if net is None else ", embedding_net=net"
-    lines = [] if net is None else [f"net = ...  # build the net that it was trained with: {one_line(net)}"]
     if repo_id is None:
-        lines = ["from pairsim import SimilarityModel", "", *lines]
-        lines.append(f'model = SimilarityModel.from_pretrained("."{given})  # the folder that this file is in')
+        package, imports = "pairsim", "from pairsim import SimilarityModel"
+        load = f'SimilarityModel.from_pretrained("."{given})  # the folder of this file'
     else:
-        lines = [
-            "from pairsim.hub.transfer import from_hub",
-            "",
-            *lines,
-            f'model = from_hub("{one_line(repo_id)}"{given})',
-        ]
-    lines += [
+        package, imports = "'pairsim[hub]'", "from pairsim.hub import from_hub"
+        load = f'from_hub("{md.one_line(repo_id)}"{given})'
+    lines = [
+        imports,
+        "",
+        *([] if net is None else [f"net = ...  # build the net that it was trained with: {md.one_line(net)}"]),
+        f"model = {load}",
         'verdict = model.verify("a.png", "b.png")',
         "print(verdict.match, verdict.similarity, verdict.probability)",
     ]
-    package = "pairsim" if repo_id is None else "'pairsim[hub]'"
-    return f"## How to use\n\n{code_block(f'pip install {package}', 'bash')}\n\n" + code_block(
-        "\n".join(lines), "python"
-    )
+    install = md.code_block(f"pip install {package}", "bash")
+    return _section("How to use", install, md.code_block("\n".join(lines), "python"))
 
 
 def _data(records: RunRecords) -> str:
     known, used = records.data, records.run.get("data", {})
-    names = [escape(name) for name in known.get("class_names", [])]
-    listed = ", ".join(names[:_MOST_NAMES])
-    if len(names) > _MOST_NAMES:
-        listed += f" and {len(names) - _MOST_NAMES:,} others"
-    classes = used.get("num_classes", len(names) or None)
+    names = [md.escape(name) for name in known.get("class_names", [])]
+    classes = md.count(used.get("num_classes", len(names) or None))
+    if names:
+        more = f" and {len(names) - _MAX_NAMES:,} others" if len(names) > _MAX_NAMES else ""
+        classes += f": {', '.join(names[:_MAX_NAMES])}{more}"
     rows = [
         ("Training data", _data_name(records)),
-        ("Source", escape(last_name(str(known["source"]))) if known.get("source") else NOT_RECORDED),
-        ("Images trained on", count(used.get("num_images"))),
-        ("Pairs trained on, if given", count(used.get("num_pairs"))) if "num_pairs" in used else None,
-        ("Images kept for validation", count(used.get("num_val_images"))),
-        ("Classes", count(classes) + (f": {listed}" if listed else "")),
-        ("Images as the model takes them", image_kind(records)),
+        ("Source", md.escape(last_name(str(known.get("source") or md.NOT_RECORDED)))),
+        ("Images trained on", md.count(used.get("num_images"))),
+        *([("Pairs trained on, if given", md.count(used["num_pairs"]))] if "num_pairs" in used else []),
+        ("Images kept for validation", md.count(used.get("num_val_images"))),
+        ("Classes", classes),
+        ("Input of the model", image_kind(records)),
     ]
-    return "## Data\n\n" + table(("", ""), [row for row in rows if row is not None])
+    return _section("Data", md.table(("", ""), rows))
 
 
 def _training(records: RunRecords) -> str:
-    if not records.config:
-        return "## Training\n\nNot recorded: this is a model folder without its run."
-    config, best = records.config, _best_epoch(records)
+    config = records.config
+    if not config:
+        return _section("Training", "Not recorded: this is a model folder without its run.")
+    best: Mapping[str, Any] = next((record for record in reversed(records.epochs) if record.get("best")), {})
     rows = [
-        ("Objective", escape(_setting(config.get("objective", NOT_RECORDED)))),
-        ("Epochs", f"{len(records.epochs)} of {config.get('epochs')}" if records.epochs else NOT_RECORDED),
-        ("Epoch kept", NOT_RECORDED if best is None else str(best.get("epoch"))),
-        ("Batch size", escape(config.get("batch_size", NOT_RECORDED))),
-        (
-            "Optimizer",
-            f"{escape(_setting(config.get('optimizer')))}, learning rate {escape(config.get('learning_rate'))}",
-        ),
-        ("Scheduler", escape(config.get("scheduler", NOT_RECORDED))),
-        ("Augmentation", escape(_setting(config.get("augment", NOT_RECORDED)))),
-        ("Precision", escape(records.run.get("precision", NOT_RECORDED))),
-        ("Seed", escape(config.get("seed", NOT_RECORDED))),
-        ("Time", NOT_RECORDED if records.seconds is None else f"{records.seconds:,.0f} s"),
-        ("Validation: balanced accuracy at probability one half", rate((best or {}).get("val_balanced_accuracy"))),
-        ("Validation: loss", plain((best or {}).get("val_loss"))),
+        ("Objective", _recorded(config, "objective")),
+        ("Epochs", f"{len(records.epochs)} of {config.get('epochs')}" if records.epochs else md.NOT_RECORDED),
+        ("Epoch kept", _recorded(best, "epoch")),
+        ("Batch size", _recorded(config, "batch_size")),
+        ("Optimizer", _recorded(config, "optimizer")),
+        ("Learning rate", _recorded(config, "learning_rate")),
+        ("Scheduler", _recorded(config, "scheduler")),
+        ("Augmentation", _recorded(config, "augment")),
+        ("Precision", _recorded(records.run, "precision")),
+        ("Seed", _recorded(config, "seed")),
+        ("Time", md.NOT_RECORDED if records.seconds is None else f"{records.seconds:,.0f} s"),
+        ("Validation: balanced accuracy at probability 0.5", md.rate(best.get("val_balanced_accuracy"))),
+        ("Validation: loss", md.plain(best.get("val_loss"))),
     ]
-    return (
-        f"## Training\n\n{table(('', ''), rows)}\n\nThe epoch to keep was chosen by the validation loss, so the "
-        "validation figures may be a little too good."
-        if best is not None and best.get("val_loss") is not None
-        else f"## Training\n\n{table(('', ''), rows)}"
-    )
+    note = "The epoch was chosen by its validation loss, so the validation figures may be slightly too good."
+    return _section("Training", md.table(("", ""), rows), *([note] if best.get("val_loss") is not None else []))
 
 
 def _evaluation(records: RunRecords) -> str:
-    heading, found = "## Evaluation\n\n", records.evaluation
-    if found is None:
-        return f"{heading}{NOT_MEASURED.capitalize()}. Measure it with `pairsim evaluate RUN DATA`."
-    if not found.of_these_weights:
-        return (
-            f"{heading}{NOT_MEASURED.capitalize()}: the run keeps an evaluation, but of other weights than these. "
-            "Measure anew with `pairsim evaluate RUN DATA`."
+    evaluation, command = records.evaluation, "`pairsim evaluate RUN DATA`"
+    if evaluation is None:
+        return _section("Evaluation", f"Not measured. Measure it with {command}.")
+    if not evaluation.of_these_weights:
+        return _section(
+            "Evaluation", f"Not measured: the stored evaluation is of other weights. Measure again with {command}."
         )
-    figures = found.figures
-    intervals = figures.get("intervals") or {}
-    rows = [(label, _figure(figures, key), interval(intervals.get(key))) for key, label in _RATES.items()]
-    at_fmr = figures.get("fnmr_at_fmr") or {}
-    rows += [
-        (
-            f"FNMR at FMR {target:.2%}",
-            _figure(at_fmr, f"{target:g}"),
-            interval(intervals.get(f"fnmr_at_fmr_{target:g}")),
-        )
-        for target in FMR_TARGETS
+    figures = evaluation.figures
+    intervals, at_fmr = figures.get("intervals") or {}, figures.get("fnmr_at_fmr") or {}
+    rows = [
+        (figure.label, _figure(figures, figure.key, figure.write), md.interval(intervals.get(figure.key)))
+        for figure in _FIGURES
     ]
-    rows += [(label, _figure(figures, key, plain), interval(None)) for key, label in _LOSSES.items()]
-    where = f"the {escape(found.split)} split of {escape(last_name(found.data))}" if found.data else "data not recorded"
-    lines = [
-        f"On {where}: {escape(figures.get('protocol', 'pairs'))} of {count(figures.get('num_images'))} images, "
-        f"{count(figures.get('num_pairs'))} pairs, {count(figures.get('num_positive'))} of them positive, at "
-        f"similarity threshold {plain(figures.get('threshold'))}.",
-        table(("Figure", "Value", "95 % interval"), rows),
-        "Intervals respect that pairs share images; they speak of other images of the same kind.",
+    for fmr in FMR_TARGETS:
+        ends = md.interval(intervals.get(f"fnmr_at_fmr_{fmr:g}"))
+        rows.append((f"FNMR at FMR {fmr:.2%}", _figure(at_fmr, f"{fmr:g}", md.rate), ends))
+    where = "data not recorded"
+    if evaluation.data:
+        where = f"the {md.escape(evaluation.split)} split of {md.escape(last_name(evaluation.data))}"
+    paragraphs = [
+        f"On {where}: {md.escape(figures.get('protocol', 'pairs'))} of {md.count(figures.get('num_images'))} images, "
+        f"{md.count(figures.get('num_pairs'))} pairs, {md.count(figures.get('num_positive'))} of them positive, at "
+        f"similarity threshold {md.plain(figures.get('threshold'))}.",
+        md.table(("Figure", "Value", "95 % interval"), rows),
+        "Intervals account for pairs that share images. They hold for other images of the same kind.",
     ]
-    pairs, positive = finite(figures.get("num_pairs")), finite(figures.get("num_positive"))
+    pairs, positive = md.finite(figures.get("num_pairs")), md.finite(figures.get("num_positive"))
     if pairs and positive is not None:
-        lines.append(
-            f"Of these pairs {rate(positive / pairs)} are positive; the probabilities were stated for "
-            f"{rate(figures.get('prior'))}."
+        paragraphs.append(
+            f"Of these pairs {md.rate(positive / pairs)} are positive; the probabilities are for "
+            f"{md.rate(figures.get('prior'))}."
         )
-    own, used = finite((records.model.get("operating_point") or {}).get("threshold")), finite(figures.get("threshold"))
-    if own is not None and used is not None and own != used and found.of_this_calibration:
-        lines.append(f"The model's own threshold is another one, {plain(own)}.")
-    if not found.of_this_calibration:
-        lines.append(
+    point = records.model.get("operating_point") or {}
+    own, used = md.finite(point.get("threshold")), md.finite(figures.get("threshold"))
+    if not evaluation.of_this_calibration:
+        paragraphs.append(
             "The threshold or the calibration was changed after this evaluation: figures at the threshold and of "
-            "probabilities are of the earlier ones."
+            "probabilities are for the earlier ones."
         )
-    return heading + "\n\n".join(lines)
+    elif own is not None and used is not None and own != used:
+        paragraphs.append(f"The model's own threshold differs: {md.plain(own)}.")
+    return _section("Evaluation", *paragraphs)
 
 
 def _threshold(records: RunRecords) -> str:
     point = records.model.get("operating_point")
     if point is None:
-        return (
-            "## Threshold\n\nNone was chosen on data: the model cuts where its probability is one half. Its error "
-            f"rates are {NOT_MEASURED}. Choose one with `pairsim calibrate RUN DATA --target-fmr 0.001`."
+        return _section(
+            "Threshold",
+            "Not chosen on data: the threshold is where the probability is 0.5. Its error rates are "
+            f"{md.NOT_MEASURED}. Choose one with `pairsim calibrate RUN DATA --target-fmr 0.001`.",
         )
     rows = [
-        ("Threshold on similarity", plain(point.get("threshold")), ""),
-        ("Chosen for", escape(point.get("criterion", NOT_RECORDED)), ""),
-        ("Chosen on", escape(last_name(str(point.get("source") or NOT_RECORDED))), ""),
-        ("False match rate (FMR)", rate(point.get("fmr")), interval(point.get("fmr_interval"))),
-        ("False non-match rate (FNMR)", rate(point.get("fnmr")), interval(point.get("fnmr_interval"))),
-        ("Positive pairs", count(point.get("num_positive")), ""),
-        ("Negative pairs", count(point.get("num_negative")), ""),
+        ("Threshold on similarity", md.plain(point.get("threshold")), ""),
+        ("Chosen for", _recorded(point, "criterion"), ""),
+        ("Chosen on", md.escape(last_name(str(point.get("source") or md.NOT_RECORDED))), ""),
+        ("False match rate (FMR)", md.rate(point.get("fmr")), md.interval(point.get("fmr_interval"))),
+        ("False non-match rate (FNMR)", md.rate(point.get("fnmr")), md.interval(point.get("fnmr_interval"))),
+        ("Positive pairs", md.count(point.get("num_positive")), ""),
+        ("Negative pairs", md.count(point.get("num_negative")), ""),
     ]
-    return "\n\n".join(
-        [
-            "## Threshold",
-            table(("", "Value", "95 % interval"), rows),
-            "Its rates are of the pairs that it was chosen on.",
-        ]
-    )
+    note = "The error rates were measured on the pairs that the threshold was chosen on."
+    return _section("Threshold", md.table(("", "Value", "95 % interval"), rows), note)
 
 
 def _probabilities(records: RunRecords) -> str:
-    found = records.model.get("calibration")
-    if found is None:
-        return (
-            "## Probabilities\n\nNo calibration is stored. Probabilities are those of the model's projection, stated "
-            "for one half of pairs positive. Calibrate with `pairsim calibrate RUN DATA --prior P`."
+    calibration = records.model.get("calibration")
+    if calibration is None:
+        return _section(
+            "Probabilities",
+            "Not calibrated. Probabilities come from the model's projection and assume that half of the pairs are "
+            "positive. Calibrate with `pairsim calibrate RUN DATA --prior P`.",
         )
-    return "## Probabilities\n\n" + table(
-        ("", ""),
-        [
-            ("Calibration", escape(found.get("method", NOT_RECORDED))),
-            ("Stated for", f"{rate(found.get('prior'))} of pairs positive"),
-            ("Positive pairs fitted on", count(found.get("num_positive"))),
-            ("Negative pairs fitted on", count(found.get("num_negative"))),
-            ("Fitted on", escape(last_name(str(found.get("source") or NOT_RECORDED)))),
-        ],
-    )
+    rows = [
+        ("Calibration", _recorded(calibration, "method")),
+        ("Valid for", f"{md.rate(calibration.get('prior'))} of pairs positive"),
+        ("Positive pairs fitted on", md.count(calibration.get("num_positive"))),
+        ("Negative pairs fitted on", md.count(calibration.get("num_negative"))),
+        ("Fitted on", md.escape(last_name(str(calibration.get("source") or md.NOT_RECORDED)))),
+    ]
+    return _section("Probabilities", md.table(("", ""), rows))
 
 
 def _reproduction(records: RunRecords) -> str:
-    environment, identity = records.run.get("environment", {}), model_identity(records.model_folder)
+    environment, identity = records.run.get("environment", {}), saved_sha256(records.model_folder)
     versions = {**environment.get("versions", {}), "Python": environment.get("python")}
-    listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items() if version)
-    machine = ", ".join(escape(environment[key]) for key in _MACHINE if environment.get(key))
-    lines = [
-        f"Versions: {listed or NOT_RECORDED}. Machine: {machine or NOT_RECORDED}. "
+    listed = ", ".join(f"{md.escape(name)} {md.escape(version)}" for name, version in versions.items() if version)
+    machine = ", ".join(md.escape(environment[key]) for key in _MACHINE if environment.get(key))
+    paragraphs = [
+        f"Versions: {listed or md.NOT_RECORDED}. Machine: {machine or md.NOT_RECORDED}. "
         f"Model: SHA-256 `{identity['weights_sha256']}` of the weights, `{identity['config_sha256']}` of `config.json`."
     ]
     command = training_command(records)
     if command is not None:
         exact = environment.get("device") == "cpu" or records.config.get("deterministic") is True
-        lines += [
-            code_block(command, "bash"),
-            f"The same data, versions, processor and number of threads give {'' if exact else 'nearly '}the same "
-            f"weights{'' if exact else ', and with `--deterministic` the same'}.",
+        result = "the same weights" if exact else "nearly the same weights, and with `--deterministic` the same"
+        paragraphs += [
+            md.code_block(command, "bash"),
+            f"The same data, versions, processor and number of threads give {result}.",
         ]
     elif records.config:
         changed = ", ".join(f"{name}={value!r}" for name, value in changed_settings(records.config).items())
-        lines.append("It was trained from Python, with a script that the run does not hold and `TrainConfig` of:")
-        lines.append(code_block(_setting(changed), "text"))
+        paragraphs += [
+            "It was trained from Python, by a script that the run does not contain, with these settings of "
+            "`TrainConfig`:",
+            md.code_block(_without_folders(changed), "text"),
+        ]
     else:
-        lines.append(f"How it was trained: {NOT_RECORDED}.")
-    return "## Environment and how to reproduce\n\n" + "\n\n".join(lines)
+        paragraphs.append(f"How it was trained: {md.NOT_RECORDED}.")
+    return _section("Environment and how to reproduce", *paragraphs)
 
 
-def _setting(value: Any) -> str:
-    """A setting as it was recorded, with paths in it (such as of an augmentation's files) by their last names."""
-    text = re.sub(_QUOTED_PATH, lambda found: found[1] + last_name(found[2]) + found[1], one_line(value))
-    return re.sub(_PATH, lambda found: last_name(found[0]), text)
+def _recorded(values: Mapping[str, Any], key: str) -> str:
+    return md.escape(_without_folders(values.get(key, md.NOT_RECORDED)))
+
+
+def _without_folders(setting: Any) -> str:
+    """Return a setting as text, with paths in it (such as of an augmentation's files) shortened to their last names."""
+    text = re.sub(_QUOTED_PATH, lambda path: path[1] + last_name(path[2]) + path[1], md.one_line(setting))
+    return re.sub(_PATH, lambda path: last_name(path[0]), text)
 
 
 def _data_name(records: RunRecords) -> str:
     data = records.data.get("data")
-    return escape(last_name(str(data))) if data else f"data {NOT_RECORDED}"
+    return md.escape(last_name(str(data))) if data else f"data {md.NOT_RECORDED}"
 
 
-def _best_epoch(records: RunRecords) -> Mapping[str, Any] | None:
-    best = [record for record in records.epochs if record.get("best")]
-    return best[-1] if best else None
-
-
-def _figure(figures: Mapping[str, Any], key: str, write: Callable[[Any], str] = rate) -> str:
-    """A figure of a report, where null says that the pairs could not show it."""
-    if key in figures and finite(figures[key]) is None:
+def _figure(figures: Mapping[str, Any], key: str, write: Callable[[Any], str]) -> str:
+    if key in figures and md.finite(figures[key]) is None:
         return "not measurable with these pairs"
     return write(figures.get(key))

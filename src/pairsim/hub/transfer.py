@@ -1,7 +1,7 @@
-"""Models on the Hugging Face Hub: `push_to_hub` and `from_hub`.
+"""Upload models to the Hugging Face Hub and load models from it.
 
-What is sent is a model folder: `model.safetensors`, `config.json` and a model card. What is fetched are the first two,
-whose format and checksum are verified; nothing that could run as code is ever downloaded.
+An upload has the two files of a model folder, `model.safetensors` and `config.json`, and a model card. Only the two
+files are downloaded, and their format and checksum are verified. No code is ever downloaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pairsim._common import storage
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
-from pairsim.runs.run_records import model_identity
+from pairsim.models.identity import saved_sha256
 
 _FILES = (pretrained.CONFIG, pretrained.WEIGHTS)
 _LIBRARY = "pairsim"
@@ -40,35 +40,40 @@ def push_to_hub(
 ) -> str:
     """Upload a model to the Hugging Face Hub, in one commit.
 
-    The repository is made if needed. Nothing of a run but its model and card is sent: no data, log or checkpoint.
+    The repository is created if needed. Only the model and its card are uploaded: no data, log or checkpoint of a run.
 
     Args:
         model_or_run: A run or model folder, or a model.
         repo_id: Such as `"name/my-model"`.
-        private: Whether a repository that is made is private; by default what the owner has set.
-        token: Of a user who may write there; by default the one of `hf auth login`.
+        private: Whether a new repository is private; by default the account's setting.
+        token: Access token with write permission; by default that of `hf auth login`.
         commit_message: Of the commit.
-        revision: The branch, made if needed; by default the main one.
-        card: Whether to send a model card: the `README.md` in the model folder, or else one made of the run.
+        revision: The branch, created if needed; by default the main branch.
+        card: Whether to upload a model card: the `README.md` in the model folder, or else a new one.
         endpoint: Another Hub than huggingface.co.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
         MissingExtraError: If huggingface_hub is not installed.
-        RunError: If there is no model, its card is of another model, or the Hub refuses or cannot be reached.
-        ValueError: If `repo_id` is not a name for a repository.
+        RunError: If there is no model, its card is of another model, or the Hub rejects the upload or cannot be
+            reached.
+        ValueError: If `repo_id` is not a valid name of a repository.
     """
     hub = _hub()
+    title = repo_id.rpartition("/")[2]
     with tempfile.TemporaryDirectory(prefix="pairsim-") as temporary:
         folder = Path(temporary)
         if isinstance(model_or_run, SimilarityModel):
             model_or_run.save_pretrained(folder)
-            text = model_card(folder, title=_name(repo_id), repo_id=repo_id) if card else None
+            source = folder
         else:
-            text = _copy_model(Path(model_or_run), folder, repo_id, card=card)
-        if text is not None:
+            source = pretrained.load(Path(model_or_run)).folder  # checks the files
+            for name in _FILES:
+                storage.write_file(folder / name, (source / name).read_bytes())
+        if card:
+            text = _existing_card(source) or model_card(source, title=title, repo_id=repo_id)
             storage.write_file(folder / CARD, text.encode())
         api = hub.HfApi(endpoint=endpoint, token=token, library_name=_LIBRARY)
         with _explained(repo_id, revision, endpoint):
@@ -100,13 +105,13 @@ def from_hub(
     """Load a model from the Hugging Face Hub, or from a folder.
 
     Args:
-        repo_id_or_folder: Such as `"name/my-model"`; a folder that is there is taken first, and needs no extra.
+        repo_id_or_folder: Such as `"name/my-model"`; an existing folder takes precedence and needs no extra.
         embedding_net: The net that the weights are for, needed unless it is the reference network.
         revision: Branch, tag or commit; by default the main branch. Only a commit always gives the same model.
-        token: Of a user who may read it; by default the one of `hf auth login`.
-        cache_dir: Where downloads are kept; by default the Hub's own cache.
-        force_download: Whether to download what is in the cache anew.
-        local_files_only: Whether to take only what is in the cache.
+        token: Access token with read permission; by default that of `hf auth login`.
+        cache_dir: Folder for downloads; by default the Hub's own cache.
+        force_download: Whether to download again what is in the cache.
+        local_files_only: Whether to use only the cache.
         endpoint: Another Hub than huggingface.co.
 
     Returns:
@@ -114,8 +119,8 @@ def from_hub(
 
     Raises:
         MissingExtraError: If it is not a folder and huggingface_hub is not installed.
-        RunError: If there is no such model, it is no pairsim model, is damaged, or cannot be fetched.
-        ValueError: If it is neither a folder nor a name for a repository.
+        RunError: If there is no such model, it is not a pairsim model, is damaged, or cannot be downloaded.
+        ValueError: If it is neither a folder nor a valid name of a repository.
 
     Example:
         >>> import tempfile
@@ -149,73 +154,57 @@ def from_hub(
     try:
         return SimilarityModel.from_pretrained(folder, embedding_net=embedding_net)
     except RunError as error:
-        raise RunError(f"Expected a whole pairsim model in {repo_id}: {error}") from error
+        raise RunError(f"Expected a complete pairsim model in {repo_id}: {error}") from error
 
 
 def _hub() -> ModuleType:
     return require("huggingface_hub", extra="hub", purpose="Sharing models on the Hugging Face Hub")
 
 
-def _name(repo_id: str) -> str:
-    return repo_id.rpartition("/")[2]
-
-
-def _copy_model(run: Path, folder: Path, repo_id: str, *, card: bool) -> str | None:
-    """Copy a model folder's two files after checking them, and give the text of its card."""
-    source = pretrained.load(run).folder
-    for name in _FILES:
-        storage.write_file(folder / name, (source / name).read_bytes())
-    if not card:
+def _existing_card(folder: Path) -> str | None:
+    """Read the card in a model folder, if any, and check that its checksums are those of the model."""
+    path = folder / CARD
+    if not path.is_file():
         return None
-    own = source / CARD
-    if not own.is_file():
-        return model_card(run, title=_name(repo_id), repo_id=repo_id)
-    text = own.read_text(encoding="utf-8")
-    named = set(re.findall(r"\b[0-9a-f]{64}\b", text))
-    if named and not named.issuperset(model_identity(source).values()):
+    text = path.read_text(encoding="utf-8")
+    checksums = set(re.findall(r"\b[0-9a-f]{64}\b", text))
+    if checksums and not checksums.issuperset(saved_sha256(folder).values()):
         raise RunError(
-            f"Expected {own} to be of the model beside it, found it to be of other weights or another threshold or "
-            f"calibration. Make it anew with: pairsim card {run} --overwrite"
+            f"Expected {path} to describe the model beside it, found other checksums of weights or settings. "
+            f"Write it again with: pairsim card {folder} --overwrite"
         )
     return text
 
 
 @contextlib.contextmanager
 def _explained(repo_id: str, revision: str | None, endpoint: str | None) -> Iterator[None]:
-    """The Hub's failures, as one line that says what to do."""
+    """Raise errors of the Hub as one line with the next step."""
     errors = importlib.import_module("huggingface_hub.errors")
-    place = endpoint or importlib.import_module("huggingface_hub.constants").ENDPOINT
+    url = endpoint or importlib.import_module("huggingface_hub.constants").ENDPOINT
     log_in = "log in with: hf auth login"
+    messages = {  # the first class that fits
+        errors.GatedRepoError: f"Expected permission to read {repo_id}, which its owner grants on request. Request it "
+        f"at {url}/{repo_id}, then {log_in}",
+        errors.RevisionNotFoundError: f"Expected a revision {revision} of {repo_id}, found none. Check its branches "
+        "and tags.",
+        errors.RepositoryNotFoundError: f"Expected a repository {repo_id} on {url}, found none that you can access. "
+        f"Check the name; if it is private, {log_in}",
+        errors.LocalEntryNotFoundError: f"Expected {repo_id} in the cache or a connection to {url}, found neither. "
+        "Check the network, or give a folder with the model.",
+        errors.LocalTokenNotFoundError: f"Expected a token for {url}, found none. Give token=, or {log_in}",
+    }
     try:
         yield
     except errors.HFValidationError as error:
         raise ValueError(
-            f'Expected a folder that is there, or a repository such as "name/my-model", got {repo_id!r}.'
+            f'Expected an existing folder, or a repository such as "name/my-model", got {repo_id!r}.'
         ) from error
-    except errors.GatedRepoError as error:
+    except (*messages, errors.HfHubHTTPError, errors.HTTPError, OSError) as error:
+        message = next((text for kind, text in messages.items() if isinstance(error, kind)), None)
+        if message is None and isinstance(error, errors.HfHubHTTPError):
+            status = error.response.status_code
+            advice = f"Give a token with this permission, or {log_in}" if status in (401, 403) else "Try again later."
+            message = f"The request to {url} for {repo_id} failed with HTTP {status}. {advice}"
         raise RunError(
-            f"Expected leave to read {repo_id}, which its owner gives on request. Ask at {place}/{repo_id}, "
-            f"then {log_in}"
+            message or f"Could not reach {url} for {repo_id}: {error}. Check the network and try again."
         ) from error
-    except errors.RevisionNotFoundError as error:
-        raise RunError(
-            f"Expected a revision {revision} of {repo_id}, found none. Check its branches and tags."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise RunError(
-            f"Expected a repository {repo_id} on {place}, found none that you may see. Check the name; if it is "
-            f"private, {log_in}"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise RunError(
-            f"Expected {repo_id} in the cache or a connection to {place}, found neither. Check the network, or give a "
-            "folder with the model."
-        ) from error
-    except errors.LocalTokenNotFoundError as error:
-        raise RunError(f"Expected a token for {place}, found none. Give token=, or {log_in}") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        advice = f"Give a token that may do this, or {log_in}" if status in (401, 403) else "Try again later."
-        raise RunError(f"Expected {place} to do what was asked for {repo_id}, got HTTP {status}. {advice}") from error
-    except (errors.HTTPError, OSError) as error:  # the first is the base of the HTTP client's own failures
-        raise RunError(f"Could not reach {place} for {repo_id}: {error}. Check the network and try again.") from error

@@ -1,10 +1,15 @@
-"""Reading pictures and turning them into what a model takes."""
+"""Read pictures and convert them to the input of a model."""
 
-from pairsim.images.folders import pictures_below as pictures_below
-from pairsim.images.preprocessing import Preprocessing as Preprocessing
-from pairsim.images.reading import Fit as Fit
-from pairsim.images.reading import Interpolation as Interpolation
-from pairsim.images.reading import PictureLike as PictureLike
-from pairsim.images.reading import read_image as read_image
+from typing import TYPE_CHECKING
 
-__all__ = ["Fit", "Interpolation", "PictureLike", "Preprocessing", "pictures_below", "read_image"]
+from pairsim._common import lazy
+
+if TYPE_CHECKING:
+    from pairsim.images.folders import pictures_below as pictures_below
+    from pairsim.images.preprocessing import Preprocessing as Preprocessing
+    from pairsim.images.reading import Fit as Fit
+    from pairsim.images.reading import Interpolation as Interpolation
+    from pairsim.images.reading import PictureLike as PictureLike
+    from pairsim.images.reading import read_image as read_image
+else:
+    __all__, __dir__, __getattr__ = lazy.exports(__name__)

@@ -1,4 +1,4 @@
-"""Pictures in a folder and its sub-folders."""
+"""Find the pictures in a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".t
 
 
 def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures of a folder and its sub-folders, told by their names.
+    """List the pictures of a folder and its sub-folders, which are recognised by their suffix.
 
     Args:
         folder: Where to look.
@@ -26,7 +26,7 @@ def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise DatasetNotFoundError(f"Expected a folder of pictures at {root}, found no such folder. Check the path.")
-    paths = sorted(path for path in root.rglob("*") if is_picture(path.relative_to(root)) and path.is_file())
+    paths = list_pictures(root)
     if not paths:
         raise DataError(
             f"Expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}, found none. Choose another folder."
@@ -34,9 +34,11 @@ def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     return paths
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a path, relative to the folder looked in, has the name of a picture that is not hidden.
+def list_pictures(folder: Path) -> list[Path]:
+    """List the pictures of a folder as `pictures_below` does; the list may be empty."""
+    return sorted(path for path in folder.rglob("*") if _is_picture(path.relative_to(folder)) and path.is_file())
 
-    Hidden files and folders hold what editors and systems keep for themselves, such as copies.
-    """
+
+def _is_picture(path: Path) -> bool:
+    # Hidden files and folders hold files of editors and systems, such as copies of pictures.
     return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)

@@ -1,9 +1,8 @@
-"""What a model does to pixels before its net: size, channels, scale. It is stored with the model."""
+"""Preprocessing of pixels before the net: size, channels, scale. It is stored with the model."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,9 @@ from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizi
 class Preprocessing:
     """Size, channels and normalisation of the images that a model takes.
 
-    uint8 means pixels as they come from a picture, 0 to 255: grey ones are repeated for a model in colour, those in
-    colour become luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Floating
-    point means that the caller has preprocessed: it is passed on as it is.
+    uint8 images are pixels of a picture, 0 to 255. Grey ones are repeated for a model in colour, those in colour are
+    converted to luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Floating
+    point images are taken as preprocessed and returned unchanged.
 
     Args:
         image_size: Height and width in pixels.
@@ -27,7 +26,7 @@ class Preprocessing:
         mean: Mean of each channel on the [0, 1] scale.
         std: Standard deviation of each channel on the [0, 1] scale, positive.
         fit: How pictures of other proportions get `image_size`: `"stretch"`, `"crop"` or `"pad"` (see `read_image`).
-        interpolation: How pictures are resized: `"bilinear"` or `"bicubic"`, with antialiasing.
+        interpolation: Interpolation of resized pictures: `"bilinear"` or `"bicubic"`, with antialiasing.
 
     Raises:
         ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, or there is no
@@ -66,11 +65,11 @@ class Preprocessing:
         """Normalise a batch.
 
         Args:
-            images: `[N, C, H, W]`, uint8 pixels or a floating dtype that is passed on unchanged.
+            images: `[N, C, H, W]`, uint8 pixels, or a floating dtype that is returned unchanged.
 
         Returns:
-            Floating point `[N, C, H, W]` on the same device. Of pixels, 1 channel becomes 3 and 3 become 1 where the
-            model has so many; other numbers stay.
+            Floating point `[N, C, H, W]` on the same device. Pixels with 1 channel get 3, and those with 3 get 1, where
+            the model has that number; other numbers stay.
         """
         if images.dtype != torch.uint8:
             return images
@@ -82,7 +81,7 @@ class Preprocessing:
         return scaled * factor - offset
 
     def read(self, image: PictureLike) -> Tensor:
-        """Read one picture as this preprocessing takes it.
+        """Read one picture with the size, channels, fit and interpolation of this preprocessing.
 
         Args:
             image: As for `read_image`.
@@ -90,41 +89,16 @@ class Preprocessing:
         Returns:
             Pixels, uint8 `[C, H, W]`.
         """
-        return read_image(
-            image,
-            channels=self.channels,
-            image_size=self.image_size,
-            fit=self.fit,
-            interpolation=self.interpolation,
-        )
-
-    def read_batch(self, images: Sequence[PictureLike]) -> Tensor:
-        """Read pictures as one batch.
-
-        Args:
-            images: N pictures, each as for `read_image`.
-
-        Returns:
-            Pixels, uint8 `[N, C, H, W]`; an empty sequence gives `N = 0`.
-        """
-        if not images:
-            return torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
-        return torch.stack([self.read(image) for image in images])
+        size, fit, interpolation = self.image_size, self.fit, self.interpolation
+        return read_image(image, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {
-            "image_size": list(self.image_size),
-            "channels": self.channels,
-            "mean": None if self.mean is None else list(self.mean),
-            "std": None if self.std is None else list(self.std),
-            "fit": self.fit,
-            "interpolation": self.interpolation,
-        }
+        """Return the fields as JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`; what older versions did not write has its default."""
+        """The inverse of `to_dict`; fields that older versions did not write get their defaults."""
         mean, std = values.get("mean"), values.get("std")
         height, width = values["image_size"]
         return cls(
@@ -138,12 +112,12 @@ class Preprocessing:
 
 
 def in_channels(pixels: Tensor, channels: int) -> Tensor:
-    """uint8 `[N, C, H, W]` between grey and colour, as `read_image` converts a picture."""
+    """Convert uint8 `[N, C, H, W]` between grey and colour, as `read_image` converts a picture."""
     if pixels.ndim == 4 and (pixels.shape[1], channels) == (1, 3):
         return pixels.expand(-1, 3, -1, -1)
     if pixels.ndim == 4 and (pixels.shape[1], channels) == (3, 1):
         red, green, blue = pixels.to(torch.int32).split(1, dim=1)
-        # Pillow's own whole numbers (ITU-R 601), so that a tensor and a file give the same grey
+        # Pillow's integer weights (ITU-R 601), so that a tensor and a file give the same grey
         luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 2**15) >> 16
         return luma.to(torch.uint8)
     return pixels
@@ -151,10 +125,9 @@ def in_channels(pixels: Tensor, channels: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Factor and offset of each channel, `[C, 1, 1]`.
+    """Compute factor and offset of each channel, `[C, 1, 1]`, once for each device.
 
-    Made once for each device: sending them there waits for it, which would hold up every training step and cannot be
-    recorded in a CUDA graph.
+    Sending them to a device waits for it, which would delay every training step and cannot be recorded in a CUDA graph.
     """
     with torch.inference_mode(False):
         deviation, centre = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (std, mean))
@@ -162,15 +135,15 @@ def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.de
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images, on the [0, 1] scale, exactly.
+    """Compute the exact mean and standard deviation of each channel of uint8 images, on the [0, 1] scale.
 
-    Counts the 256 values of each channel, so that memory stays small and the order of summation does not matter.
+    The 256 values of each channel are counted, so that memory stays small and the order of summation does not matter.
 
     Args:
         images: uint8 `[N, C, H, W]` with at least one pixel.
 
     Returns:
-        Means and standard deviations, one a channel; a channel of one single value gets standard deviation 1.
+        Mean and standard deviation of each channel; a channel of one single value gets standard deviation 1.
 
     Example:
         >>> channel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))

@@ -1,8 +1,10 @@
-"""One way from any picture (file, PIL, array, tensor) to a uint8 tensor `[C, H, W]`."""
+"""Read a picture (file, PIL image, array, tensor) as a uint8 tensor `[C, H, W]`."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -23,7 +25,7 @@ Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 MAX_PIXELS = 178_956_970
-"""Pictures of more pixels are refused before they are decoded (the limit at which Pillow calls it a bomb)."""
+"""Pictures with more pixels are rejected before they are decoded (Pillow warns of a bomb from here on)."""
 
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _LARGEST = 2**16 - 1
@@ -43,27 +45,27 @@ def read_image(
 ) -> Tensor:
     """Read one picture as uint8 pixels.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit pictures keep their high byte, of an animation
-    the first frame is taken. A picture of another size is resized with antialiasing, as Pillow does.
+    EXIF rotation is applied, transparent pixels are blended with white, 16-bit pictures keep their high byte, and only
+    the first frame of an animation is read. A picture of another size is resized by Pillow, with antialiasing.
 
     Args:
         image: Path, PIL image, uint8 array `[H, W]` or `[H, W, C]`, or uint8 tensor `[H, W]` or `[C, H, W]`.
         channels: 1 for grey (luma of a colour picture), 3 for colour (a grey picture has three equal ones).
         image_size: Height and width of the result; `None` keeps the picture's own.
-        fit: How a picture of another shape gets `image_size`. `"stretch"` resizes both sides, whatever becomes of the
-            proportions; `"crop"` keeps the largest part in the middle that has the right proportions; `"pad"` keeps
-            the whole picture, in the middle of white, which is also what transparent pictures are laid on, so that a
-            cut-out does not get an edge.
+        fit: How a picture of another shape gets `image_size`. `"stretch"` resizes both sides and may change the
+            proportions; `"crop"` keeps the largest centred part that has the right proportions; `"pad"` keeps the
+            whole picture, centred on white. Transparent pictures are blended with the same white, so that a cut-out
+            does not get an edge.
         interpolation: `"bilinear"` or `"bicubic"`.
-        max_pixels: Files and PIL images of more pixels are refused before they are decoded. Pillow's own limit, twice
-            `PIL.Image.MAX_IMAGE_PIXELS`, holds besides.
+        max_pixels: Files and PIL images with more pixels are rejected before they are decoded. Pillow's own limit,
+            twice `PIL.Image.MAX_IMAGE_PIXELS`, applies too.
 
     Returns:
         uint8 tensor `[channels, H, W]`.
 
     Raises:
-        ImageReadError: If a file is missing, is not an image, is damaged, has more than `max_pixels` pixels, or is of
-            a mode that cannot be converted, such as floating point, which has no defined white; the message names it.
+        ImageReadError: If a file is missing, is not an image, is damaged, has more than `max_pixels` pixels, or has a
+            mode that cannot be converted, such as floating point, which has no defined white; the message names it.
         TypeError: If `image` is none of the above.
         ValueError: If `channels` is neither 1 nor 3, there is no such `fit` or `interpolation`, or an array or tensor
             is not uint8 or has another shape.
@@ -75,7 +77,7 @@ def read_image(
     if channels not in (1, 3):
         raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
     check_resizing(fit, interpolation)
-    opened, name = _as_pil(image, max_pixels)
+    opened, name = _open(image, max_pixels)
     try:
         picture = _in_channels(opened, channels)
     except ValueError as error:
@@ -90,67 +92,79 @@ def read_image(
 
 
 def check_resizing(fit: str, interpolation: str) -> None:
-    """Refuse options that there are not.
+    """Check the options for resizing.
 
     Raises:
-        ValueError: Naming those that there are.
+        ValueError: If there is no such option; the message names those that there are.
     """
     for name, value, known in (("fit", fit, Fit), ("interpolation", interpolation, Interpolation)):
         if value not in get_args(known):
             raise ValueError(f"Expected {name} to be one of {', '.join(get_args(known))}, got {value!r}.")
 
 
-def _open(name: str, max_pixels: int) -> Image:
-    from PIL import Image, UnidentifiedImageError
+def _open(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
+    """Decode a picture as Pillow holds it, and return it with its name for messages."""
+    from PIL import Image
 
+    if isinstance(image, str | os.PathLike):
+        name = os.fspath(image)
+        # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
+        # those grey TIFFs that are rotated by 90 degrees.
+        with _named_errors(name, max_pixels), open(name, "rb") as file, Image.open(file) as picture:
+            return _decoded(picture, name, max_pixels), name
+    if isinstance(image, Image.Image):
+        name = getattr(image, "filename", "") or "the picture"
+        with _named_errors(name, max_pixels):  # Pillow decodes a file when its pixels are accessed
+            return _decoded(image, name, max_pixels), name
+    return Image.fromarray(np.ascontiguousarray(_as_array(image))), "the picture"
+
+
+@contextlib.contextmanager
+def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
+    """Raise `ImageReadError` for any error in reading a file; damaged files make decoders raise all kinds."""
     try:
-        # Not by its name: Pillow 12.3 maps uncompressed files that it knows by name, and mixes up the sides of those
-        # TIFFs in grey that are turned by a quarter.
-        with open(name, "rb") as file, Image.open(file) as image:
-            return _decoded(image, name, max_pixels)
+        yield
     except (ImageReadError, MemoryError):
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageReadError(f"Expected an image file at {name}, found none. Check the path.") from error
-    except IsADirectoryError as error:
-        raise ImageReadError(
-            f"Expected an image file at {name}, found a folder. Give the pictures in it: "
-            "pairsim.images.pictures_below lists them."
-        ) from error
-    except PermissionError as error:
-        raise ImageReadError(
-            f"Expected to be allowed to read {name}, but permission was denied. Change its permissions."
-        ) from error
-    except UnidentifiedImageError as error:
-        if os.path.getsize(name) == 0:
-            raise ImageReadError(
-                f"Expected {name} to be an image, but it is empty (0 bytes). Replace or remove it."
-            ) from error
-        raise ImageReadError(
-            f"Expected {name} to be an image, but its content is not of any known image format. "
-            "Convert it to PNG or JPEG, or remove it."
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageReadError(
-            f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({str(error).rstrip('.')}). "
-            "Make it smaller first."
-        ) from error
-    except Exception as error:  # damaged files make decoders raise anything, an IndexError among them
-        raise ImageReadError(
-            f"Expected {name} to be a readable image, but decoding failed: {str(error).rstrip('.')}. "
-            "Replace or remove it."
-        ) from error
+    except Exception as error:
+        raise ImageReadError(_explanation(error, name, max_pixels)) from error
+
+
+def _explanation(error: Exception, name: str, max_pixels: int) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    text = str(error).rstrip(".")
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return f"Expected an image file at {name}, found none. Check the path."
+        case IsADirectoryError():
+            return (
+                f"Expected an image file at {name}, found a folder. Give the pictures in it: "
+                "pairsim.images.pictures_below lists them."
+            )
+        case PermissionError():
+            return f"Expected to be allowed to read {name}, but permission was denied. Change its permissions."
+        case UnidentifiedImageError() if os.path.isfile(name) and os.path.getsize(name) == 0:
+            return f"Expected {name} to be an image, but it is empty (0 bytes). Replace or remove it."
+        case UnidentifiedImageError():
+            return (
+                f"Expected {name} to be an image, but its content is not of any known image format. "
+                "Convert it to PNG or JPEG, or remove it."
+            )
+        case Image.DecompressionBombError():
+            return f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({text}). Resize it first."
+    return f"Expected {name} to be a readable image, but decoding failed: {text}. Replace or remove it."
 
 
 def _decoded(image: Image, name: str, max_pixels: int) -> Image:
-    """A picture with its pixels, the right way up."""
+    """Load the pixels of a picture and apply its EXIF rotation."""
     if image.width * image.height > max_pixels:
         raise ImageReadError(
             f"Expected {name} to have at most {max_pixels:,} pixels, found {image.width} x {image.height}. "
-            "Make it smaller first."
+            "Resize it first."
         )
     image.load()
-    # exif_transpose would copy pictures that are upright
+    # exif_transpose would copy pictures that need no rotation
     if image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT:
         from PIL import ImageOps
 
@@ -158,31 +172,11 @@ def _decoded(image: Image, name: str, max_pixels: int) -> Image:
     return image
 
 
-def _as_pil(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
-    """A picture as Pillow holds it, and what to call it in a message."""
-    from PIL import Image
-
-    if isinstance(image, str | os.PathLike):
-        name = os.fspath(image)
-        return _open(name, max_pixels), name
-    if isinstance(image, Image.Image):
-        name = getattr(image, "filename", "") or "the picture"
-        try:
-            return _decoded(image, name, max_pixels), name
-        except (ImageReadError, MemoryError):
-            raise
-        except Exception as error:  # as above: Pillow decodes a file only when its pixels are asked for
-            raise ImageReadError(
-                f"Expected {name} to be a readable image, but decoding failed: {str(error).rstrip('.')}. "
-                "Replace or remove it."
-            ) from error
+def _as_array(image: PictureLike) -> npt.NDArray[np.uint8]:
+    """Return an array or tensor as checked uint8 pixels `[H, W]` or `[H, W, C]`."""
     if isinstance(image, Tensor):
-        array = image.detach().cpu()
-        if array.ndim == 3:  # a tensor has its channels first, a picture last
-            array = array.permute(1, 2, 0)
-        if array.dtype == torch.bfloat16:  # which NumPy lacks; it is refused below
-            array = array.float()
-        pixels = array.numpy()
+        tensor = image.detach().cpu().movedim(0, -1) if image.ndim == 3 else image.detach().cpu()
+        pixels = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
     elif isinstance(image, np.ndarray):
         pixels = image
     else:
@@ -197,13 +191,13 @@ def _as_pil(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
             "Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, "
             f"got {pixels.dtype} {list(pixels.shape)} (channels last). Scale to 0..255 and convert to uint8."
         )
-    return Image.fromarray(np.ascontiguousarray(pixels)), "the picture"
+    return pixels
 
 
 def _in_channels(image: Image, channels: int) -> Image:
-    """A picture in 8-bit grey or colour, with what is transparent laid on white, as a page or a browser shows it.
+    """Convert a picture to 8-bit grey or colour; transparent pixels are blended with white, as a browser shows them.
 
-    Raises ValueError where a mode cannot be converted, or its values have no defined scale.
+    Raises ValueError if a mode cannot be converted, or its values have no defined scale.
     """
     mode = "L" if channels == 1 else "RGB"
     if image.mode == mode and "transparency" not in image.info:
@@ -214,7 +208,7 @@ def _in_channels(image: Image, channels: int) -> Image:
         image = _high_byte(image)
     elif image.mode == "LAB":
         image = _from_lab(image)
-    elif image.mode == "La":  # which Pillow converts to LA only
+    elif image.mode == "La":  # Pillow converts it to LA only
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = _on_white(image)
@@ -225,7 +219,7 @@ def _high_byte(image: Image) -> Image:
     from PIL import Image
 
     values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > _LARGEST):  # of mode I, which has 32 bits
+    if values.size and (values.min() < 0 or values.max() > _LARGEST):  # mode I has 32 bits
         raise ValueError(f"whole numbers from {values.min()} to {values.max()} have no defined white")
     clear = image.info.get("transparency")
     if isinstance(clear, int):
@@ -251,7 +245,7 @@ def _on_white(image: Image) -> Image:
 
 
 def _resized(picture: Image, size: tuple[int, int], fit: Fit, interpolation: Interpolation) -> Image:
-    """A picture in grey or colour brought to a width and height."""
+    """Resize a picture in grey or colour to a width and height."""
     from PIL import Image, ImageOps
 
     method = Image.Resampling.BILINEAR if interpolation == "bilinear" else Image.Resampling.BICUBIC

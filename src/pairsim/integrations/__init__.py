@@ -1,4 +1,4 @@
-"""Adapters to other libraries: TensorBoard, a Gradio app."""
+"""Connect pairsim to other libraries: TensorBoard and a Gradio app."""
 
 from pairsim.integrations.tensorboard_log import TensorBoardLog as TensorBoardLog
 from pairsim.integrations.web_app import build_app as build_app

@@ -1,4 +1,4 @@
-"""`TensorBoardLog`: training as TensorBoard shows it: curves, figures, and an embedding map to turn."""
+"""Log training to TensorBoard: curves, figures and embeddings."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pairsim.visual.page.pixels import to_pixels
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-MOST_EMBEDDINGS = 1000
-"""Images that are embedded at most, as the projector draws each picture."""
+MAX_EMBEDDINGS = 1000
+"""Images that are embedded, at most: the projector draws each picture."""
 
 
 class TensorBoardLog(Callback):
-    """Write losses, accuracy and learning rate of each epoch, and at the end figures and embeddings.
+    """Log losses, accuracy and learning rate after each epoch, and figures and embeddings at the end.
 
-    It needs the extras `tensorboard` and `viz`. Look at it with `tensorboard --logdir FOLDER`.
+    It needs the extras `tensorboard` and `viz`. Show the log with `tensorboard --logdir FOLDER`.
 
     Args:
-        folder: Where the events go; by default `tensorboard` in the run folder.
-        images: Labelled images whose embeddings and class similarities are written at the end, at most
-            `MOST_EMBEDDINGS` of them, spread over the dataset; by default none.
+        folder: Folder of the log; by default `tensorboard` in the run folder.
+        images: Labelled images, of which embeddings and class similarities are logged at the end, at most
+            `MAX_EMBEDDINGS` of them, evenly spaced; by default none.
 
     Raises:
         MissingExtraError: If TensorBoard or matplotlib is not installed.
@@ -52,7 +52,7 @@ class TensorBoardLog(Callback):
         self._writer: SummaryWriter | None = None
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Open the log; what an interrupted run wrote beyond its checkpoint is overwritten by the same steps."""
+        """Open the log. When a run is resumed, steps logged after its checkpoint are replaced."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self._of_run and trainer.config.out is not None:
@@ -60,7 +60,7 @@ class TensorBoardLog(Callback):
         self._writer = SummaryWriter(str(self.folder), purge_step=len(trainer.history) + 1)
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-        """Write what the epoch came to."""
+        """Log the values of an epoch."""
         values = {
             "loss/training": record.train_loss,
             "loss/validation": record.val_loss,
@@ -74,7 +74,7 @@ class TensorBoardLog(Callback):
                 self._open.add_scalar(name, value, record.epoch)
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Write figures and embeddings, and close the log."""
+        """Log figures and embeddings, and close the log."""
         writer, last = self._open, len(history)
         writer.add_figure("training", draw_training_curves(history), last, close=False)
         if self._images is not None:
@@ -85,20 +85,20 @@ class TensorBoardLog(Callback):
     def _write_embeddings(self, trainer: Trainer, epoch: int) -> None:
         images, model = self._images, trainer.model
         labels = read_labels(images)
-        places = np.unique(np.linspace(0, len(labels) - 1, min(MOST_EMBEDDINGS, len(labels))).round().astype(np.int64))
-        embeddings = encode_dataset(model, images, places=places, progress=False).cpu()
-        pixels = to_pixels(fetch_images(images, places, model.preprocessing), model.preprocessing)
+        indices = np.unique(np.linspace(0, len(labels) - 1, min(MAX_EMBEDDINGS, len(labels))).round().astype(np.int64))
+        embeddings = encode_dataset(model, images, indices=indices, progress=False).cpu()
+        pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
         pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
-        chosen = [str(label) for label in labels[places]]
+        chosen = [str(label) for label in labels[indices]]
         self._open.add_embedding(
             embeddings, metadata=chosen, label_img=pictures.expand(-1, 3, -1, -1) / 255, global_step=epoch
         )
-        names, codes = np.unique(labels[places], return_inverse=True)
+        names, codes = np.unique(labels[indices], return_inverse=True)
         if len(names) > 1:
             figure = draw_class_similarity(embeddings, codes, names=[str(name) for name in names])
             self._open.add_figure("class similarity", figure, epoch, close=False)
 
     @property
     def _open(self) -> SummaryWriter:
-        assert self._writer is not None, "the log is open between the start and the end of a fit"
+        assert self._writer is not None, "on_fit_start opens the log"
         return self._writer

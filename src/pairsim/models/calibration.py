@@ -1,4 +1,4 @@
-"""From similarity to a probability that holds for pairs as they come in use."""
+"""`Calibration` turns a similarity into a probability for a stated share of positive pairs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,34 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pairsim._common.choices import CalibrationMethod
 from pairsim.models.verdict import OperatingPoint
-
-CalibrationMethod: TypeAlias = Literal["platt", "isotonic"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What a similarity says, fitted on pairs that the model was not trained on.
+    """The evidence of a similarity, fitted on pairs that the model was not trained on.
 
-    It holds the evidence of each similarity, the log-likelihood ratio log(density among positive pairs / density among
-    negative pairs), which does not depend on how common positive pairs are. A probability does: log-odds = evidence +
-    log(prior / (1 - prior)). Make it with `pairsim.calibrate`.
+    The evidence is the log-likelihood ratio log(density among positive pairs / density among negative pairs), which
+    does not depend on how common positive pairs are. A probability does: log-odds = evidence + log(prior / (1 -
+    prior)). `pairsim.calibrate` fits it.
 
     Attributes:
         method: `"platt"`: the evidence is a line; `"isotonic"`: any rising function, through `similarities` and
-            `evidence`, straight between them and level beyond.
-        prior: Share of positive pairs in use, in (0, 1), that probabilities are stated for.
+            `evidence`, linear between them and constant beyond.
+        prior: Share of positive pairs in use, in (0, 1), that probabilities hold for.
         weight: Slope of the line; positive. Not used by `"isotonic"`.
         bias: Evidence at similarity 0. Not used by `"isotonic"`.
         similarities: Ascending, without ties. Empty for `"platt"`.
         evidence: At each of `similarities`, never falling; in nats.
         num_positive: Positive pairs that it was fitted on.
         num_negative: Negative pairs likewise.
-        source: Which data that was.
+        source: The data it was fitted on.
         operating_point: The threshold that was chosen with it.
 
     Raises:
@@ -87,7 +86,7 @@ class Calibration:
             raise ValueError("Expected similarities to rise and evidence not to fall, got another order or NaN.")
 
     def log_likelihood_ratio(self, similarity: Tensor) -> Tensor:
-        """The evidence for "same class" in nats; above 0 it speaks for it, whatever the prior.
+        """Compute the evidence for "same class" in nats; it is positive if it supports it, for any prior.
 
         Args:
             similarity: Similarities of any shape, in [-1, 1].
@@ -95,13 +94,13 @@ class Calibration:
         Returns:
             As many values of the same shape and dtype; NaN for NaN.
         """
-        # float64, which MPS has not: small differences in the tails matter when a prior is added
+        # float64, which MPS does not have: small differences in the tails matter when a prior is added
         values = similarity.detach().to("cpu" if similarity.device.type == "mps" else similarity.device).double()
-        found = self.weight * values + self.bias if self.method == "platt" else self._interpolated(values)
-        return found.to(similarity.device, dtype=similarity.dtype)
+        evidence = self.weight * values + self.bias if self.method == "platt" else self._interpolated(values)
+        return evidence.to(similarity.device, dtype=similarity.dtype)
 
     def probability(self, similarity: Tensor) -> Tensor:
-        """Probability of "same class" where a share `prior` of pairs is positive.
+        """Compute the probability of "same class" if a share `prior` of pairs is positive.
 
         Args:
             similarity: Similarities of any shape, in [-1, 1].
@@ -112,7 +111,7 @@ class Calibration:
         return torch.sigmoid(self.log_likelihood_ratio(similarity) + _logit(self.prior))
 
     def with_prior(self, prior: float) -> Calibration:
-        """The same evidence for pairs of which another share is positive; the operating point stays as it is.
+        """Return the same evidence for another share of positive pairs; the operating point does not change.
 
         Args:
             prior: Share of positive pairs, in (0, 1).
@@ -120,7 +119,7 @@ class Calibration:
         return dataclasses.replace(self, prior=prior)
 
     def similarity_at(self, probability: float = 0.5) -> float:
-        """The lowest similarity whose probability is at least `probability`.
+        """Return the lowest similarity whose probability is at least `probability`.
 
         Returns:
             The similarity, which may lie outside [-1, 1] for `"platt"`; infinite for `"isotonic"` if every or no
@@ -133,17 +132,17 @@ class Calibration:
             return -math.inf
         if wanted > self.evidence[-1]:
             return math.inf
-        place = next(number for number, value in enumerate(self.evidence) if value >= wanted)
-        (low, high), (below, above) = self.similarities[place - 1 : place + 1], self.evidence[place - 1 : place + 1]
+        index = next(k for k, value in enumerate(self.evidence) if value >= wanted)
+        (low, high), (below, above) = self.similarities[index - 1 : index + 1], self.evidence[index - 1 : index + 1]
         return low + (high - low) * (wanted - below) / (above - below)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """Return the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """The inverse of `to_dict`."""
+        """Read what `to_dict` returned."""
         fields = dict(values)
         point = fields.pop("operating_point", None)
         fields["similarities"], fields["evidence"] = tuple(fields["similarities"]), tuple(fields["evidence"])

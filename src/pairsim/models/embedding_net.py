@@ -1,4 +1,4 @@
-"""`EmbeddingNet`: images in, unit-length embeddings out."""
+"""`EmbeddingNet` maps images to unit-length embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones import Backbone, given_backbone, named_backbone
+from pairsim.models.backbones import channels_of, find_backbone
+from pairsim.models.modes import eval_mode
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
@@ -37,32 +38,32 @@ class EmbeddingNet(nn.Module):
     (`conv`), then a linear layer, batch norm and ReLU (`fc`). Its closing ReLU makes embeddings non-negative, so their
     similarities lie in [0, 1].
 
-    With a backbone, its features are averaged over space if they have any and mapped by one linear layer (`head`).
-    Nets of torchvision and timm lose their classifier and bring their `preprocessing`. Any other module is taken as it
-    is, with its last layer, and is code that has to be given again to load the model.
+    With a backbone, its features are averaged over height and width, if they have them, and mapped by one linear layer
+    (`head`). Nets of torchvision and timm lose their classifier and set `preprocessing`. Any other module is used as it
+    is, with its last layer; it is code, so give it again to load the model.
 
     Args:
         backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
             `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
-            F is found by trying.
+            F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
             `"pretrained"` for those that torchvision or timm downloads.
-        in_channels: Channels of the images, C; by default those that the backbone was made for, else 1.
-        image_size: Height and width, or one number for both; by default those that the backbone was made for, else 28.
-            At least 4 without a backbone.
+        in_channels: Channels of the images, C; by default those that the backbone was trained with, else 1.
+        image_size: Height and width, or one number for both; by default those that the backbone was trained with, else
+            28. At least 4 without a backbone.
         embedding_dim: Length of an embedding, D.
         normalize: Whether embeddings are scaled to unit length.
 
     Attributes:
         backbone_name: The name that `backbone` was built by, or `None`.
-        preprocessing: What the backbone was made for, for these channels and this size; `None` if that is not known.
+        preprocessing: How the backbone was trained, with these channels and this size; `None` if that is not known.
         pretrained: Whether `weights` were given.
 
     Raises:
         MissingExtraError: If the backbone needs timm, which is not installed.
         RunError: If weights cannot be read or downloaded.
         ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
-            such images or gives no such features.
+            such images or computes no such features.
 
     Example:
         >>> EmbeddingNet()(torch.rand(2, 1, 28, 28)).shape
@@ -90,17 +91,17 @@ class EmbeddingNet(nn.Module):
             raise ValueError(
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
             )
-        found = _find_backbone(backbone, weights, in_channels, size)
-        known = None if found is None else found.preprocessing
+        chosen = find_backbone(backbone, weights=weights, in_channels=in_channels, image_size=size)
+        known = None if chosen is None else chosen.preprocessing
         self.in_channels: int = in_channels or (1 if known is None else known.channels)
         height, width = size or ((28, 28) if known is None else known.image_size)
         self.image_size: tuple[int, int] = (int(height), int(width))
         self.embedding_dim = embedding_dim
         self.normalize = normalize
-        self.backbone_name: str | None = None if found is None else found.name
+        self.backbone_name: str | None = None if chosen is None else chosen.name
         self.preprocessing: Preprocessing | None = known
-        self.pretrained: bool = found is not None and found.pretrained
-        self.backbone: nn.Module | None = None if found is None else found.module
+        self.pretrained: bool = chosen is not None and chosen.pretrained
+        self.backbone: nn.Module | None = None if chosen is None else chosen.module
         if self.backbone is None:
             self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
             features = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
@@ -108,8 +109,8 @@ class EmbeddingNet(nn.Module):
                 nn.Flatten(), nn.Linear(features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ReLU()
             )
         else:
-            size = self.image_size
-            self.head: nn.Linear = nn.Linear(_feature_size(self.backbone, self.in_channels, size), embedding_dim)
+            features = _feature_size(self.backbone, self.in_channels, self.image_size)
+            self.head: nn.Linear = nn.Linear(features, embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.
@@ -124,7 +125,7 @@ class EmbeddingNet(nn.Module):
         return unit_length(features) if self.normalize else features
 
     def architecture(self) -> dict[str, Any]:
-        """What is needed to build the net again, as JSON values; a backbone without a name by its class only."""
+        """Return what is needed to build the net again, as JSON values; of a backbone without a name its class only."""
         kind = None if self.backbone is None else type(self.backbone)
         return {
             "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),
@@ -135,13 +136,28 @@ class EmbeddingNet(nn.Module):
         }
 
 
+def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:
+    """Scale the embeddings of a net to length 1, unless it does so itself."""
+    return embeddings if isinstance(net, EmbeddingNet) and net.normalize else unit_length(embeddings)
+
+
+def default_preprocessing(net: nn.Module) -> Preprocessing:
+    """Return a net's own `preprocessing`, or that for its size and channels which scales pixels to [0, 1]."""
+    known = getattr(net, "preprocessing", None)
+    if isinstance(known, Preprocessing):
+        return known
+    size = getattr(net, "image_size", (28, 28))
+    size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
+    return Preprocessing(image_size=size, channels=channels_of(net) or 1)
+
+
 def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | None = None) -> None:
-    """Refuse what a net cannot embed.
+    """Reject what a net cannot embed.
 
     Args:
         images: What was given as images.
-        net: If it has `in_channels`, images must have as many; the reference network also takes one size only.
-        preprocessing: What images go through before the net: it turns grey and colour pixels into what the net takes.
+        net: If it has `in_channels`, images need as many; the reference network also takes one size only.
+        preprocessing: It converts grey and colour pixels to the channels that the net takes.
 
     Raises:
         TypeError: If it is not a tensor.
@@ -175,26 +191,10 @@ def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, out_channels, kernel_size=5, padding=2),
         nn.BatchNorm2d(out_channels),
-        # the reference has ReLU first: the values and gradients are the same, and this rectifies a quarter as many
+        # the reference applies ReLU first: values and gradients are equal, and this order computes a quarter as many
         nn.MaxPool2d(2),
         nn.ReLU(),
     ]
-
-
-def _find_backbone(
-    backbone: nn.Module | str | None,
-    weights: str | os.PathLike[str] | None,
-    in_channels: int | None,
-    image_size: tuple[int, int] | None,
-) -> Backbone | None:
-    if isinstance(backbone, str):
-        return named_backbone(backbone, weights=weights, in_channels=in_channels, image_size=image_size)
-    if weights is not None:
-        raise ValueError(
-            f"Expected weights together with a backbone's name, got them with {type(backbone).__name__}. "
-            "Load them into the module before it is given."
-        )
-    return None if backbone is None else given_backbone(backbone, in_channels=in_channels, image_size=image_size)
 
 
 def _pooled(features: Tensor) -> Tensor:
@@ -202,23 +202,19 @@ def _pooled(features: Tensor) -> Tensor:
 
 
 def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:
-    """Feature size of a backbone, found with two blank images and without touching its state."""
-    training = {module: module.training for module in backbone.modules()}
+    """Return the feature size of a backbone, found with two blank images and without changing its state."""
     parameter = next(backbone.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     blank = torch.zeros(2, in_channels, *image_size, device=device)
     try:
-        with torch.no_grad():
-            features = backbone.eval()(blank)
+        with torch.no_grad(), eval_mode(backbone):
+            features = backbone(blank)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise ValueError(
             f"Expected the backbone to take images of shape {list(blank.shape)}, but it failed: {error}. "
-            "Set in_channels and image_size to what it was made for."
+            "Set in_channels and image_size to what it takes."
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or features.shape[0] != 2:
-        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {found}.")
+        given = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {given}.")
     return int(features.shape[1])

@@ -1,46 +1,47 @@
-"""Whatever `SimilarityModel.encode` takes, as batches of pixels: files are decoded ahead of the net."""
+"""Turn the images that `SimilarityModel.encode` takes into batches of pixels, and read files ahead of the net."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections import deque
-from collections.abc import Generator, Hashable, Iterable, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pairsim._common.ordered_map import ordered_map
 from pairsim.images import PictureLike, Preprocessing
 
 Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
+Result = TypeVar("Result")
 
-_MOST_THREADS = 4
-_PICTURES_A_TASK = 8
-"""Pictures that a thread reads in one go: few, so that the first batch is there soon."""
+_MAX_THREADS = 8
+_TIMED_PICTURES = 8
+"""Pictures that are read first, without threads, to see how long reading takes."""
 QUICK_S = 3e-4
-"""A picture read in less is mostly Python's own work, which threads do not share."""
+"""A picture that is read in less time is mostly Python's own work, which threads do not share."""
 
 
 @dataclass(frozen=True)
 class ImageBatches:
-    """Images on their way to the net.
+    """Batches of images for the net.
 
     Attributes:
-        batches: uint8 or preprocessed `[n, C, H, W]`; to be used up once, and closed.
-        num_images: Images in all batches, or `None` where only the end will tell.
-        places: For each image that was asked for, its place in the batches; `None` if they are those images in order.
+        batches: uint8 or preprocessed `[n, C, H, W]`; iterate over them once, then close them.
+        num_images: Images in all batches, or `None` if only the end of a generator shows it.
+        indices: For each image that was asked for, its row in the batches; `None` if they are those images in order.
     """
 
     batches: Generator[Tensor]
     num_images: int | None
-    places: Tensor | None = None
+    indices: Tensor | None = None
 
 
 def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int) -> ImageBatches:
@@ -53,7 +54,7 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
         batch_size: Images in a batch; the last has what is left.
 
     Returns:
-        The batches, which raise what reading raises, in the order of the images.
+        The batches in the order of the images. Iterating raises what reading raises.
 
     Raises:
         TypeError: If `images` is a dataset or loader.
@@ -64,25 +65,31 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
         return ImageBatches(parts, len(tensor))
     pictures = as_pictures(images)
     if not isinstance(pictures, list):
-        return ImageBatches(_read_ahead(pictures, preprocessing, batch_size), None)
-    unique, places = _without_repeats(pictures)
-    # threads are not worth it for a pair, nor for pixels, which hold on to Python's lock
-    if len(unique) <= 2 or all(isinstance(picture, Tensor | np.ndarray) for picture in unique):
-        batches = (_read(unique[k : k + batch_size], preprocessing) for k in range(0, len(unique), batch_size))
-    else:
-        batches = _read_ahead(unique, preprocessing, batch_size)
-    return ImageBatches(batches, len(unique), None if len(unique) == len(pictures) else torch.tensor(places))
+        return ImageBatches(_read_batches(pictures, preprocessing, batch_size), None)
+    unique, indices = _without_repeats(pictures)
+    batches = _read_batches(unique, preprocessing, batch_size)
+    return ImageBatches(batches, len(unique), None if len(unique) == len(pictures) else torch.tensor(indices))
 
 
 def is_single(images: object) -> bool:
-    """Whether this is one picture: a path, array, PIL image or a tensor without a batch dimension."""
+    """Return whether this is one picture: a path, array, PIL image or a tensor without a batch dimension."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim != 4
     return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__")
 
 
+def joined_pair(first: Images, second: Images) -> Images | None:
+    """Return two single images as one input of `image_batches`; `None` if there are several, or they do not join."""
+    if is_single(first) and is_single(second):
+        return cast("Images", [first, second])
+    if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape:
+        joins = len(first) == 1 and (first.dtype, first.device) == (second.dtype, second.device)
+        return torch.cat((first, second)) if joins else None
+    return None
+
+
 def as_pictures(images: Images) -> Iterable[PictureLike]:
-    """One or several pictures as a list, or as what gives them one by one.
+    """Return one or several pictures as a list; a generator is returned as it is.
 
     Raises:
         TypeError: If `images` is a dataset or loader.
@@ -96,26 +103,8 @@ def as_pictures(images: Images) -> Iterable[PictureLike]:
     return list(several) if isinstance(several, Sized) else several
 
 
-def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike], list[int]]:
-    """Each path and each object once, and where each picture is among them."""
-    places: dict[Hashable, int] = {}
-    unique: list[PictureLike] = []
-    found = []
-    for picture in pictures:
-        key = os.fspath(picture) if isinstance(picture, str | os.PathLike) else id(picture)
-        place = places.setdefault(key, len(unique))
-        if place == len(unique):
-            unique.append(picture)
-        found.append(place)
-    return unique, found
-
-
-def _read(pictures: Sequence[PictureLike], preprocessing: Preprocessing) -> Tensor:
-    return torch.stack([read_pixels(picture, preprocessing) for picture in pictures])
-
-
 def read_pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
-    """A picture as `Preprocessing.read` gives it; pixels that are so already do not go through Pillow."""
+    """Read a picture as `Preprocessing.read` does; pixels of the right size and channels do not go through Pillow."""
     if isinstance(picture, Tensor | np.ndarray) and picture.dtype in (torch.uint8, np.uint8):
         shape, size, channels = tuple(picture.shape), preprocessing.image_size, preprocessing.channels
         if isinstance(picture, Tensor):
@@ -128,46 +117,39 @@ def read_pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
     return preprocessing.read(picture)
 
 
-def _read_ahead(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
-    """Batches of pictures, read in threads ahead of the net unless the first few were quick to read."""
-    size = min(_PICTURES_A_TASK, batch_size)
+def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike], list[int]]:
+    """Return each path and each object once, and the index among them of every picture."""
+    keys: list[Hashable] = [os.fspath(p) if isinstance(p, str | os.PathLike) else id(p) for p in pictures]
+    unique: dict[Hashable, PictureLike] = {}
+    for key, picture in zip(keys, pictures, strict=True):
+        unique.setdefault(key, picture)
+    index_of = {key: index for index, key in enumerate(unique)}
+    return list(unique.values()), [index_of[key] for key in keys]
+
+
+def _read_batches(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:
+    results = read_ahead(partial(read_pixels, preprocessing=preprocessing), pictures, batch_size)
+    with contextlib.closing(results):
+        while batch := list(islice(results, batch_size)):
+            yield torch.stack(batch)
+
+
+def read_ahead(
+    read: Callable[[PictureLike], Result], pictures: Iterable[PictureLike], batch_size: int
+) -> Generator[Result]:
+    """Read pictures in order, in threads ahead of the net unless the first few are quick to read.
+
+    Args:
+        read: Reads one picture.
+        pictures: Taken one by one, at most two batches ahead.
+        batch_size: Pictures in a batch.
+    """
     source = iter(pictures)
-    tasks = iter(lambda: list(islice(source, size)), [])
-    first = next(tasks, [])
-    if not first:
-        return
     started = time.perf_counter()
-    pixels = _read(first, preprocessing)
-    if (time.perf_counter() - started) / len(first) < QUICK_S:
-        parts: Generator[Tensor] = (_read(task, preprocessing) for task in tasks)
-    else:
-        parts = _read_in_threads(tasks, preprocessing, ahead=2 * -(-batch_size // size))
-    with contextlib.closing(parts):
-        rest = [pixels]
-        while rest:
-            if sum(map(len, rest)) < batch_size and (part := next(parts, None)) is not None:
-                rest.append(part)
-                continue
-            joined = torch.cat(rest)
-            yield joined[:batch_size]
-            rest = [joined[batch_size:]] if len(joined) > batch_size else []
-            if not rest and (part := next(parts, None)) is not None:
-                rest = [part]
-
-
-def _read_in_threads(
-    tasks: Iterable[list[PictureLike]], preprocessing: Preprocessing, *, ahead: int
-) -> Generator[Tensor]:
-    """The pictures of each task in order, with so many tasks being read ahead: decoding leaves Python's lock."""
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pairsim-read")
-    waiting: deque[Future[Tensor]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(_read, task, preprocessing))
-            if len(waiting) >= ahead + threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    first = [read(picture) for picture in islice(source, min(_TIMED_PICTURES, batch_size))]
+    quick = time.perf_counter() - started < QUICK_S * len(first)
+    threads = 0 if quick else min(_MAX_THREADS, os.cpu_count() or 1)
+    rest = ordered_map(read, source, threads=threads, ahead=2 * batch_size, name="pairsim-read")
+    with contextlib.closing(rest):
+        yield from first
+        yield from rest

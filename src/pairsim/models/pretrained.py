@@ -1,11 +1,12 @@
-"""Model folders: `model.safetensors` with the weights and `config.json` with the rest. Nothing in them is code."""
+"""Save and load model folders: weights in `model.safetensors`, the rest in `config.json`, and no code."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
@@ -13,8 +14,14 @@ from torch import Tensor, nn
 
 from pairsim._common import storage
 from pairsim.errors import RunError
+from pairsim.images import Preprocessing
 from pairsim.models.backbones import is_backbone_name
+from pairsim.models.calibration import Calibration
 from pairsim.models.embedding_net import EmbeddingNet
+from pairsim.models.verdict import OperatingPoint
+
+if TYPE_CHECKING:
+    from pairsim.models.similarity_model import SimilarityModel
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
@@ -28,36 +35,29 @@ class SavedModel:
     folder: Path
     weights: dict[str, Tensor]
     architecture: dict[str, Any]
-    preprocessing: dict[str, Any]
-    operating_point: dict[str, Any] | None
-    calibration: dict[str, Any] | None
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint | None
+    calibration: Calibration | None
 
 
-def save(
-    folder: Path,
-    *,
-    state: Mapping[str, Tensor],
-    architecture: dict[str, Any],
-    preprocessing: dict[str, Any],
-    operating_point: dict[str, Any] | None,
-    calibration: dict[str, Any] | None,
-) -> None:
-    """Write a model folder: weights, and the config with their checksum."""
-    weights = serialize(state)
+def save(folder: Path, model: SimilarityModel) -> None:
+    """Write a model folder: the weights, and the config with their checksum."""
+    net, weights = model.embedding_net, serialize(model.state_dict())
+    own_code = {"embedding_net": f"{type(net).__module__}.{type(net).__qualname__}"}
     config = {
         "format": "pairsim-model",
         "format_version": FORMAT_VERSION,
-        "architecture": architecture,
-        "preprocessing": preprocessing,
-        "operating_point": operating_point,
-        "calibration": calibration,
+        "architecture": net.architecture() if isinstance(net, EmbeddingNet) else own_code,
+        "preprocessing": model.preprocessing.to_dict(),
+        "operating_point": None if model.operating_point is None else asdict(model.operating_point),
+        "calibration": None if model.calibration is None else model.calibration.to_dict(),
         "weights_sha256": storage.sha256(weights),
     }
     storage.write_files(folder, {WEIGHTS: weights, CONFIG: storage.to_json(config)})
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
-    """Tensors as the bytes of a safetensors file."""
+    """Return tensors as the bytes of a safetensors file."""
     # clones: safetensors takes neither shared nor non-contiguous memory (channels_last weights are the latter)
     return bytes(
         safetensors.torch.save({name: value.detach().cpu().clone().contiguous() for name, value in state.items()})
@@ -65,7 +65,7 @@ def serialize(state: Mapping[str, Tensor]) -> bytes:
 
 
 def deserialize(content: bytes, source: Path) -> dict[str, Tensor]:
-    """The inverse of `serialize`.
+    """Read what `serialize` returned.
 
     Raises:
         RunError: If the bytes are not a safetensors file; names `source`.
@@ -77,14 +77,14 @@ def deserialize(content: bytes, source: Path) -> dict[str, Tensor]:
 
 
 def find(folder: Path) -> Path:
-    """The model folder itself: `folder`, or the best model in a run folder.
+    """Return the model folder itself: `folder`, or the best model in a run folder.
 
     Raises:
         RunError: If there is none.
     """
-    for place in (folder, folder / "model"):
-        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
-            return place
+    for candidate in (folder, folder / "model"):
+        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
+            return candidate
     raise RunError(
         f"Expected a model or run folder at {folder}, found "
         f"{'no ' + CONFIG + ' and ' + WEIGHTS + ' in it' if folder.is_dir() else 'no such folder'}. "
@@ -93,17 +93,17 @@ def find(folder: Path) -> Path:
 
 
 def check_format(config: Mapping[str, Any], kind: str, version: int, path: Path) -> None:
-    """Refuse a folder of another kind or of a newer format.
+    """Reject a folder of another kind or of a newer format.
 
     Raises:
-        RunError: Saying which.
+        RunError: If it is one; the message names both.
     """
     if config.get("format") != kind:
         raise RunError(f"Expected {path} to say format {kind}, found {config.get('format')!r}. Is it the right folder?")
-    found = config.get("format_version")
-    if not isinstance(found, int) or found > version:
+    stored = config.get("format_version")
+    if not isinstance(stored, int) or stored > version:
         raise RunError(
-            f"Expected {path} to be of format version {version} at most, found {found}: it was made by a newer "
+            f"Expected {path} to be of format version {version} at most, found {stored}: it was made by a newer "
             "pairsim. Upgrade with: pip install --upgrade pairsim"
         )
 
@@ -114,53 +114,64 @@ def load(folder: Path) -> SavedModel:
     Raises:
         RunError: If it is not one, is damaged or of a newer format.
     """
-    place = find(folder)
-    config = storage.read_json(place / CONFIG)
-    check_format(config, "pairsim-model", FORMAT_VERSION, place / CONFIG)
-    content = (place / WEIGHTS).read_bytes()
+    folder = find(folder)
+    config = storage.read_json(folder / CONFIG)
+    check_format(config, "pairsim-model", FORMAT_VERSION, folder / CONFIG)
+    content = (folder / WEIGHTS).read_bytes()
     if storage.sha256(content) != config.get("weights_sha256"):
         raise RunError(
-            f"{place / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
+            f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
             "Copy the folder again, or load best_model.pt."
         )
-    try:
+    point, calibration = config.get("operating_point"), config.get("calibration")
+    with _reading(folder):
         return SavedModel(
-            folder=place,
-            weights=deserialize(content, place / WEIGHTS),
+            folder=folder,
+            weights=deserialize(content, folder / WEIGHTS),
             architecture=config["architecture"],
-            preprocessing=config["preprocessing"],
-            operating_point=config.get("operating_point"),
-            calibration=config.get("calibration"),
+            preprocessing=Preprocessing.from_dict(config["preprocessing"]),
+            operating_point=None if point is None else OperatingPoint.from_dict(point),
+            calibration=None if calibration is None else Calibration.from_dict(calibration),
         )
-    except KeyError as error:
-        raise RunError(f"Expected {place / CONFIG} to have {error}, found none.") from error
 
 
 def build_net(saved: SavedModel) -> EmbeddingNet:
-    """The net of a saved model, with weights that are yet to be loaded. A name in it is looked up, never imported.
+    """Build the net of a saved model, without its weights. A name in it is looked up, never imported.
 
     Raises:
         MissingExtraError: If its backbone needs timm, which is not installed.
-        RunError: If its backbone is somebody's own code, or one that the installed libraries do not have.
+        RunError: If its backbone is code that is not saved, or one that the installed libraries do not have.
     """
-    values = dict(saved.architecture)
-    backbone = values.pop("backbone", values.get("embedding_net"))
-    if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
-        raise RunError(
-            f"Expected embedding_net=..., as {saved.folder} was trained with {backbone}, which is code and not saved. "
-            "Build the same net and pass it."
-        )
-    height, width = values.pop("image_size")
-    if backbone is None:
-        return EmbeddingNet(image_size=(height, width), **values)
+    with _reading(saved.folder):
+        values = dict(saved.architecture)
+        backbone = values.pop("backbone", values.get("embedding_net"))
+        if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
+            raise RunError(
+                f"Expected embedding_net=..., as {saved.folder} was trained with {backbone}, which is code and not "
+                "saved. Build the same net and pass it."
+            )
+        height, width = values.pop("image_size")
+        try:
+            return EmbeddingNet(backbone, image_size=(height, width), **values)
+        except ValueError as error:
+            if backbone is None:
+                raise
+            raise RunError(f"The backbone of {saved.folder} cannot be built here: {error}") from error
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     try:
-        return EmbeddingNet(backbone, image_size=(height, width), **values)
-    except ValueError as error:
-        raise RunError(f"The backbone of {saved.folder} cannot be built here: {error}") from error
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / CONFIG} is damaged, the model cannot be built from it: {type(error).__name__}: {error}. "
+            "Copy the folder again."
+        ) from error
 
 
 def load_weights(model: nn.Module, saved: SavedModel) -> None:
-    """Put saved weights into a model, strictly.
+    """Load saved weights into a model; names and shapes have to be equal.
 
     Raises:
         RunError: If names or shapes differ.

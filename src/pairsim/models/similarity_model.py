@@ -1,27 +1,27 @@
-"""`SimilarityModel`: how alike two images are, and how likely they show the same thing."""
+"""`SimilarityModel`: the similarity of two images, and the probability that they show the same thing."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pairsim._common.precision import PrecisionName, inference_dtype
-from pairsim.errors import RunError
+from pairsim._common import unit_similarity
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import inference_dtype
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
-from pairsim.models.backbones import channels_of
 from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
-from pairsim.models.embedding_net import EmbeddingNet, check_images, unit_length
-from pairsim.models.inference.inference_nets import InferenceNet, InferenceNets, default_batch_size
-from pairsim.models.inputs import Images, image_batches, is_single
+from pairsim.models.embedding_net import EmbeddingNet, check_images, default_preprocessing, to_unit_length
+from pairsim.models.inference.embedder import embedder
+from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
+from pairsim.models.inputs import Images, image_batches, joined_pair
+from pairsim.models.modes import eval_mode
 from pairsim.models.verdict import OperatingPoint, Verdict
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
@@ -29,16 +29,15 @@ _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
 
 
 class SimilarityModel(nn.Module):
-    """Two images through one embedding net; the cosine of their embeddings; a probability from it.
+    """Embed two images with one net, and turn the cosine of their embeddings into a probability.
 
     Images as uint8 are pixels, which the model's preprocessing scales and normalises. Images in floating point are
-    taken as they are.
+    used as they are.
 
     Args:
-        embedding_net: An `EmbeddingNet`, or any module that gives `[N, D]` for images, which is then used as it is.
-        preprocessing: What is done to pixels; by default what the net's backbone was made for (its `preprocessing`),
-            else they are scaled to [0, 1]. Where no mean and standard deviation are given or known, training on uint8
-            images fills in theirs.
+        embedding_net: An `EmbeddingNet`, or any module that maps images to `[N, D]`, which is then used as it is.
+        preprocessing: How pixels are scaled; by default as the net's backbone was trained (its `preprocessing`), else
+            to [0, 1]. If no mean and standard deviation are given or known, training on uint8 images sets theirs.
 
     Raises:
         TypeError: If `embedding_net` is not a module.
@@ -60,25 +59,18 @@ class SimilarityModel(nn.Module):
         with torch.no_grad():
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)
-        if preprocessing is None:
-            known = getattr(net, "preprocessing", None)
-            preprocessing = known if isinstance(known, Preprocessing) else None
-        if preprocessing is None:
-            size = getattr(net, "image_size", (28, 28))
-            size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
-            preprocessing = Preprocessing(image_size=size, channels=channels_of(net) or 1)
-        self.preprocessing = preprocessing
+        self.preprocessing = default_preprocessing(net) if preprocessing is None else preprocessing
         self.operating_point: OperatingPoint | None = None
         self.calibration: Calibration | None = None
         self._inference_nets = InferenceNets()
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """The device of the model's parameters."""
         return self.projection.weight.device
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Logits of pairs; `torch.sigmoid` of them is the probability of target 1.
+        """Compute the logits of pairs; their `torch.sigmoid` is the probability of target 1.
 
         Args:
             first: First images `[N, C, H, W]`, uint8 pixels or preprocessed floating point.
@@ -90,22 +82,23 @@ class SimilarityModel(nn.Module):
         Raises:
             ValueError: If shapes are wrong or differ.
         """
-        return self.logits(self._cosine(first, second))
+        a, b = self._embed_pairs(first, second)
+        return self.logits((a * b).sum(dim=-1))
 
     def get_raw_similarity(self, first: Tensor, second: Tensor) -> Tensor:
-        """Cosine similarity of pairs, in [-1, 1]; 0 where an embedding is zero.
+        """Compute the cosine similarity of pairs, in the model's current mode and with gradients.
 
         Args:
             first: First images `[N, C, H, W]`.
             second: Second images, of the same shape.
 
         Returns:
-            Similarities `[N]`, float32.
+            Similarities `[N]` in [-1, 1], float32; 0 where an embedding is zero.
         """
-        return self._cosine(first, second).clamp(-1.0, 1.0)
+        return unit_similarity.similarity(*self._embed_pairs(first, second))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Unit-length embeddings of a batch, in the model's current mode and with gradients.
+        """Compute the unit-length embeddings of a batch, in the model's current mode and with gradients.
 
         Args:
             images: `[N, C, H, W]` on the model's device.
@@ -117,10 +110,10 @@ class SimilarityModel(nn.Module):
             ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
         """
         check_images(images, self.embedding_net, self.preprocessing)
-        return self._unit_length(self.embedding_net(self.preprocessing(images)))
+        return to_unit_length(self.embedding_net(self.preprocessing(images)), self.embedding_net)
 
     def logits(self, similarity: Tensor) -> Tensor:
-        """Projected similarities: `weight * similarity + bias`, any shape, in float32."""
+        """Project similarities of any shape: `weight * similarity + bias`, in float32."""
         weight, bias = self.projection.weight.view(()), self.projection.bias.view(())
         return similarity.float() * weight.float() + bias.float()
 
@@ -132,24 +125,24 @@ class SimilarityModel(nn.Module):
         precision: PrecisionName = "fp32",
         progress: bool | None = None,
     ) -> Tensor:
-        """Embeddings of any number of images, in eval mode and without gradients.
+        """Compute the embeddings of any number of images, in eval mode and without gradients.
 
-        The net is run from a copy for inference, with batch norm folded into the layers before it, which is kept until
-        the weights change. Embeddings differ from those of `embed` by rounding, by some 1e-6 for the reference net.
-        Files are decoded in threads ahead of the net.
+        More than two images run through a copy of the net for inference, with batch norm folded into the layers before
+        it, which is kept until the weights change. Its embeddings differ from those of `embed` by rounding, by some
+        1e-6 for the reference net. Files are decoded in threads ahead of the net.
 
         Args:
             images: A tensor `[N, C, H, W]`; or one or several of: path, PIL image, uint8 array `[H, W]` or
                 `[H, W, C]`, uint8 tensor `[C, H, W]`, in a sequence, a generator or an array `[N, H, W, C]`. Pictures
                 are resized to the model's size. For a labelled dataset use `pairsim.encode_dataset`.
-            batch_size: Images embedded at once; by default what suits the device and the size of the images.
-            precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which moves
-                similarities by up to 0.01; `"auto"` in 16 bits where the hardware has them. The weights stay as they
+            batch_size: Images embedded at once; by default by the device and the size of the images.
+            precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which changes
+                similarities by up to 0.01; `"auto"` in 16 bits if the hardware supports it. The weights stay as they
                 are, an autocast outside has no effect, and the result is float32 in any case.
             progress: Whether to show a progress bar; by default for long work on a terminal.
 
         Returns:
-            `[N, D]` on the model's device, float32; `N = 0` gives `[0, D]` where D is known.
+            `[N, D]` on the model's device, float32; `N = 0` gives `[0, D]` if D is known.
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
@@ -167,10 +160,10 @@ class SimilarityModel(nn.Module):
             batch_size = default_batch_size(self.device, size)
         if batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
-        found = image_batches(images, self.preprocessing, batch_size)
-        with contextlib.closing(found.batches) as batches:
-            embeddings = self.encode_batches(batches, found.num_images, precision=precision, progress=progress)
-        return embeddings if found.places is None else embeddings[found.places.to(embeddings.device)]
+        given = image_batches(images, self.preprocessing, batch_size)
+        with contextlib.closing(given.batches) as batches:
+            embeddings = self.encode_batches(batches, given.num_images, precision=precision, progress=progress)
+        return embeddings if given.indices is None else embeddings[given.indices.to(embeddings.device)]
 
     def encode_batches(
         self,
@@ -180,11 +173,11 @@ class SimilarityModel(nn.Module):
         precision: PrecisionName = "fp32",
         progress: bool | None = None,
     ) -> Tensor:
-        """Embeddings of images that come in batches, as from a loader; otherwise the same as `encode`.
+        """Compute the embeddings of images that come in batches, as from a loader; otherwise the same as `encode`.
 
         Args:
             batches: Each `[n, C, H, W]`, uint8 pixels or preprocessed floating point, on any device.
-            num_images: Images in all batches, N, where it is known: the result then needs no second copy.
+            num_images: Images in all batches, N, if it is known: the result then needs no second copy.
             precision: As for `encode`.
             progress: As for `encode`.
 
@@ -198,10 +191,12 @@ class SimilarityModel(nn.Module):
             >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
             torch.Size([5, 128])
         """
-        embed = self._embedder(inference_dtype(precision, self.device))
-        parts = (embed(batch) for batch in batches if len(batch))
-        found = collect(parts, num_images, progress=progress)
-        return found if found is not None else torch.empty((0, self._embedding_dim), device=self.device)
+        dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
+        embed = embedder(self, self._inference_nets, dtype, num_images, own_embed=own_embed)
+        embeddings = collect((embed(batch) for batch in batches if len(batch)), num_images, progress=progress)
+        if embeddings is None:
+            return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
+        return embeddings
 
     def similarity_matrix(
         self,
@@ -212,7 +207,7 @@ class SimilarityModel(nn.Module):
         precision: PrecisionName = "fp32",
         progress: bool | None = None,
     ) -> Tensor:
-        """Similarity of every image of `a` to every image of `b`.
+        """Compute the similarity of every image of `a` to every image of `b`.
 
         Args:
             a: Images as for `encode`.
@@ -222,18 +217,18 @@ class SimilarityModel(nn.Module):
             progress: As for `encode`.
 
         Returns:
-            `[N, M]` in [-1, 1].
+            `[N, M]` in [-1, 1], float32.
         """
         rows = self.encode(a, batch_size=batch_size, precision=precision, progress=progress)
         columns = rows if b is None else self.encode(b, batch_size=batch_size, precision=precision, progress=progress)
-        return (rows @ columns.T).clamp(-1.0, 1.0)
+        return unit_similarity.similarity_matrix(rows, columns)
 
     def predict_proba(self, first: Images, second: Images) -> Tensor:
-        """Probability that pairs show the same thing, in eval mode and without gradients.
+        """Compute the probability that pairs show the same thing, in eval mode and without gradients.
 
-        By the model's `calibration` where it has one (see `pairsim.calibrate`), which states the share of positive
-        pairs that it holds for; else by the projection, for as many positive as negative pairs, which is what training
-        weighs alike.
+        The model's `calibration` gives it, if there is one (see `pairsim.calibrate`), for the share of positive pairs
+        that it states; else the projection does, for as many positive as negative pairs, which have the same weight in
+        training.
 
         Args:
             first: Images as for `encode`.
@@ -245,7 +240,7 @@ class SimilarityModel(nn.Module):
         return self.probability(self._encoded_similarity(first, second))
 
     def probability(self, similarity: Tensor) -> Tensor:
-        """Probability for similarities, any shape, without gradients; see `predict_proba`."""
+        """Compute the probability for similarities of any shape, without gradients; see `predict_proba`."""
         if self.calibration is not None:
             return self.calibration.probability(similarity)
         with torch.no_grad():
@@ -253,9 +248,9 @@ class SimilarityModel(nn.Module):
 
     @property
     def threshold(self) -> float:
-        """The similarity at which a pair counts as a match, by the stored operating point, else by probability 0.5.
+        """The similarity from which a pair is a match: of the stored operating point, else of probability 0.5.
 
-        NaN if the projection does not rise with similarity, so that there is no such place.
+        NaN if the projection does not rise with similarity, so that no similarity separates the two.
         """
         if self.operating_point is not None:
             return self.operating_point.threshold
@@ -270,10 +265,10 @@ class SimilarityModel(nn.Module):
         Args:
             first: Path, PIL image, uint8 array, uint8 tensor `[C, H, W]`, or preprocessed tensor `[1, C, H, W]`.
             second: Likewise.
-            threshold: Cut on similarity in [-1, 1]; by default the model's own.
+            threshold: Similarity in [-1, 1] from which a pair is a match; by default the model's own.
 
         Returns:
-            The verdict, with similarity, probability, threshold and the false match rate seen at it.
+            The verdict, with similarity, probability, threshold and the false match rate measured at it.
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
@@ -282,28 +277,19 @@ class SimilarityModel(nn.Module):
         similarity = self._encoded_similarity(first, second)
         if similarity.numel() != 1:
             raise ValueError(f"Expected one pair of images, got {similarity.numel()}. Use predict_proba for several.")
-        cut = self.threshold if threshold is None else float(threshold)
-        own = self.operating_point is not None and cut == self.operating_point.threshold
-        value = similarity.item()
+        threshold = self.threshold if threshold is None else float(threshold)
+        measured = self.operating_point
         return Verdict(
-            match=value >= cut,
-            similarity=value,
+            match=similarity.item() >= unit_similarity.lowest_match(threshold),
+            similarity=similarity.item(),
             probability=self.probability(similarity).item(),
-            threshold=cut,
-            fmr=self.operating_point.fmr if own and self.operating_point is not None else None,
+            threshold=threshold,
+            fmr=measured.fmr if measured is not None and measured.threshold == threshold else None,
         )
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Eval mode inside, and each module's own mode again afterwards."""
-        training = [module for module in self.modules() if module.training]
-        if training:
-            self.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
+        """Set eval mode inside, and restore each module's own mode afterwards."""
+        return eval_mode(self)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save weights (`model.safetensors`) and everything else (`config.json`) in a folder.
@@ -314,16 +300,7 @@ class SimilarityModel(nn.Module):
         Raises:
             RunError: If it cannot be written; what was there stays whole.
         """
-        net = self.embedding_net
-        architecture = net.architecture() if isinstance(net, EmbeddingNet) else None
-        pretrained.save(
-            Path(folder),
-            state=self.state_dict(),
-            architecture=architecture or {"embedding_net": f"{type(net).__module__}.{type(net).__qualname__}"},
-            preprocessing=self.preprocessing.to_dict(),
-            operating_point=None if self.operating_point is None else asdict(self.operating_point),
-            calibration=None if self.calibration is None else self.calibration.to_dict(),
-        )
+        pretrained.save(Path(folder), self)
 
     @classmethod
     def from_pretrained(
@@ -344,52 +321,13 @@ class SimilarityModel(nn.Module):
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder))
-        try:
-            net = embedding_net if embedding_net is not None else pretrained.build_net(saved)
-            preprocessing = Preprocessing.from_dict(saved.preprocessing)
-            point = None if saved.operating_point is None else OperatingPoint.from_dict(saved.operating_point)
-            calibration = None if saved.calibration is None else Calibration.from_dict(saved.calibration)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{saved.folder / pretrained.CONFIG} is damaged, the model cannot be built from it: "
-                f"{type(error).__name__}: {error}. Copy the folder again."
-            ) from error
-        model = cls(net, preprocessing=preprocessing)
+        net = pretrained.build_net(saved) if embedding_net is None else embedding_net
+        model = cls(net, preprocessing=saved.preprocessing)
         pretrained.load_weights(model, saved)
-        model.operating_point, model.calibration = point, calibration
+        model.operating_point, model.calibration = saved.operating_point, saved.calibration
         return model.eval()
 
-    def _unit_length(self, embeddings: Tensor) -> Tensor:
-        normalized = isinstance(self.embedding_net, EmbeddingNet) and self.embedding_net.normalize
-        return embeddings if normalized else unit_length(embeddings)
-
-    def _embedder(self, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
-        """What embeds batches for inference until the end of a call; the net is made ready with the first of them."""
-        net: InferenceNet | None = None
-        own = type(self).embed is not SimilarityModel.embed  # a subclass that embeds in its own way
-
-        def embed(images: Tensor) -> Tensor:
-            nonlocal net
-            check_images(images, self.embedding_net, self.preprocessing)
-            images = images.to(self.device)
-            if not own:
-                images = self.preprocessing(images)
-            if own and net is None:
-                net = InferenceNet(net=self.embed, dtype=dtype)
-            elif net is None:
-                net = self._inference_nets.get(self.embedding_net, images, dtype)
-            # a copy is in eval mode for good, so that the model's own mode is left alone, for other threads' sake
-            with contextlib.nullcontext() if net.is_copy else self.evaluating():
-                embeddings = net(images)
-            return embeddings if own else self._unit_length(embeddings)
-
-        return embed
-
-    @property
-    def _embedding_dim(self) -> int:
-        return int(getattr(self.embedding_net, "embedding_dim", 0))
-
-    def _cosine(self, first: Tensor, second: Tensor) -> Tensor:
+    def _embed_pairs(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         check_images(first, self.embedding_net, self.preprocessing)
         check_images(second, self.embedding_net, self.preprocessing)
         if first.shape != second.shape:
@@ -398,16 +336,16 @@ class SimilarityModel(nn.Module):
             )
         if first.dtype != second.dtype:  # joined below they would be of one dtype, and pixels no longer known as such
             first, second = self.preprocessing(first), self.preprocessing(second)
-        # One forward for both towers: half the calls, and one set of batch statistics.
-        embeddings = self.embed(torch.cat((first, second)))
-        a, b = embeddings.chunk(2)
-        return (a * b).sum(dim=-1)
+        # One forward for both: half the calls, and one set of batch statistics.
+        a, b = self.embed(torch.cat((first, second))).chunk(2)
+        return a, b
 
     def _encoded_similarity(self, first: Images, second: Images) -> Tensor:
-        if is_single(first) and is_single(second):  # together, which halves the calls
-            a, b = self.encode([first, second]).split(1)  # type: ignore[list-item]
+        pair = joined_pair(first, second)
+        if pair is not None:  # together, which halves the calls
+            a, b = self.encode(pair).split(1)
         else:
             a, b = self.encode(first), self.encode(second)
         if a.shape != b.shape:
             raise ValueError(f"Expected as many first as second images, got {len(a)} and {len(b)}.")
-        return functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
+        return unit_similarity.similarity(a, b)

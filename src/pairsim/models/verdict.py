@@ -1,4 +1,4 @@
-"""What a model has to say on a pair, and where it cuts."""
+"""`Verdict` on a pair, and the `OperatingPoint` that a verdict uses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and the error rates that were seen at it.
+    """A threshold and the error rates that were measured at it.
 
     Attributes:
-        threshold: Cut on similarity: a pair is a match from here on upwards.
+        threshold: Similarity from which a pair is a match.
         fmr: False match rate, the share of negative pairs at or above the threshold.
         fnmr: False non-match rate, the share of positive pairs below it.
         num_positive: Positive pairs that the rates were measured on.
         num_negative: Negative pairs likewise.
-        source: Which data that was.
-        criterion: What the threshold was chosen for.
+        source: The data of these pairs.
+        criterion: How the threshold was chosen.
         fmr_interval: 95 % interval of the FMR for other images of the same classes; `None` if it was not computed.
         fnmr_interval: The same of the FNMR.
     """
@@ -35,7 +35,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:
-        """From JSON values, as `dataclasses.asdict` gives them."""
+        """Read JSON values, as `dataclasses.asdict` gives them."""
         fields = dict(values)
         for name in ("fmr_interval", "fnmr_interval"):
             if fields.get(name) is not None:
@@ -53,15 +53,15 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer on one pair of images.
+    """The decision on one pair of images.
 
     Attributes:
-        match: Whether `similarity >= threshold`.
+        match: Whether the similarity reaches the threshold, to within 2^-19 (see `pairsim._common.unit_similarity`).
         similarity: Cosine of the two embeddings, in [-1, 1].
-        probability: That both show the same thing, in [0, 1]: by the model's calibration where it has one, else by its
+        probability: That both show the same thing, in [0, 1]: from the model's calibration if it has one, else from its
             projection.
-        threshold: The cut that was used.
-        fmr: False match rate seen at that threshold, or `None` if it was not measured there.
+        threshold: The threshold that was used.
+        fmr: False match rate measured at that threshold, or `None` if it was not measured there.
     """
 
     match: bool
@@ -69,3 +69,11 @@ class Verdict:
     probability: float
     threshold: float
     fmr: float | None
+
+    def __str__(self) -> str:
+        sign = ">=" if self.match else "<"
+        seen = "" if self.fmr is None else f", where {self.fmr:.2%} of different held-out pairs match too"
+        return (
+            f"{'MATCH' if self.match else 'NO MATCH'}\nsimilarity {self.similarity:.4f} {sign} threshold "
+            f"{self.threshold:.4f}{seen}; probability {self.probability:.4f}"
+        )

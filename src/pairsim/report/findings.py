@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pairsim._common.arrays import Float64Array
+from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.errors import DataError
 from pairsim.evaluation import RocCurve, label_agreement
 from pairsim.evaluation.curve_data import (
@@ -180,9 +181,9 @@ def find(
             for k in listed
         ), total
 
-    worst = worst_pairs(scored.embeddings, scored.codes, threshold, most)
+    worst = worst_pairs(scored.embeddings, scored.codes, lowest_match(threshold), most)
     thresholds = _thresholds(scored, threshold)
-    matching_positive, matching_negative = match_counts(scored.pairs, thresholds)
+    matching_positive, matching_negative = match_counts(scored.pairs, thresholds - MATCH_TOLERANCE)
     listed, num_suspects = suspects()
     return Findings(
         figures=report_on(model, scored),
@@ -192,7 +193,7 @@ def find(
         histogram=score_histogram(scored.pairs, _BINS, low=float(thresholds[0]), high=1.0),
         curve=scored.pairs.roc_curve(_CURVE_POINTS),
         reliability=reliability(scored.pairs, to_probability(model)),
-        classes=breakdown(scored.embeddings, scored.codes, threshold, names=class_names).class_errors,
+        classes=breakdown(scored.embeddings, scored.codes, lowest_match(threshold), names=class_names).class_errors,
         false_matches=errors(worst.false_matches),
         num_false_matches=worst.false_matches.total,
         false_non_matches=errors(worst.false_non_matches),

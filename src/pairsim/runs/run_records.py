@@ -1,6 +1,6 @@
-"""What a run folder holds, read back, and the latest evaluation of it.
+"""Read the records of a run folder, and write and read its latest evaluation.
 
-`evaluation.json` holds what `evaluate` found, on which data, and of which weights, so that a card or a report never
+`evaluation.json` has the figures of `evaluate`, the data, and checksums of the model, so that a card or report never
 shows the figures of another model.
 """
 
@@ -13,38 +13,29 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pairsim._common import storage
-from pairsim.data.augment import AugmentName
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained
+from pairsim.models.identity import saved_sha256
 from pairsim.models.pretrained import check_format
 from pairsim.training import TrainConfig
-from pairsim.training.config import ObjectiveName, OptimizerName
+from pairsim.training.config_options import options_of
 from pairsim.verification.verification_report import VerificationReport
 
 EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1
 
-# settings that say where and how fast a run goes, not what it computes
-_NOT_SHOWN = {
-    "out", "device", "resident", "memory_budget_mb", "cache_dir", "num_workers", "pin_memory", "checkpoint_steps",
-    "progress", "cuda_graph",
-}  # fmt: skip
-
-
-_NAMED = {"objective": ObjectiveName, "optimizer": OptimizerName, "augment": AugmentName}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """An evaluation as it was kept.
+    """A stored evaluation.
 
     Attributes:
-        figures: What `VerificationReport.to_dict` gives; any key may be absent.
-        data: The data as it was asked for, such as "mnist" or a folder; empty if unknown.
+        figures: The values of `VerificationReport.to_dict`; any key may be missing.
+        data: Name or folder of the data, such as "mnist"; empty if unknown.
         split: "train", "val" or "test"; empty if unknown.
         source: Where the data came from.
         class_names: Classes of the images; empty if unknown.
@@ -63,11 +54,11 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecords:
-    """The content of a run folder, as JSON values; what is not there is empty.
+    """The content of a run folder, as JSON values; empty for missing files.
 
     Attributes:
         name: Name of the folder, without its path.
-        model_folder: Where the model is.
+        model_folder: The model folder in it.
         model: Its `config.json`: architecture, preprocessing, operating point, calibration.
         run: `run.json`: data fingerprint, precision, environment.
         config: `config.json`: the resolved `TrainConfig`.
@@ -89,10 +80,10 @@ class RunRecords:
 
 
 def read_run(folder: str | os.PathLike[str]) -> RunRecords:
-    """Read everything that a run or model folder says of itself; weights are not loaded.
+    """Read all records of a run or model folder, without weights.
 
     Args:
-        folder: A run folder, or a model folder. Of a model folder inside a run, the run is read.
+        folder: A run folder, or a model folder. For a model folder inside a run, the run is read.
 
     Returns:
         The records.
@@ -105,16 +96,16 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecords:
     check_format(model, "pairsim-model", pretrained.FORMAT_VERSION, model_folder / pretrained.CONFIG)
     run = _run_folder(Path(folder), model_folder)
     of_a_run = (run / "run.json").is_file()
-    seconds = [float(record.get("seconds", 0.0)) for record in _read_lines(run / "timings.jsonl")]
+    timings = _read_lines(run / "timings.jsonl")
     return RunRecords(
         name=run.resolve().name,
         model_folder=model_folder,
         model=model,
         run=_read(run / "run.json"),
-        config=_read(run / "config.json") if of_a_run else {},  # in a model folder it is the model's
+        config=_read(run / "config.json") if of_a_run else {},  # in a model folder this file is the model's
         data=_read(run / "data.json"),
         epochs=tuple(_read_lines(run / "log.jsonl")),
-        seconds=sum(seconds) if seconds else None,
+        seconds=sum(float(record.get("seconds", 0.0)) for record in timings) if timings else None,
         evaluation=load_evaluation(folder),
     )
 
@@ -128,18 +119,18 @@ def save_evaluation(
     source: str,
     class_names: Sequence[str] = (),
 ) -> None:
-    """Keep an evaluation in the run, in place of an earlier one.
+    """Store an evaluation in the run, and replace an earlier one.
 
     Args:
         run_folder: The run or model folder that was evaluated.
-        report: What `evaluate` found.
-        data: The data as it was asked for, such as "mnist" or a folder.
-        split: Which images: "train", "val" or "test".
-        source: Where the data came from, for the record.
-        class_names: Classes of the images, which tell whether training had them.
+        report: The result of `evaluate`.
+        data: Name or folder of the data, such as "mnist".
+        split: "train", "val" or "test".
+        source: Where the data came from.
+        class_names: Classes of the images, to compare with those of training.
 
     Raises:
-        RunError: If there is no model, or it cannot be written; an earlier evaluation then stays.
+        RunError: If there is no model, or the file cannot be written; an earlier evaluation then stays.
     """
     folder = Path(run_folder)
     model_folder = pretrained.find(folder)
@@ -150,20 +141,20 @@ def save_evaluation(
         "split": split,
         "source": source,
         "class_names": list(class_names),
-        **model_identity(model_folder),
+        **saved_sha256(model_folder),
         "report": report.to_dict(),
     }
     storage.write_file(_run_folder(folder, model_folder) / EVALUATION, storage.to_json(body))
 
 
 def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
-    """The evaluation that was kept in a run.
+    """Load the evaluation stored in a run.
 
     Args:
         run_folder: The run or model folder.
 
     Returns:
-        The evaluation, which says whether the model is still the one that was evaluated; `None` if there is none.
+        The evaluation, with whether the model is still the one that was evaluated; `None` if there is none.
 
     Raises:
         RunError: If there is no model, or the file is damaged or of a newer format.
@@ -173,11 +164,11 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
     path = _run_folder(folder, model_folder) / EVALUATION
     if not path.is_file():
         return None
-    body, now = storage.read_json(path), model_identity(model_folder)
+    body, now = storage.read_json(path), saved_sha256(model_folder)
     check_format(body, "pairsim-evaluation", FORMAT_VERSION, path)
     figures, names = body.get("report"), body.get("class_names") or []
     if not isinstance(figures, dict) or not isinstance(names, list):
-        raise RunError(f"{path} is damaged: it holds no figures. Make it again with: pairsim evaluate RUN DATA")
+        raise RunError(f"{path} is damaged: it has no figures. Write it again with: pairsim evaluate RUN DATA")
     return Evaluation(
         figures=figures,
         data=str(body.get("data", "")),
@@ -190,17 +181,18 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
 
 
 def training_command(records: RunRecords) -> str | None:
-    """The `pairsim train` command that gives such a run, with a folder of data by its last name.
+    """Return the `pairsim train` command that reproduces a run, with the last name of a data folder.
 
     Args:
-        records: What `read_run` found in the run's folder.
+        records: From `read_run`.
 
     Returns:
-        One line for a shell, or `None` if the command line did not train it, or cannot.
+        One line for a shell; `None` if the run was trained from Python with something that the command cannot express.
     """
     data, config = str(records.data.get("data") or ""), records.config
     architecture = records.model.get("architecture", {})
-    named = all(config.get(name) in get_args(choices) for name, choices in _NAMED.items())
+    options = options_of(TrainConfig).items()
+    named = all(config.get(name) in rules.names for name, rules in options if rules.accepts_callables)
     if not data or not named or own_net(records) is not None:
         return None
     words = ["pairsim", "train", last_name(data), "--out", "RUN"]
@@ -214,31 +206,31 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--embedding-dim", str(architecture["embedding_dim"])]
     preprocessing = records.model.get("preprocessing", {})
     sizes = set(preprocessing.get("image_size", []))
-    if data not in NAMES and len(sizes) == 1:  # other sizes and channels are only ever found in the pictures
+    if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures
         words += ["--image-size", str(sizes.pop()), "--channels", str(preprocessing.get("channels"))]
     return shlex.join(words)
 
 
 def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that differ from the defaults, with those that the recipe or the machine filled in.
+    """Return the settings that differ from the defaults, including those that the recipe or the machine filled in.
 
     Args:
-        config: A run's settings as JSON values, as `TrainConfig.to_dict` gives them.
+        config: A run's settings as JSON values, from `TrainConfig.to_dict`.
     """
-    defaults = TrainConfig().to_dict()
+    defaults, rules = TrainConfig().to_dict(), options_of(TrainConfig)
     always = {"objective", "epochs", "batch_size", "seed"}
     return {
         name: value
         for name, value in config.items()
-        if name in defaults and name not in _NOT_SHOWN and (value != defaults[name] or name in always)
+        if name in defaults and rules[name].is_setting and (value != defaults[name] or name in always)
     }
 
 
 def own_net(records: RunRecords) -> str | None:
-    """The net's name where it is not the reference network, and so is code that is not saved.
+    """Return the name of a net other than the reference network.
 
     Args:
-        records: What `read_run` found in the run's folder.
+        records: From `read_run`.
 
     Returns:
         The name, or `None` for the reference network.
@@ -249,38 +241,19 @@ def own_net(records: RunRecords) -> str | None:
 
 
 def last_name(text: str) -> str:
-    """A text with paths in it, each shortened to its last name, so that no card tells how a machine is laid out.
+    """Shorten the paths in a text to their last names, so that a card does not show folders of a machine.
 
     Example:
         >>> last_name("validation images of /home/me/faces"), last_name("mnist (/data/mnist/MNIST/raw)")
         ('validation images of faces', 'mnist')
     """
-    without_place = re.sub(r" \([^()]*[/\\].*\)$", "", text.strip())
-    trimmed = re.sub(r"[/\\]+$", "", without_place)
+    without_folder = re.sub(r" \([^()]*[/\\].*\)$", "", text.strip())
+    trimmed = re.sub(r"[/\\]+$", "", without_folder)
     return re.sub(r"\S*[/\\](?:.*[/\\])?", "", trimmed)
 
 
-def model_identity(model_folder: Path) -> dict[str, str]:
-    """What tells a model from others, and from itself with another threshold or calibration.
-
-    Args:
-        model_folder: The folder that holds the model itself.
-
-    Returns:
-        `weights_sha256` and, of the file with the rest, `config_sha256`.
-
-    Raises:
-        RunError: If the config cannot be read.
-    """
-    path = model_folder / pretrained.CONFIG
-    return {
-        "weights_sha256": str(storage.read_json(path).get("weights_sha256")),
-        "config_sha256": storage.sha256(path.read_bytes()),
-    }
-
-
 def _run_folder(folder: Path, model_folder: Path) -> Path:
-    """The run that a model folder is part of, or else the folder itself."""
+    """Return the run that a model folder is part of, or else the folder itself."""
     above = model_folder.resolve().parent
     return above if model_folder.resolve().name == "model" and (above / "run.json").is_file() else folder
 

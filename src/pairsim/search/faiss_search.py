@@ -1,4 +1,4 @@
-"""Approximate search with FAISS, which looks at some of many embeddings only (extra `faiss`)."""
+"""Approximate search with FAISS, which compares with some of many embeddings only (extra `faiss`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pairsim.search.exact_search import nearest, rescored
 
 IndexName = Literal["exact", "faiss-hnsw", "faiss-ivf"]
 
-LEAST = 4096
-"""Embeddings from which on an index is used: with fewer, comparing with all is quick, and IVF has too few to learn."""
+MIN_INDEXED = 4096
+"""Embeddings from which an index is used: with fewer, comparing with all is fast, and IVF has too few to learn from."""
 
 _SPARE = 32
-"""Candidates beyond what is wanted, as their order is that of float32."""
+"""Further candidates, as their order is that of float32."""
 
 _HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 100, 128
-_IVF_LEAST = 39
+_IVF_MIN_ROWS = 39
 """Embeddings to learn each of IVF's cells from; FAISS warns below that."""
 
 
@@ -28,9 +28,9 @@ class FaissIndex:
     """Finds candidates among embeddings, and scores them as an exact search does.
 
     Args:
-        kind: `"faiss-hnsw"`, a graph of neighbours, quick to search and slow to build; or `"faiss-ivf"`, cells around
-            4 sqrt(N) centres of which an eighth is searched, quick to build.
-        embeddings: `[N, D]` of length 1 or 0, float32, N at least `LEAST`.
+        kind: `"faiss-hnsw"`, a graph of neighbours, fast to search and slow to build; or `"faiss-ivf"`, cells around
+            4 sqrt(N) centres of which an eighth is searched, fast to build.
+        embeddings: `[N, D]` of length 1 or 0, float32, N at least `MIN_INDEXED`.
 
     Raises:
         MissingExtraError: If FAISS is not installed.
@@ -43,7 +43,7 @@ class FaissIndex:
             index = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction, index.hnsw.efSearch = _HNSW_BUILD, _HNSW_SEARCH
         else:
-            cells = min(int(4 * math.sqrt(count)), count // _IVF_LEAST)
+            cells = min(int(4 * math.sqrt(count)), count // _IVF_MIN_ROWS)
             # kept, as FAISS's index only points to it
             self._centres = faiss.IndexFlatIP(dim)
             index = faiss.IndexIVFFlat(self._centres, dim, cells, faiss.METRIC_INNER_PRODUCT)
@@ -55,10 +55,10 @@ class FaissIndex:
 
     @staticmethod
     def check(kind: IndexName) -> Any:
-        """FAISS, if it is there.
+        """Return FAISS.
 
         Raises:
-            MissingExtraError: If not.
+            MissingExtraError: If it is not installed.
         """
         return require("faiss", extra="faiss", purpose=f'A gallery with index="{kind}"')
 
@@ -66,7 +66,7 @@ class FaissIndex:
         return int(self._index.ntotal)
 
     def extend(self, embeddings: Tensor) -> bool:
-        """Add embeddings at the end, unless they would be so many that a new index is better.
+        """Add embeddings at the end, unless they are so many that a new index is better.
 
         Args:
             embeddings: All `[N, D]`, the first of which are in the index.
@@ -81,7 +81,7 @@ class FaissIndex:
         return True
 
     def search(self, queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Find about the `k` nearest of each query.
+        """Find the `k` nearest of each query, approximately.
 
         Args:
             queries: `[Q, D]`, as for `pairsim.search.exact_search.nearest`.
@@ -89,15 +89,14 @@ class FaissIndex:
             k: From 1 to N.
 
         Returns:
-            As for `nearest`, but that a row may be missed. Queries for which the index has fewer than `k` are compared
-            with all.
+            As for `nearest`, but a row may be missed. Queries with fewer than `k` found rows are compared with all.
         """
         picked = min(k + _SPARE, len(gallery))
         if self._index.__class__.__name__.startswith("IndexHNSW"):
             self._index.hnsw.efSearch = max(_HNSW_SEARCH, 2 * picked)
         candidates = torch.from_numpy(self._index.search(queries.cpu().numpy(), picked)[1]).to(gallery.device)
-        values, places = rescored(queries, gallery, candidates, k)
-        short = (places[:, -1] < 0).nonzero().flatten()
+        values, rows = rescored(queries, gallery, candidates, k)
+        short = (rows[:, -1] < 0).nonzero().flatten()
         if len(short):
-            values[short], places[short] = nearest(queries[short], gallery, k)
-        return values, places
+            values[short], rows[short] = nearest(queries[short], gallery, k)
+        return values, rows

@@ -1,54 +1,58 @@
-"""The ids of a gallery's images: strings or whole numbers, each once, in order of addition."""
+"""The ids of a gallery's images: strings or whole numbers, all different, in order of addition."""
 
 from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, TypeAlias, cast
 
 import numpy as np
+from torch import Tensor
+
+from pairsim.images import pictures_below
+from pairsim.models.inputs import Images, as_pictures, is_single
 
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
-"""One name or several; paths count as strings, NumPy's whole numbers as ints."""
+"""One id or several; paths count as strings, NumPy's integers as ints."""
 
 
 class IdTable:
-    """Ids in order, and where each stands, which is found out when it is first asked for."""
+    """Ids in order, and the index of each, which is computed when it is first needed."""
 
     def __init__(self, names: list[Id] | None = None) -> None:
         self.names: list[Id] = [] if names is None else names
-        self._places: dict[Id, int] | None = None
+        self._indices: dict[Id, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def places(self) -> dict[Id, int]:
-        """The place of each id."""
-        if self._places is None:  # for a million it takes as long as half of loading them
-            self._places = {name: place for place, name in enumerate(self.names)}
-        return self._places
+    def indices(self) -> dict[Id, int]:
+        """The index of each id."""
+        if self._indices is None:  # for a million it takes half as long as loading them
+            self._indices = {name: index for index, name in enumerate(self.names)}
+        return self._indices
 
     def append(self, names: Sequence[Id]) -> None:
         """Add ids, which `new` has checked."""
-        if self._places is not None:
-            self._places.update({name: len(self.names) + row for row, name in enumerate(names)})
+        if self._indices is not None:
+            self._indices.update({name: len(self.names) + row for row, name in enumerate(names)})
         self.names += names
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Leave only the ids of some places, in their order."""
-        self.names = [self.names[place] for place in places]
-        self._places = None
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep only the ids of some indices, in their order."""
+        self.names = [self.names[index] for index in indices]
+        self._indices = None
 
     def numbers(self, count: int) -> list[Id]:
-        """The whole numbers after the largest so far, from 0."""
+        """Return the whole numbers after the largest so far, from 0."""
         start = max((name for name in self.names if isinstance(name, int)), default=-1) + 1
         return list(range(start, start + count))
 
     def of_one_kind(self, names: list[Id]) -> list[Id]:
-        """Check that ids are of the kind of the others, and none comes twice.
+        """Check that ids are of the kind of the others, and that none comes twice.
 
         Raises:
             ValueError: If not; names the first.
@@ -67,13 +71,13 @@ class IdTable:
         return names
 
     def new(self, names: list[Id]) -> list[Id]:
-        """Check the same, and that no id is there already.
+        """Check ids as `of_one_kind` does, and that none is there already.
 
         Raises:
             ValueError: If not; names the first.
         """
         for name in self.of_one_kind(names):
-            if name in self.places:
+            if name in self.indices:
                 raise ValueError(
                     f"Expected ids that are not in the gallery, got {name!r}, which is. To replace its image use "
                     "gallery.update(images, ids)."
@@ -81,8 +85,38 @@ class IdTable:
         return names
 
 
+def named_images(images: Images, ids: Ids | None, table: IdTable) -> tuple[Images, list[Id]]:
+    """Return the images to add, of a folder its pictures, and an id for each.
+
+    Args:
+        images: A folder, or as for `SimilarityModel.encode`.
+        ids: Their ids; by default paths, relative to the folder, or the numbers after the largest of a table.
+        table: The ids that are there already.
+
+    Raises:
+        DataError: If the folder has no picture.
+        ValueError: If only some images are paths and `ids` is not given.
+    """
+    if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+        paths = pictures_below(images)
+        ids = [path.relative_to(images).as_posix() for path in paths] if ids is None else ids
+        images = cast("Images", paths)
+    if ids is not None:
+        return images, as_ids(ids)
+    if is_single(images) or not isinstance(images, Sized):
+        images = list(as_pictures(images))
+    count = len(images)
+    named = [] if isinstance(images, Tensor) else [item for item in images if isinstance(item, str | os.PathLike)]
+    if named and len(named) != count:
+        raise ValueError(
+            f"Expected paths only, or no path, where ids are not given, got {len(named)} paths among "
+            f"{count} images. Give ids."
+        )
+    return images, as_ids(named) if named else table.numbers(count)
+
+
 def as_ids(ids: Ids) -> list[Id]:
-    """Bring ids to strings and ints.
+    """Convert ids to strings and ints.
 
     Raises:
         TypeError: If one is neither.

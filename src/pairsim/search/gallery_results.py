@@ -1,4 +1,4 @@
-"""What a gallery answers: the nearest images, and the class that they vote for."""
+"""Results of a gallery: the nearest images, and the class that they vote for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Labels: TypeAlias = Mapping[Any, Any] | Sequence[Any] | npt.NDArray[Any] | Tenso
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The images of a gallery that are most like each of Q queries.
+    """The images of a gallery that are most similar to each of Q queries.
 
-    K is the `k` that was asked for, or the size of the gallery if that is smaller. Neighbours stand in order of falling
+    K is the requested `k`, or the size of the gallery if that is smaller. Neighbours are in order of descending
     similarity; those that tie, in the order in which they were added. An exact search (see `Gallery.exact`) finds the
-    nearest of all, an approximate one the nearest of those that its index came upon; similarities are the same in both.
+    nearest of all, an approximate one the nearest of those that its index found; similarities are the same in both.
 
     Attributes:
         ids: The neighbours of each query, Q lists of K ids.
@@ -45,7 +45,7 @@ class ClassPrediction:
     Attributes:
         labels: The class with the most votes for each query, as labels were given.
         scores: Its share of the votes `[Q]`, float32 in [0, 1], on the model's device.
-        neighbours: The images that voted; each has the probability that it shows the same thing as votes.
+        neighbours: The images that voted; the number of votes is the probability that one shows the same thing.
     """
 
     labels: list[Any]
@@ -57,7 +57,7 @@ class ClassPrediction:
 
 
 def labels_by_id(labels: Labels, ids: Sequence[Id]) -> Mapping[Any, Any]:
-    """Labels of a gallery's images by their ids.
+    """Return the labels of a gallery's images by their ids.
 
     Args:
         labels: By id, or one for each image in the order of `ids`; arrays and tensors too.
@@ -84,28 +84,28 @@ def labels_by_id(labels: Labels, ids: Sequence[Id]) -> Mapping[Any, Any]:
     return dict(zip(ids, values, strict=True))
 
 
-def class_votes(found: SearchResult, labels: Mapping[Any, Any]) -> ClassPrediction:
-    """Let neighbours vote for their class, each with the probability that it shows the same thing.
+def class_votes(neighbours: SearchResult, labels: Mapping[Any, Any]) -> ClassPrediction:
+    """Count the votes of neighbours for their class, each with the probability that it shows the same thing.
 
     Args:
-        found: The neighbours.
+        neighbours: Of each query.
         labels: The label of each of them by id, of any kind that a dictionary takes as a key.
 
     Returns:
-        The class with the most votes, ties to that with the nearer neighbour; where all probabilities are 0, each
+        The class with the most votes, ties to that with the nearer neighbour; if all probabilities are 0, each
         neighbour has one vote.
 
     Raises:
         ValueError: If a neighbour has no label.
 
     Example:
-        >>> found = SearchResult([["a", "b", "c"]], torch.ones(1, 3), torch.tensor([[0.5, 0.4, 0.3]]))
-        >>> prediction = class_votes(found, {"a": "cat", "b": "dog", "c": "dog"})
+        >>> neighbours = SearchResult([["a", "b", "c"]], torch.ones(1, 3), torch.tensor([[0.5, 0.4, 0.3]]))
+        >>> prediction = class_votes(neighbours, {"a": "cat", "b": "dog", "c": "dog"})
         >>> prediction.labels, round(prediction.scores.item(), 4)
         (['dog'], 0.5833)
     """
     winners, scores = [], []
-    for names, weights in zip(found.ids, found.probabilities.double().tolist(), strict=True):
+    for names, weights in zip(neighbours.ids, neighbours.probabilities.double().tolist(), strict=True):
         votes: dict[Any, float] = {}  # in the order of the nearest of each class, which decides ties
         for name, weight in zip(names, weights if any(weights) else [1.0] * len(weights), strict=True):
             if name not in labels:
@@ -117,4 +117,4 @@ def class_votes(found: SearchResult, labels: Mapping[Any, Any]) -> ClassPredicti
         winner = max(votes, key=votes.__getitem__)
         winners.append(winner)
         scores.append(votes[winner] / sum(votes.values()))
-    return ClassPrediction(winners, torch.tensor(scores, device=found.probabilities.device), found)
+    return ClassPrediction(winners, torch.tensor(scores, device=neighbours.probabilities.device), neighbours)

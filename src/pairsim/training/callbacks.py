@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Override what you need; each hook gets the trainer, whose `model`, `config` and `stop()` are there to use.
+    """Base class of callbacks: override the hooks you need.
+
+    Each hook gets the trainer, and may use its `model`, `config`, `history` and `stop()`.
 
     Example:
         >>> class Stop(Callback):
@@ -20,32 +22,32 @@ class Callback:
     """
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Called once before the first epoch, after a checkpoint has been loaded.
+        """Called once before the first epoch, after loading a checkpoint.
 
         Args:
-            trainer: The one that calls.
+            trainer: The trainer that calls.
         """
 
     def on_step_end(self, trainer: Trainer, step: int) -> None:
         """Called after each optimizer step.
 
         Args:
-            trainer: The one that calls.
-            step: Number of steps so far.
+            trainer: The trainer that calls.
+            step: Optimizer steps so far.
         """
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         """Called after each epoch, its validation and its checkpoint.
 
         Args:
-            trainer: The one that calls.
-            record: The epoch's figures.
+            trainer: The trainer that calls.
+            record: The results of the epoch.
         """
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Called once at the end, with the best weights in the model.
 
         Args:
-            trainer: The one that calls.
+            trainer: The trainer that calls.
             history: The records of all epochs.
         """

@@ -1,172 +1,160 @@
-"""From what a user passes as `train` and `val` to batches to train on and pairs to validate with, all checked."""
+"""Set up the data of a training run: checks, validation split, placement of images, batches and validation pairs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pairsim.data import (
-    ClassBalancedBatches,
-    ClassIndex,
-    ImageTensors,
-    PairDataset,
-    read_labels,
-    stratified_split,
-)
+from pairsim.data import ImageTensors, LabelledImages, PairDataset, stratified_split
 from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import fetch_images, in_memory, subset
-from pairsim.data.loading.batches import BatchPlan, PairBatches, PartialBatches, SequentialBatches
+from pairsim.data.loading.batches import PartialBatches, SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.loading.placement import Placement
 from pairsim.data.random import Int64Array, stream_key
+from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
+from pairsim.training.objectives.objective import Objective
 from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
 
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
-_DEFAULT_NUM_PAIRS = 20_000
-_ALONE = World()
-_LEAST_IMAGES_PER_CLASS = 4
-_LEAST_GROUPS = 10
-"""In a batch: with fewer, batches differ so much in their classes that batch norm suffers."""
+
+
+@dataclass
+class ValidationData:
+    """Validation images and pairs.
+
+    Attributes:
+        loader: Validation images that this process embeds, in order. It may give more images than `rows` has.
+        rows: Their position among all validation images.
+        num_images: Number of validation images of all processes.
+        pairs: Pairs of all validation images.
+    """
+
+    loader: BatchLoader
+    rows: slice
+    num_images: int
+    pairs: ValidationPairs
 
 
 @dataclass
 class TrainingData:
-    """Everything that a training loop needs of the data.
+    """The data of a training run.
 
     Attributes:
         loader: Batches to train on.
-        val_loader: The validation images that this process embeds, in order, or `None`.
-        val_rows: Which of all validation images those are. The loader may give more, which then do not count.
-        num_val_images: All validation images.
-        val_pairs: The pairs of them that validation is judged by.
-        fingerprint: Numbers and a hash of labels, to recognise the data again.
-        notes: What was decided or passed over, a line each.
+        validation: Validation images and pairs, or `None`.
+        fingerprint: Numbers and a hash of labels, to recognise the same data.
+        notes: Decisions about the data, a line each.
+        split: Which images of the training data are validation images, `None` if none were split off.
     """
 
     loader: BatchLoader
-    val_loader: BatchLoader | None
-    val_pairs: ValidationPairs | None
+    validation: ValidationData | None
     fingerprint: dict[str, Any]
     notes: list[str]
-    val_rows: slice = field(default_factory=lambda: slice(0))
-    num_val_images: int = 0
+    split: ValidationSplit | None
 
 
 def set_up_data(
-    train: Any,
-    val: Any,
-    config: TrainConfig,
-    model: SimilarityModel,
-    *,
-    pin_memory: bool,
-    world: World = _ALONE,
+    train: Any, val: Any, config: TrainConfig, objective: Objective, model: SimilarityModel, *, world: World
 ) -> TrainingData:
-    """Check the data, split off validation data, and plan the batches.
+    """Check the data, split off validation data, place the images and plan the batches.
 
-    Of several processes each gets the images that it embeds. Its random transforms and augmentations are its own, as
-    each draws for the images of its part.
+    With several processes each gets the images that it embeds, and draws random transforms and augmentations of its
+    own.
+
+    Args:
+        train: A labelled dataset or a `PairDataset`.
+        val: Likewise; `None` to split off some of the labelled images.
+        config: Resolved.
+        objective: Plans the batches.
+        model: On its device. Mean and standard deviation of its preprocessing are filled in if they are unknown.
+        world: The processes that train together.
 
     Raises:
-        DataError: If the data cannot be trained on; before any training.
-        TypeError: If a `PairDataset` is given to an objective that needs labelled images.
+        DataError: If the data cannot be trained on.
+        TypeError: If `train` is a `PairDataset` and the objective needs labelled images.
     """
-    notes: list[str] = []
-    wanted_workers = config.num_workers
-    if wanted_workers is None and world.local_size > 1:
-        wanted_workers = max(1, min(4, (os.cpu_count() or 1) // world.local_size))
+    device, notes, split = model.device, list[str](), None
+    workers = config.num_workers
+    if workers is None and world.local_size > 1:
+        workers = max(1, min(4, (os.cpu_count() or 1) // world.local_size))
     placement = Placement(
-        device=model.device,
+        device=device,
         resident=config.resident,
         memory_budget_mb=config.memory_budget_mb,
         cache_dir=config.cache_dir,
         channels_last=config.channels_last,
-        workers=wanted_workers,
+        workers=workers,
         progress=config.progress,
-        shared_by=1 if model.device.type == "cuda" else world.local_size,
+        shared_by=1 if device.type == "cuda" else world.local_size,
         notes=notes,
     )
-    own_seed = config.seed if world.is_main else stream_key("rank", config.seed, world.rank)
-    augment = make_augmentation(config.augment, own_seed)
+    seed = config.seed if world.is_main else stream_key("rank", config.seed, world.rank)
+    augment = make_augmentation(config.augment, seed)
     if isinstance(train, PairDataset):
-        if config.objective != "pairs":
-            raise TypeError(
-                f"Expected a labelled dataset for objective {config.objective!r}, got a PairDataset. "
-                'Pass the dataset itself, or use objective="pairs".'
-            )
+        plan = objective.pair_batches(train)
         images = placement.cached(in_memory(train.dataset))
-        labels: Any = np.arange(len(images))  # the pairs say what belongs together
-        fingerprint = _pair_fingerprint(train)
+        first_pairs = train.pairs_at(np.arange(min(len(train), 1000)), epoch=0)
+        fingerprint: dict[str, Any] = {"num_pairs": len(train), "first_pairs": first_pairs.hash()}
         if val is None:
             notes.append("No validation data: the model of the last epoch counts as the best. Pass val=.")
+        placed = _place(images, np.arange(len(images)), placement, model, config.seed, augment=augment)
     else:
-        images, labels, val, index = _labelled(train, val, config, placement)
-        fingerprint = index.fingerprint()
-    in_memory_before = isinstance(images, ImageTensors)
-    _look_at_images(images, model, config.seed, augment)
-    placed = placement.place(images, labels, model.preprocessing)
-    _learn_normalisation(placed, model, config.seed, of_all=in_memory_before)
-    plan: BatchPlan = (
-        PairBatches(train, _batch_size(config))
-        if isinstance(train, PairDataset)
-        else _plan(placed, index, config, notes)
+        labelled, val, split = _labelled(train, val, config, placement)
+        fingerprint = labelled.index.fingerprint()
+        placed = _place(labelled.dataset, labelled.targets, placement, model, config.seed, augment=augment)
+        plan = objective.batches(labelled, note=notes.append)
+    loader = partial(
+        BatchLoader,
+        preprocessing=model.preprocessing,
+        pin_memory=device.type == "cuda" if config.pin_memory is None else config.pin_memory,
+        seed=seed,
+        device=device,
+        channels_last=config.channels_last,
     )
-    settings: dict[str, Any] = {
-        "preprocessing": model.preprocessing,
-        "pin_memory": pin_memory,
-        "seed": own_seed,
-        "device": model.device,
-        "channels_last": config.channels_last,
-    }
     if world.size > 1:
-        plan = PartialBatches(plan, world.part)
-    workers = num_workers(placed, wanted_workers)
-    loader = BatchLoader(placed, plan, num_workers=workers, augment=augment, **settings)
+        plan = PartialBatches(plan, world.shard)
+    train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment)
     if val is None:
-        return TrainingData(loader, None, None, fingerprint, notes)
-    val_images, val_places, val_pairs = _validation(val, config, placement)
-    _look_at_images(val_images, model, config.seed, None)
-    if isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset:
-        val_placed = placed
-    else:
-        val_labels = np.arange(len(val_images))  # the validation pairs say what belongs together
-        val_placed = placement.place(val_images, val_labels, model.preprocessing, what="Validation images")
-    _learn_normalisation(val_placed, model, config.seed, of_all=isinstance(val_images, ImageTensors))
-    # Whole batches each, so that an image meets the same others, and rounding is the same, however many processes.
-    batch_size = _batch_size(config)
-    batches = world.part(math.ceil(len(val_places) / batch_size))
-    rows = slice(batches.start * batch_size, min(batches.stop * batch_size, len(val_places)))
-    own = val_places[rows] if batches.start < batches.stop else val_places[:1]
-    val_plan = SequentialBatches(own, batch_size)
-    val_loader = BatchLoader(val_placed, val_plan, num_workers=num_workers(val_placed, wanted_workers), **settings)
-    fingerprint["num_val_images"] = len(val_places)
-    return TrainingData(loader, val_loader, val_pairs, fingerprint, notes, rows, len(val_places))
+        return TrainingData(train_loader, None, fingerprint, notes, split)
+    images, indices, pairs = _validation_pairs(val, config, placement)
+    if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
+        placed = _place(images, np.arange(len(images)), placement, model, config.seed, what="Validation images")
+    # Each process gets whole batches, so that the rounding of an embedding does not depend on the number of processes.
+    size = objective.batch_size
+    batches = world.shard(math.ceil(len(indices) / size))
+    rows = slice(*(min(batch * size, len(indices)) for batch in (batches.start, batches.stop)))
+    own = indices[rows] if rows.start < rows.stop else indices[:1]
+    val_loader = loader(placed, SequentialBatches(own, size), num_workers=num_workers(placed, workers))
+    fingerprint["num_val_images"] = len(indices)
+    validation = ValidationData(val_loader, rows, len(indices), pairs)
+    return TrainingData(train_loader, validation, fingerprint, notes, split)
 
 
-def _batch_size(config: TrainConfig) -> int:
-    assert config.batch_size is not None, "the config is resolved"
-    return config.batch_size
-
-
-def _labelled(train: Any, val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Any, Any, ClassIndex]:
-    """Training images, their labels, validation data and the index of the training images."""
-    notes = placement.notes
-    images = placement.cached(in_memory(train))
-    labels = read_labels(images)
-    index = ClassIndex.from_labels(labels)
+def _labelled(
+    train: Any, val: Any, config: TrainConfig, placement: Placement
+) -> tuple[LabelledImages, Any, ValidationSplit | None]:
+    """Return labelled training images, validation data, and the split if validation images were split off."""
+    notes, split = placement.notes, None
+    labels = LabelledImages.of(train).targets
+    images = LabelledImages(placement.cached(in_memory(train)), labels)
+    index = images.index
     if index.num_classes < 2:
         raise DataError(
             f"Expected images of at least two classes, found only {index.classes[0]!r}. Add images of another class."
@@ -177,119 +165,70 @@ def _labelled(train: Any, val: Any, config: TrainConfig, placement: Placement) -
             "Without two images of one class there is no positive pair to learn from."
         )
     if val is None:
-        kept, held = stratified_split(index, config.val_fraction, seed=config.seed)
-        if len(held) < 2:
+        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed)
+        if len(held_out) < 2:
             notes.append(
                 f"Too few images to split off validation data (val_fraction={config.val_fraction}): "
                 "the model of the last epoch counts as the best."
             )
         else:
-            val = subset(images, held)
-            notes.append(f"Split off {len(held):,} of {len(labels):,} images as validation data.")
-            images, labels = subset(images, kept), labels[kept]
-            index = ClassIndex.from_labels(labels)
-    alone = int((index.counts == 1).sum())
-    if alone:
-        some = ", ".join(str(name) for name in index.classes[index.counts == 1][:3])
-        notes.append(f"{alone} classes have one image ({some}): it serves in negative pairs, never in positive ones.")
-    return images, labels, val, index
-
-
-def _plan(images: Any, index: ClassIndex, config: TrainConfig, notes: list[str]) -> BatchPlan:
-    if config.objective == "pairs":
-        pairs = PairDataset(
-            images,
-            config.num_pairs or min(_DEFAULT_NUM_PAIRS, index.num_images),
-            positive_fraction=config.positive_fraction,
-            seed=config.seed,
-            negatives=config.negatives,
+            notes.append(f"Split off {len(held_out):,} of {len(labels):,} images as validation data.")
+            split = ValidationSplit.of(index, held_out)
+            images, val = subset(images, kept), subset(images, held_out)
+    single = images.index.classes[images.index.counts == 1]
+    if len(single):
+        some = ", ".join(str(name) for name in single[:3])
+        notes.append(
+            f"{len(single)} classes have one image ({some}): it serves in negative pairs, never in positive ones."
         )
-        return PairBatches(pairs, _batch_size(config))
-    if _batch_size(config) > index.num_images:
-        notes.append(f"batch_size {config.batch_size} is more than the {index.num_images} images: one batch an epoch.")
-    images_per_class = _images_per_class(config, index)
-    return ClassBalancedBatches(index, _batch_size(config), images_per_class=images_per_class, seed=config.seed)
+    return images, val, split
 
 
-def _images_per_class(config: TrainConfig, index: ClassIndex) -> int:
-    """Images of a class that come together.
-
-    Raises:
-        DataError: If no class has so many, or a batch does not hold two such groups.
-    """
-    batch_size, wanted, largest = _batch_size(config), config.images_per_class, int(index.counts.max())
-    if wanted is None:
-        several = batch_size // max(index.num_classes, _LEAST_GROUPS)
-        return max(min(_LEAST_IMAGES_PER_CLASS, batch_size // 2), several)
-    if wanted > largest:
-        raise DataError(
-            f"Expected images_per_class of at most {largest}, the images of the largest class, got {wanted}. Lower it."
-        )
-    if 2 * wanted > batch_size:
-        raise DataError(
-            f"Expected batch_size to hold two groups of images_per_class={wanted}, got {batch_size}: a batch of one "
-            f"class has no negative pair. Use batch_size={2 * wanted} or more, or fewer images_per_class."
-        )
-    return wanted
-
-
-def _validation(val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Int64Array, ValidationPairs]:
-    """Validation images, the places of those that are used, and the pairs of them."""
+def _validation_pairs(val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Int64Array, ValidationPairs]:
+    """Return the validation images, the indices of those that are used, and their pairs."""
     if isinstance(val, PairDataset):
         pairs = val.all_pairs()
-        places, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
+        indices, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
         first, second = np.split(inverse.astype(np.int64), 2)
-        return placement.cached(in_memory(val.dataset)), places, GivenPairs(first, second, pairs.target)
-    images = placement.cached(in_memory(val))
-    index = ClassIndex.from_labels(read_labels(images))
-    places = np.arange(index.num_images)
+        return placement.cached(in_memory(val.dataset)), indices, GivenPairs(first, second, pairs.target)
+    images, index = placement.cached(in_memory(val)), LabelledImages.of(val).index
+    indices = np.arange(index.num_images)
     if index.num_images > _MAX_VAL_IMAGES:
-        _, places = stratified_split(index, _MAX_VAL_IMAGES / index.num_images, seed=config.seed)
-        placement.notes.append(f"Validating on {len(places):,} of {index.num_images:,} validation images.")
-        images = subset(images, places)  # no room is needed for the others
-    codes = torch.from_numpy(index.codes[places].astype(np.int64))
-    return images, np.arange(len(places)), AllPairs(codes)
+        _, indices = stratified_split(index, _MAX_VAL_IMAGES / index.num_images, seed=config.seed)
+        placement.notes.append(f"Validating on {len(indices):,} of {index.num_images:,} validation images.")
+        images = subset(images, indices)  # the others need no memory
+    codes = torch.from_numpy(index.codes[indices].astype(np.int64))
+    return images, np.arange(len(indices)), AllPairs(codes)
 
 
-def _look_at_images(images: Any, model: SimilarityModel, seed: int, augment: Augmentation | None) -> None:
-    """Fetch a few images and let the model try them, so that a misfit shows before training."""
-    places = np.unique(np.linspace(0, len(images) - 1, num=8).astype(np.int64))
-    batch = _fetched(images, places, model, seed).to(model.device)
-    if augment is not None:
-        batch = augment(batch, 0, 0)
-    with model.evaluating(), torch.no_grad():
-        model.embed(batch)
+def _place(
+    images: Any,
+    labels: Any,
+    placement: Placement,
+    model: SimilarityModel,
+    seed: int,
+    *,
+    augment: Augmentation | None = None,
+    what: str = "Images",
+) -> Any:
+    """Place images where they are fastest to read, after a forward pass of some of them that shows errors early.
 
-
-def _learn_normalisation(images: Any, model: SimilarityModel, seed: int, *, of_all: bool) -> None:
-    """Measure mean and standard deviation of pixels, unless they are known.
-
-    Args:
-        images: The dataset.
-        model: Whose preprocessing is filled in.
-        seed: Of random transforms.
-        of_all: Of all images, or of some spread over the dataset. Where the images are kept must not matter here.
+    Mean and standard deviation of pixels are measured unless the model has them: over all images if they are in memory
+    before placement, otherwise over some spread over the dataset, so that they do not depend on the placement.
     """
-    if model.preprocessing.mean is not None:
-        return
-    if of_all:
-        sample = images.images
-    else:
-        places = np.unique(np.linspace(0, len(images) - 1, num=_STATISTICS_IMAGES).astype(np.int64))
-        sample = _fetched(images, places, model, seed)
-    if sample.dtype == torch.uint8:
-        mean, std = channel_statistics(in_channels(sample, model.preprocessing.channels))
-        model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
 
+    def sample(dataset: Any, size: int) -> Tensor:
+        indices = np.unique(np.linspace(0, len(dataset) - 1, num=size).astype(np.int64))
+        with seeded_generators(stream_key("look", seed)):  # random transforms are the same in every run
+            return fetch_images(dataset, indices, model.preprocessing)
 
-def _fetched(images: Any, places: Int64Array, model: SimilarityModel, seed: int) -> Tensor:
-    """Some images, with random transforms that are the same in every run and leave the caller's generators alone."""
-    with seeded_generators(stream_key("look", seed)):
-        return fetch_images(images, places, model.preprocessing)
-
-
-def _pair_fingerprint(pairs: PairDataset) -> dict[str, Any]:
-    return {
-        "num_pairs": len(pairs),
-        "first_pairs": pairs.pairs_at(np.arange(min(len(pairs), 1000)), epoch=0).hash(),
-    }
+    batch = sample(images, 8).to(model.device)
+    with model.evaluating(), torch.no_grad():
+        model.embed(batch if augment is None else augment(batch, 0, 0))
+    placed = placement.place(images, labels, model.preprocessing, what=what)
+    if model.preprocessing.mean is None:
+        pixels = placed.images if isinstance(images, ImageTensors) else sample(placed, _STATISTICS_IMAGES)
+        if pixels.dtype == torch.uint8:
+            mean, std = channel_statistics(in_channels(pixels, model.preprocessing.channels))
+            model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
+    return placed

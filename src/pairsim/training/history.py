@@ -1,4 +1,4 @@
-"""What a training run leaves to read: one record for each epoch."""
+"""Records of the epochs of a training run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch.
+    """Results of one epoch.
 
     Attributes:
         epoch: Number of the epoch, from 1.
         train_loss: Mean loss of its batches.
         val_loss: Loss on validation pairs, `None` without validation data.
         val_balanced_accuracy: In [0, 1], at probability one half; `None` without validation data.
-        learning_rate: At the end of the epoch, of the first parameter group.
+        learning_rate: Learning rate of the first parameter group at the end of the epoch.
         best: Whether this is the best model so far.
     """
 
@@ -29,7 +29,7 @@ class EpochRecord:
     best: bool
 
     def to_json(self) -> str:
-        """One line of JSON without a time in it, so that equal runs give equal logs."""
+        """One line of JSON. It contains no time, so equal runs give equal logs."""
         return json.dumps(asdict(self), allow_nan=False)
 
 
@@ -39,11 +39,11 @@ class History:
 
     Attributes:
         records: One for each epoch.
-        seconds: Wall time of each epoch, with validation; of an epoch that was interrupted, of its last part.
-        waiting: Share of each epoch's `seconds` in which the training loop waited for its next batch, in [0, 1] (see
+        seconds: Wall time of each epoch, with validation; of an interrupted epoch, only the time after the resume.
+        waiting: Share of each epoch's `seconds` that the training loop waited for its next batch, in [0, 1] (see
             `pairsim.data.loading.loader.TimedBatches`).
         num_images: Image forwards of training in each epoch.
-        notes: What was decided or passed over, a line each.
+        notes: Decisions of the run, a line each.
     """
 
     records: list[EpochRecord] = field(default_factory=list)
@@ -60,12 +60,12 @@ class History:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch whose model was kept, `None` before the first."""
+        """The epoch with the best model, `None` before the first epoch."""
         chosen = [record for record in self.records if record.best]
         return chosen[-1] if chosen else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The records as JSON values."""
+        """The history as JSON values."""
         return {
             "epochs": [asdict(record) for record in self.records],
             "seconds": self.seconds,

@@ -1,11 +1,11 @@
-"""Validation: one figure to choose the best model by, the same for every objective."""
+"""Validation loss and accuracy, the same for every objective, and the projection of the saved model."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairsim.data.random import Int64Array
+from pairsim.evaluation.probabilities.logistic_fit import WeightedScores, fit_logistic
 from pairsim.models import OperatingPoint, SimilarityModel
 
-_ROWS = 1024  # rows of the similarity matrix held at once
-_NEWTON_STEPS = 50
-_LEAST_ERRORS = 20
-"""Wrong decisions of either kind that a projection is fitted to: with fewer it would be their accident."""
+_ROWS = 1024  # rows of the similarity matrix in memory at a time
+_MIN_ERRORS = 20
+"""Wrong decisions of either kind that fitting a projection needs: with fewer it would fit noise."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Result on validation pairs, positive and negative pairs weighing one half each.
+    """Results on validation pairs; positive and negative pairs have weight one half each.
 
     Attributes:
         loss: Binary cross-entropy of the model's probabilities.
@@ -42,34 +42,20 @@ class Validation:
     num_negative: int
 
     def operating_point(self, model: SimilarityModel) -> OperatingPoint | None:
-        """Probability one half as a threshold on similarity, or `None` where there is no such threshold."""
+        """Return the similarity of probability one half as a threshold, or `None` if there is none."""
         weight, bias = model.projection.weight.item(), model.projection.bias.item()
         if weight <= 0 or not self.num_positive or not self.num_negative:
             return None
-        return OperatingPoint(
-            -bias / weight,
-            self.fmr,
-            self.fnmr,
-            self.num_positive,
-            self.num_negative,
-            source="validation pairs",
-        )
-
-
-class ValidationPairs(Protocol):
-    """The pairs that validation is judged by, in parts of similarities and targets."""
-
-    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Positive and negative similarities, part by part."""
-        ...
+        counts = self.num_positive, self.num_negative
+        return OperatingPoint(-bias / weight, self.fmr, self.fnmr, *counts, source="validation pairs")
 
 
 class GivenPairs:
-    """Pairs of embeddings by their places.
+    """Pairs of embeddings by index.
 
     Args:
-        first: Place of each first embedding `[n]`.
-        second: Place of each second embedding `[n]`.
+        first: Index of each first embedding `[n]`.
+        second: Index of each second embedding `[n]`.
         target: 1 or 0 `[n]`.
     """
 
@@ -80,7 +66,7 @@ class GivenPairs:
         self._positive = torch.from_numpy(target.astype(bool))
 
     def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Similarities of the positive and of the negative pairs, in one part."""
+        """Compute the similarities of positive and of negative pairs, in one part."""
         similarity = (embeddings[self._first] * embeddings[self._second]).sum(dim=-1)
         positive = self._positive.to(similarity.device)
         return [(similarity[positive], similarity[~positive])]
@@ -98,32 +84,35 @@ class AllPairs:
         self._labels = labels[self._order]
 
     def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Similarities of the positive and of the negative pairs, a block of rows at a time."""
+        """Compute the similarities of positive and of negative pairs, one part for each block of rows."""
         labels = self._labels.to(embeddings.device)
         ordered = embeddings[self._order.to(embeddings.device)]
-        found = []
+        parts = []
         for start in range(0, len(labels), _ROWS):
             rows = labels[start : start + _ROWS]
             similarity = ordered[start : start + _ROWS] @ ordered[start:].T
-            # In class order all columns beyond the last row's class are negative pairs: a slice, without a mask.
+            # Sorted by class, all columns after the class of the last row are negative pairs: a slice, without a mask.
             span = int(torch.searchsorted(labels, rows[-1:], right=True)) - start
             near = similarity[:, :span]
             later = torch.ones_like(near, dtype=torch.bool).triu(diagonal=1)
             same = rows[:, None] == labels[None, start : start + span]
-            found.append((near[later & same], near[later & ~same]))
-            found.append((near[:0, 0], similarity[:, span:].reshape(-1)))
-        return found
+            parts.append((near[later & same], near[later & ~same]))
+            parts.append((near[:0, 0], similarity[:, span:].reshape(-1)))
+        return parts
+
+
+ValidationPairs: TypeAlias = GivenPairs | AllPairs
 
 
 def validate(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> Validation:
-    """Loss and accuracy of a model's projection on similarities.
+    """Compute loss and accuracy of a model's projection on similarities.
 
     Args:
         model: For its projection.
-        parts: Similarities of positive and negative pairs, from `ValidationPairs.parts`.
+        parts: Similarities of positive and negative pairs, from `parts` of `ValidationPairs`.
 
     Returns:
-        The figures. With one kind of pair only, loss and accuracy are of that kind.
+        The results. With only one kind of pairs, loss and accuracy are of that kind.
     """
     sums = torch.zeros(2, 2, dtype=torch.float64)
     counts = [0, 0]
@@ -139,18 +128,12 @@ def validate(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> Vali
     losses = [float(sums[kind, 0]) / counts[kind] for kind in (0, 1) if counts[kind]]
     errors = [float(sums[kind, 1]) / counts[kind] if counts[kind] else float("nan") for kind in (0, 1)]
     known = [error for kind, error in enumerate(errors) if counts[kind]]
-    return Validation(
-        loss=sum(losses) / len(losses),
-        balanced_accuracy=1.0 - sum(known) / len(known),
-        fmr=errors[1],
-        fnmr=errors[0],
-        num_positive=counts[0],
-        num_negative=counts[1],
-    )
+    accuracy = 1.0 - sum(known) / len(known)
+    return Validation(sum(losses) / len(losses), accuracy, errors[1], errors[0], counts[0], counts[1])
 
 
 def _sum_of_softplus(values: Tensor) -> float:
-    """The sum of log(1 + exp(x)); on the CPU by NumPy, as PyTorch's log1p there takes eight times as long."""
+    """Sum log(1 + exp(x)); on the CPU with NumPy, as PyTorch's log1p takes eight times as long there."""
     if values.device.type != "cpu":
         return float(functional.softplus(values).sum(dtype=torch.float64))
     x = values.numpy()
@@ -158,24 +141,24 @@ def _sum_of_softplus(values: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def kept_projection(
+def fitted_projection(
     model: SimilarityModel, parts: list[tuple[Tensor, Tensor]], validation: Validation
 ) -> Iterator[Validation]:
-    """Inside, the model has the projection that it is kept with; afterwards the one that it was trained to.
+    """Fit the projection to validation pairs for the duration of the context, for saving the model with it.
 
-    Training sees its own images, which are easier than others, so its projection is a little too sure of itself. The
-    one that is kept is fitted on the validation pairs, unless they hold too few errors to fit it to.
+    The trained projection is fitted to training images, which are easier than others, so its probabilities are too
+    close to 0 and 1. With too few wrong validation pairs the projection is not fitted.
 
     Args:
-        model: Its projection is set and set back.
+        model: Its projection is changed, and restored afterwards.
         parts: Similarities of the validation pairs.
-        validation: What `validate` found with the trained projection.
+        validation: Results of `validate` with the trained projection.
 
     Yields:
-        What `validate` finds with the projection that is kept.
+        Results of `validate` with the fitted projection.
     """
     errors = validation.fmr * validation.num_negative, validation.fnmr * validation.num_positive
-    if not all(count >= _LEAST_ERRORS for count in errors):  # NaN where there are no pairs of a kind
+    if not all(count >= _MIN_ERRORS for count in errors):  # NaN where there are no pairs of a kind
         yield validation
         return
     trained = {name: value.clone() for name, value in model.projection.state_dict().items()}
@@ -204,18 +187,9 @@ def fit_projection(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -
     if not bool((counts.sum(dim=1) > 0).all()):
         return
     share = counts / counts.sum(dim=1, keepdim=True) / 2
-    centre = (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 / bins) - 1
-    features = torch.stack((centre, torch.ones_like(centre)))
-    weights = torch.tensor([10.0, -5.0], dtype=torch.float64)
-    ridge = torch.eye(2, dtype=torch.float64) * 1e-6
-    for _ in range(_NEWTON_STEPS):
-        probability = torch.sigmoid(weights @ features)
-        gradient = features @ ((share[0] + share[1]) * probability - share[0]) + ridge @ weights
-        curvature = (features * ((share[0] + share[1]) * probability * (1 - probability))) @ features.T + ridge
-        step = torch.linalg.solve(curvature, gradient)
-        weights = weights - step * min(1.0, 5.0 / float(step.abs().max().clamp(min=1e-12)))
-        if float(step.abs().max()) < 1e-10:
-            break
+    centers = (torch.arange(bins, dtype=torch.float64) + 0.5) * (2 / bins) - 1
+    binned = WeightedScores(centers, weights=share[0] + share[1], positive=share[0])
+    weight, bias = fit_logistic(lambda: [binned], (10.0, -5.0), ridge=1e-6, tolerance=1e-10, max_change=5.0)
     with torch.no_grad():
-        model.projection.weight.fill_(float(weights[0]))
-        model.projection.bias.fill_(float(weights[1]))
+        model.projection.weight.fill_(weight)
+        model.projection.bias.fill_(bias)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from pairsim.evaluation.uncertainty.resampling import Difference, Unit, paired_differences
+from pairsim._common.choices import Unit
+from pairsim._common.json_values import json_value
+from pairsim._common.unit_similarity import lowest_match
+from pairsim.evaluation import Difference, paired_differences
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import FMR_TARGETS, measurable_rates
 from pairsim.verification.scoring import score_pairs
-from pairsim.verification.verification_report import json_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +21,13 @@ class ModelComparison:
     """Two models on the same pairs.
 
     Attributes:
-        protocol: Which pairs.
-        num_images: Images, each embedded once by either model.
-        num_pairs: Pairs.
-        unit: What was resampled.
-        num_resamples: How often.
-        thresholds: Of the first and of the second model.
-        differences: Of each figure, first model less second.
+        protocol: "all pairs" of the images, or "given pairs".
+        num_images: Number of images.
+        num_pairs: Number of pairs.
+        unit: The units that were resampled: "images" or "classes".
+        num_resamples: Number of resampled sets.
+        thresholds: Thresholds of the first and of the second model.
+        differences: Difference of each figure, first model minus second.
     """
 
     protocol: str
@@ -38,8 +40,7 @@ class ModelComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
-        values = {**vars(self), "differences": {name: asdict(found) for name, found in self.differences.items()}}
-        return {name: json_value(value) for name, value in values.items()}
+        return {name: json_value(value) for name, value in vars(self).items()}
 
     def to_json(self) -> str:
         """The figures as a JSON object."""
@@ -51,13 +52,12 @@ class ModelComparison:
             f"thresholds {self.thresholds[0]:.4f} and {self.thresholds[1]:.4f}",
             f"  {'':<22}{'first':>10}{'second':>10}{'difference':>12}  95 % interval, p",
         ]
-        for name, found in self.differences.items():
-            if math.isnan(found.difference):
-                continue
-            lines.append(
-                f"  {_READABLE.get(name, name.replace('_', ' ')):<22}{found.first:>10.3%}{found.second:>10.3%}"
-                f"{found.difference:>+12.3%}  [{found.low:+.3%}, {found.high:+.3%}], p {_p_value(found.p_value)}"
-            )
+        for name, row in self.differences.items():
+            if not math.isnan(row.difference):
+                lines.append(
+                    f"  {_READABLE.get(name, name.replace('_', ' ')):<22}{row.first:>10.3%}{row.second:>10.3%}"
+                    f"{row.difference:>+12.3%}  [{row.low:+.3%}, {row.high:+.3%}], p {_p_value(row.p_value)}"
+                )
         return "\n".join(lines)
 
 
@@ -86,21 +86,21 @@ def compare_models(
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> ModelComparison:
-    """Compare two models on the same pairs, so that what both find hard cancels.
+    """Compare two models on the same pairs, so that the difficulty of the pairs cancels.
 
     Args:
         first: A model, at its own threshold.
         second: Another one, at its own threshold.
         data: A labelled dataset, of which all pairs are used, or a `PairDataset`, whose pairs are used.
-        unit: What is resampled: `"images"`, or `"classes"` if the models will meet others.
-        num_resamples: Resampled sets.
-        seed: Of the resampling.
+        unit: The units that are resampled: `"images"`, or `"classes"` if the models will be used on other classes.
+        num_resamples: Number of resampled sets.
+        seed: Seed of the resampling.
         batch_size: As for `evaluate`.
         progress: As for `evaluate`.
 
     Returns:
-        Differences with intervals and p-values. They speak of these two trained models, not of how they were trained:
-        for that, train each with several seeds.
+        Differences with intervals and p-values. They hold for these two trained models, not for the ways they were
+        trained: to compare those, train each with several seeds.
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
@@ -114,18 +114,18 @@ def compare_models(
         >>> compare_models(model, model, images, num_resamples=50).differences["roc_auc"].difference
         0.0
     """
-    scored = [score_pairs(model, data, batch_size=batch_size, progress=progress) for model in (first, second)]
-    cuts = (first.threshold, second.threshold)
-    resampled = [
-        found.resampled(cut, measurable_rates(found), unit=unit, num_resamples=num_resamples, seed=seed)
-        for found, cut in zip(scored, cuts, strict=True)
-    ]
+    resampled = []
+    for model in (first, second):
+        scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
+        rates = measurable_rates(scored)
+        lowest = lowest_match(model.threshold)
+        resampled.append(scored.resampled(lowest, rates, unit=unit, num_resamples=num_resamples, seed=seed))
     return ModelComparison(
-        protocol=scored[0].protocol,
-        num_images=scored[0].num_images,
-        num_pairs=scored[0].pairs.num_pairs,
+        protocol=scored.protocol,
+        num_images=scored.num_images,
+        num_pairs=scored.pairs.num_pairs,
         unit=unit,
         num_resamples=num_resamples,
-        thresholds=cuts,
+        thresholds=(first.threshold, second.threshold),
         differences=paired_differences(*resampled),
     )

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from pairsim._common.arrays import Float64Array, Values
-from pairsim.evaluation import Logistic
-from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors, breakdown
-from pairsim.evaluation.errors.operating_points import negatives_needed
-from pairsim.evaluation.uncertainty.k_fold import k_fold_accuracy
-from pairsim.evaluation.uncertainty.resampling import Unit
+from pairsim._common.arrays import Values
+from pairsim._common.choices import Unit
+from pairsim._common.unit_similarity import lowest_match
+from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown, k_fold_accuracy, negatives_needed
+from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.models import SimilarityModel
 from pairsim.verification.scoring import AllPairsScored, GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
 
 FMR_TARGETS = (0.1, 0.01, 0.001, 0.0001)
-_WEAKEST = 5
+_NUM_WEAKEST = 5
 
 
 def evaluate(
@@ -40,23 +38,23 @@ def evaluate(
     Args:
         model: The model; its mode and weights stay as they are.
         data: A labelled dataset, of which all pairs are used, or a `PairDataset`, whose pairs are used.
-        threshold: Similarity from which a pair counts as a match; by default the model's own.
+        threshold: A pair with at least this similarity is called a match; by default the model's own.
         folds: Fold of each pair of a `PairDataset` `[P]`, whole numbers: the report then has the accuracy over folds,
             each at the threshold that is best on the others, as for Labeled Faces in the Wild.
-        resample: Take intervals from resampled `"images"` or `"classes"` (`evaluation.bootstrap`); by default they are
-            computed without resampling, for other images of the same classes.
-        num_resamples: Resampled sets.
-        seed: Of the resampling.
+        resample: Compute intervals from resampled `"images"` or `"classes"` (`evaluation.bootstrap`); by default they
+            are computed without resampling, for other images of the same classes.
+        num_resamples: Number of resampled sets.
+        seed: Seed of the resampling.
         batch_size: Images embedded at once; by default what suits the device and the size of the images.
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
     Returns:
-        The figures. Those that need both kinds of pairs are NaN when one is missing.
+        The report. Figures that need both kinds of pairs are NaN when one is missing.
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
-        ValueError: If the images do not fit the model, classes should be resampled with given pairs, or folds are given
-            without.
+        ValueError: If the images do not fit the model, classes should be resampled with given pairs, or there are folds
+            but no given pairs.
 
     Example:
         >>> import torch
@@ -75,14 +73,14 @@ def evaluate(
 
 
 def measurable_rates(scored: Scored) -> list[float]:
-    """The false match rates that there are negative pairs enough for."""
+    """Return the false match rates of `FMR_TARGETS` for which there are enough negative pairs."""
     if not scored.pairs.num_positive:
         return []
     return [target for target in FMR_TARGETS if scored.pairs.num_negative >= negatives_needed(target)]
 
 
-def to_probability(model: SimilarityModel) -> Callable[[Float64Array], Float64Array]:
-    """The model's function from similarity to probability, in float64."""
+def to_probability(model: SimilarityModel) -> ToProbability:
+    """Return the model's function from similarity to probability, in float64."""
     calibration = model.calibration
     if calibration is None:
         return Logistic(model.projection.weight.item(), model.projection.bias.item())
@@ -98,32 +96,32 @@ def report_on(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> VerificationReport:
-    """The report of `evaluate` on pairs that are scored already, but for folds; arguments as there."""
-    cut = model.threshold if threshold is None else float(threshold)
+    """Report on pairs that are scored already, without folds; arguments as for `evaluate`."""
+    threshold = model.threshold if threshold is None else float(threshold)
+    lowest = lowest_match(threshold)
     measurable = measurable_rates(scored)
     if resample is None:
-        intervals = scored.intervals(cut, measurable)
+        intervals = scored.intervals(lowest, measurable)
     else:
-        found = scored.resampled(cut, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
-        intervals = found.intervals()
+        resampled = scored.resampled(lowest, measurable, unit=resample, num_resamples=num_resamples, seed=seed)
+        intervals = resampled.intervals()
     scores, probability = scored.pairs, to_probability(model)
     losses = scores.log_loss_by_target(probability)
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
-    fmr, fnmr = scores.fmr_fnmr(cut)
-    classes: tuple[ClassErrors, ...] = ()
-    class_pairs: tuple[ClassPairErrors, ...] = ()
-    if isinstance(scored, AllPairsScored) and not math.isnan(cut):
+    fmr, fnmr = scores.fmr_fnmr(lowest)
+    weakest: tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]] = (), ()
+    if isinstance(scored, AllPairsScored) and not math.isnan(threshold):
         names = [str(name) for name in scored.classes]
-        classes, class_pairs = breakdown(scored.embeddings, scored.codes, cut, names=names).weakest(_WEAKEST)
+        weakest = breakdown(scored.embeddings, scored.codes, lowest, names=names).weakest(_NUM_WEAKEST)
     return VerificationReport(
         protocol=scored.protocol,
         num_images=scored.num_images,
         num_pairs=scores.num_pairs,
         num_positive=scores.num_positive,
-        threshold=cut,
-        accuracy=scores.accuracy(cut),
-        balanced_accuracy=scores.balanced_accuracy(cut),
+        threshold=threshold,
+        accuracy=scores.accuracy(lowest),
+        balanced_accuracy=scores.balanced_accuracy(lowest),
         fmr=fmr,
         fnmr=fnmr,
         roc_auc=scores.roc_auc(),
@@ -139,6 +137,6 @@ def report_on(
         ece=scores.expected_calibration_error(probability),
         prior=0.5 if model.calibration is None else model.calibration.prior,
         intervals=intervals,
-        weakest_classes=classes,
-        weakest_pairs=class_pairs,
+        weakest_classes=weakest[0],
+        weakest_pairs=weakest[1],
     )

@@ -1,9 +1,8 @@
-"""`verify_pairs`: a verdict on each pair of a list, each picture read and embedded once."""
+"""`verify_pairs`: a verdict on each pair of a list, with each picture read and embedded once."""
 
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from pairsim._common.storage import write_file
+from pairsim._common.csv_files import write_csv
+from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
@@ -28,24 +27,23 @@ PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tu
 """A CSV file, or pairs of paths with or without their target (1 = same class, 0 = different)."""
 
 _HEADERS = {("first", "second"), ("path1", "path2")}
-_SCORED_AT_ONCE = 16384
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairVerdicts:
-    """What a model has to say on a list of pairs, in the order of the list.
+    """A model's verdicts on a list of pairs, in the order of the list.
 
     Attributes:
         first: First picture of each pair, as the list names it.
         second: Second picture of each pair.
         similarity: Cosine of the embeddings `[P]`, in [-1, 1].
-        probability: That both show the same thing `[P]`, in [0, 1], as for `SimilarityModel.predict_proba`.
-        match: Whether `similarity >= threshold` `[P]`.
-        threshold: The cut that was used.
-        fmr: False match rate seen at that threshold, or `None` if it was not measured there.
-        target: 1 = same class, 0 = different `[P]`; `None` if the list does not say.
-        skipped: Pictures that could not be read, each with the first pair that it is in as `place`.
-        num_skipped_pairs: Pairs left out for it.
+        probability: Probability that both show the same thing `[P]`, in [0, 1], as of `SimilarityModel.predict_proba`.
+        match: True where the similarity reaches the threshold, to within 2^-19 `[P]`.
+        threshold: The threshold.
+        fmr: False match rate measured at that threshold, or `None` if there is none.
+        target: 1 = same class, 0 = different `[P]`; `None` if the list has no targets.
+        skipped: Pictures that could not be read, each with its first pair as `index`.
+        num_skipped_pairs: Number of pairs left out with them.
     """
 
     first: tuple[str, ...]
@@ -64,7 +62,7 @@ class PairVerdicts:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_] | None:
-        """Whether each verdict agrees with the target `[P]`; `None` without targets."""
+        """True where the verdict is that of the target `[P]`; `None` without targets."""
         return None if self.target is None else self.match == (self.target == 1)
 
     @property
@@ -75,14 +73,14 @@ class PairVerdicts:
 
     def to_dict(self) -> dict[str, Any]:
         """The verdicts as JSON values: figures of the list, and `pairs`, one object each."""
-        pairs = [dict(zip(self._columns(), row, strict=True)) for row in self._rows()]
+        columns = self._columns()
         return {
             "num_pairs": len(self),
             "num_matches": int(self.match.sum()),
             "threshold": self.threshold,
             "fmr": self.fmr,
             "accuracy": self.accuracy,
-            "pairs": pairs,
+            "pairs": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
             "num_skipped_pairs": self.num_skipped_pairs,
         }
@@ -90,7 +88,7 @@ class PairVerdicts:
     def to_csv(self, path: StrPath) -> None:
         """Write a row for each pair: `first,second,similarity,probability,match,threshold,fmr`, match as 1 or 0.
 
-        With targets `target,correct` follow. Names stand there as they are: a spreadsheet may take one that begins with
+        With targets `target,correct` follow. Names are written unchanged: a spreadsheet may take one that begins with
         `=`, `+`, `-` or `@` for a formula.
 
         Args:
@@ -99,21 +97,19 @@ class PairVerdicts:
         Raises:
             RunError: If it cannot be written.
         """
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        columns = self._columns()
-        cut = (self.threshold, self.fmr)
-        rows.writerow((*columns[:5], "threshold", "fmr", *columns[5:]))
-        for row in self._rows():
-            plain = [int(value) if isinstance(value, bool) else value for value in row]
-            rows.writerow((*plain[:5], *cut, *plain[5:]))
-        write_file(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))  # names need not be UTF-8
+        columns = self._columns() | {"threshold": [self.threshold] * len(self), "fmr": [self.fmr] * len(self)}
+        for name in ("target", "correct"):
+            if name in columns:
+                columns[name] = columns.pop(name)  # the last columns
+        for name in {"match", "correct"} & set(columns):
+            columns[name] = [int(value) for value in columns[name]]
+        write_csv(path, tuple(columns), zip(*columns.values(), strict=True))
 
     def __str__(self) -> str:
         matches = int(self.match.sum())
-        seen = "" if self.fmr is None else f", where {self.fmr:.2%} of different held-out pairs match"
+        fmr = "" if self.fmr is None else f", where {self.fmr:.2%} of different held-out pairs match"
         lines = [
-            f"{len(self):,} pairs at threshold {self.threshold:.4f}{seen}: {matches:,} match, "
+            f"{len(self):,} pairs at threshold {self.threshold:.4f}{fmr}: {matches:,} match, "
             f"{len(self) - matches:,} do not"
         ]
         if self.target is not None and self.accuracy is not None:
@@ -129,23 +125,17 @@ class PairVerdicts:
             )
         return "\n".join(lines)
 
-    def _columns(self) -> tuple[str, ...]:
-        return (
-            "first", "second", "similarity", "probability", "match",
-            *(() if self.target is None else ("target", "correct")),
-        )  # fmt: skip
-
-    def _rows(self) -> list[tuple[Any, ...]]:
-        columns: list[Sequence[Any]] = [
-            self.first,
-            self.second,
-            self.similarity.tolist(),
-            self.probability.tolist(),
-            self.match.tolist(),
-        ]
-        if self.target is not None:
-            columns += [self.target.tolist(), (self.match == (self.target == 1)).tolist()]
-        return list(zip(*columns, strict=True))
+    def _columns(self) -> dict[str, Sequence[Any]]:
+        columns: dict[str, Sequence[Any]] = {
+            "first": self.first,
+            "second": self.second,
+            "similarity": self.similarity.tolist(),
+            "probability": self.probability.tolist(),
+            "match": self.match.tolist(),
+        }
+        if self.target is not None and self.correct is not None:
+            columns |= {"target": self.target.tolist(), "correct": self.correct.tolist()}
+        return columns
 
 
 def verify_pairs(
@@ -157,14 +147,14 @@ def verify_pairs(
     root: StrPath | None = None,
     progress: bool | None = None,
 ) -> PairVerdicts:
-    """Decide for each pair of a list whether both pictures show the same thing; `SimilarityModel.verify` for many.
+    """Decide for each pair of a list if both pictures show the same thing; `SimilarityModel.verify` for many pairs.
 
     Args:
         model: The model, on its device.
         pairs: A CSV file with rows `first,second` or `first,second,target` and an optional header, or any list that
             `pairsim evaluate --pairs` takes; or a sequence of `(path, path)` or `(path, path, target)`.
-        threshold: Cut on similarity in [-1, 1]; by default the model's own.
-        on_error: "raise" stops at a picture that cannot be read; "skip" leaves out its pairs and names it.
+        threshold: Threshold on similarity in [-1, 1]; by default the model's own.
+        on_error: "raise" stops at a picture that cannot be read; "skip" leaves out its pairs and lists it in `skipped`.
         root: Folder that relative paths start from; by default the CSV's own folder, or the current one.
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
@@ -183,18 +173,17 @@ def verify_pairs(
         >>> print(verdicts)
         0 pairs at threshold 0.5000: 0 match, 0 do not
     """
-    cut = _cut(model, threshold)
+    threshold = _checked_threshold(model, threshold)
     rows, folder = _read(pairs)
     folder = Path(root) if root is not None else folder
-    targets = [row[2] for row in rows]
-    first, second = [row[0] for row in rows], [row[1] for row in rows]
+    first, second, targets = zip(*rows, strict=True) if rows else ((), (), ())
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
     number = {name: k for k, name in enumerate(names)}
     left, right = (np.array([number[name] for name in column], dtype=np.int64) for column in (first, second))
     paths = names if folder is None else [str(folder / name) for name in names]
     encoded = encode_pictures(model, paths, on_error=on_error, progress=progress)
     row_of = np.full(len(names), -1)
-    row_of[encoded.places] = np.arange(len(encoded))
+    row_of[encoded.indices] = np.arange(len(encoded))
     kept = np.flatnonzero((row_of[left] >= 0) & (row_of[right] >= 0))
     similarity, probability = _scores(model, encoded.embeddings, row_of[left[kept]], row_of[right[kept]])
     own = model.operating_point
@@ -203,12 +192,12 @@ def verify_pairs(
         second=tuple(second[k] for k in kept),
         similarity=similarity,
         probability=probability,
-        match=similarity >= cut,
-        threshold=cut,
-        fmr=own.fmr if own is not None and own.threshold == cut else None,
+        match=similarity >= lowest_match(threshold),
+        threshold=threshold,
+        fmr=own.fmr if own is not None and own.threshold == threshold else None,
         target=np.array([targets[k] for k in kept], dtype=np.int64) if rows and targets[0] is not None else None,
         skipped=tuple(
-            Skipped(int(np.flatnonzero((left == one.place) | (right == one.place))[0]), names[one.place], one.reason)
+            Skipped(int(np.flatnonzero((left == one.index) | (right == one.index))[0]), names[one.index], one.reason)
             for one in encoded.skipped
         ),
         num_skipped_pairs=len(rows) - len(kept),
@@ -218,7 +207,7 @@ def verify_pairs(
 _Row: TypeAlias = tuple[str, str, int | None]
 
 
-def _cut(model: SimilarityModel, threshold: float | None) -> float:
+def _checked_threshold(model: SimilarityModel, threshold: float | None) -> float:
     if threshold is None:
         if not math.isfinite(model.threshold):
             raise ValueError("Expected a model with a threshold, its projection has none. Pass threshold=.")
@@ -229,7 +218,7 @@ def _cut(model: SimilarityModel, threshold: float | None) -> float:
 
 
 def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
-    """The pairs with their targets, of all or of none, and the folder that their paths start from."""
+    """Return the pairs with their targets, of all or of none, and the folder that their paths start from."""
     if isinstance(pairs, str | os.PathLike):
         file = Path(pairs)
         rows = _without_targets(file)
@@ -238,21 +227,21 @@ def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
         if not rows:
             raise DataError(f"Expected {file} to list pairs as first,second or first,second,target, found none.")
         return rows, file.parent
-    found: list[_Row] = []
+    rows = []
     for number, pair in enumerate(pairs):
         values: tuple[Any, ...] = tuple(pair)
         if len(values) not in (2, 3) or not all(isinstance(path, str | os.PathLike) for path in values[:2]):
             raise TypeError(f"Expected pairs of paths, with or without a target, got {pair!r} as number {number}.")
         if len(values) == 3 and values[2] not in (0, 1):
             raise ValueError(f"Expected targets 1 (same) or 0 (different), got {values[2]!r} in pair {number}.")
-        found.append((os.fspath(values[0]), os.fspath(values[1]), int(values[2]) if len(values) == 3 else None))
-    if len({target is None for _, _, target in found}) > 1:
+        rows.append((os.fspath(values[0]), os.fspath(values[1]), int(values[2]) if len(values) == 3 else None))
+    if len({target is None for _, _, target in rows}) > 1:
         raise ValueError("Expected a target in every pair or in none, found both. Add the missing ones, or leave all.")
-    return found, None
+    return rows, None
 
 
 def _without_targets(file: Path) -> list[_Row] | None:
-    """Rows of a CSV with two columns; `None` if it is another list."""
+    """Return the rows of a CSV with two columns; `None` if it is another list."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -268,7 +257,7 @@ def _without_targets(file: Path) -> list[_Row] | None:
     for number, fields in records:
         if len(fields) != 2 or not all(fields):
             raise DataError(
-                f"Expected line {number} of {file} to be first,second, as the first one is, found {','.join(fields)!r}."
+                f"Expected line {number} of {file} to be first,second, like the first one, found {','.join(fields)!r}."
             )
     return [(first, second, None) for _, (first, second) in records]
 
@@ -276,16 +265,9 @@ def _without_targets(file: Path) -> list[_Row] | None:
 def _scores(
     model: SimilarityModel, embeddings: Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Similarity and probability of pairs `[P]`, as `SimilarityModel.verify` has them."""
-    parts = [torch.empty(2, 0, dtype=torch.float64)]
-    for start in range(0, len(first), _SCORED_AT_ONCE):
-        a, b = (
-            embeddings[torch.from_numpy(column[start : start + _SCORED_AT_ONCE]).to(embeddings.device)]
-            for column in (first, second)
-        )
-        similarity = functional.cosine_similarity(a, b).clamp(-1.0, 1.0)
-        parts.append(torch.stack((similarity, model.probability(similarity))).double().cpu())
-    both = torch.cat(parts, dim=1)
+    """Return the similarity and the probability of pairs `[P]`, as `SimilarityModel.verify` computes them."""
+    similarity = pair_similarity(embeddings, torch.from_numpy(first), torch.from_numpy(second))
+    both = torch.stack((similarity, model.probability(similarity))).double().cpu()
     if not bool(torch.isfinite(both).all()):
         raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
     return both[0].numpy(), both[1].numpy()

@@ -1,32 +1,38 @@
-"""Scores of the pairs of a dataset, each image embedded once: what evaluation and calibration are computed from."""
+"""Scores of the pairs of a dataset, with each image embedded once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from pairsim._common.arrays import Float32Array
+from pairsim._common.choices import Unit
+from pairsim._common.unit_similarity import pair_similarity
 from pairsim.data import ClassIndex, PairDataset, read_labels
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
 from pairsim.evaluation import (
     PairFigures,
     PairScores,
+    Resampled,
     all_pair_scores,
+    bootstrap,
+    bootstrap_of_pairs,
     count_pair_scores,
     image_level_intervals,
     image_level_intervals_of_pairs,
 )
-from pairsim.evaluation.uncertainty.resampling import Resampled, Unit, bootstrap, bootstrap_of_pairs
+from pairsim.evaluation.pairs.ranked import IntArray
+from pairsim.evaluation.uncertainty.spread import Intervals
 from pairsim.models import SimilarityModel
 
-MOST_KEPT_IMAGES = 20_000
-"""Of more images scores are counted, not kept."""
-
-Intervals: TypeAlias = dict[str, tuple[float, float]]
+MAX_KEPT_IMAGES = 20_000
+"""With more images, scores are counted instead of kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,97 +41,85 @@ class AllPairsScored:
 
     Attributes:
         pairs: The scores.
-        embeddings: Of each image `[N, D]`.
+        embeddings: Embedding of each image `[N, D]`.
         codes: Class number of each image `[N]`.
         classes: The label of each class number.
     """
 
+    protocol: ClassVar[str] = "all pairs"
     pairs: PairFigures
-    embeddings: npt.NDArray[np.float32]
-    codes: npt.NDArray[np.int64]
+    embeddings: Float32Array
+    codes: IntArray
     classes: npt.NDArray[Any]
-    protocol: str = "all pairs"
 
     @property
     def num_images(self) -> int:
-        """Images, each embedded once."""
+        """Number of images."""
         return len(self.codes)
 
     def intervals(self, threshold: float, fmr_targets: Sequence[float] = ()) -> Intervals:
-        """95 % intervals for other images of the same classes; see `evaluation.image_level_intervals`."""
+        """Compute 95 % intervals for other images of the same classes; see `evaluation.image_level_intervals`."""
         return image_level_intervals(
             self.embeddings, self.codes, threshold, pair_scores=self.pairs, fmr_targets=fmr_targets
         )
 
-    def resampled(
-        self, threshold: float, fmr_targets: Sequence[float], *, unit: Unit, num_resamples: int, seed: int
-    ) -> Resampled:
-        """Figures of resampled sets; see `evaluation.bootstrap`."""
+    def resampled(self, threshold: float, fmr_targets: Sequence[float], *, unit: Unit, **options: int) -> Resampled:
+        """Compute the figures of resampled sets; see `evaluation.bootstrap` for the options."""
         return bootstrap(
             self.embeddings,
             self.codes,
             threshold,
             fmr_targets=fmr_targets,
             unit=unit,
-            num_resamples=num_resamples,
-            seed=seed,
             pair_scores=self.pairs,
+            **options,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class GivenPairsScored:
-    """Pairs that a `PairDataset` gives.
+    """The pairs of a `PairDataset`.
 
     Attributes:
         pairs: The scores.
-        similarity: Of each pair `[P]`.
+        similarity: Similarity of each pair `[P]`.
         target: 1 = same class `[P]`.
         first: Number of each first image `[P]`.
-        second: Of each second one.
+        second: Number of each second image `[P]`.
     """
 
+    protocol: ClassVar[str] = "given pairs"
     pairs: PairScores
-    similarity: npt.NDArray[np.float32]
+    similarity: Float32Array
     target: npt.NDArray[np.uint8]
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    protocol: str = "given pairs"
+    first: IntArray
+    second: IntArray
 
     @property
     def num_images(self) -> int:
-        """Images, each embedded once."""
+        """Number of images."""
         return len(np.unique(np.concatenate((self.first, self.second))))
 
     def intervals(self, threshold: float, fmr_targets: Sequence[float] = ()) -> Intervals:
-        """95 % intervals for other images; see `evaluation.image_level_intervals_of_pairs`."""
-        return image_level_intervals_of_pairs(
-            self.similarity, self.target, self.first, self.second, threshold, fmr_targets=fmr_targets
-        )
+        """Compute 95 % intervals for other images; see `evaluation.image_level_intervals_of_pairs`."""
+        return image_level_intervals_of_pairs(*self._columns, threshold, fmr_targets=fmr_targets)
 
-    def resampled(
-        self, threshold: float, fmr_targets: Sequence[float], *, unit: Unit, num_resamples: int, seed: int
-    ) -> Resampled:
-        """Figures of resampled sets; see `evaluation.bootstrap_of_pairs`.
+    def resampled(self, threshold: float, fmr_targets: Sequence[float], *, unit: Unit, **options: int) -> Resampled:
+        """Compute the figures of resampled sets; see `evaluation.bootstrap_of_pairs` for the options.
 
         Raises:
-            ValueError: If classes should be drawn: pairs do not say which class their images are of.
+            ValueError: If the unit is classes, which given pairs do not have.
         """
         if unit != "images":
             raise ValueError(
                 'Expected unit "images" for given pairs, which do not name classes, got "classes". '
                 "Evaluate on a labelled dataset to resample classes."
             )
-        return bootstrap_of_pairs(
-            self.similarity,
-            self.target,
-            self.first,
-            self.second,
-            threshold,
-            fmr_targets=fmr_targets,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
+        return bootstrap_of_pairs(*self._columns, threshold, fmr_targets=fmr_targets, **options)
+
+    @property
+    def _columns(self) -> tuple[Float32Array, npt.NDArray[np.uint8], IntArray, IntArray]:
+        return self.similarity, self.target, self.first, self.second
 
 
 Scored: TypeAlias = AllPairsScored | GivenPairsScored
@@ -143,21 +137,20 @@ def score_pairs(
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
     Returns:
-        The scores, with what intervals need.
+        The scores, and the data that intervals are computed from.
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
         ValueError: If the images do not fit the model.
     """
     if isinstance(data, PairDataset):
-        found = data.all_pairs()
-        places, inverse = np.unique(np.concatenate((found.first, found.second)), return_inverse=True)
-        embeddings = encode_dataset(model, data.dataset, places=places, batch_size=batch_size, progress=progress)
-        vectors = embeddings.cpu().numpy()
-        first, second = np.split(inverse, 2)
-        similarity = np.einsum("nd,nd->n", vectors[first], vectors[second]).clip(-1.0, 1.0)
-        pairs = PairScores.from_scores(similarity, found.target)
-        return GivenPairsScored(pairs, similarity, found.target, found.first, found.second)
+        given = data.all_pairs()
+        numbers, inverse = np.unique(np.concatenate((given.first, given.second)), return_inverse=True)
+        embeddings = encode_dataset(model, data.dataset, indices=numbers, batch_size=batch_size, progress=progress)
+        first, second = torch.from_numpy(inverse).chunk(2)
+        similarity = pair_similarity(embeddings, first, second).cpu().numpy()
+        pairs = PairScores.from_scores(similarity, given.target)
+        return GivenPairsScored(pairs, similarity, given.target, given.first, given.second)
     labels = read_labels(data)
     if len(labels) < 2:
         raise DataError(f"Expected at least two images to compare, found {len(labels)}. Check the split or the path.")
@@ -167,16 +160,17 @@ def score_pairs(
     return AllPairsScored(all_scores(vectors, codes, progress=progress), vectors, codes, np.asarray(index.classes))
 
 
-def all_scores(
-    embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, progress: bool | None = None
-) -> PairFigures:
-    """Scores of all pairs: one by one where they fit in some 0.8 GB, else counted on a grid of 2^-22.
+def all_scores(embeddings: Float32Array, labels: IntArray, *, progress: bool | None = None) -> PairFigures:
+    """Score all pairs of labelled embeddings: one by one where they fit in some 0.8 GB, else on a grid of 2^-22.
 
     Args:
-        embeddings: Of length 1 `[N, D]`.
+        embeddings: Embeddings of length 1 `[N, D]`.
         labels: Class of each image `[N]`, whole numbers.
         progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        The scores.
     """
-    if len(embeddings) <= MOST_KEPT_IMAGES:
+    if len(embeddings) <= MAX_KEPT_IMAGES:
         return all_pair_scores(embeddings, labels)
     return count_pair_scores(embeddings, labels, progress=progress)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from pairsim.evaluation.errors.class_errors import ClassErrors, ClassPairErrors
-from pairsim.evaluation.uncertainty.k_fold import KFoldReport
+from pairsim._common.json_values import json_value
+from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
-    Rates are shares in [0, 1]. A figure that the pairs cannot support is NaN, or null in JSON.
+    Rates are shares in [0, 1]. A figure for which there are too few pairs is NaN, or null in JSON.
 
     Attributes:
-        protocol: Which pairs: "all pairs" of the images, or "given pairs".
-        num_images: Images, each embedded once.
-        num_pairs: Pairs.
-        num_positive: Pairs of the same class.
-        threshold: Similarity from which a pair was called a match.
+        protocol: "all pairs" of the images, or "given pairs".
+        num_images: Number of images.
+        num_pairs: Number of pairs.
+        num_positive: Number of pairs of the same class.
+        threshold: A pair with at least this similarity was called a match.
         accuracy: Share of right decisions at the threshold.
         balanced_accuracy: Mean of the accuracies on positive and on negative pairs.
         fmr: False match rate at the threshold.
@@ -30,7 +30,7 @@ class VerificationReport:
         roc_auc: Area under the ROC curve.
         average_precision: Average precision.
         eer: Equal error rate.
-        d_prime: Distance of the mean similarities of both kinds, in standard deviations.
+        d_prime: Distance of the mean similarities of both kinds of pairs, in standard deviations.
         fnmr_at_fmr: Lowest FNMR with at most that FMR, by FMR.
         log_loss: Mean negative log-likelihood of the model's probabilities, in nats.
         balanced_log_loss: The same with positive and negative pairs weighing one half each, as in training.
@@ -38,10 +38,9 @@ class VerificationReport:
         ece: Expected calibration error of the probabilities, 15 bins.
         prior: Share of positive pairs that the model states its probabilities for.
         intervals: 95 % intervals of some figures, which respect that pairs share images.
-        weakest_classes: The classes that errors at the threshold come from, the worst first; only of all pairs.
-        weakest_pairs: The pairs of classes that false matches come from, likewise.
+        weakest_classes: The classes with the highest error at the threshold, the worst first; only of all pairs.
+        weakest_pairs: The pairs of classes with the most false matches, the worst first; only of all pairs.
         k_fold: Accuracy with each fold's threshold chosen on the other folds; only of pairs with folds.
-        notes: What was decided or passed over, a line each.
     """
 
     protocol: str
@@ -67,7 +66,6 @@ class VerificationReport:
     weakest_classes: tuple[ClassErrors, ...] = ()
     weakest_pairs: tuple[ClassPairErrors, ...] = ()
     k_fold: KFoldReport | None = None
-    notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
@@ -130,14 +128,3 @@ class VerificationReport:
 def percent(value: float) -> str:
     """Format a rate as a percentage; NaN as "not measurable with so few pairs"."""
     return "not measurable with so few pairs" if math.isnan(value) else f"{value:.3%}"
-
-
-def json_value(value: Any) -> Any:
-    """Convert a report's value to JSON values; NaN and infinities become `None`."""
-    if isinstance(value, ClassErrors | ClassPairErrors | KFoldReport):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {key: json_value(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [json_value(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from pairsim import evaluation
-from pairsim._common.arrays import as_array, check_fraction, check_probabilities, scores_and_targets, vector
+from pairsim._common.arrays import (
+    as_array,
+    check_count,
+    check_fraction,
+    check_probabilities,
+    check_share,
+    image_codes,
+    labelled_embeddings,
+    query_embeddings,
+    scores_and_targets,
+    vector,
+)
 
 SCORES = [0.75, 0.25, 0.5]
 TARGETS = [1, 0, 1]
@@ -80,7 +91,7 @@ def test_the_input_is_not_changed() -> None:
             [0.1, float("nan"), float("nan")],
             [1, 0, 1],
             ValueError,
-            "Expected scores without NaN, got 2 NaN among 3, the first at index 1. Mend",
+            "Expected scores without NaN, got 2 NaN among 3, the first at index 1. Fix",
         ),
         (["a", "b"], [1, 0], TypeError, "Expected scores to be real numbers, got dtype <U1"),
         ([1j, 0], [1, 0], TypeError, "Expected scores to be real numbers, got dtype complex128"),
@@ -125,3 +136,45 @@ def test_rates_and_thresholds() -> None:
 
 def test_as_array_keeps_whole_numbers() -> None:
     assert as_array(torch.tensor([2**62 + 1]), "labels").tolist() == [2**62 + 1]
+
+
+def test_counts() -> None:
+    assert check_count(np.int64(3), "k", 1, 10) == 3  # type: ignore[arg-type]
+    for wrong in (0, 2.0, True, np.True_, "3"):
+        with pytest.raises(ValueError, match=r"Expected k to be a whole number of at least 1, got .*\. Use 10, say"):
+            check_count(wrong, "k", 1, 10)  # type: ignore[arg-type]
+
+
+def test_shares_of_positive_pairs() -> None:
+    assert check_share(0.25, "prior") == 0.25
+    for wrong in (0.0, 1.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="Expected prior to be between 0 and 1, got"):
+            check_share(wrong, "prior")
+
+
+def test_embeddings_keep_their_dtype_and_labels_become_whole_numbers() -> None:
+    vectors, labels = labelled_embeddings(np.array([[0.6, 0.8], [0.0, 0.0]], dtype=np.float16), [True, False])
+    assert vectors.dtype == np.float16
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [1, 0]
+
+
+def test_queries_fit_the_gallery() -> None:
+    vectors, labels = query_embeddings(([[0.6, 0.8]], [7]), 2)
+    assert (vectors.tolist(), labels.tolist()) == ([[0.6, 0.8]], [7])
+    with pytest.raises(TypeError, match=r"Expected query to be a pair \(embeddings, labels\), got int"):
+        query_embeddings(3, 2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Expected query embeddings of the gallery's size, \[Q, 3\], got \[1, 2\]"):
+        query_embeddings(([[0.6, 0.8]], [7]), 3)
+    with pytest.raises(ValueError, match="Expected one query label per query embedding"):
+        query_embeddings(([[0.6, 0.8]], []), 2)
+
+
+def test_images_are_numbered_in_the_order_of_their_names() -> None:
+    lower, higher, num_images = image_codes([30, 10, 20], [10, 20, 20], 3)
+    assert (lower.tolist(), higher.tolist(), num_images) == ([0, 0, 1], [2, 1, 1], 3)
+    assert image_codes([], [], 0)[2] == 0
+    with pytest.raises(ValueError, match=r"Expected second to name one image per pair, shape \[1\], got shape \[2\]"):
+        image_codes([1], [1, 2], 1)
+    with pytest.raises(TypeError, match="Expected first to be whole numbers or strings, got dtype float64"):
+        image_codes([0.5], [1], 1)

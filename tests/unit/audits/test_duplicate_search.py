@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from PIL import Image
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.audits.duplicate_report import DuplicateReport
 from pairsim.audits.duplicate_search import find_duplicates
-from pairsim.audits.pixel_matching import comparison_grid, pixel_correlations, resized
+from pairsim.audits.picture_matching import comparison_grid, pixel_correlations, resized
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import read_image
 
@@ -94,41 +92,6 @@ def test_threshold_decides_what_is_near(folder: Path) -> None:
     assert {pair for pair in PLANTED if pair[2] != "near"} <= found(exact)
     assert not {"copies/lossy.jpg", "004.png"} & {file for _, file, _ in found(exact)}
     assert find_duplicates(folder, threshold=0.9).num_duplicates > 7
-
-
-def test_text_table_and_json(folder: Path, tmp_path: Path) -> None:
-    report = find_duplicates(folder)
-    text = str(report).split("\n\n")
-    assert len(text) == 7
-    assert text[0] == "000.png (keep)\n  copies/bytes.png  identical file"
-    assert text[1].splitlines()[1:] == [
-        "  copies/again.bmp   identical pixels",
-        "  copies/colour.png  identical pixels",
-    ]
-    assert text[-1] == "128 pictures compared: 7 duplicates in 6 clusters"
-    assert report.describe(most=2).split("\n\n")[2] == "and 4 more clusters"
-
-    values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert (values["num_images"], values["num_duplicates"], values["skipped"]) == (128, 7, [])
-    listed = {(c["keep"], m["file"], m["kind"]) for c in values["clusters"] for m in c["members"]}
-    assert listed == PLANTED
-
-    report.to_csv(tmp_path / "new" / "found.csv")
-    with (tmp_path / "new" / "found.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["cluster", "file", "similarity", "kind", "keep"]
-    keeps = {row["cluster"]: row["file"] for row in rows if row["keep"] == "yes"}
-    assert {(keeps[row["cluster"]], row["file"], row["kind"]) for row in rows if row["keep"] == "no"} == PLANTED
-    assert {row["kind"] for row in rows if row["keep"] == "yes"} == {"kept"}
-
-
-def test_names_are_written_as_they_are(tmp_path: Path) -> None:
-    names = ["=1+1,b.png", '@"q".png', "-ü.png"]
-    for name in names:
-        Image.fromarray(textures(1, 0)[0]).save(tmp_path / name)
-    find_duplicates(tmp_path).to_csv(tmp_path / "found.csv")
-    with (tmp_path / "found.csv").open(newline="", encoding="utf-8") as file:
-        assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(names)
 
 
 def test_files_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
@@ -377,7 +340,7 @@ def test_refused_options(options: dict[str, Any], said: str) -> None:
 
 
 def test_a_model_needs_a_threshold(model: SimilarityModel) -> None:
-    with pytest.raises(ValueError, match=r"the model's own tells classes apart, not duplicates\. Begin with"):
+    with pytest.raises(ValueError, match=r"the model's own separates classes, not duplicates\. Begin with"):
         find_duplicates([], model=model)
     with pytest.raises(ValueError, match=r"Expected threshold to be a cosine in \[-1, 1\], got 1\.5"):
         find_duplicates([], model=model, threshold=1.5)

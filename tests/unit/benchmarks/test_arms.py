@@ -70,8 +70,8 @@ def test_the_split_is_the_trainers(options: Options) -> None:
     train = mnist.load(options, "train").dataset
     kept, held = mnist.split_as_trainer(train, 3)
     trainer = pairsim.Trainer(pairsim.SimilarityModel(), pairsim.TrainConfig(seed=3, device="cpu"), train=train)
-    assert trainer.data.val_loader is not None
-    seen = torch.cat([images for images, _ in trainer.data.val_loader.epoch(0)])
+    assert trainer.data.validation is not None
+    seen = torch.cat([images for images, _ in trainer.data.validation.loader.epoch(0)])
     assert torch.equal(seen, train.images[torch.from_numpy(held)])
     assert sorted([*kept, *held]) == list(range(120))
 

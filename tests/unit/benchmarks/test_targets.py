@@ -1,4 +1,4 @@
-"""Targets, comparisons and the README's table, from made-up results."""
+"""Targets, comparisons and the tables of README and docs/benchmarks.md, from made-up results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import targets
+from benchmarks.benchmarks_page import benchmarks
 from benchmarks.compare import main as compare
 from benchmarks.options import Options
-from benchmarks.readme import PAGES, measured, with_measured
+from benchmarks.readme import BEGIN, END, highlights, with_measured
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import FOLDER, Results
 from benchmarks.time_to_quality import NOTEBOOK, OWN, PAIRSIM, TUNED
@@ -242,18 +243,29 @@ def test_compare_refuses_what_is_not_results(tmp_path: Path, capsys: pytest.Capt
     assert compare([path, str(tmp_path / "absent.json")]) == 2
 
 
-def test_readme_has_the_targets_once_something_is_measured(tmp_path: Path) -> None:
-    assert "not measured" not in measured(Results.read(tmp_path))
+def test_benchmarks_page_has_the_targets_once_something_is_measured(tmp_path: Path) -> None:
+    assert benchmarks(Results.read(tmp_path)) == ""
     content = everything()
     del content["benchmarks"]["evaluation"]
     write(tmp_path, "r.json", content)
-    section = measured(Results.read(tmp_path))
+    section = benchmarks(Results.read(tmp_path))
     assert "| time to 99.19 % | the notebook's 30 epochs | 30x | 60x | 45x |" in section
     assert "| 5x | 20x | not measured |" in section
-    readme = next(path for path in PAGES if path.name == "README.md")
-    page = with_measured(readme.read_text(encoding="utf-8"), section)
-    assert section in page
+    page = with_measured(f"before\n{BEGIN}old\n{END}after\n", section)
+    assert page == f"before\n{BEGIN}{section}{END}after\n"
     assert with_measured(page, section) == page
+
+
+def test_readme_leaves_out_what_is_not_measured(tmp_path: Path) -> None:
+    assert highlights(Results.read(tmp_path)) == "Not measured yet.\n"
+    content = everything()
+    rows = content["benchmarks"]["time-to-quality"][0]["rows"]
+    rows[1]["seconds"] = 12.34
+    write(tmp_path, "r.json", content)
+    lines = highlights(Results.read(tmp_path)).splitlines()
+    assert len(lines) == 5
+    assert lines[4] == "Measured on A CPU, 2 cores, with torch 2.15.0."
+    assert "| 12.3 s | notebook: 45x as long; pytorch-metric-learning: 3x as long" in lines[2]
 
 
 def test_readme_is_of_files_that_are_there() -> None:

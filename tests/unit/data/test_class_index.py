@@ -24,7 +24,7 @@ def test_against_brute_force(labels: np.ndarray[Any, Any]) -> None:
     assert index.classes[index.codes].tolist() == labels.tolist()
     for code, name in enumerate(index.classes.tolist()):
         images = index.order[index.offsets[code] : index.offsets[code + 1]]
-        assert images.tolist() == [place for place, label in enumerate(labels.tolist()) if label == name]
+        assert images.tolist() == [index for index, label in enumerate(labels.tolist()) if label == name]
     assert index.counts.sum() == index.num_images == len(labels)
     assert index.num_classes == len(index.classes)
 

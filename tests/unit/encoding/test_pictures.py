@@ -1,9 +1,8 @@
-"""Datasets are embedded as `encode` embeds their images."""
+"""Folders and pictures of any kind are embedded in order, and the unreadable ones are listed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import TensorDataset
 
-from pairsim import EmbeddingNet, SimilarityModel, encode_dataset
+from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.data import ImageTensors
-from pairsim.data.image_sets import ImageFiles
-from pairsim.encoding import pictures as encoding_module
 from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.errors import DataError, ImageReadError
-from pairsim.images import Preprocessing
-
-
-@pytest.fixture
-def model() -> SimilarityModel:
-    net = EmbeddingNet(image_size=8, embedding_dim=6)
-    return SimilarityModel(net, preprocessing=Preprocessing(image_size=(8, 8), channels=1, mean=(0.2,), std=(0.4,)))
-
-
-def test_in_memory(model: SimilarityModel, digits: ImageTensors) -> None:
-    model.train()
-    expected = model.encode(digits.images)
-    settings: dict[str, Any]
-    for settings in ({}, {"batch_size": 7}, {"progress": False}, {"workers": 2}):
-        found = encode_dataset(model, digits, **settings)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-        assert not found.requires_grad
-        assert not found.is_inference()
-    assert model.training
-    places = np.array([5, 3, 99, 3])
-    torch.testing.assert_close(encode_dataset(model, digits, places=places), expected[places], rtol=0, atol=1e-6)
-
-
-def test_files(model: SimilarityModel, digits: ImageTensors, tmp_path: Path) -> None:
-    paths = [tmp_path / f"{number}.png" for number in range(10)]
-    for path, image in zip(paths, digits.images, strict=False):
-        Image.fromarray(image[0].numpy()).save(path)
-    files = ImageFiles(paths, range(10), channels=1)
-    expected = model.encode(digits.images[:10])
-    for workers in (0, 2):
-        found = encode_dataset(model, files, batch_size=3, workers=workers)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    paths[4].unlink()
-    with pytest.raises(ImageReadError, match=r"4\.png, found none"):
-        encode_dataset(model, files, workers=0)
-
-
-def test_preprocessed_images_and_precisions(model: SimilarityModel, digits: ImageTensors) -> None:
-    exact = encode_dataset(model, digits)
-    preprocessed = TensorDataset(model.preprocessing(digits.images), torch.zeros(120, dtype=torch.int64))
-    torch.testing.assert_close(encode_dataset(model, preprocessed), exact, rtol=0, atol=1e-6)
-    found: Any = encode_dataset(model, digits, precision="bf16")
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found @ found.T, exact @ exact.T, rtol=0, atol=0.02)
-    assert not torch.equal(found, exact)
-
-
-def test_bad_arguments(model: SimilarityModel, digits: ImageTensors) -> None:
-    with pytest.raises(ValueError, match="Expected images to embed, found none"):
-        encode_dataset(model, digits, places=np.arange(0))
-    with pytest.raises(ValueError, match="Expected precision to be one of auto, fp32, bf16, fp16, got 'int8'"):
-        encode_dataset(model, digits, precision="int8")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"Expected images with 1 channel"):
-        encode_dataset(model, ImageTensors(torch.zeros(2, 2, 8, 8, dtype=torch.uint8), [0, 1]))
+from pairsim.images import PictureLike, Preprocessing
+from pairsim.models import inputs
 
 
 @pytest.fixture
@@ -85,19 +29,20 @@ def folder(tmp_path: Path, digits: ImageTensors) -> Path:
     return tmp_path / "pictures"
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+@pytest.fixture(params=[0.0, 1e9], ids=["in threads", "in the main thread"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """All pictures count as slow to read, or none."""
+    monkeypatch.setattr(inputs, "QUICK_S", request.param)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    return bool(request.param == 0.0)
 
 
 def names_of(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*.png"))
 
 
-def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, threads: int) -> None:
+@pytest.mark.usefixtures("threads")
+def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path) -> None:
     model.train()
     expected = model.encode(digits.images)
     for make in (Path, str, names_of, lambda place: iter(names_of(place))):
@@ -105,41 +50,38 @@ def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path, th
             found = encode_pictures(model, make(folder), batch_size=batch_size)
             torch.testing.assert_close(found.embeddings, expected, rtol=0, atol=1e-6)
             assert found.names == tuple(names_of(folder))
-            assert found.places.tolist() == list(range(120))
+            assert found.indices.tolist() == list(range(120))
             assert found.skipped == ()
             assert found.seconds > 0
             assert 0 < found.decoding < 1
     assert model.training
-    assert torch.get_num_threads() == threads
     assert not found.embeddings.requires_grad
-    assert not any(thread.name.startswith("pairsim-encode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("pairsim-read") for thread in threading.enumerate())
 
 
 @pytest.mark.usefixtures("threads")
-def test_what_cannot_be_read_is_skipped_and_told(
-    model: SimilarityModel, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoding_module, "_PICTURES_A_TASK", 8)
+def test_what_cannot_be_read_is_skipped_and_listed(model: SimilarityModel, folder: Path) -> None:
     whole = encode_pictures(model, folder)
+    assert torch.equal(whole.embeddings, model.encode(names_of(folder)))
     bad = [3, *range(64, 74), 119]
     for place in bad:
         Path(names_of(folder)[place]).write_text("no picture")
-    found = encode_pictures(model, folder, on_error="skip")
+    found = encode_pictures(model, folder, on_error="skip", batch_size=16)
     good = [place for place in range(120) if place not in bad]
-    assert found.places.tolist() == good
-    assert found.places.dtype == np.int64
+    assert found.indices.tolist() == good
+    assert found.indices.dtype == np.int64
     assert found.names == tuple(names_of(folder)[place] for place in good)
     torch.testing.assert_close(found.embeddings, whole.embeddings[good], rtol=0, atol=1e-6)
-    assert [one.place for one in found.skipped] == bad
+    assert [one.index for one in found.skipped] == bad
     for one in found.skipped:
-        assert one.name == names_of(folder)[one.place]
+        assert one.name == names_of(folder)[one.index]
         assert one.reason.startswith(f"Expected {one.name} to be an image")
     last = str(found).splitlines()[-1]
     assert last.startswith(f"12 of 120 skipped as unreadable: {names_of(folder)[3]}, ")
     assert last.endswith(f"{names_of(folder)[72]} and 2 more")
     with pytest.raises(ImageReadError, match=r"a/003\.png to be an image"):
         encode_pictures(model, folder)
-    assert not any(thread.name.startswith("pairsim-encode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("pairsim-read") for thread in threading.enumerate())
 
 
 def test_nothing_can_be_read(model: SimilarityModel, tmp_path: Path) -> None:
@@ -167,7 +109,7 @@ def test_pictures_of_all_kinds(model: SimilarityModel, digits: ImageTensors, fol
         torch.testing.assert_close(encode_pictures(model, one).embeddings, expected, rtol=0, atol=1e-6)
     whole = encode_pictures(model, digits.images)
     torch.testing.assert_close(whole.embeddings, model.encode(digits.images), rtol=0, atol=1e-6)
-    assert (whole.names, whole.places.tolist(), whole.decoding) == ((None,) * 120, list(range(120)), 0.0)
+    assert (whole.names, whole.indices.tolist(), whole.decoding) == ((None,) * 120, list(range(120)), 0.0)
     torch.testing.assert_close(
         encode_pictures(model, digits.images.permute(0, 2, 3, 1).numpy()).embeddings,
         whole.embeddings,
@@ -216,7 +158,7 @@ def test_grey_files_for_a_model_in_colour_and_its_own_way_of_reading(folder: Pat
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path) -> None:
     class Own(SimilarityModel):
         modes: list[bool] = []  # noqa: RUF012
 
@@ -224,7 +166,6 @@ def test_a_net_that_has_no_copy_for_inference_stays_in_eval_mode(folder: Path, m
             self.modes.append(self.training)
             return super().embed(images)
 
-    monkeypatch.setattr(encoding_module, "_PICTURES_A_TASK", 8)
     model = Own(EmbeddingNet(image_size=8, embedding_dim=6)).train()
     encode_pictures(model, folder)
     assert model.training
@@ -235,7 +176,7 @@ def test_it_reads_in_a_few_lines() -> None:
     found = EncodedPictures(
         embeddings=torch.zeros(1500, 2),
         names=("x",) * 1500,
-        places=np.arange(1500),
+        indices=np.arange(1500),
         skipped=(Skipped(1500, None, "no picture"),),
         seconds=0.5,
         decoding=0.423,
@@ -245,3 +186,34 @@ def test_it_reads_in_a_few_lines() -> None:
         "42% of the threads' time went into reading pictures, the rest into the net",
         "1 of 1,501 skipped as unreadable: picture 1500",
     ]
+
+
+def test_pictures_are_read_in_threads_if_they_are_slow(
+    model: SimilarityModel, folder: Path, threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+    original = Preprocessing.read
+
+    def noting(self: Preprocessing, image: PictureLike) -> torch.Tensor:
+        names.add(threading.current_thread().name)
+        return original(self, image)
+
+    monkeypatch.setattr(Preprocessing, "read", noting)
+    encode_pictures(model, folder)
+    in_threads = {name for name in names if name.startswith("pairsim-read")}
+    assert bool(in_threads) == threads
+    assert len(in_threads) <= 3
+    assert names - in_threads == {"MainThread"}
+
+
+def test_progress_counts_every_picture(
+    model: SimilarityModel, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(names_of(folder)[3]).write_text("no picture")
+    encode_pictures(model, folder, on_error="skip", batch_size=50, progress=True)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "encoding" in output.err
+    assert "/120 " in output.err
+    encode_pictures(model, folder, on_error="skip", progress=False)
+    assert capsys.readouterr().err == ""

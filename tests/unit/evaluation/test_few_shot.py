@@ -110,7 +110,7 @@ def test_seed_decides_and_nothing_else() -> None:
 def test_chunks_of_episodes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, embeddings = np.arange(200) % 10, _random(200, 8)
     expected = few_shot_accuracy(embeddings, labels, ways=5, shots=3)
-    monkeypatch.setattr(few_shot, "CHUNK", 1)
+    monkeypatch.setattr(few_shot, "_CHUNK", 1)
     assert few_shot_accuracy(embeddings, labels, ways=5, shots=3) == expected
 
 
@@ -123,16 +123,6 @@ def test_draws_are_distinct_and_even() -> None:
     # 1,000 of each expected, standard deviation 31.
     assert max(abs(count - 1000) for count in counts.values()) < 150
     assert sorted(few_shot._distinct(generator, np.array([5]), 5)[0].tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_wilson_interval() -> None:
-    # Wilson's formula, written out for 8 of 10.
-    z = 1.959963984540054
-    center, margin = 0.8 + z**2 / 20, z * math.sqrt(0.8 * 0.2 / 10 + z**2 / 400)
-    expected = ((center - margin) / (1 + z**2 / 10), (center + margin) / (1 + z**2 / 10))
-    assert few_shot._wilson(8, 10) == pytest.approx(expected, abs=1e-12)
-    assert few_shot._wilson(0, 10)[0] == 0.0
-    assert few_shot._wilson(10, 10)[1] == 1.0
 
 
 @pytest.mark.parametrize(

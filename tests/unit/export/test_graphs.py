@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from exported import SIZE, Branching, OfTwo, Owned, Random, Tiny, isotonic, pixels, small_model
@@ -10,6 +11,7 @@ from torch import nn
 from pairsim import Calibration, SimilarityModel
 from pairsim.errors import ExportError
 from pairsim.export.graphs import Comparison, Embedding, largest_difference, random_pixels, trace
+from pairsim.export.onnx_models import Float32Array, Pixels
 from pairsim.images import Preprocessing
 
 
@@ -99,13 +101,17 @@ def test_nets_that_have_no_graph(net: nn.Module, said: str) -> None:
 def test_a_graph_that_differs_is_refused() -> None:
     traced = trace(SimilarityModel(Random()), "embed")
     graph = traced.program.module()
-    with pytest.raises(ExportError, match=r"to 0\.0001, found a difference of .*Nothing was written"):
-        largest_difference(traced, lambda images: [graph(images)])
-    with pytest.raises(ExportError, match="found a difference of inf"):
-        largest_difference(traced, lambda images: [graph(images) * torch.nan])
 
-    def fixed(images: torch.Tensor) -> list[torch.Tensor]:
-        return [graph(images[:2].reshape(2, 3, *SIZE))]
+    def run(images: Pixels) -> list[Float32Array]:
+        return [graph(torch.from_numpy(images)).numpy()]
+
+    with pytest.raises(ExportError, match=r"by at most 0\.0001, found a difference of .*Nothing was written"):
+        largest_difference(traced, run)
+    with pytest.raises(ExportError, match="found a difference of inf"):
+        largest_difference(traced, lambda images: [run(images)[0] * np.float32("nan")])
+
+    def fixed(images: Pixels) -> list[Float32Array]:
+        return run(images[:2].reshape(2, 3, *SIZE))
 
     with pytest.raises(ExportError, match="to run on 1 image at once, but: "):
         largest_difference(traced, fixed)

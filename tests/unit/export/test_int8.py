@@ -152,8 +152,10 @@ def test_refusals(full: OnnxExport, made: Quantization, folder: Path) -> None:
         quantize_onnx(made.path, target, calibration=images)
     with pytest.raises(ValueError, match="Expected at least two calibration images, got 1"):
         quantize_onnx(full.path, target, calibration=images[:1])
-    with pytest.raises(ValueError, match="num_images to be at least 2 and float_layers at least 0, got 1 and 0"):
+    with pytest.raises(ValueError, match="Expected num_images to be a whole number of at least 2, got 1"):
         quantize_onnx(full.path, target, calibration=images, num_images=1)
+    with pytest.raises(ValueError, match="Expected float_layers to be a whole number of at least 0, got -1"):
+        quantize_onnx(full.path, target, calibration=images, float_layers=-1)
     with pytest.raises(ValueError, match=r"besides the last 3, found none\. Lower float_layers"):
         quantize_onnx(full.path, target, calibration=images, float_layers=3)
     with pytest.raises(ValueError, match=r"Expected images as uint8 .* got float32 .*scales and normalises"):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pairsim import EmbeddingNet, SimilarityModel, encode_dataset
 from pairsim.data import ImageFiles
-from pairsim.errors import ExportError, MissingExtraError, RunError
-from pairsim.export import OnnxExport, OnnxModel, export_onnx, load_onnx
+from pairsim.errors import ExportError, MissingExtraError
+from pairsim.export import OnnxExport, export_onnx, load_onnx
 from pairsim.models import OperatingPoint
 
 onnx = pytest.importorskip("onnx")
@@ -165,63 +165,6 @@ def test_without_onnxruntime(embed: OnnxExport, tmp_path: Path, monkeypatch: pyt
     assert "Not compared with the model: install onnxruntime for that." in str(export)
     with pytest.raises(MissingExtraError, match=r"Running ONNX files needs the package onnxruntime"):
         load_onnx(embed.path)
-
-
-def test_files_that_are_not_pairsims(embed: OnnxExport, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"Expected an ONNX file at .*absent\.onnx, but: No such file"):
-        load_onnx(tmp_path / "absent.onnx")
-    text = tmp_path / "text.onnx"
-    text.write_text("no model")
-    with pytest.raises(RunError, match=r"Expected .*text\.onnx to be an ONNX model that onnxruntime can run, but: "):
-        load_onnx(text)
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["x"], ["y"])],
-        "foreign",
-        [value("x", onnx.TensorProto.FLOAT, [1])],
-        [value("y", onnx.TensorProto.FLOAT, [1])],
-    )
-    foreign = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(RunError, match=r"foreign\.onnx to be a file that pairsim exported, found no description"):
-        load_onnx(tmp_path / "foreign.onnx")
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"format_version": "99"}, "format version 1 at most, found 99.*Upgrade with"),
-        ({"kind": "{"}, "is damaged: .*Export the model again"),
-        ({"image_size": "[3]"}, "is damaged: ValueError"),
-        ({"threshold": None}, "is damaged: KeyError: 'threshold'"),
-    ],
-)
-def test_descriptions_that_cannot_be_used(
-    changes: dict[str, str | None], said: str, embed: OnnxExport, tmp_path: Path
-) -> None:
-    proto = onnx.load(embed.path)
-    properties = {p.key: p.value for p in proto.metadata_props}
-    for name, value in changes.items():
-        if value is None:
-            del properties[f"pairsim.{name}"]
-        else:
-            properties[f"pairsim.{name}"] = value
-    onnx.helper.set_model_props(proto, properties)
-    onnx.save(proto, tmp_path / "changed.onnx")
-    with pytest.raises(RunError, match=said):
-        load_onnx(tmp_path / "changed.onnx")
-
-
-def test_wrong_images(embed: OnnxExport, pair: OnnxExport) -> None:
-    loaded: OnnxModel = load_onnx(embed.path)
-    good = pixels(2).numpy()
-    for bad in (good.astype(np.float32), good[:, :1], good[:0], good[0]):
-        with pytest.raises(ValueError, match=r"Expected images as uint8 \[N, 3, 12, 10\], N at least 1, got "):
-            loaded.embed(bad)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r'kind "pair", this one is of kind "embed". Use embed\(images\)'):
-        loaded.compare(good, good)
-    with pytest.raises(ValueError, match="Expected as many first as second images, got 2 and 1"):
-        load_onnx(pair.path).compare(good, good[:1])
 
 
 @pytest.mark.slow

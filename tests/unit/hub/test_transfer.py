@@ -235,7 +235,7 @@ def test_a_card_that_was_edited_is_sent(hub: Hub, run: Path) -> None:
     changed.operating_point = None  # the same weights, but what the card says of the threshold no longer holds
     for other in (changed, SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6))):
         other.save_pretrained(run / "model")
-        with pytest.raises(RunError, match=r"README.md to be of the model beside it.*pairsim card .*--overwrite"):
+        with pytest.raises(RunError, match=r"README.md to describe the model beside it.*pairsim card .*--overwrite"):
             push_to_hub(run, "me/faces", endpoint=hub.url)
     assert len(hub.requests) == before
     path.write_text("My own words.")
@@ -261,7 +261,7 @@ def test_a_net_of_your_own(hub: Hub, tmp_path: Path) -> None:
     made = SimilarityModel(build())
     push_to_hub(made, "me/own", endpoint=hub.url)
     assert same(from_hub("me/own", embedding_net=build(), endpoint=hub.url, cache_dir=tmp_path), made)
-    with pytest.raises(RunError, match=r"Expected a whole pairsim model in me/own: Expected embedding_net="):
+    with pytest.raises(RunError, match=r"Expected a complete pairsim model in me/own: Expected embedding_net="):
         from_hub("me/own", endpoint=hub.url, cache_dir=tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_what_is_no_pairsim_model(hub: Hub, run: Path, tmp_path: Path) -> None:
         from_hub("you/text", endpoint=hub.url, cache_dir=tmp_path)
     weights = (run / "model/model.safetensors").read_bytes()
     hub.repos["you/bert"] = {"main": {"config.json": b'{"model_type": "bert"}', "model.safetensors": weights}}
-    with pytest.raises(RunError, match=r"Expected a whole pairsim model in you/bert: .* to say format pairsim-model"):
+    with pytest.raises(RunError, match=r"Expected a complete pairsim model in you/bert: .* say format pairsim-model"):
         from_hub("you/bert", endpoint=hub.url, cache_dir=tmp_path)
 
 
@@ -292,7 +292,7 @@ def test_damage_is_found(hub: Hub, run: Path, tmp_path: Path) -> None:
 
 def test_messages(hub: Hub, run: Path, tmp_path: Path) -> None:
     cache = tmp_path / "c"
-    with pytest.raises(RunError, match=rf"Expected a repository me/absent on {hub.url}, found none that you may see"):
+    with pytest.raises(RunError, match=rf"Expected a repository me/absent on {hub.url}, found none that you can"):
         from_hub("me/absent", endpoint=hub.url, cache_dir=cache)
     push_to_hub(run, "me/faces", endpoint=hub.url)
     with pytest.raises(RunError, match="Expected a revision v9 of me/faces, found none"):
@@ -303,7 +303,7 @@ def test_messages(hub: Hub, run: Path, tmp_path: Path) -> None:
         from_hub("me/faces", endpoint=NOWHERE, cache_dir=cache)
     with pytest.raises(RunError, match=rf"Could not reach {NOWHERE} for me/faces: .*Check the network"):
         push_to_hub(run, "me/faces", endpoint=NOWHERE)
-    with pytest.raises(RunError, match=rf"leave to read you/gated, .*Ask at {hub.url}/you/gated, then log in with: hf"):
+    with pytest.raises(RunError, match=rf"read you/gated, .*Request it at {hub.url}/you/gated, then log in with: hf"):
         from_hub("you/gated", endpoint=hub.url, cache_dir=cache)
     with pytest.raises(RunError, match=rf"Expected a token for {hub.url}, found none\. Give token=, or log in with"):
         push_to_hub(run, "me/faces", endpoint=hub.url, token=True)
@@ -311,5 +311,5 @@ def test_messages(hub: Hub, run: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf'repository such as "name/my-model", got .{name}'):
             from_hub(name, endpoint=hub.url)
     hub.refuse = 403
-    with pytest.raises(RunError, match=r"got HTTP 403\. Give a token that may do this, or log in with: hf auth login"):
+    with pytest.raises(RunError, match=r"HTTP 403\. Give a token with this permission, or log in with: hf auth login"):
         push_to_hub(run, "me/faces", endpoint=hub.url)

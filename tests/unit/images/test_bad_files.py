@@ -70,7 +70,7 @@ def test_bad_content(tmp_path: Path, content: bytes, said: str) -> None:
     path.write_bytes(content)
     found = message(path)
     assert found.startswith(said.format(path))
-    assert found.endswith((". Replace or remove it.", "or remove it.", "Make it smaller first."))
+    assert found.endswith((". Replace or remove it.", "or remove it.", "Resize it first."))
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pixels_are_counted_before_they_are_decoded(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(bomb(5_000))  # decoding it would fail
-    said = f"Expected {path} to have at most 24,999,999 pixels, found 5000 x 5000. Make it smaller first."
+    said = f"Expected {path} to have at most 24,999,999 pixels, found 5000 x 5000. Resize it first."
     assert message(path, max_pixels=24_999_999) == said
     with Image.open(path) as image, pytest.raises(ImageReadError, match=r"x\.png to have at most 24,999,999 pixels"):
         read_image(image, max_pixels=24_999_999)
@@ -123,8 +123,8 @@ def test_whatever_is_damaged_is_read_or_named(tmp_path: Path, kind: str) -> None
     messages = []
     for _ in range(60):
         content = bytearray(whole[: generator.integers(1, len(whole) + 1)])
-        for place in generator.integers(0, min(len(content), 400), 3):
-            content[place] = generator.integers(256)
+        for index in generator.integers(0, min(len(content), 400), 3):
+            content[index] = generator.integers(256)
         path.write_bytes(content)
         try:
             # damaged heads may claim to be huge

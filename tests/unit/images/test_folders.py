@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pairsim.data.named import IMAGE_SUFFIXES
 from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import pictures_below
+from pairsim.images.folders import IMAGE_SUFFIXES
 
 
 def test_pictures_of_all_sub_folders_in_order(tmp_path: Path) -> None:

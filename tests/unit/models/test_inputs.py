@@ -43,7 +43,7 @@ def test_files_come_in_order_and_in_batches(files: list[Path], batch_size: int) 
     expected = [list(range(k, min(k + batch_size, 50))) for k in range(0, 50, batch_size)]
     found = image_batches(files, GREY, batch_size)
     assert found.num_images == 50
-    assert found.places is None
+    assert found.indices is None
     assert numbers(found.batches) == expected
     generated = image_batches((path for path in files), GREY, batch_size)
     assert generated.num_images is None
@@ -64,8 +64,8 @@ def test_what_comes_twice_is_read_once(files: list[Path], monkeypatch: pytest.Mo
     found = image_batches(asked, GREY, 4)
     assert found.num_images == 4
     assert numbers(found.batches) == [[3, 1, 99, 2]]
-    assert found.places is not None
-    assert found.places.tolist() == [0, 1, 2, 0, 3, 2]
+    assert found.indices is not None
+    assert found.indices.tolist() == [0, 1, 2, 0, 3, 2]
     assert len(read) == 4
 
 
@@ -156,14 +156,22 @@ def test_threads_are_few(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(inputs, "QUICK_S", 0.0)  # whatever is read counts as slow
     list(image_batches(files, GREY, 50).batches)
     threads = {name for name in names if name.startswith("pairsim-read")}
-    assert 1 <= len(threads) <= 4
+    assert 1 <= len(threads) <= 8
     assert names - threads == {"MainThread"}  # the first few, by which it is told
 
 
 def test_pictures_that_are_quick_to_read_need_no_threads(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "QUICK_S", 1e9)
-    monkeypatch.setattr(inputs, "ThreadPoolExecutor", None)
+    names: set[str] = set()
+    original = Preprocessing.read
+
+    def noting(self: Preprocessing, image: PictureLike) -> Tensor:
+        names.add(threading.current_thread().name)
+        return original(self, image)
+
+    monkeypatch.setattr(Preprocessing, "read", noting)
     quick = torch.cat(list(image_batches(files, GREY, 7).batches))
+    assert names == {"MainThread"}
     monkeypatch.undo()
     monkeypatch.setattr(inputs, "QUICK_S", 0.0)
     assert torch.equal(torch.cat(list(image_batches(files, GREY, 7).batches)), quick)

@@ -345,3 +345,64 @@ def test_verdict_on_files(tmp_path: Path) -> None:
     assert model.verify(tmp_path / "a.png", str(tmp_path / "a.png")).similarity == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(ImageReadError, match=r"absent.png, found none"):
         model.verify(tmp_path / "a.png", tmp_path / "absent.png")
+
+
+def test_the_model_takes_over_the_backbones_preprocessing() -> None:
+    net = EmbeddingNet("resnet18", image_size=(40, 32))
+    model = SimilarityModel(net)
+    assert model.preprocessing == net.preprocessing
+    assert model.preprocessing.image_size == (40, 32)
+    own = Preprocessing(image_size=(40, 32), channels=3)
+    assert SimilarityModel(net, preprocessing=own).preprocessing == own
+
+
+def test_grey_pixels_for_a_colour_net_and_colour_for_a_grey_one() -> None:
+    model = SimilarityModel(EmbeddingNet("resnet18", image_size=32)).eval()
+    grey = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8)
+    colour = grey.expand(-1, 3, -1, -1)
+    for embed in (model.embed, model.encode):
+        assert torch.equal(embed(grey), embed(colour))
+    assert torch.equal(model(grey, grey.flip(0)), model(colour, colour.flip(0)))
+    with pytest.raises(ValueError, match="Expected images with 3 channels"):
+        model.embed(grey.float())
+    with pytest.raises(ValueError, match="Expected images with 3 channels"):
+        model.embed(torch.zeros(1, 2, 32, 32, dtype=torch.uint8))
+    plain = SimilarityModel().eval()
+    pixels = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
+    torch.testing.assert_close(plain.embed(pixels.expand(-1, 3, -1, -1)), plain.embed(pixels), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "mobilenet_v3_small",
+        "timm/mobilenetv3_small_050",
+        "timm/efficientnet_lite0",
+        "timm/vit_tiny_patch16_224",
+    ],
+)
+def test_encode_equals_embed(name: str) -> None:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    model = SimilarityModel(EmbeddingNet(name, image_size=32))
+    with torch.no_grad():
+        for module in model.modules():  # statistics as after training, so that folding has something to fold
+            if (
+                isinstance(module, nn.BatchNorm2d)
+                and module.running_mean is not None
+                and module.running_var is not None
+            ):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    model.eval()
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(pixels), model.embed(pixels), rtol=0, atol=2e-5)
+
+
+def test_colour_pixels_stay_in_colour_for_ones_own_net_that_does_not_state_its_channels() -> None:
+    model = SimilarityModel(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())).eval()
+    assert model.preprocessing.channels == 3
+    pixels = torch.randint(0, 256, (2, 3, 28, 28), dtype=torch.uint8)
+    assert torch.equal(model.embed(pixels), model.embed(pixels.float() / 255))

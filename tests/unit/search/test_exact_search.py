@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from pairsim._common.unit_similarity import on_grid
 from pairsim.search import exact_search as module
 
 F32, BF16 = [torch.float32], [torch.bfloat16, torch.float32]
@@ -82,7 +83,7 @@ def test_many_queries_in_many_rows() -> None:
     gallery, queries = unit(9_000, 32, 0), unit(600, 32, 1)
     gallery[2000:6000] = functional.normalize(gallery[:1] + 0.05 * gallery[2000:6000], dim=1)  # a dense class
     queries[::2] = functional.normalize(gallery[:1] + 0.05 * queries[::2], dim=1)
-    exact = module._rounded(queries) @ module._rounded(gallery).T
+    exact = on_grid(queries) @ on_grid(gallery).T
     expected = exact.sort(dim=1, descending=True, stable=True)
     for precisions in (F32, BF16):
         with mock.patch.object(module, "_precisions", return_value=precisions):
@@ -178,7 +179,7 @@ def test_nearest_does_not_trust_products_of_cut_factors() -> None:
 def test_the_bound_on_the_error_of_float32_holds(dim: int) -> None:
     a, b = unit(200, dim, 0) * 1.009, unit(200, dim, 1) * 1.009
     b[:100] = a[:100]
-    errors = (a @ b.T).double() - module._rounded(a) @ module._rounded(b).T
+    errors = (a @ b.T).double() - on_grid(a) @ on_grid(b).T
     assert errors.abs().max().item() <= module._float32_error(a)
 
 
@@ -193,7 +194,7 @@ def test_the_bound_on_the_error_of_bfloat16_holds(dim: int) -> None:
     a[60:70] = b[60:70]
     shorter = 0.98 * a
     products = module._multiplied(shorter.bfloat16(), b.bfloat16()).double()
-    errors = products - 0.98 * module._rounded(a) @ module._rounded(b).T
+    errors = products - 0.98 * on_grid(a) @ on_grid(b).T
     assert errors.abs().max().item() <= module._bfloat16_error(shorter, b) < 0.015
 
 

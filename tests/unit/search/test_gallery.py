@@ -128,7 +128,7 @@ def test_a_folder_is_added_with_names_relative_to_it(model: SimilarityModel, ima
     assert len(gallery) == 0
     skipped = gallery.add(folder, on_error="skip")
     assert gallery.ids == ["b.png", "sub/a.png", "sub/c.png"]
-    assert [(one.name, one.place) for one in skipped] == [(str(folder / "sub/broken.png"), 2)]
+    assert [(one.name, one.index) for one in skipped] == [(str(folder / "sub/broken.png"), 2)]
     np.testing.assert_allclose(gallery.embeddings, model.encode(images[:3]).numpy(), atol=1e-6)
     (folder / "sub/broken.png").unlink()
     again = Gallery(model)

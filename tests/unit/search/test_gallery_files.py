@@ -43,10 +43,8 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def replace(gallery: Gallery, rows: Tensor, ids: list[Any]) -> None:
-    """`update` with embeddings, for which it has no way as it embeds images."""
-    places = [gallery.ids.index(name) for name in ids]
-    gallery._joined()[places] = rows
-    gallery._saved.update(places)
+    """`update` with embeddings."""
+    gallery._rows.put(rows, ids)
 
 
 def same(a: Gallery, b: Gallery) -> None:
@@ -139,7 +137,7 @@ def test_any_history_is_saved_whole(data: st.DataObject, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery_files, "SHARD_BYTES", data.draw(st.sampled_from([24 * 3, 24 * 100])))
-        patch.setattr(gallery_files, "MOST_SMALL", data.draw(st.sampled_from([1, 64])))
+        patch.setattr(gallery_files, "MAX_SMALL", data.draw(st.sampled_from([1, 64])))
         gallery, number = Gallery(MODEL), 0
         for step in range(data.draw(st.integers(1, 10))):
             action = data.draw(st.sampled_from(["add", "add", "remove", "update", "save", "load"]))
@@ -170,7 +168,7 @@ def test_any_history_is_saved_whole(data: st.DataObject, tmp_path_factory: pytes
 
 
 def test_many_small_shards_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery_files, "MOST_SMALL", 5)
+    monkeypatch.setattr(gallery_files, "MAX_SMALL", 5)
     gallery = Gallery(MODEL)
     most = 0
     for number in range(20):

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+from torch import Tensor, nn
 
 from pairsim import TrainConfig
+from pairsim.data import RandomAffine
+from pairsim.training.config_options import options_of
+from pairsim.training.objectives.objective_registry import objective_names
 
 
 @pytest.mark.parametrize(
@@ -39,3 +49,81 @@ def test_recipe_of_pairs_is_the_notebooks() -> None:
 def test_values_out_of_range_are_named(field: str, value: float, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         TrainConfig(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"epochs": 0}, "Expected epochs to be at least 1, got 0."),
+        ({"batch_size": 1}, "Expected batch_size to be at least 2, got 1."),
+        ({"num_workers": 1.5}, "Expected num_workers to be at least 0, got 1.5."),
+        ({"learning_rate": 0.0}, "Expected learning_rate to be positive, got 0.0."),
+        ({"momentum": 1.0}, "Expected momentum to be in [0, 1), got 1.0."),
+        ({"positive_fraction": 1.1}, "Expected positive_fraction to be in [0, 1], got 1.1."),
+        ({"objective": "triplet"}, "Expected objective to be one of pairs, all-pairs, got 'triplet'."),
+        ({"scheduler": None}, "Expected scheduler to be one of auto, plateau, onecycle, cosine, none, got None."),
+        ({"freeze": "conv1,"}, 'Expected freeze to be "none", "backbone" or names, got conv1,.'),
+    ],
+)
+def test_messages(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the whole message is compared
+        TrainConfig(**settings)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("settings", [{"freeze": "backbone"}, {"optimizer": lambda parameters: None}])
+def test_a_backbone_rate_that_would_have_no_effect(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Expected no backbone_learning_rate with"):
+        TrainConfig(backbone_learning_rate=1e-4, **settings)
+
+
+def test_values_at_the_ends_of_the_ranges() -> None:
+    TrainConfig(epochs=1, batch_size=2, positive_fraction=0.0, momentum=0.0, hard_pairs=0.0, memory_size=0)
+    TrainConfig(positive_fraction=1, epochs=None, learning_rate=None, ema_decay=None)
+
+
+def test_every_field_is_an_option_of_the_docstring() -> None:
+    assert TrainConfig.__doc__ is not None
+    assert list(options_of(TrainConfig)) == list(inspect.signature(TrainConfig).parameters)
+    for name, option in options_of(TrainConfig).items():
+        assert f"\n    {name}: {option.help.split()[0]}" in TrainConfig.__doc__
+    assert options_of(TrainConfig)["objective"].names == objective_names() == ("pairs", "all-pairs")
+
+
+def _loss(embeddings: Tensor, labels: Tensor) -> Tensor:
+    return embeddings.sum() * 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "plain"),
+    [
+        ("out", Path("runs/a"), "runs/a"),
+        ("objective", _loss, "builtins._loss"),
+        ("objective", "pairs", "pairs"),
+        ("augment", RandomAffine(degrees=5), repr(RandomAffine(degrees=5))),
+        ("augment", nn.Identity(), "Identity()"),
+    ],
+)
+def test_to_dict_has_json_values(field: str, value: str | Path | Callable[..., Any], plain: str) -> None:
+    found = TrainConfig(**{field: value}).to_dict()  # type: ignore[arg-type]
+    assert json.loads(json.dumps(found)) == found
+    assert found[field] == plain
+    assert list(found) == list(options_of(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("settings", "backbone", "expected"),
+    [
+        ({}, None, ("adam", 1e-2, None)),
+        ({"optimizer": "sgd"}, "random", ("sgd", 1e-2, None)),
+        ({}, "random", ("adamw", 1e-3, None)),
+        ({}, "pretrained", ("adamw", 1e-3, 1e-4)),
+        ({"optimizer": "adam"}, "pretrained", ("adam", 1e-3, 1e-4)),
+        ({"learning_rate": 1e-2}, "pretrained", ("adamw", 1e-2, 1e-3)),
+        ({"backbone_learning_rate": 5e-4}, "pretrained", ("adamw", 1e-3, 5e-4)),
+        ({"freeze": "backbone"}, "pretrained", ("adamw", 1e-3, None)),
+    ],
+)
+def test_recipes_for_backbones(settings: dict[str, Any], backbone: Any, expected: tuple[Any, ...]) -> None:
+    config = TrainConfig(**settings).resolved(1000, backbone=backbone)
+    assert (config.optimizer, config.learning_rate, config.backbone_learning_rate) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Where a trainer keeps its images, what it says of it, and that nothing that is learned depends on it."""
+"""Data of a training run: checks, validation split, parts of processes, and that placement changes no result."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import easy_images, fit
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
-from pairsim.data import ClassBalancedBatches, ClassIndex, ImageFiles, ImageTensors
+from pairsim.data import ImageFiles, ImageTensors
+from pairsim.data.loading.placement import Placement
 from pairsim.errors import DataError, ImageReadError
+from pairsim.training.data_setup import TrainingData, set_up_data
+from pairsim.training.distributed.world import World
+from pairsim.training.objectives.objective_registry import objective_for
 
 
 def model_of(channels: int = 1) -> SimilarityModel:
@@ -104,7 +109,7 @@ class Jittered(Dataset[Any]):
         return self.transform(image), label
 
 
-def test_random_transforms_stay_random_or_are_refused() -> None:
+def test_random_transforms_stay_random_or_are_rejected() -> None:
     trainer = trainer_of(Jittered(), num_workers=0)
     assert any("as they have the random transform RandomCrop" in note for note in trainer.history.notes)
     with pytest.raises(DataError, match="found the random transform RandomCrop"):
@@ -149,12 +154,12 @@ def test_only_training_images_are_augmented() -> None:
     assert calls == [8]  # tried once before training
     trainer.fit()
     assert sum(calls[1:]) == 54
-    assert trainer.data.val_loader is not None
-    validation = torch.cat([images for images, _ in trainer.data.val_loader.epoch(0)])
+    assert trainer.data.validation is not None
+    validation = torch.cat([images for images, _ in trainer.data.validation.loader.epoch(0)])
     assert validation.float().std() > 50
 
 
-def test_augmentation_that_spoils_images_is_refused_before_training() -> None:
+def test_augmentation_that_breaks_images_is_rejected_before_training() -> None:
     with pytest.raises(DataError, match=r"Expected augment to return images as it got them"):
         trainer_of(memory(), augment=lambda images, generator: images.float())
     with pytest.raises(ValueError, match="Expected augment to be one of none, affine, got 'mixup'"):
@@ -189,19 +194,149 @@ def test_a_picture_that_cannot_be_read_shows_before_training(files: ImageFiles) 
         trainer_of(files, channels=3)
 
 
-def test_groups_that_classes_or_batches_cannot_fill() -> None:
-    with pytest.raises(DataError, match=r"Expected images_per_class of at most 18, the images of the largest class"):
-        trainer_of(memory(), images_per_class=19, batch_size=60)
-    with pytest.raises(
-        DataError, match=r"to hold two groups of images_per_class=10, got 16.*Use batch_size=20 or more"
-    ):
-        trainer_of(memory(), images_per_class=10)
+def test_normalisation_is_learned_from_the_training_images() -> None:
+    images = easy_images()
+    trainer = fit(images, val=easy_images(20))
+    values = images.images.double() / 255
+    assert trainer.model.preprocessing.mean == pytest.approx([values.mean().item()], rel=1e-12)
+    assert trainer.model.preprocessing.std == pytest.approx([values.std(correction=0).item()], rel=1e-12)
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(54, 5), (48, 4), (16, 4), (6, 3), (2, 1)])
-def test_few_classes_come_in_larger_groups(batch_size: int, expected: int) -> None:
-    plan = trainer_of(memory(54), val=memory(6), batch_size=batch_size).data.loader.plan
-    index = ClassIndex.from_labels(np.arange(54) % 3)
-    assert isinstance(plan, ClassBalancedBatches)
-    wanted = ClassBalancedBatches(index, batch_size, images_per_class=expected)
-    assert np.array_equal(plan.epoch_order(3), wanted.epoch_order(3))
+class LoadedOneByOne(Dataset[Any]):
+    """A dataset that is not in memory, so that it is read by a loader."""
+
+    def __init__(self, images: ImageTensors) -> None:
+        self.inner = images
+        self.targets = images.targets
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inner[index]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("objective", ["pairs", "all-pairs"])
+def test_loader_and_memory_give_the_same_training(objective: Any, num_workers: int) -> None:
+    images = easy_images()
+    resident = fit(images, objective=objective)
+    loaded = fit(LoadedOneByOne(images), objective=objective, num_workers=num_workers)
+    assert [vars(record) for record in resident.history] == [vars(record) for record in loaded.history]
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(resident.model.state_dict().values(), loaded.model.state_dict().values(), strict=True)
+    )
+
+
+# --- data that cannot be trained on ---
+
+
+def test_empty_dataset() -> None:
+    with pytest.raises(DataError, match="Expected a dataset with images, found none"):
+        fit(ImageTensors(torch.zeros(0, 1, 8, 8, dtype=torch.uint8), []))
+
+
+def test_one_class_only() -> None:
+    with pytest.raises(DataError, match="Expected images of at least two classes, found only"):
+        fit(ImageTensors(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), [1] * 9))
+
+
+def test_classes_of_one_image_each() -> None:
+    with pytest.raises(DataError, match="Expected a class with at least two images"):
+        fit(ImageTensors(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), range(9)))
+
+
+def test_a_class_with_one_image_is_noted() -> None:
+    images = easy_images()
+    images.targets[0] = 7
+    trainer = fit(images)
+    assert any("1 classes have one image (7): it serves in negative pairs" in line for line in trainer.history.notes)
+
+
+def test_wrong_size_and_channels() -> None:
+    with pytest.raises(ValueError, match="Expected images of 8 x 8 pixels"):
+        fit(easy_images(size=12))
+    with pytest.raises(ValueError, match="Expected images with 1 channel"):
+        fit(ImageTensors(torch.zeros(8, 3, 8, 8), [0, 1] * 4))
+
+
+def test_colour_pixels_train_a_grey_net() -> None:
+    pixels = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    trainer = fit(ImageTensors(pixels, [0, 1] * 4))
+    assert trainer.model.preprocessing.mean is not None
+    assert len(trainer.model.preprocessing.mean) == 1
+
+
+def test_images_of_differing_shapes() -> None:
+    class Ragged(LoadedOneByOne):
+        def __getitem__(self, index: int) -> Any:
+            image, label = self.inner[index]
+            return image[:, : 8 - index % 3], label
+
+    with pytest.raises(DataError, match="Expected all images to have one shape, found"):
+        fit(Ragged(easy_images()))
+
+
+def test_pixels_that_are_not_finite() -> None:
+    images = torch.rand(8, 1, 8, 8)
+    images[5, 0, 0, 0] = float("nan")
+    with pytest.raises(DataError, match="found NaN or infinite values in image 5"):
+        fit(ImageTensors(images, [0, 1] * 4))
+
+
+def test_shared_memory_is_divided_by_the_processes_of_a_machine() -> None:
+    assert Placement(device=torch.device("cpu"), memory_budget_mb=9, shared_by=3).budget == 3_000_000
+
+
+def set_up(world: World, train: Any = None, val: Any = None, **settings: Any) -> TrainingData:
+    config = TrainConfig(**{"batch_size": 16, **settings}).resolved(60)
+    model = model_of()
+    return set_up_data(train or memory(), val, config, objective_for(config), model, world=world)
+
+
+def test_processes_validate_whole_batches_of_different_images() -> None:
+    datas = [set_up(World(rank=rank, size=3), val=memory(50)) for rank in range(3)]
+    parts = [data.validation for data in datas]
+    assert [part.rows for part in parts if part is not None] == [slice(0, 32), slice(32, 48), slice(48, 50)]
+    for part in parts:
+        assert part is not None
+        assert part.num_images == 50
+        images = torch.cat([images for images, _ in part.loader.epoch(0)])
+        assert torch.equal(images, memory(50).images[part.rows])
+    empty = set_up(World(rank=2, size=3), val=memory(20)).validation  # 2 batches
+    assert empty is not None
+    assert empty.rows.start == empty.rows.stop
+    assert sum(len(images) for images, _ in empty.loader.epoch(0)) == 1  # a loader is not empty
+
+
+def test_processes_get_parts_of_the_same_batches() -> None:
+    complete = set_up(World(), val=memory(6))
+    parts = [set_up(World(rank=rank, size=2), val=memory(6)) for rank in range(2)]
+    assert parts[0].fingerprint == parts[1].fingerprint == complete.fingerprint
+    for (images, targets), *own in zip(*(data.loader.epoch(1) for data in (complete, *parts)), strict=True):
+        assert torch.equal(torch.cat([part for part, _ in own]), images)
+        assert all(torch.equal(other, targets) for _, other in own)
+
+
+def test_fingerprints_tell_data_apart() -> None:
+    labels = set_up(World())
+    assert labels.fingerprint.keys() == {"num_images", "num_classes", "labels", "num_val_images"}
+    assert (labels.fingerprint["num_images"], labels.fingerprint["num_val_images"]) == (54, 6)
+    pairs = [set_up(World(), PairDataset(memory(), 40, seed=seed), objective="pairs").fingerprint for seed in (0, 0, 1)]
+    assert pairs[0] == pairs[1] != pairs[2]
+    assert pairs[0]["num_pairs"] == 40
+
+
+def test_large_validation_data_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.training.data_setup._MAX_VAL_IMAGES", 30)
+    data = set_up(World(), val=memory(60))
+    assert data.validation is not None
+    assert data.validation.num_images == 30
+    assert "Validating on 30 of 60 validation images." in data.notes
+
+
+def test_too_few_images_to_split() -> None:
+    data = set_up(World(), memory(6), val_fraction=0.1, batch_size=4)
+    assert data.validation is None
+    assert any(note.startswith("Too few images to split off validation data (val_fraction=0.1)") for note in data.notes)

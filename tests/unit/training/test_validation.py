@@ -1,4 +1,4 @@
-"""Validation figures against brute force, and the projection that a model is kept with."""
+"""Validation results against brute force, and the fitted projection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
-from pairsim.data import ImageTensors
-from pairsim.training.validation import AllPairs, GivenPairs, fit_projection, kept_projection, validate
+from pairsim import SimilarityModel
+from pairsim.training.validation import AllPairs, GivenPairs, fit_projection, fitted_projection, validate
 
 
 def embeddings(num: int, seed: int = 0) -> torch.Tensor:
@@ -44,7 +43,7 @@ def test_loss_and_errors_against_brute_force() -> None:
     loss_positive = np.mean([math.log1p(math.exp(-(10 * s - 5))) for s in positive.tolist()])
     loss_negative = np.mean([math.log1p(math.exp(10 * s - 5)) for s in negative.tolist()])
     assert found.loss == pytest.approx((loss_positive + loss_negative) / 2, rel=1e-6)
-    assert (found.fnmr, found.fmr) == (3 / 4, 2 / 3)  # a similarity at the cut matches
+    assert (found.fnmr, found.fmr) == (3 / 4, 2 / 3)  # a similarity at the threshold matches
     assert found.balanced_accuracy == pytest.approx(1 - (3 / 4 + 2 / 3) / 2)
 
 
@@ -55,12 +54,12 @@ def scored(shift: float, num: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
     return positive, negative
 
 
-def test_kept_projection_is_better_and_the_trained_one_comes_back() -> None:
+def test_fitted_projection_is_better_and_the_trained_one_comes_back() -> None:
     model = SimilarityModel()
     parts = [scored(shift=0.15)]
     trained = {name: value.clone() for name, value in model.projection.state_dict().items()}
     before = validate(model, parts)
-    with kept_projection(model, parts, before) as kept:
+    with fitted_projection(model, parts, before) as kept:
         assert kept.loss < before.loss
         assert kept.balanced_accuracy > before.balanced_accuracy
         assert not torch.equal(model.projection.weight, trained["weight"])
@@ -79,12 +78,12 @@ def test_kept_projection_is_better_and_the_trained_one_comes_back() -> None:
 def test_too_few_errors_leave_the_projection(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     model = SimilarityModel()
     before = validate(model, parts)
-    with kept_projection(model, parts, before) as kept:
+    with fitted_projection(model, parts, before) as kept:
         assert kept is before
         assert model.projection.weight.item() == 10.0
 
 
-def test_fitted_projection_is_that_of_logistic_regression() -> None:
+def test_the_fitted_projection_is_that_of_logistic_regression() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     positive, negative = scored(shift=0.0)
     model = SimilarityModel()
@@ -95,22 +94,32 @@ def test_fitted_projection_is_that_of_logistic_regression() -> None:
     assert model.projection.bias.item() == pytest.approx(oracle.intercept_[0], rel=2e-3)
 
 
-def test_the_model_that_a_trainer_keeps_has_the_fitted_projection() -> None:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (160, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    train, val = ImageTensors(pixels[:80], [0, 1] * 40), ImageTensors(pixels[80:], [0, 1] * 40)  # nothing to learn
-    model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8))
-    Trainer(model, TrainConfig(epochs=2, batch_size=16, device="cpu", precision="fp32"), train=train, val=val).fit()
-    kept = [model.projection.weight.item(), model.projection.bias.item()]
-    assert model.operating_point is not None or kept[0] <= 0
-    parts = AllPairs(torch.tensor([0, 1] * 40)).parts(model.encode(val.images))
-    fit_projection(model, parts)
-    assert [model.projection.weight.item(), model.projection.bias.item()] == pytest.approx(kept, abs=1e-2)
-
-
 def test_given_pairs() -> None:
     vectors = embeddings(4)
     pairs = GivenPairs(np.array([0, 1, 2]), np.array([3, 2, 0]), np.array([1, 0, 1], dtype=np.uint8))
     ((positive, negative),) = pairs.parts(vectors)
     torch.testing.assert_close(positive, torch.stack([vectors[0] @ vectors[3], vectors[2] @ vectors[0]]))
     torch.testing.assert_close(negative, (vectors[1] @ vectors[2])[None])
+
+
+@pytest.mark.parametrize(("weight", "bias", "threshold"), [(10.0, -5.0, 0.5), (4.0, 1.0, -0.25)])
+def test_the_operating_point_is_at_probability_one_half(weight: float, bias: float, threshold: float) -> None:
+    model = SimilarityModel()
+    with torch.no_grad():
+        model.projection.weight.fill_(weight)
+        model.projection.bias.fill_(bias)
+    point = validate(model, [(torch.tensor([0.9, -0.9]), torch.tensor([-0.8]))]).operating_point(model)
+    assert point is not None
+    assert (point.threshold, point.fmr, point.fnmr) == (threshold, 0.0, 0.5)
+    assert (point.num_positive, point.num_negative, point.source) == (2, 1, "validation pairs")
+
+
+def test_no_operating_point_without_a_threshold_or_without_both_kinds_of_pairs() -> None:
+    model = SimilarityModel()
+    both, one = [(torch.ones(2), torch.zeros(2))], [(torch.ones(2), torch.zeros(0))]
+    results = validate(model, one)
+    assert (results.balanced_accuracy, results.num_negative, math.isnan(results.fmr)) == (1.0, 0, True)
+    assert results.operating_point(model) is None
+    with torch.no_grad():
+        model.projection.weight.fill_(-1.0)
+    assert validate(model, both).operating_point(model) is None

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from pairsim._common.devices import resolve_device
+import pairsim
+from pairsim._common.choices import CalibrationMethod, Split
+from pairsim.cli.arguments import BatchSize, DataDir, Device, Flag, Json, load_model
 from pairsim.cli.output import note, print_result
-from pairsim.data.named import Split
-from pairsim.models import SimilarityModel
-from pairsim.models.calibration import CalibrationMethod
-from pairsim.models.pretrained import find
-from pairsim.runs.run_data import held_out_images, load_evaluation_data
-from pairsim.verification.model_calibration import calibrate as calibrate_model
 
 
 def calibrate(
@@ -26,18 +19,18 @@ def calibrate(
     prior: float | None = None,
     method: CalibrationMethod = "platt",
     costs: tuple[float, float] | None = None,
-    equal_errors: Annotated[bool, Parameter(negative=())] = False,
+    equal_errors: Flag = False,
     split: Split = "val",
     pairs: Path | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
-    data_dir: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    json: Json = False,
 ) -> None:
     """Fit probabilities and choose a threshold on held-out pairs, and store both in the run's model.
 
     Args:
-        run: Run or model folder; its model is saved again with what was found, weights as they are.
+        run: Run or model folder. Its model is saved again with the calibration and the threshold; the weights stay.
         data: The data that it was trained on: mnist, fashion-mnist, digits, or a folder.
         target_fmr: Choose the lowest threshold with at most this false match rate, such as 0.001.
         prior: Share of pairs in use that show the same thing, such as 0.01; by default that of the pairs.
@@ -46,12 +39,11 @@ def calibrate(
         equal_errors: Choose the threshold with equal error rates.
         split: Which images: val, those that the run kept for validation; or all of train or test.
         pairs: CSV file of pairs, as for evaluate, of the split given.
-        batch_size: Images embedded at once; by default what suits the device.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
-        json: Print one JSON object.
     """
-    model = SimilarityModel.from_pretrained(run).to(resolve_device(device))
+    from pairsim.models.pretrained import find
+    from pairsim.runs.run_data import held_out_images, load_evaluation_data
+
+    model = load_model(run, device)
     if split == "val" and pairs is None:
         images, source = held_out_images(run, model, data, data_dir), f"validation images of {data}"
     else:
@@ -59,7 +51,7 @@ def calibrate(
         source = f"{split} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":
         note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
-    found = calibrate_model(
+    calibration = pairsim.calibrate(
         model,
         images,
         target_fmr=target_fmr,
@@ -71,5 +63,5 @@ def calibrate(
         batch_size=batch_size,
     )
     model.save_pretrained(find(run))
-    lines = [str(found), f"Stored in {find(run)}: compare and evaluate use it from now on."]
-    print_result({"run": str(run), "threshold": model.threshold, **found.to_dict()}, "\n".join(lines), as_json=json)
+    text = f"{calibration}\nStored in {find(run)}: compare and evaluate use it from now on."
+    print_result({"run": str(run), "threshold": model.threshold, **calibration.to_dict()}, text, json)

@@ -3,55 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from pairsim.cli.output import UsageError, note, print_result
-from pairsim.data.named import Split
-from pairsim.models import SimilarityModel
-from pairsim.report import write_report
-from pairsim.runs.run_data import load_labelled
+import pairsim
+from pairsim._common.choices import Split
+from pairsim.cli.arguments import BatchSize, Data, DataDir, Device, Json, Run, check_ending
+from pairsim.cli.output import expect, note, print_result
 
 
 def report(
-    run: Path,
-    data: str,
+    run: Run,
+    data: Data,
     /,
     *,
-    out: Path | None = None,
+    out: Path,
     split: Split = "test",
     title: str | None = None,
     most: int = 12,
-    batch_size: int | None = None,
-    device: str = "auto",
-    data_dir: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    json: Json = False,
 ) -> None:
-    """Write one HTML page on a run that can be sent: figures with intervals, a threshold to move, worst mistakes.
+    """Write a self-contained HTML page on a run: figures with intervals, a movable threshold, worst mistakes.
 
     The page loads nothing from elsewhere. The figures are measured now, on all pairs of the images.
 
     Args:
-        run: Run or model folder.
-        data: mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above those).
         out: The page to write, ending in .html.
         split: Which images: test, val or train.
-        title: Of the page; by default the name of the run.
+        title: Title of the page; by default the name of the run.
         most: Mistakes of each kind, and label suspects, to show at most.
-        batch_size: Images embedded at once; by default what suits the device.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
-        json: Print one JSON object.
     """
-    if out is None:
-        raise UsageError("Expected --out FILE.html, the page to write, found none.")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"Expected --out to end in .html, got {out}.")
-    if most < 1:
-        raise UsageError(f"Expected --most to be at least 1, got {most}.")
-    loaded = load_labelled(SimilarityModel.from_pretrained(run), data, split, data_dir)
-    note(f"Judging all pairs of {len(loaded.dataset):,} images.")
+    from pairsim.report import write_report
+    from pairsim.runs.run_data import load_labelled
+
+    check_ending(out, ".html", ".htm")
+    expect(most >= 1, f"--most to be at least 1, got {most}.")
+    loaded = load_labelled(pairsim.SimilarityModel.from_pretrained(run), data, split, data_dir)
+    note(f"Evaluating all pairs of {len(loaded.dataset):,} images.")
     findings = write_report(
         run,
         loaded.dataset,
@@ -65,6 +54,6 @@ def report(
         batch_size=batch_size,
         device=device,
     )
-    figures = findings.figures.to_dict()
-    text = f"Wrote {out}, {out.stat().st_size / 1e6:.1f} MB."
-    print_result({"out": str(out), "bytes": out.stat().st_size, "metrics": figures}, text, as_json=json)
+    size = out.stat().st_size
+    result = {"out": str(out), "bytes": size, "metrics": findings.figures.to_dict()}
+    print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

@@ -5,16 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-from cyclopts import Parameter
-
-from pairsim._common.devices import resolve_device
-from pairsim._common.environment import describe_environment
-from pairsim._common.precision import resolve_precision
+from pairsim.cli.arguments import Json
 from pairsim.cli.output import print_result
-from pairsim.data.named import data_root
 
 _OPTIONAL = {
     "sklearn": ("scikit-learn", "digits", "the dataset digits and pairsim demo"),
@@ -31,18 +25,21 @@ _OPTIONAL = {
 """By module: the package, the extra that brings it, and what it is for."""
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Show versions, devices and what is installed, and say what would fail and how to mend it.
+def doctor(*, json: Json = False) -> None:
+    """Show versions, devices and installed packages, and what would fail and how to fix it."""
+    import torch
 
-    Args:
-        json: Print one JSON object.
-    """
+    from pairsim._common.devices import resolve_device
+    from pairsim._common.environment import describe_environment
+    from pairsim._common.precision import resolve_precision
+    from pairsim.data.named import data_root
+
     device = resolve_device("auto")
     precision = resolve_precision("auto", device)
     environment = describe_environment(device)
     root = data_root()
     datasets = {
-        name: any((place / folder / "raw").is_dir() for place in (root, root / name))
+        name: any((base / folder / "raw").is_dir() for base in (root, root / name))
         for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
     }
     installed = {module: importlib.util.find_spec(module) is not None for module in _OPTIONAL}
@@ -51,14 +48,14 @@ def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
         for module, (package, extra, purpose) in _OPTIONAL.items()
     ]
     missing = [
-        f"{package} is missing, so {purpose} would fail. Mend: pip install 'pairsim[{extra}]'"
-        for module, (package, extra, purpose) in _OPTIONAL.items()
-        if not installed[module]
+        f"{item['package']} is missing, so {item['purpose']} would fail. Fix: pip install 'pairsim[{item['extra']}]'"
+        for item in optional
+        if not item["installed"]
     ]
     others = _torchvision_problems() + [
         f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
-        for name, found in datasets.items()
-        if not found
+        for name, present in datasets.items()
+        if not present
     ]
     result: dict[str, Any] = {
         **environment,
@@ -72,15 +69,17 @@ def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
         "optional_packages": optional,
         "problems": missing + others,
     }
-    print_result(result, _describe(result, others), as_json=json)
+    print_result(result, _describe(result, others), json)
 
 
 def _torchvision_problems() -> list[str]:
-    """Check torchvision: it is compiled for one version of torch; another one fails only when it is used."""
+    """Check that torchvision is compiled for this version of torch; otherwise it fails only when it is used."""
+    import torch
+
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError) as error:
-        return [f"torchvision does not fit torch {torch.__version__} ({error}). Mend: pip install -U torch torchvision"]
+        return [f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"]
     return []
 
 

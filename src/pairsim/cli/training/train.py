@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import torch
 from cyclopts import Parameter
-from tqdm import tqdm
 
-from pairsim._common import storage
-from pairsim.cli.output import UsageError, note, print_result
+import pairsim
+from pairsim._common.progress import print_above_bars
+from pairsim.cli.arguments import Data, DataDir, Flag, Json
+from pairsim.cli.output import UsageError, expect, note, print_result
 from pairsim.cli.training.train_options import TrainOptions
-from pairsim.data import read_labels
-from pairsim.data.named import NAMES, LabelledData, load_data
-from pairsim.errors import PairsimError, require
-from pairsim.integrations.tensorboard_log import TensorBoardLog
-from pairsim.models import EmbeddingNet, SimilarityModel
-from pairsim.report import write_report
-from pairsim.runs.run_data import held_out_images, own_validation
-from pairsim.training import Callback, EpochRecord, TrainConfig, Trainer
-from pairsim.visual.curves.training_figures import draw_training_curves
+from pairsim.errors import DataError, PairsimError, require
+from pairsim.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from pairsim.data import LabelledData
+    from pairsim.training import EpochRecord
 
 _DEFAULTS = TrainOptions()
-_MOST_JUDGED = 20_000
+_MAX_REPORTED = 20_000
 
 EXPECTED_MNIST = (
     "Expect 99.4 to 99.5 % balanced accuracy on all pairs of the test images (seeds 0, 1 and 2 on a CPU in bf16); "
@@ -34,24 +30,24 @@ EXPECTED_MNIST = (
 )
 
 
-class _Report(Callback):
-    """One line for each epoch, for the person watching."""
+class _EpochLines(Callback):
+    """Prints one line for each epoch to stderr."""
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         for line in trainer.history.notes:
             note(line)
 
-    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
         if record.val_loss is not None and record.val_balanced_accuracy is not None:
             line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
         seconds, waiting = trainer.history.seconds[-1], trainer.history.waiting[-1]
         line += f"  {seconds:.1f} s, {waiting:.1%} waiting for data{'  best' if record.best else ''}"
-        tqdm.write(line, file=sys.stderr)  # above a progress bar, where there is one
+        print_above_bars(line)
 
 
 def train(
-    data: str,
+    data: Data,
     /,
     *,
     options: Annotated[TrainOptions, Parameter(name="*")] = _DEFAULTS,
@@ -61,20 +57,19 @@ def train(
     embedding_dim: int = 128,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
-    data_dir: Path | None = None,
+    data_dir: DataDir = None,
     report: bool = True,
-    tensorboard: Annotated[bool, Parameter(negative=())] = False,
+    tensorboard: Flag = False,
     config: Path | None = None,  # noqa: ARG001  read before the other options, in cli.app
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
 ) -> None:
     """Train a similarity model and write a run folder.
 
-    Test data is not touched: validation data is split off the training images, unless a folder has a `val` of its own.
+    Test data is not used: validation data is split off the training images, unless a folder has its own val.
 
     Args:
-        data: mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above those).
         options: How to train.
-        resume: Go on from the newest checkpoint in the run folder, or start again.
+        resume: Continue from the newest checkpoint in the run folder, or start again.
         backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
             place of the reference network.
         weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
@@ -82,47 +77,57 @@ def train(
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
-        data_dir: Where mnist and fashion-mnist are kept; else PAIRSIM_DATA, else the user's cache.
-        report: Whether to judge the kept model on the validation images and write report.html and curves.png.
+        report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
-        json: Print one JSON object.
     """
+    from pairsim._common import storage
+    from pairsim.data.named import NAMES, load_data
+    from pairsim.integrations import TensorBoardLog
+    from pairsim.runs.run_data import own_validation
+    from pairsim.runs.run_records import changed_settings
+
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
-    if weights is not None and backbone is None:
-        raise UsageError("Expected --backbone NAME together with --weights, found none.")
+    expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
-    settings: dict[str, Any] = {"weights": weights, "embedding_dim": embedding_dim, "seed": options.seed}
-    net: EmbeddingNet | None = None
-    if backbone is not None and data not in NAMES:  # which has a say in how pictures are read
-        net = _make_net(backbone, channels=channels, image_size=size, **settings)
-    preprocessing = None if net is None else net.preprocessing
-    if preprocessing is None:
-        loaded = load_data(data, "train", data_dir=data_dir, image_size=size, channels=channels)
-    else:
-        loaded = load_data(data, "train", data_dir=data_dir, preprocessing=preprocessing)
+    make_net = partial(_make_net, backbone, weights=weights, embedding_dim=embedding_dim, seed=options.seed)
+    net = preprocessing = None
+    if backbone is not None and data not in NAMES:  # it determines how pictures are read
+        net = make_net(channels=channels, image_size=size)
+        preprocessing = net.preprocessing
+    loaded = load_data(
+        data, "train", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
+    )
     if net is None:
-        given = channels if backbone is not None else loaded.channels
-        net = _make_net(backbone, channels=given, image_size=loaded.image_size, **settings)
+        net = make_net(channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = own_validation(data, loaded, data_dir, preprocessing)
-    callbacks: list[Callback] = [_Report()]
+    callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded.dataset))
-    trainer = Trainer(SimilarityModel(net), options, train=loaded.dataset, val=val, callbacks=callbacks)
-    if trainer.is_main:  # of several processes one tells and writes
+    model = pairsim.SimilarityModel(net)
+    trainer = pairsim.Trainer(model, options, train=loaded.dataset, val=val, callbacks=callbacks)
+    if trainer.is_main:  # of several processes, one prints and writes
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-        if data == "mnist" and backbone is None and _is_default(options):
+        default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
+        if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
             note(EXPECTED_MNIST)
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    storage.write_file(options.out / "data.json", storage.to_json(_describe(data, loaded)))
+    record = {
+        "data": data,
+        "source": loaded.source,
+        "num_images": len(loaded.dataset),
+        "class_names": list(loaded.class_names),
+        "image_size": list(loaded.image_size),
+        "channels": loaded.channels,
+    }
+    storage.write_file(options.out / "data.json", storage.to_json(record))
     written = _write_pages(options.out, trainer.model, data, data_dir, loaded) if report else []
-    best = history.best
+    best, point = history.best, trainer.model.operating_point
     assert best is not None
-    point = trainer.model.operating_point
     result: dict[str, Any] = {
         "run": str(options.out),
         "epochs": len(history),
@@ -132,36 +137,29 @@ def train(
         "operating_point": None if point is None else dataclasses.asdict(point),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
-    if best.val_balanced_accuracy is not None and best.val_loss is not None:
-        lines[0] += (
-            f" On validation pairs: balanced accuracy {best.val_balanced_accuracy:.4f}, loss {best.val_loss:.4f}."
-        )
+    if best.val_balanced_accuracy is not None:
+        accuracy, loss = best.val_balanced_accuracy, best.val_loss
+        lines[0] += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
     if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
-        lines.append("From then on it only learned the training images by heart: try --augment affine, or more images.")
+        lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
-    lines += [f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}"]
-    print_result(result, "\n".join(lines), as_json=json)
-
-
-def _is_default(options: TrainOptions) -> bool:
-    """Whether what is learned is left to the defaults."""
-    free = {name: getattr(_DEFAULTS, name) for name in ("out", "seed", "device", "progress", "checkpoint_steps")}
-    return dataclasses.replace(options, **free) == _DEFAULTS
+    lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
+    print_result(result, "\n".join(lines), json)
 
 
 def make_trainer(
     loaded: LabelledData,
-    config: TrainConfig,
+    config: pairsim.TrainConfig,
     *,
     embedding_dim: int = 128,
     val: Any = None,
-    callbacks: tuple[Callback, ...] = (_Report(),),
-) -> Trainer:
-    """A trainer of the reference network on loaded data, with weights initialised by the seed."""
+    callbacks: tuple[Callback, ...] = (_EpochLines(),),
+) -> pairsim.Trainer:
+    """Make a trainer of the reference network on loaded data, with weights initialised by the seed."""
     net = _make_net(
         None, channels=loaded.channels, image_size=loaded.image_size, embedding_dim=embedding_dim, seed=config.seed
     )
-    return Trainer(SimilarityModel(net), config, train=loaded.dataset, val=val, callbacks=callbacks)
+    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded.dataset, val=val, callbacks=callbacks)
 
 
 def _make_net(
@@ -172,33 +170,37 @@ def _make_net(
     image_size: tuple[int, int] | None,
     embedding_dim: int,
     seed: int,
-) -> EmbeddingNet:
+) -> pairsim.EmbeddingNet:
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EmbeddingNet(
+        return pairsim.EmbeddingNet(
             backbone, weights=weights, in_channels=channels, image_size=image_size, embedding_dim=embedding_dim
         )
 
 
 def _write_pages(
-    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, loaded: LabelledData
+    run: Path, model: pairsim.SimilarityModel, data: str, data_dir: Path | None, loaded: LabelledData
 ) -> list[Path]:
-    """A page on the validation images and the training curves; what cannot be made is said, and fails nothing."""
+    """Write a report on the validation images and the training curves; a failure is only noted."""
+    import numpy as np
+
+    from pairsim.data import read_labels
+    from pairsim.report import write_report
+    from pairsim.runs.run_data import held_out_images
+    from pairsim.visual import draw_training_curves
+
     written = []
     try:
         images = held_out_images(run, model, data, data_dir)
-        if len(images) > _MOST_JUDGED:
-            note(
-                f"No report: {len(images):,} validation images are more than {_MOST_JUDGED:,}. Make it: pairsim report"
-            )
-        else:
-            classes = np.unique(read_labels(images))
-            names = loaded.class_names if len(classes) == len(loaded.class_names) else None
-            write_report(
-                run, images, run / "report.html", names=names, data=data, split="val", source=loaded.source,
-                device=str(model.device),
-            )  # fmt: skip
-            written.append(run / "report.html")
+        if len(images) > _MAX_REPORTED:
+            raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
+        classes = np.unique(read_labels(images))
+        names = loaded.class_names if len(classes) == len(loaded.class_names) else None
+        page, device = run / "report.html", str(model.device)
+        write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, device=device)
+        written.append(page)
     except (PairsimError, ValueError) as error:
         note(f"No report: {error}")
     try:
@@ -208,14 +210,3 @@ def _write_pages(
     except (PairsimError, OSError) as error:
         note(f"No curves: {error}")
     return written
-
-
-def _describe(data: str, loaded: LabelledData) -> dict[str, Any]:
-    return {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-    }

@@ -1,53 +1,36 @@
-"""The options of `pairsim train`: those of `TrainConfig`, in groups, and what only Python can give left out."""
+"""The options of `pairsim train`, made from those of `TrainConfig`."""
 
-# No postponed annotations here: the command line reads these types.
+from __future__ import annotations
 
 import dataclasses
-import re
-import typing
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
-from pairsim.data.augment import AugmentName
-from pairsim.training import TrainConfig
-from pairsim.training.config import ObjectiveName, OptimizerName
+from pairsim.training import config_options
+from pairsim.training.config import TrainConfig
 
-_GROUPS = {
-    "Most used": "out objective epochs batch_size seed precision device augment",
-    "Pairs and batches": "num_pairs positive_fraction negatives images_per_class prior hard_pairs memory_size",
-    "Optimization": "optimizer learning_rate backbone_learning_rate freeze weight_decay momentum scheduler "
-    "plateau_patience plateau_factor grad_clip grad_accumulation ema_decay batch_norm_batches sync_batch_norm",
-    "Validation and checkpoints": "val_fraction early_stopping checkpoint_steps",
-    "Reading images": "resident memory_budget_mb cache_dir num_workers pin_memory",
-}
-_REST = "Speed and display"
+T = TypeVar("T")
+
+_GROUPS = {group: Group(group.value, sort_key=index) for index, group in enumerate(config_options.Group)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(TrainConfig):  # noqa: D101  the docstring is set below
-    objective: ObjectiveName = "all-pairs"
-    optimizer: OptimizerName = "auto"
-    augment: AugmentName = "none"
+def for_command_line(config_class: type[T]) -> type[T]:
+    """Give the fields of a config class the types, groups and texts that cyclopts reads.
+
+    A field with choices takes these alone, without the functions that Python may give.
+    """
+    config_class.__annotations__ = {
+        field.name: Annotated[
+            Literal[rules.names] if rules.names else field.type,
+            Parameter(group=_GROUPS[rules.group], help=rules.command_line_help),
+        ]
+        for field in dataclasses.fields(config_class)  # type: ignore[arg-type]
+        for rules in [field.metadata["option"]]
+    }
+    return config_class
 
 
-def _group_of(name: str) -> Group:
-    for place, (title, names) in enumerate(_GROUPS.items()):
-        if name in names.split():
-            return Group(title, sort_key=place)
-    return Group(_REST, sort_key=len(_GROUPS))
-
-
-def _for_the_command_line(text: str) -> str:
-    """Help without what only Python can give."""
-    return re.sub(r"\s+From Python (?:it may|also)[^.]*\.(?=\s)", "", text)
-
-
-assert TrainConfig.__doc__ is not None
-TrainOptions.__doc__ = _for_the_command_line(TrainConfig.__doc__)
-_types = typing.get_type_hints(TrainOptions)
-TrainOptions.__annotations__ = {
-    field.name: Annotated[_types[field.name], Parameter(group=_group_of(field.name))]
-    for field in dataclasses.fields(TrainOptions)
-}
+@for_command_line
+class TrainOptions(TrainConfig):
+    """The options of `TrainConfig` as the command line takes them."""

@@ -1,18 +1,20 @@
-"""Where the images of a training run are kept: on the device, in memory beside it, or on disk; and why."""
+"""Choose where the images of a training run are kept: on the device, in host memory, or on disk."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pairsim.data.image_sets import ImageFiles, ImageTensors, MappedImages
+from pairsim.data.labelled_images import images_of
 from pairsim.data.loading.loader import num_workers
 from pairsim.data.loading.pixel_cache import cached_images
-from pairsim.data.loading.resident import check_repeatable, hold, image_shape, memory_budget, why_not_repeatable
+from pairsim.data.loading.resident import image_shape, make_resident, memory_budget, why_not_repeatable
 from pairsim.data.random_transforms import is_known_fixed, random_transform
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
@@ -20,17 +22,17 @@ from pairsim.images import Preprocessing
 
 @dataclass(kw_only=True)
 class Placement:
-    """Puts datasets where their images are fastest to get at, and writes down what was done.
+    """Put datasets where their images are read fastest, and record what was done.
 
     Args:
-        device: That trains.
-        resident: Whether images are held on the device: `True` insists, `False` never, `None` where they fit and are
+        device: Device that trains.
+        resident: Whether images are held on the device: `True` always, `False` never, `None` where they fit and are
             known to be the same every time.
-        memory_budget_mb: Megabytes that all may take there together; by default a quarter of what is free.
-        cache_dir: Where decoded pictures are kept on disk; `None` keeps none.
-        channels_last: Whether images that are moved anyway are laid out with channels last.
+        memory_budget_mb: Megabytes for all images together; by default a quarter of what is free.
+        cache_dir: Folder for decoded pictures on disk; `None` keeps none.
+        channels_last: Whether images that are moved anyway get the channels-last memory layout.
         workers: Reading processes; `None` chooses.
-        progress: Whether to show progress bars; by default where there is a terminal.
+        progress: Whether to show progress bars; by default for long work on a terminal.
         shared_by: Processes that hold images of their own on the device.
         notes: A line for each thing done.
     """
@@ -44,40 +46,38 @@ class Placement:
     progress: bool | None = None
     shared_by: int = 1
     notes: list[str] = field(default_factory=list)
-    _budget: int | None = None
     _used: int = 0
 
-    @property
+    @cached_property
     def budget(self) -> int:
-        """Bytes that all images together may take on the device."""
-        if self._budget is None:
-            self._budget = memory_budget(self.device, self.memory_budget_mb) // self.shared_by
-        return self._budget
+        """Bytes for all images together on the device."""
+        return memory_budget(self.device, self.memory_budget_mb) // self.shared_by
 
     def cached(self, dataset: Any) -> Any:
-        """Picture files as decoded pixels on disk where `cache_dir` is given; any other dataset itself.
+        """Return picture files as decoded pixels on disk where `cache_dir` is given; any other dataset itself.
 
         Raises:
             ImageReadError: If a picture cannot be read; the message names it.
             RunError: If the cache cannot be written.
         """
+        dataset = images_of(dataset)
         if self.cache_dir is None or isinstance(dataset, ImageTensors | MappedImages):
             return dataset
         if not isinstance(dataset, ImageFiles) or dataset.image_size is None:
-            self.notes.append("cache_dir is not used: only picture files of one image_size can be told from others.")
+            self.notes.append("cache_dir is not used: only picture files of one image_size can be cached.")
             return dataset
         images, note = cached_images(dataset, self.cache_dir, workers=self.workers, progress=self.progress)
         self.notes.append(note)
         return images
 
     def place(self, dataset: Any, labels: Any, preprocessing: Preprocessing, *, what: str = "Images") -> Any:
-        """A dataset where its images are fastest to get at.
+        """Put a dataset where its images are read fastest.
 
         Args:
             dataset: Map-style, not empty.
             labels: One label per image.
             preprocessing: Reads items that are PIL images, arrays or paths.
-            what: What the images are, for the notes.
+            what: Name of the images in the notes.
 
         Returns:
             `ImageTensors` on the device, or the dataset itself.
@@ -86,6 +86,7 @@ class Placement:
             DataError: If `resident` is `True` and the images do not fit the budget or change from reading to reading.
             ImageReadError: If a file cannot be read; the message names it.
         """
+        dataset = images_of(dataset)
         shape, dtype = image_shape(dataset, preprocessing)
         size = len(dataset) * math.prod(shape) * dtype.itemsize
         described = f"{len(dataset):,} x {' x '.join(map(str, shape))} {str(dtype).removeprefix('torch.')}"
@@ -99,9 +100,9 @@ class Placement:
         if there:
             return self._laid_out(dataset, size)
         self._used += size
-        return hold(
+        return make_resident(
             dataset,
-            labels,
+            labels=labels,
             preprocessing=preprocessing,
             device=self.device,
             channels_last=self.channels_last,
@@ -110,15 +111,15 @@ class Placement:
         )
 
     def _why_not_resident(self, dataset: Any, size: int, described: str, preprocessing: Preprocessing) -> str | None:
-        """Why images stay where they are, as a clause; `None` if they are to be held on the device.
+        """Return why images stay where they are, as a clause; `None` if they are to be held on the device.
 
         Raises:
-            DataError: If they must be held and cannot.
+            DataError: If they must be held and do not fit.
         """
         left = self.budget - self._used
         if self.resident is False:
             return "resident=False was asked for"
-        if self.resident is None and not _known_fixed(dataset):
+        if self.resident is None and not _is_known_fixed(dataset):
             name = random_transform(dataset)
             if name is not None:
                 return f"they have the random transform {name}"
@@ -131,13 +132,10 @@ class Placement:
             )
         if size > left:
             return f"their {_megabytes(size)} are more than the {_megabytes(left)} left of the budget"
-        if self.resident:
-            check_repeatable(dataset, preprocessing)
-            return None
-        return why_not_repeatable(dataset, preprocessing)
+        return None if self.resident else why_not_repeatable(dataset, preprocessing)
 
     def _laid_out(self, images: ImageTensors, size: int) -> ImageTensors:
-        """With channels last, once for all, where the copy that it takes has room."""
+        """Change to the channels-last layout once for all, where there is room for the copy."""
         if not self.channels_last or images.images.shape[1] == 1 or self._used + size > self.budget:
             return images
         self._used += size
@@ -147,14 +145,14 @@ class Placement:
         if isinstance(dataset, ImageTensors):
             return f"in memory and copied to {self.device} batch by batch"
         workers = num_workers(dataset, self.workers)
-        place = f"the cache {dataset.path}" if isinstance(dataset, MappedImages) else "their dataset"
+        source = f"the cache {dataset.path}" if isinstance(dataset, MappedImages) else "their dataset"
         by = f"{workers} workers" if workers > 1 else "1 worker" if workers else "the training process"
-        return f"read from {place} by {by} as they are needed"
+        return f"read from {source} by {by} as they are needed"
 
 
-def _known_fixed(dataset: Any) -> bool:
+def _is_known_fixed(dataset: Any) -> bool:
     if isinstance(dataset, ImageFiles) and dataset.image_size is None:
-        return False  # pictures of many sizes cannot be held in one tensor
+        return False  # pictures of several sizes do not fit one tensor
     return isinstance(dataset, ImageTensors | MappedImages) or is_known_fixed(dataset)
 
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairsim.data.class_index import ClassIndex
+from pairsim._common.choices import Negatives
 from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labels import read_labels
+from pairsim.data.labelled_images import LabelledImages, image_of, images_of
 from pairsim.data.pairs.pair_files import read_pair_file
-from pairsim.data.pairs.pair_sampler import Negatives, PairIndices, PairSampler
+from pairsim.data.pairs.pair_lists import PairList
+from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
 from pairsim.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     Many papers on contrastive losses have the target the other way round.
 
-    Labels are read without decoding images (see `read_labels`). Pair k of an epoch depends on `seed`, the epoch and k
-    alone: not on workers, batch size or order of access. Until `set_epoch` is called the pairs are those of epoch 0,
-    so a validation set stays fixed; `set_epoch(e)` gives each epoch its own pairs and reaches persistent workers too.
+    Labels are read without decoding images (see `read_labels`). Pair k of an epoch depends only on `seed`, the epoch
+    and k, not on workers, batch size or order of access. Until `set_epoch` is called the pairs are those of epoch 0,
+    so a validation set stays fixed; `set_epoch(e)` sets the pairs of another epoch, in persistent workers too.
 
     Args:
-        dataset: Map-style dataset of `(image, label)`; images are handed on as the dataset gives them.
+        dataset: Map-style dataset of `(image, label)`; images are returned as the dataset returns them.
         num_pairs: Pairs in an epoch; as many as images by default.
         positive_fraction: Share of positive pairs in [0, 1], exact in every group of pairs (see `PairSampler`).
         seed: Any whole number.
@@ -67,25 +68,24 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         labels: Any = None,
         negatives: Negatives = "class",
     ) -> None:
-        found = read_labels(dataset, labels)
+        images = LabelledImages.of(dataset, labels)
         if num_pairs is not None and num_pairs < 1:
             raise ValueError(f"Expected num_pairs to be at least 1, got {num_pairs}.")
-        index = ClassIndex.from_labels(found)
-        self.labels = found
-        self.sampler = PairSampler(index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
-        self._set(dataset, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(found))
+        self.labels = images.targets
+        self.sampler = PairSampler(images.index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
+        self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
 
-    def _set(self, dataset: Any, *, seed: int, num_pairs: int) -> None:
-        self.dataset = dataset
+    def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairIndices | None = None) -> None:
+        self.dataset: Any = images_of(dataset)
         self.seed: int = int(seed)
-        self._fixed: PairIndices | None = None
+        self._given = given
         self._num_pairs = int(num_pairs)
-        # In shared memory, so that workers that are already running see a new epoch.
+        # In shared memory, so that running workers see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._epoch.share_memory_()  # a copy or an unpickled dataset comes with ordinary memory
+        self._epoch.share_memory_()  # the memory of a copied or unpickled tensor is not shared
 
     @classmethod
     def from_pairs(
@@ -95,7 +95,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         second: Sequence[int] | npt.NDArray[np.integer] | Tensor,
         target: Sequence[int] | npt.NDArray[Any] | Tensor,
     ) -> PairDataset:
-        """Given pairs instead of drawn ones; no labels are needed.
+        """Use given pairs instead of drawn ones; no labels are needed.
 
         Args:
             dataset: Map-style dataset of images or `(image, ...)`.
@@ -107,30 +107,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, or an image
                 is paired with itself.
         """
-        columns = [np.asarray(column) for column in (first, second, target)]
-        sizes = [column.size for column in columns]
-        if len(set(sizes)) != 1 or any(column.ndim != 1 for column in columns):
-            raise DataError(f"Expected first, second and target to have one length, got {sizes}.")
-        if sizes[0] == 0:
-            raise DataError("Expected at least one pair, found none.")
-        if not np.isin(columns[2], (0, 1)).all():
-            raise DataError("Expected every target to be 1 (same class) or 0 (different).")
-        for name, column in zip(("first", "second"), columns[:2], strict=True):
-            if column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= len(dataset):
-                raise DataError(f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}.")
-        same = np.flatnonzero(columns[0] == columns[1])
-        if same.size:
-            raise DataError(
-                f"Expected two different images in every pair, found {same.size} pairs of an image with itself, "
-                f"the first at position {same[0]}. Remove them: they say nothing about similarity."
-            )
+        given = PairList(np.asarray(first), np.asarray(second), np.asarray(target))
+        for name, numbers in (("first", given.first), ("second", given.second)):
+            if numbers.max() >= len(dataset):
+                raise DataError(
+                    f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}, found {numbers.max()}."
+                )
         pairs = cls.__new__(cls)
-        pairs.labels = None
-        pairs.sampler = None
-        pairs._set(dataset, seed=0, num_pairs=sizes[0])
-        pairs._fixed = PairIndices(
-            columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2].astype(np.uint8)
-        )
+        pairs.labels = pairs.sampler = None
+        pairs._set(dataset, num_pairs=len(given), given=PairIndices(given.first, given.second, given.target))
         return pairs
 
     @classmethod
@@ -143,7 +128,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         channels: int = 3,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> PairDataset:
-        """Pairs from a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
+        """Read pairs from a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
 
         Args:
             path: The file. In a CSV a header row is optional and labels are 1/0, true/false or same/different.
@@ -153,7 +138,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             transform: Applied to each uint8 `[C, H, W]`.
 
         Raises:
-            DataError: If a row cannot be understood; the message gives its line.
+            DataError: If a row cannot be parsed; the message gives its line.
             ImageReadError: If a picture is missing; the message names it.
         """
         rows = read_pair_file(path, root)
@@ -166,15 +151,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
     @property
     def is_fixed_list(self) -> bool:
         """Whether the pairs were given (`from_pairs`, `from_csv`) and not drawn."""
-        return self._fixed is not None
+        return self._given is not None
 
     @property
     def epoch(self) -> int:
-        """The epoch whose pairs are given."""
+        """The current epoch."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Give the pairs of another epoch. Given pairs stay as they are.
+        """Set the epoch. It has no effect on given pairs.
 
         Args:
             epoch: Whole number >= 0.
@@ -187,20 +172,20 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         self._epoch.fill_(epoch)
 
     def pairs_at(self, positions: npt.NDArray[np.integer], *, epoch: int | None = None) -> PairIndices:
-        """The image numbers and targets of some pairs, without touching an image.
+        """Return the image numbers and targets of pairs, without reading images.
 
         Args:
-            positions: Whole numbers in [0, len) `[n]`.
-            epoch: Which epoch's; by default the one that was set.
+            positions: Numbers of the pairs, in [0, len) `[n]`.
+            epoch: Epoch of the pairs; by default the current one.
         """
-        if self._fixed is not None:
-            fixed = self._fixed
-            return PairIndices(fixed.first[positions], fixed.second[positions], fixed.target[positions])
+        given = self._given
+        if given is not None:
+            return PairIndices(given.first[positions], given.second[positions], given.target[positions])
         assert self.sampler is not None
         return self.sampler.draw(self.epoch if epoch is None else epoch, positions)
 
     def all_pairs(self) -> PairIndices:
-        """The image numbers and targets of all pairs of the epoch, in order."""
+        """Return the image numbers and targets of all pairs of the current epoch, in order."""
         return self.pairs_at(np.arange(len(self)))
 
     def __len__(self) -> int:
@@ -210,26 +195,19 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Any, Any, Tensor]]:
-        """Several pairs at once, as a `DataLoader` asks for them; each image is fetched once."""
+        """Return several pairs, as a `DataLoader` requests them; each image is read once."""
         positions = np.asarray(indices, dtype=np.int64)
         positions = np.where(positions < 0, positions + len(self), positions)
         if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
             raise IndexError(f"Expected a pair number from 0 to {len(self) - 1}, got {indices}.")
         pairs = self.pairs_at(positions)
-        images: dict[int, Any] = {}
-        for number in np.concatenate((pairs.first, pairs.second)).tolist():
-            if number not in images:
-                item = self.dataset[number]
-                images[number] = item[0] if isinstance(item, tuple | list) else item
-        return [
-            (images[first], images[second], torch.tensor(float(target)))
-            for first, second, target in zip(
-                pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True
-            )
-        ]
+        numbers = dict.fromkeys(np.concatenate((pairs.first, pairs.second)).tolist())
+        images = {number: image_of(self.dataset[number]) for number in numbers}
+        columns = (pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist())
+        return [(images[a], images[b], torch.tensor(float(target))) for a, b, target in zip(*columns, strict=True)]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """The epoch's pairs as a table: `first`, `second`, `target`, and the two labels or paths where known.
+        """Return the current pairs as a table: `first`, `second`, `target`, and the two labels or paths where known.
 
         Raises:
             MissingExtraError: If pandas is not installed.
@@ -248,7 +226,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
 
 class _Transformed(Dataset[Any]):
-    """A dataset of images with a transform; a class and not a lambda, so that it reaches spawned workers."""
+    """A dataset of images with a transform."""
 
     def __init__(self, dataset: ImageFiles, transform: Callable[[Tensor], Any]) -> None:
         self.dataset = dataset

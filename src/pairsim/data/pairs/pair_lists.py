@@ -1,4 +1,4 @@
-"""Lists of pairs that are frozen to a file with a hash, so that two people evaluate on provably the same pairs."""
+"""Lists of pairs, which a hash in their file makes comparable between users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pairsim.data.pairs.pair_files import numbers_of, pairs_sha256, read_table, write_pair_file
+from pairsim.data.pairs.pair_files import pairs_sha256, read_table, write_pair_file
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.errors import DataError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class PairList:
     """Pairs of images of a dataset, by number, with an optional fold for each.
 
-    Two lists are the same if their `sha256` is: pairs, their order, targets and folds. What image a number stands for
-    is the dataset's matter; for folders of images, whose numbers move when a file is added, write paths instead
+    Two lists with the same `sha256` have the same pairs, in the same order, with the same targets and folds. The
+    numbers refer to a dataset. In a folder of images they change when a file is added; write paths there instead
     (`pairsim.data.pairs.pair_files.write_pair_file`).
 
     Attributes:
@@ -52,16 +52,17 @@ class PairList:
     def __post_init__(self) -> None:
         columns = {name: np.asarray(values) for name, values in vars(self).items() if values is not None}
         shapes = {name: list(column.shape) for name, column in columns.items()}
-        if len({column.shape for column in columns.values()}) != 1 or columns["target"].ndim != 1:
+        target = columns["target"]
+        if any(column.shape != target.shape for column in columns.values()) or target.ndim != 1:
             raise DataError(f"Expected one value per pair in every column, [P], got shapes {shapes}.")
-        if columns["target"].size == 0:
+        if target.size == 0:
             raise DataError("Expected at least one pair, found none.")
-        if columns["target"].dtype.kind not in "biuf" or not np.isin(columns["target"], (0, 1)).all():
+        if target.dtype.kind not in "biuf" or not np.isin(target, (0, 1)).all():
             raise DataError("Expected every target to be 1 (same class) or 0 (different).")
         for name, column in columns.items():
             if name != "target" and (column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= 2**63):
                 raise DataError(f"Expected {name} to hold whole numbers from 0, got dtype {column.dtype} or others.")
-            # A copy that nobody can write to, so that the hash stays true.
+            # A read-only copy, so that the hash stays valid.
             locked = np.array(column, dtype=np.uint8 if name == "target" else np.int64)
             locked.setflags(write=False)
             object.__setattr__(self, name, locked)
@@ -69,7 +70,7 @@ class PairList:
         if same.size:
             raise DataError(
                 f"Expected two different images in every pair, found {same.size} pairs of an image with itself, "
-                f"the first at position {same[0]}. Remove them: they say nothing about similarity."
+                f"the first at position {same[0]}. Remove them: they carry no information on similarity."
             )
 
     def __len__(self) -> int:
@@ -77,29 +78,29 @@ class PairList:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the pairs in their order, as the file has it; see `pairsim.data.pairs.pair_files`."""
+        """SHA-256 of the pairs in their order, as written to the file; see `pairsim.data.pairs.pair_files`."""
         return pairs_sha256(*self._columns())
 
     @classmethod
     def of(
         cls, pairs: PairDataset, *, folds: int | None = None, separate_images: bool = False, seed: int = 0
     ) -> PairList:
-        """Take the pairs that a `PairDataset` gives now, for its epoch, and put them in folds if asked to.
+        """List the pairs of the current epoch of a `PairDataset`, and assign them to folds on request.
 
-        Without `separate_images` the pairs are dealt out at random. Guaranteed: folds differ by at most one positive
-        pair, by at most one negative pair, and by at most one pair. An image, and a pair that is listed twice, may be
-        in several folds.
+        Without `separate_images` the folds are random. Guaranteed: folds differ by at most one positive pair, by at
+        most one negative pair, and by at most one pair. An image, and a pair that is listed twice, may be in several
+        folds.
 
         With `separate_images` no image is in two folds, and no pair is left out. Pairs that are connected through
-        images thus stay together, and each group, the largest first, goes where its targets are needed most.
-        Guaranteed: each fold has from half to twice its even share of the positive and of the negative pairs; where
-        the groups are too few or too large for that, as is the rule for pairs drawn from all images, it is refused.
+        images are in one fold. Each such group, the largest first, is put in the fold that lacks its targets most.
+        Guaranteed: each fold has from half to twice its even share of the positive and of the negative pairs. Groups
+        that are too few or too large for that raise an error; pairs drawn from all images usually are.
 
         Args:
             pairs: Its order is kept.
             folds: Number of folds, at least 2; without it the list has none.
-            separate_images: Whether no image may be in two folds.
-            seed: Any whole number; with the pairs it decides the folds.
+            separate_images: Whether each image must be in one fold only.
+            seed: Any whole number; it sets the folds, together with the pairs.
 
         Returns:
             The list.
@@ -119,7 +120,7 @@ class PairList:
         drawn = pairs.all_pairs()
         if folds is None:
             if separate_images:
-                raise ValueError("Expected folds with separate_images, got none. Give folds=10, say.")
+                raise ValueError("Expected folds with separate_images, got none. Pass a number, such as folds=10.")
             return cls(drawn.first, drawn.second, drawn.target)
         totals = np.bincount(drawn.target, minlength=2)
         if folds < 2 or any(0 < total < folds for total in totals):
@@ -136,7 +137,7 @@ class PairList:
         return cls(drawn.first, drawn.second, drawn.target, fold)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the list as CSV, with its number of pairs and its hash as first line, in one step.
+        """Write the list as CSV with its number of pairs and its hash in the first line, in one step.
 
         Args:
             path: The file, which is replaced. `load`, `read_numbered_pairs` and `pairsim evaluate --pairs` read it.
@@ -148,19 +149,19 @@ class PairList:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, require_hash: bool = False) -> PairList:
-        """Read a list, and check it against the hash that the file gives.
+        """Read a list and check it against the hash in the file.
 
         Args:
             path: CSV of `number1,number2,label` and an optional `fold`.
-            require_hash: Whether to refuse a file without a hash. By default such a file, written by hand or by
-                another program, is taken as it is; a hash that is there must be right in any case.
+            require_hash: Whether a file without a hash raises an error. By default such a file, written by hand or
+                by another program, is accepted; a hash in the file is always checked.
 
         Returns:
-            The list. Whether it is the one that somebody else used, only the comparison with their `sha256` says.
+            The list. Compare its `sha256` with that of others to know that they used the same one.
 
         Raises:
-            DataError: If the file is missing, a row cannot be understood, number or hash of the pairs are not what the
-                file says, or the pairs are not fit for a list.
+            DataError: If the file is missing, a row cannot be parsed, number or hash of the pairs differ from those in
+                the file, or the pairs are not valid (see `PairList`).
         """
         table = read_table(path)
         if require_hash and not table.frozen:
@@ -168,7 +169,7 @@ class PairList:
                 f"Expected {path} to give the hash of its pairs, found none. Write it with PairList.save, or pass "
                 "require_hash=False to take the pairs as they are."
             )
-        first, second, target = (np.array(column) for column in numbers_of(table.rows, path))
+        first, second, target = (np.array(column) for column in table.numbers())
         return cls(first, second, target, None if table.folds is None else np.array(table.folds))
 
     def _columns(self) -> tuple[list[int], list[int], list[int], list[int] | None]:
@@ -182,7 +183,7 @@ def _separate_folds(
     group = _connected(first, second)
     counts = np.bincount(2 * group + target, minlength=2 * (int(group.max()) + 1)).reshape(-1, 2)
     totals = counts.sum(axis=0)
-    # The fold with the least of sum_t count_t x filled_t / total_t^2 adds least to the squared shares of all folds.
+    # The fold with the smallest sum_t count_t x filled_t / total_t^2 adds least to the squared shares of all folds.
     weights = counts / np.maximum(totals, 1) ** 2
     largest_first = np.lexsort((random_bits(stream_key("folds", seed), np.arange(len(counts))), -counts.sum(axis=1)))
     filled = np.zeros((num_folds, 2), dtype=np.int64)
@@ -193,21 +194,21 @@ def _separate_folds(
     # Even share: totals / num_folds.
     if np.any(2 * num_folds * filled < totals) or np.any(num_folds * filled > 2 * totals):
         raise DataError(
-            f"Expected pairs that fall into {num_folds} folds of like size without a common image, found {len(counts)} "
-            f"groups of connected images, the largest with {counts.sum(axis=1).max()} of {len(target)} pairs. "
-            "Draw the pairs of each fold from images of its own, use fewer folds, or separate_images=False."
+            f"Expected pairs that fall into {num_folds} folds of similar size without a common image, found "
+            f"{len(counts)} groups of connected images, the largest with {counts.sum(axis=1).max()} of {len(target)} "
+            "pairs. Draw the pairs of each fold from images of its own, use fewer folds, or separate_images=False."
         )
     return fold[group]
 
 
 def _connected(first: Int64Array, second: Int64Array) -> Int64Array:
-    """The number of the group of each pair: pairs with a common image are in one group, and so are their partners."""
-    places = np.unique(np.concatenate((first, second)), return_inverse=True)[1].reshape(2, -1)
-    root = np.arange(places.max() + 1)  # never above the place itself, so that no circle can arise
-    while not np.array_equal(*(ends := root[places])):
+    """Compute the group of each pair: pairs that are linked by common images, directly or not, are in one group."""
+    images = np.unique(np.concatenate((first, second)), return_inverse=True)[1].reshape(2, -1)
+    root = np.arange(images.max() + 1)  # never above the image itself, so there are no cycles
+    while not np.array_equal(*(ends := root[images])):
         lower = ends.min(axis=0)
-        for end in ends:  # not both at once: NumPy 2.4 goes wrong where `at` has to repeat the values
+        for end in ends:  # not both at once: `at` of NumPy 2.4 is wrong where it has to broadcast the values
             np.minimum.at(root, end, lower)
         while not np.array_equal(root, shorter := root[root]):
             root = shorter
-    return np.unique(root[places[0]], return_inverse=True)[1].astype(np.int64)
+    return np.unique(root[images[0]], return_inverse=True)[1].astype(np.int64)

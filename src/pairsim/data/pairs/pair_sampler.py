@@ -1,25 +1,22 @@
-"""Pairs by arithmetic: pair k of an epoch is a pure function of seed, epoch and k."""
+"""Draw pairs: pair k of an epoch is a pure function of seed, epoch and k."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.choices import NEGATIVES, Negatives
+from pairsim._common.storage import sha256
 from pairsim.data.class_index import ClassIndex, IntArray
 from pairsim.data.random import Int64Array, random_below, stream_key
 from pairsim.errors import DataError
 
-Negatives = Literal["class", "instance"]
-NEGATIVES: tuple[Negatives, ...] = ("class", "instance")
-
-_CHUNK = 32_768  # pairs worked on at once, so that the temporaries stay in the processor's cache
+_CHUNK = 32_768  # pairs per step, so that temporary arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -40,19 +37,17 @@ class PairIndices:
         return len(self.target)
 
     def hash(self) -> str:
-        """SHA-256 of the pairs in their order, the same on every machine."""
-        digest = hashlib.sha256()
-        for values in (self.first.astype("<i8"), self.second.astype("<i8"), self.target.astype("u1")):
-            digest.update(values.tobytes())
-        return digest.hexdigest()
+        """Compute the SHA-256 of the pairs in their order; it is the same on every machine."""
+        columns = (self.first.astype("<i8"), self.second.astype("<i8"), self.target.astype("u1"))
+        return sha256(b"".join(column.tobytes() for column in columns))
 
 
 class PairSampler:
-    """Draws positive and negative pairs of a class index.
+    """Draw positive and negative pairs of a class index.
 
-    A positive pair is a uniform image of those that have company in their class, and another image of its class. A
-    negative pair is a uniform image, and an image of another class: of a uniformly chosen class (`"class"`, the usual
-    way), or uniform among all images of the other classes (`"instance"`). An image is never paired with itself.
+    A positive pair is a uniform image among those whose class has at least two images, and another image of its class.
+    A negative pair is a uniform image and an image of another class: of a uniformly chosen class (`"class"`, the usual
+    choice), or uniform among all images of the other classes (`"instance"`). An image is never paired with itself.
 
     Balance is exact: write `positive_fraction` as the fraction a/q in lowest terms (q at most 1,000, to which other
     values are rounded). Each aligned group of q consecutive pairs holds exactly a positives, in random order. With
@@ -75,12 +70,7 @@ class PairSampler:
     """
 
     def __init__(
-        self,
-        index: ClassIndex,
-        *,
-        positive_fraction: float = 0.5,
-        seed: int = 0,
-        negatives: Negatives = "class",
+        self, index: ClassIndex, *, positive_fraction: float = 0.5, seed: int = 0, negatives: Negatives = "class"
     ) -> None:
         if not 0.0 <= positive_fraction <= 1.0:  # also catches NaN
             raise ValueError(f"Expected positive_fraction to be in [0, 1], got {positive_fraction}.")
@@ -103,17 +93,13 @@ class PairSampler:
                 f"Expected at least two classes to draw negative pairs from, found only {index.classes[0].item()!r}. "
                 "Add images of another class, or set positive_fraction=1."
             )
-        self._paired: IntArray | None = None  # places in index.order whose class has company; None: all of them
+        # Positions in index.order of images whose class has several; None: all of them.
+        self._paired: IntArray | None = None
         if index.counts.min() < 2:
             self._paired = np.flatnonzero(np.repeat(index.counts > 1, index.counts))
 
-    @property
-    def num_unpaired(self) -> int:
-        """Number of images that are alone in their class, which appear in negative pairs only."""
-        return 0 if self._paired is None else self.index.num_images - len(self._paired)
-
     def draw(self, epoch: int, positions: npt.NDArray[np.integer]) -> PairIndices:
-        """The pairs at some positions of an epoch.
+        """Draw the pairs at some positions of an epoch.
 
         Args:
             epoch: Whole number >= 0.
@@ -131,41 +117,40 @@ class PairSampler:
         return PairIndices(first, second, target)
 
     def stream(self, epoch: int, num_pairs: int, *, start: int = 0, batch_size: int = 65_536) -> Iterator[PairIndices]:
-        """The pairs `start` to `num_pairs` of an epoch in order, `batch_size` at a time."""
+        """Yield the pairs `start` to `num_pairs` of an epoch in order, `batch_size` at a time."""
         for begin in range(start, num_pairs, batch_size):
             yield self.draw(epoch, np.arange(begin, min(begin + batch_size, num_pairs)))
 
     def _draw(self, epoch: int, k: Int64Array) -> tuple[Int64Array, Int64Array, npt.NDArray[np.bool_]]:
+        """Draw pairs as positions in `index.order`, and look up their images."""
         index = self.index
         target = self._targets(epoch, k)
-        place = random_below(self._key("first", epoch), k, index.num_images)
+        first = random_below(self._key("first", epoch), k, index.num_images)
         if self._paired is not None:
             among_paired = random_below(self._key("first-positive", epoch), k, max(len(self._paired), 1))
-            place[target] = self._paired[among_paired[target]]
-        first = index.order[place]
-        code = index.codes[first].astype(np.int64)
-        second = np.empty_like(place)
-        second[target] = self._companions(epoch, k[target], place[target], code[target])
-        second[~target] = self._strangers(epoch, k[~target], code[~target])
-        return first.astype(np.int64), index.order[second].astype(np.int64), target
+            first[target] = self._paired[among_paired[target]]
+        code = index.codes[index.order[first]].astype(np.int64)
+        second = np.empty_like(first)
+        second[target] = self._same_class(epoch, k[target], first[target], code[target])
+        second[~target] = self._other_class(epoch, k[~target], code[~target])
+        return index.order[first].astype(np.int64), index.order[second].astype(np.int64), target
 
     def _targets(self, epoch: int, k: Int64Array) -> npt.NDArray[np.bool_]:
-        """Slot j of a group takes place (stride j + shift) mod q, a random one-to-one map; the first a are positive."""
+        """Permute the slots of each group by (stride j + shift) mod q at random; the first a slots are positive."""
         group, slot = np.divmod(k, self._group_size)
         shift = random_below(self._key("shift", epoch), group, self._group_size)
         if len(self._strides) > 1:
             slot *= self._strides[random_below(self._key("stride", epoch), group, len(self._strides))]
         return (slot + shift) % self._group_size < self._num_positive
 
-    def _companions(self, epoch: int, k: Int64Array, place: Int64Array, code: Int64Array) -> Int64Array:
-        """Places of other images of the same class: one of the n - 1 others, stepping over the image itself."""
-        begin = self.index.offsets[code]
-        other = begin + random_below(self._key("second", epoch), k, self.index.counts[code] - 1)
-        other += other >= place
+    def _same_class(self, epoch: int, k: Int64Array, first: Int64Array, code: Int64Array) -> Int64Array:
+        """Draw one of the n - 1 other images of the class; positions from the first image on are shifted by one."""
+        other = self.index.offsets[code] + random_below(self._key("second", epoch), k, self.index.counts[code] - 1)
+        other += other >= first
         return other
 
-    def _strangers(self, epoch: int, k: Int64Array, code: Int64Array) -> Int64Array:
-        """Places of images of other classes."""
+    def _other_class(self, epoch: int, k: Int64Array, code: Int64Array) -> Int64Array:
+        """Draw images of other classes."""
         key = self._key("second", epoch)
         if self.negatives == "instance":
             other = random_below(key, k, self.index.num_images - self.index.counts[code])

@@ -1,1 +1,1 @@
-"""Where errors come from: classes, pairs of classes, labels, operating points."""
+"""Errors by class, by pair of images and by label."""

@@ -1,32 +1,32 @@
-"""Which classes, and which pairs of classes, the errors at a threshold come from.
+"""Errors at a threshold by class and by pair of classes, over all pairs of labelled images.
 
-All pairs of the images are judged, block by block. Beside every rate stands the number of pairs behind it, and what is
-worst is ranked by the **lower end of Wilson's 95 % interval** of its rate, so that 1 error of 1 pair (lower end 0.21)
-does not come before 90 of 100 (0.83). Pairs share images, which makes the interval narrower than the truth: it puts
-rates over few and over many pairs in a fair order, and is no statement about new images.
+Every rate comes with its number of pairs. Classes and class pairs are ranked by the **lower end of Wilson's 95 %
+interval** of their rate, so that 1 error of 1 pair (lower end 0.21) does not come before 90 of 100 (0.83). Pairs share
+images, which makes the interval too narrow for a statement about new images: it only makes rates over few and over many
+pairs comparable.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pairsim._common.arrays import Float64Array, Values, as_array, check_count, check_threshold
-from pairsim.evaluation.pairs.pair_scores import Float32Array, by_class, similarity_blocks
+from pairsim._common.arrays import Float32Array, Float64Array, Values, as_array, check_count, check_threshold
+from pairsim._common.json_values import json_value
 from pairsim.evaluation.pairs.ranked import IntArray, Scores, round_up
+from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
+from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
 MAX_MATRIX_CLASSES = 1000
-"""Above so many classes there is no matrix of class pairs: it would hold more than 8 MB, or fill a page with zeros."""
+"""With more classes there is no matrix of class pairs, which would take more than 8 MB."""
 
 MAX_CLASS_PAIRS = 1000
-"""So many of the worst class pairs are kept, whatever the number of classes."""
+"""The number of worst class pairs that are kept, for any number of classes."""
 
-_ENTRIES = 1 << 20  # class pairs that are ranked at once, where all of them may have errors
+_MAX_RANKED = 1 << 20  # class pairs that are ranked at once, where all of them may have errors
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class ClassPairErrors:
 
 @dataclass(frozen=True, eq=False)
 class Breakdown:
-    """What `breakdown` found. Classes are in the order of their labels, ascending.
+    """The result of `breakdown`. Classes are in ascending order of their labels.
 
     Attributes:
-        threshold: Similarity from which a pair was called a match.
+        threshold: A pair with at least this similarity was called a match.
         labels: Label of each class, `C` of them.
         names: Name of each class.
         num_images: Images of each class `[C]`.
@@ -142,13 +142,13 @@ class Breakdown:
         return tuple(ClassErrors(*row) for row in rows)
 
     def weakest(self, n: int = 10) -> tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]]:
-        """Name the classes and the class pairs with the highest error.
+        """Rank the classes and the class pairs by their error.
 
         Classes are ranked by the mean of the lower ends of FNMR and FMR (0 where there are no pairs), class pairs by
-        the lower end of their FMR, see above; ties in the order of the labels. What has no error is not listed.
+        the lower end of their FMR; ties in the order of the labels. Those without an error are left out.
 
         Args:
-            n: How many to name of either, at least 1; of class pairs there are at most `MAX_CLASS_PAIRS`.
+            n: Highest number of either, at least 1; of class pairs there are at most `MAX_CLASS_PAIRS`.
 
         Returns:
             At most `n` classes and at most `n` class pairs, the worst first.
@@ -163,25 +163,22 @@ class Breakdown:
             >>> [(row.names, row.false_matches, row.num_pairs) for row in pairs]
             [(('3', '7'), 2, 4)]
         """
-        count = check_count(n, "n", 1, 10)
-        error = _lower_end(self.false_non_matches, self.num_positive)
-        error += _lower_end(self.false_matches, self.num_negative)
-        order = np.argsort(-error, kind="stable")[:count]
-        rows = self.class_errors
-        return tuple(rows[place] for place in order if error[place] > 0), self.worst_pairs[:count]
+        check_count(n, "n", 1, 10)
+        low_fnmr, _ = wilson_interval(self.false_non_matches, self.num_positive)
+        low_fmr, _ = wilson_interval(self.false_matches, self.num_negative)
+        error, rows = low_fnmr + low_fmr, self.class_errors
+        order = np.argsort(-error, kind="stable")[:n]
+        return tuple(rows[number] for number in order if error[number] > 0), self.worst_pairs[:n]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
-        return {
-            "threshold": self.threshold if math.isfinite(self.threshold) else None,
-            "classes": [_without_nan(asdict(row)) for row in self.class_errors],
-            "pair_fmr": None
-            if self.pair_fmr is None
-            else [[None if math.isnan(rate) else rate for rate in row] for row in self.pair_fmr.tolist()],
-            "worst_pairs": [
-                {**asdict(row), "labels": list(row.labels), "names": list(row.names)} for row in self.worst_pairs
-            ],
+        figures = {
+            "threshold": self.threshold,
+            "classes": self.class_errors,
+            "pair_fmr": None if self.pair_fmr is None else self.pair_fmr.tolist(),
+            "worst_pairs": self.worst_pairs,
         }
+        return {name: json_value(value) for name, value in figures.items()}
 
 
 def breakdown(
@@ -202,7 +199,7 @@ def breakdown(
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device; computed in float32 on the CPU.
         labels: Class of each image `[N]`, whole numbers.
         threshold: A pair with at least this similarity is called a match.
-        names: Name of the class with label c at place c; by default the labels themselves.
+        names: Name of the class with label c at index c; by default the labels themselves.
         block_size: Rows of a block, at least 1.
 
     Returns:
@@ -214,8 +211,8 @@ def breakdown(
             label has no name, or `block_size` is below 1.
 
     Example:
-        >>> found = breakdown(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
-        >>> found.labels, found.fnmr.tolist(), found.fmr.tolist()
+        >>> errors = breakdown(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
+        >>> errors.labels, errors.fnmr.tolist(), errors.fmr.tolist()
         ((3, 7), [0.0, 1.0], [0.5, 0.5])
 
     References:
@@ -223,18 +220,18 @@ def breakdown(
         Statistical Association 22, 1927.
         G. Doddington et al., Sheep, goats, lambs and wolves: a statistical analysis of speaker performance, ICSLP 1998.
     """
-    cut = check_threshold(threshold)
     vectors, codes, order = by_class(embeddings, labels)
     sizes = np.bincount(codes).astype(np.int64)
     begins = np.cumsum(sizes) - sizes
-    found = tuple(int(label) for label in as_array(labels, "labels")[order[begins]])
-    called = _names(found, names)
+    class_labels = tuple(int(label) for label in as_array(labels, "labels")[order[begins]])
+    class_names = _names(class_labels, names)
 
     matches = np.zeros(sizes.size, dtype=np.int64)
     false_matches = np.zeros(sizes.size, dtype=np.int64)
     matrix = np.zeros((sizes.size, sizes.size), dtype=np.int64) if sizes.size <= MAX_MATRIX_CLASSES else None
     worst = np.zeros((0, 3), dtype=np.int64)
-    for low, counts in _match_counts(vectors, codes, begins, round_up(cut, vectors.dtype), block_size):
+    lowest_match = round_up(check_threshold(threshold), vectors.dtype)
+    for low, counts in _match_counts(vectors, codes, begins, lowest_match, block_size):
         done = np.arange(len(counts))
         matches[low + done] = counts[done, low + done]
         counts[done, low + done] = 0
@@ -242,19 +239,19 @@ def breakdown(
         false_matches += counts.sum(axis=0)
         if matrix is not None:
             matrix[low + done] = counts
-        worst = _worst(worst, low, counts, sizes)
+        worst = _merge_worst(worst, low, counts, sizes)
     return Breakdown(
-        threshold=cut,
-        labels=found,
-        names=called,
+        threshold=float(threshold),
+        labels=class_labels,
+        names=class_names,
         num_images=sizes,
         false_non_matches=sizes * (sizes - 1) // 2 - matches,
         false_matches=false_matches,
         pair_fmr=None if matrix is None else _pair_rates(matrix, sizes),
         worst_pairs=tuple(
             ClassPairErrors(
-                labels=(found[one], found[other]),
-                names=(called[one], called[other]),
+                labels=(class_labels[one], class_labels[other]),
+                names=(class_names[one], class_names[other]),
                 fmr=count / int(sizes[one] * sizes[other]),
                 false_matches=count,
                 num_pairs=int(sizes[one] * sizes[other]),
@@ -271,13 +268,13 @@ def _names(labels: tuple[int, ...], names: Sequence[str] | None) -> tuple[str, .
     if unnamed:
         raise ValueError(
             f"Expected a name for every label, got {len(names)} names and label {unnamed[0]} ({len(unnamed)} such). "
-            "Give the name of label c at place c, or leave names out."
+            "Give the name of label c at index c, or leave names out."
         )
     return tuple(str(names[label]) for label in labels)
 
 
 def _match_counts(
-    vectors: Float32Array, codes: IntArray, begins: IntArray, cut: Scores, block_size: int
+    vectors: Float32Array, codes: IntArray, begins: IntArray, lowest_match: Scores, block_size: int
 ) -> Iterator[tuple[int, IntArray]]:
     """Yield the number of a class, and the matches of it and the classes that follow with each class `[G, C]`.
 
@@ -287,7 +284,7 @@ def _match_counts(
     for start, products in similarity_blocks(vectors, block_size, upper=True):
         num_rows = len(products)
         low, high = int(codes[start]), int(codes[start + num_rows - 1])
-        hits = products >= cut
+        hits = products >= lowest_match
         hits[:, :num_rows] = np.triu(hits[:, :num_rows], k=1)
         # Images are in class order, so that a class is a stretch of rows, and of columns.
         by_row = np.add.reduceat(hits, np.maximum(begins[low : high + 1] - start, 0), axis=0, dtype=np.int32)
@@ -299,14 +296,14 @@ def _match_counts(
         yield low, counts[: len(counts) - goes_on]
 
 
-def _worst(kept: IntArray, low: int, counts: IntArray, sizes: IntArray) -> IntArray:
+def _merge_worst(kept: IntArray, low: int, counts: IntArray, sizes: IntArray) -> IntArray:
     """Merge the class pairs of some rows into the worst so far: rows of class, other class and false matches."""
-    step = max(1, _ENTRIES // sizes.size)
+    step = max(1, _MAX_RANKED // sizes.size)
     for start in range(0, len(counts), step):
         one, other = np.nonzero(counts[start : start + step])
         one += start
         kept = np.concatenate([kept, np.stack([low + one, other, counts[one, other]], axis=1)])
-        error = _lower_end(kept[:, 2], sizes[kept[:, 0]] * sizes[kept[:, 1]])
+        error = wilson_interval(kept[:, 2], sizes[kept[:, 0]] * sizes[kept[:, 1]])[0]
         # Later rows are of later classes, so that a stable order leaves ties in the order of the labels.
         kept = kept[np.argsort(-error, kind="stable")[:MAX_CLASS_PAIRS]]
     return kept
@@ -321,15 +318,3 @@ def _pair_rates(matrix: IntArray, sizes: IntArray) -> Float64Array:
 def _rates(errors: IntArray, totals: IntArray) -> Float64Array:
     with np.errstate(invalid="ignore"):
         return errors / totals.astype(np.float64)
-
-
-def _lower_end(errors: IntArray, totals: IntArray) -> Float64Array:
-    """Return the lower end of Wilson's 95 % interval of each rate; 0 without an error."""
-    z2 = NormalDist().inv_cdf(0.975) ** 2
-    shares = errors / np.maximum(totals, 1)
-    margin = np.sqrt(z2 * (errors * (1 - shares) + z2 / 4))
-    return np.where(errors > 0, (errors + z2 / 2 - margin) / (totals + z2), 0.0)
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""The single pairs of images that a threshold gets most wrong."""
+"""The pairs of images with the largest errors at a threshold."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import Float64Array, Values, check_count, check_threshold, labelled_embeddings
+from pairsim._common.unit_similarity import EXACT_BITS
 from pairsim.evaluation.pairs.ranked import IntArray
-from pairsim.evaluation.retrieval import EXACT_BITS, whole_numbers
+from pairsim.evaluation.retrieval import whole_numbers
 
 
 @dataclass(frozen=True, eq=False)
 class RankedPairs:
-    """The worst errors of one kind, the worst first; those of one similarity in order of their image numbers.
+    """The worst errors of one kind, the worst first; ties in order of the image numbers.
 
     Attributes:
         first: Number of one image of each pair `[k]`.
         second: Number of the other image `[k]`, the higher of both.
         similarity: Their similarity `[k]`.
-        total: How many errors of this kind there are among all pairs.
+        total: Number of errors of this kind among all pairs.
     """
 
     first: IntArray
@@ -34,10 +35,10 @@ class RankedPairs:
 
 @dataclass(frozen=True, eq=False)
 class WorstPairs:
-    """What `worst_pairs` found.
+    """The result of `worst_pairs`.
 
     Attributes:
-        threshold: Similarity from which a pair was called a match.
+        threshold: A pair with at least this similarity was called a match.
         false_matches: Pairs of different classes that match, the highest similarity first.
         false_non_matches: Pairs of the same class that do not match, the lowest similarity first.
     """
@@ -60,11 +61,11 @@ def worst_pairs(
         embeddings: Embeddings `[N, D]` of length 1 (within 1 %) or 0, any float dtype and device.
         labels: Class of each image `[N]`, whole numbers.
         threshold: A pair with at least this similarity is called a match.
-        n: Pairs of each kind to give, at least 1.
+        n: Highest number of pairs of each kind, at least 1.
         block_size: Rows that are compared at once, at least 1.
 
     Returns:
-        At most `n` pairs of each kind, and how many errors there are; none for fewer than two images.
+        At most `n` pairs of each kind, and the number of errors; none for fewer than two images.
 
     Raises:
         TypeError: If the embeddings are not of a float dtype, or the labels not whole numbers.
@@ -72,32 +73,30 @@ def worst_pairs(
             `block_size` is below 1.
 
     Example:
-        >>> found = worst_pairs(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
-        >>> found.false_matches.first.tolist(), found.false_matches.second.tolist()
+        >>> worst = worst_pairs(np.eye(2)[[0, 0, 1, 0]], [3, 3, 7, 7], 0.5)
+        >>> worst.false_matches.first.tolist(), worst.false_matches.second.tolist()
         ([0, 1], [3, 3])
-        >>> found.false_non_matches.similarity.tolist(), found.false_non_matches.total
+        >>> worst.false_non_matches.similarity.tolist(), worst.false_non_matches.total
         ([0.0], 1)
     """
-    cut, count, rows = (
-        check_threshold(threshold),
-        check_count(n, "n", 1, 12),
-        check_count(block_size, "block_size", 1, 1024),
-    )
+    lowest_match = check_threshold(threshold)
+    check_count(n, "n", 1, 12)
+    check_count(block_size, "block_size", 1, 1024)
     vectors, classes = labelled_embeddings(embeddings, labels)
     exact = whole_numbers(vectors) * 2.0**-EXACT_BITS
-    matches, others = _Worst(count), _Worst(count)
-    for start in range(0, len(exact), rows):
-        products = np.clip(exact[start : start + rows] @ exact[start:].T, -1.0, 1.0)
+    matches, others = _Worst(n), _Worst(n)
+    for start in range(0, len(exact), block_size):
+        products = np.clip(exact[start : start + block_size] @ exact[start:].T, -1.0, 1.0)
         later = np.triu(np.ones(products.shape, dtype=np.bool_), 1)
-        same = classes[start : start + rows, None] == classes[start:]
-        matching = products >= cut
+        same = classes[start : start + block_size, None] == classes[start:]
+        matching = products >= lowest_match
         matches.add(-products, later & ~same & matching, start)
         others.add(products, later & same & ~matching, start)
-    return WorstPairs(threshold=cut, false_matches=matches.ranked(-1.0), false_non_matches=others.ranked(1.0))
+    return WorstPairs(threshold=lowest_match, false_matches=matches.ranked(-1.0), false_non_matches=others.ranked(1.0))
 
 
 class _Worst:
-    """Keeps the pairs of the lowest keys, ties by image numbers."""
+    """The pairs with the lowest keys so far; ties in order of the image numbers."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -108,10 +107,9 @@ class _Worst:
     def add(self, keys: Float64Array, errors: npt.NDArray[np.bool_], start: int) -> None:
         self.total += int(np.count_nonzero(errors))
         if len(self.keys) == self.count:
-            errors = errors & (keys <= self.keys[-1])  # what ties with the last one kept may come before it
-        places = np.argwhere(errors)
+            errors = errors & (keys <= self.keys[-1])  # a tie with the last one kept may come before it
         joined = np.concatenate((self.keys, keys[errors]))
-        pairs = np.concatenate((self.pairs, places + start))
+        pairs = np.concatenate((self.pairs, np.argwhere(errors) + start))
         order = np.lexsort((pairs[:, 1], pairs[:, 0], joined))[: self.count]
         self.keys, self.pairs = joined[order], pairs[order]
 

@@ -1,1 +1,1 @@
-"""Metrics of pairs: curves, decisions, probabilities."""
+"""Scores of pairs, and how their metrics become functions and methods."""

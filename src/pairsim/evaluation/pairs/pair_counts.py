@@ -1,4 +1,4 @@
-"""Figures over all N(N-1)/2 pairs of many images: scores counted on a fine grid instead of kept one by one."""
+"""Scores of pairs counted on a fine grid, for all N(N-1)/2 pairs of many images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
-from pairsim._common.arrays import Values, scores_and_targets
-from pairsim.evaluation.pairs.pair_scores import Float32Array, PairFigures, by_class, pair_rows
-from pairsim.evaluation.pairs.ranked import IntArray, Ranked
+from pairsim._common.arrays import Float32Array, Values, scores_and_targets
+from pairsim.evaluation.pairs.pair_figures import PairFigures
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked, SplitScores
+from pairsim.evaluation.pairs.similarities import by_class, pair_rows
 
 STEPS = 1 << 22
-"""Steps of the grid from 0 to 1: fine enough to move a cosine by no more than the rounding of a float32 product."""
+"""Steps of the grid from 0 to 1, about as fine as the rounding of a float32 product."""
 
 # Floats from 2 to 4 lie exactly one step apart, so adding 3 to a score in [-1, 1] rounds it to the grid, and the bit
 # patterns of the sums are consecutive whole numbers.
@@ -22,15 +23,16 @@ _LOWEST = np.float32(2).view(np.int32)
 
 @dataclass(frozen=True, eq=False)
 class PairCounts(PairFigures):
-    """Scores of pairs as distinct values with counts: every figure of `PairFigures`, in memory that pairs do not fill.
+    """Scores of pairs as distinct values with counts, with every metric of `PairFigures`.
 
-    Scores are multiples of 2^-22 in [-1, 1], so there are at most 8.4 million of them, some 0.4 GB with all that
-    figures need. The figures are exact for these scores. Build it with `count_pair_scores` or `from_scores`.
+    Scores are multiples of 2^-22 in [-1, 1], so there are at most 8.4 million of them, some 0.4 GB with all that the
+    metrics need, for any number of pairs. The metrics are exact for these scores. Build it with `count_pair_scores` or
+    `from_scores`.
 
     Attributes:
         scores: Distinct scores `[K]`, ascending, float32, multiples of 2^-22 in [-1, 1].
-        positive: How many pairs of the same class have each score `[K]`, int64.
-        negative: How many pairs of different classes have each score `[K]`, int64.
+        positive: Number of pairs of the same class with each score `[K]`, int64.
+        negative: Number of pairs of different classes with each score `[K]`, int64.
 
     Raises:
         TypeError: If the scores are not float32 or the counts not int64.
@@ -60,7 +62,7 @@ class PairCounts(PairFigures):
                 f"Expected scores, positive and negative of one shape [K], got {shapes[0]}, {shapes[1]} and "
                 f"{shapes[2]}. Give both counts of each score."
             )
-        on_grid = np.array_equal(self.scores, self._as_kept(self.scores.copy()))
+        on_grid = np.array_equal(self.scores, self._round(self.scores.copy()))
         if not on_grid or not np.all(self.scores[1:] > self.scores[:-1]) or np.any(np.abs(self.scores) > 1):
             raise ValueError(
                 "Expected scores to be ascending multiples of 2^-22 from -1 to 1, got other values or another order. "
@@ -78,7 +80,7 @@ class PairCounts(PairFigures):
         """Count the scores of given pairs, rounded to multiples of 2^-22.
 
         Args:
-            scores: One score per pair `[P]` in [-1, 1], higher = more alike.
+            scores: One score per pair `[P]` in [-1, 1], higher = more similar.
             targets: One target per pair `[P]`, 1 = same class.
 
         Returns:
@@ -99,16 +101,16 @@ class PairCounts(PairFigures):
                 f"Expected scores to be cosines from -1 to 1, got {values[wrong[0]]:g} at index {wrong[0]}. "
                 "Use PairScores.from_scores, which takes any score."
             )
-        cells, places = np.unique(np.rint(values * STEPS), return_inverse=True)
-        counts = (np.bincount(places[chosen], minlength=cells.size) for chosen in (same, ~same))
+        cells, indices = np.unique(np.rint(values * STEPS), return_inverse=True)
+        counts = (np.bincount(indices[chosen], minlength=cells.size) for chosen in (same, ~same))
         return cls((cells / STEPS).astype(np.float32), *counts)
 
     @cached_property
-    def ranked(self) -> tuple[Ranked, Ranked]:
+    def ranked(self) -> SplitScores:
         """Scores of the positive and of the negative pairs, as distinct values with counts."""
-        return Ranked.counted(self.scores, self.positive), Ranked.counted(self.scores, self.negative)
+        return SplitScores(Ranked.counted(self.scores, self.positive), Ranked.counted(self.scores, self.negative))
 
-    def _as_kept(self, scores: Float32Array) -> Float32Array:
+    def _round(self, scores: Float32Array) -> Float32Array:
         scores += _SHIFT
         scores -= _SHIFT
         return scores
@@ -119,8 +121,8 @@ def count_pair_scores(
 ) -> PairCounts:
     """Count the cosines of every pair of images on a grid of multiples of 2^-22.
 
-    The cosines are those of `all_pair_scores`; rounding to the grid moves each by at most 1.2e-7, about as much as its
-    float32 product is off. Memory does not grow with the number of pairs: some 0.5 GB, and one block of
+    The cosines are those of `all_pair_scores`; rounding to the grid moves each by at most 1.2e-7, about the error
+    of its float32 product. Memory does not grow with the number of pairs: some 0.5 GB, and one block of
     `block_size x N` floats.
 
     Args:
@@ -147,7 +149,7 @@ def count_pair_scores(
     for rows in pair_rows(vectors, codes, block_size, progress=progress):
         for count, scores in zip(counts, rows, strict=True):
             shifted = np.add(scores, _SHIFT, out=scores)
-            # In place: np.bincount would make and add up a whole grid for every row.
+            # In place: np.bincount would allocate and add up a whole grid for every row.
             np.add.at(count, shifted.view(np.int32) - _LOWEST, 1)
     seen = np.flatnonzero(counts.any(axis=0))
     return PairCounts(((seen - STEPS) / STEPS).astype(np.float32), *counts[:, seen])

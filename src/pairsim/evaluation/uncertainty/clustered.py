@@ -1,13 +1,13 @@
 """Confidence intervals that respect that pairs share images.
 
-N images give N(N-1)/2 pairs, but only N independent draws: if one image is odd, all its N - 1 pairs are. Intervals that
-take pairs for independent are far too narrow. Here each figure is linearised: pair p moves it by psi_p, and
+N images give N(N-1)/2 pairs, but only N independent draws: one odd image affects N - 1 pairs. Intervals that treat
+pairs as independent are far too narrow. Here each figure is linearised: pair p moves it by psi_p, and
 
     Var = sum over images i of (sum of psi_p over the pairs p that touch i)^2 - sum over pairs p of psi_p^2,
 
 which adds the covariance of every two pairs with an image in common. For few images it is multiplied by
-N (N - 1) / (N - 2)^2, what leaving out one image at a time gives, and it is never taken below the sum of psi_p^2,
-what independent pairs would give.
+N (N - 1) / (N - 2)^2, as in leaving out one image at a time, and it is never taken below the sum of psi_p^2, the
+variance for independent pairs.
 
 - FMR, FNMR, accuracy, balanced accuracy: psi is the error indicator less its rate, times the pair's weight in the mean.
 - AUC: psi is the share of the other class that the pair is on the right side of, less the AUC, over the pairs of its
@@ -15,7 +15,7 @@ what independent pairs would give.
 - EER: with e0, e1 the deviations of FMR and FNMR at the EER threshold, and f0, f1 the densities of negative and
   positive scores there, the crossing moves by (f1 e0 + f0 e1) / (f0 + f1); f1 : f0 is read off the curve around the
   crossing.
-- FNMR at a target FMR: likewise at the threshold of that FMR, it moves by e1 + (f1 / f0) e0: more false matches than
+- FNMR at a target FMR: at the threshold of that FMR, it moves by e1 + (f1 / f0) e0: more false matches than
   expected mean that the threshold must rise, and with it the FNMR.
 
 The interval of a figure p is logit(p) +- t sqrt(Var) / (p (1 - p)), brought back from the logit scale. So it stays in
@@ -23,15 +23,15 @@ The interval of a figure p is logit(p) +- t sqrt(Var) / (p (1 - p)), brought bac
 that is as uncertain as Var, 2 (sum s^2)^2 / (sum s^4 - (sum s^2)^2 / N) with s the sum of psi_p of an image: few where
 few images make most of the errors, otherwise so many that t is the normal z.
 
-A figure of exactly 0 or 1 tells nothing of its variance. Its interval is what n independent pairs without an error
-would give, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
-number of images, weighed by their pairs (see `num_apart_of`). Two pairs with a common image are correlated by at most
-1/2, so pairs of so many images never tell less than n independent ones. They mostly tell far more: this interval is
+A figure of exactly 0 or 1 has no estimate of its variance. Its interval is that of n independent pairs without an
+error, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
+number of images, weighted by their pairs (see `num_disjoint_of`). Two pairs with a common image are correlated by at
+most 1/2, so pairs of this number of images are worth at least n independent ones, and mostly far more: this interval is
 safe, not narrow.
 
-What the intervals cover is new images of the same classes. They do not cover new classes, the randomness of training,
-or a threshold chosen on the same pairs. They are for large samples: with a few images per class, or a handful of
-errors, they are rough.
+The intervals cover new images of the same classes. They do not cover new classes, the randomness of training, or a
+threshold chosen on the same pairs. They hold for large samples: with a few images per class, or a few errors, they are
+rough.
 
 References:
     M. Fafchamps, F. Gubert, The formation of risk sharing networks, Journal of Development Economics 83, 2007.
@@ -48,45 +48,50 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from pairsim._common.arrays import Float64Array, Values, check_threshold, image_codes, scores_and_targets
-from pairsim.evaluation.pairs import ranked as _sorted
-from pairsim.evaluation.pairs.pair_scores import (
-    Float32Array,
-    PairFigures,
-    PairScores,
-    all_pair_scores,
-    by_class,
-    similarity_blocks,
-)
-from pairsim.evaluation.pairs.ranked import IntArray, Ranked
-from pairsim.evaluation.uncertainty.placements import Placements
+from pairsim._common.arrays import Float32Array, Float64Array, Values
+from pairsim.evaluation.decisions.equal_error import highest_reaching
+from pairsim.evaluation.pairs.pair_figures import PairFigures
+from pairsim.evaluation.pairs.pair_scores import all_pair_scores
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked, error_counts, round_up
+from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
+from pairsim.evaluation.uncertainty.auc_influence import AucInfluence
+from pairsim.evaluation.uncertainty.estimates import fnmr_name, image_pairs, point_estimates
 from pairsim.evaluation.uncertainty.spread import (
+    Intervals,
     check_confidence,
     interval_of,
-    num_apart_of,
+    num_disjoint_of,
     spread_of_images,
     spread_of_pairs,
     sum_by,
 )
 
-Intervals: TypeAlias = dict[str, tuple[float, float]]
-
 
 @dataclass(frozen=True)
 class _ErrorFigure:
-    """A figure whose psi is weight x (error indicator - centre), with one weight and centre for each target."""
+    """A figure whose psi is weight x (error indicator - rate), with a weight and a rate for each kind of pair."""
 
     threshold: float
     positive_weight: float
-    positive_center: float
+    fnmr: float
     negative_weight: float
-    negative_center: float
+    fmr: float
+
+    def square_sum(self, pairs: PairFigures) -> float:
+        """Sum of psi^2 over all pairs."""
+        false_matches, false_non_matches = error_counts(pairs.ranked, self.threshold)
+        total = 0.0
+        for count, errors, weight, rate in (
+            (pairs.num_positive, false_non_matches, self.positive_weight, self.fnmr),
+            (pairs.num_negative, false_matches, self.negative_weight, self.fmr),
+        ):
+            total += weight**2 * (errors * (1 - rate) ** 2 + (count - errors) * rate**2)
+        return total
 
 
 def image_level_intervals(
@@ -111,8 +116,8 @@ def image_level_intervals(
         threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
         fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
         confidence: Coverage aimed at, in (0, 1).
-        pair_scores: What `all_pair_scores` or `count_pair_scores` gave for the same embeddings and labels, if it is at
-            hand: saves that pass.
+        pair_scores: The result of `all_pair_scores` or `count_pair_scores` for the same embeddings and labels, if
+            there is one: it saves that pass.
         block_size: Rows of a block; memory is some `4 x block_size x N` bytes.
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
@@ -134,31 +139,32 @@ def image_level_intervals(
     """
     check_confidence(confidence)
     pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
-    figures, estimates = _figures(pairs, threshold, fmr_targets)
+    estimates = _estimates(pairs, threshold, fmr_targets)
+    figures = _error_figures(pairs, threshold, fmr_targets, estimates)
     vectors, codes, _ = by_class(embeddings, labels)
-    sizes = np.bincount(codes) if codes.size else np.zeros(0, dtype=np.int64)
+    sizes = np.bincount(codes)
     num_positive, num_all = int((sizes * (sizes - 1) // 2).sum()), len(vectors) * (len(vectors) - 1) // 2
     if (pairs.num_positive, pairs.num_pairs) != (num_positive, num_all):
         raise ValueError(
             f"Expected pair_scores of these {num_all} pairs, {num_positive} of them positive, got {pairs.num_pairs}, "
             f"{pairs.num_positive} of them positive. Pass all_pair_scores(embeddings, labels), or leave it out."
         )
-    placements = Placements(pairs)
+    influence = AucInfluence(pairs)
     thresholds = sorted({figure.threshold for figure in figures.values()})
     errors, auc_sums = _per_image(
-        pairs, vectors, codes, thresholds, placements, block_size=block_size, progress=progress
+        pairs, vectors, codes, thresholds, influence, block_size=block_size, progress=progress
     )
     own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
-    square_sum = placements.square_sum()
-    num_apart = num_apart_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
-    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_apart, least=square_sum)}
+    square_sum = influence.square_sum()
+    num_disjoint = num_disjoint_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
+    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_disjoint, least=square_sum)}
     for name, figure in figures.items():
         false_matches, false_non_matches = errors[figure.threshold]
-        sums = figure.positive_weight * (false_non_matches - figure.positive_center * own)
-        sums += figure.negative_weight * (false_matches - figure.negative_center * others)
-        square_sum = _square_sum(pairs, figure)
-        num_apart = num_apart_of(figure.positive_weight * own + figure.negative_weight * others, name)
-        spreads[name] = spread_of_images(sums, square_sum, num_apart, least=square_sum)
+        sums = figure.positive_weight * (false_non_matches - figure.fnmr * own)
+        sums += figure.negative_weight * (false_matches - figure.fmr * others)
+        square_sum = figure.square_sum(pairs)
+        num_disjoint = num_disjoint_of(figure.positive_weight * own + figure.negative_weight * others, name)
+        spreads[name] = spread_of_images(sums, square_sum, num_disjoint, least=square_sum)
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
@@ -174,10 +180,10 @@ def image_level_intervals_of_pairs(
 ) -> Intervals:
     """Compute intervals for the figures over given pairs.
 
-    A pair that is given twice, in either order, counts twice in the estimate and is known not to be independent.
+    A pair that is given twice, in either order, counts twice in the estimate, but not as two independent pairs.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike.
+        scores: One score per pair `[P]`, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         first: The first image of each pair `[P]`, by any whole number or string that names it.
         second: The second image of each pair `[P]`.
@@ -200,65 +206,61 @@ def image_level_intervals_of_pairs(
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
     check_confidence(confidence)
-    values, same = scores_and_targets(scores, targets)
-    one, other, num_images = image_codes(first, second, values.size)
-    pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
-    figures, estimates = _figures(pairs, threshold, fmr_targets)
+    given = image_pairs(scores, targets, first, second)
+    values, same, pairs = given.scores, given.same, given.pairs
+    estimates = _estimates(pairs, threshold, fmr_targets)
+    figures = _error_figures(pairs, threshold, fmr_targets, estimates)
     spreads = {}
     for name, estimate in estimates.items():
         if math.isnan(estimate):
             continue
-        off = np.empty(values.size)
         if name == "roc_auc":
             weights = np.where(same, 1 / pairs.num_positive, 1 / pairs.num_negative)
-            positive, negative = pairs.ranked
-            off[same] = _share_below(negative, values[same]) - estimate
-            off[~same] = 1 - _share_below(positive, values[~same]) - estimate
+            off = np.empty(values.size)
+            off[same] = _share_below(pairs.ranked.negative, values[same]) - estimate
+            off[~same] = 1 - _share_below(pairs.ranked.positive, values[~same]) - estimate
         else:
             figure = figures[name]
             weights = np.where(same, figure.positive_weight, figure.negative_weight)
-            matches = values >= figure.threshold
-            off[same] = ~matches[same] - figure.positive_center
-            off[~same] = matches[~same] - figure.negative_center
-        num_apart = num_apart_of(sum_by(one, weights, num_images) + sum_by(other, weights, num_images), name)
-        spreads[name] = spread_of_pairs(weights * off, one, other, num_apart)
+            off = (same != (values >= figure.threshold)) - np.where(same, figure.fnmr, figure.fmr)
+        of_first, of_second = (sum_by(images, weights, given.num_images) for images in (given.first, given.second))
+        num_disjoint = num_disjoint_of(of_first + of_second, name)
+        spreads[name] = spread_of_pairs(weights * off, given.first, given.second, num_disjoint)
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
-def _figures(
-    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]
-) -> tuple[Mapping[str, _ErrorFigure], Mapping[str, float]]:
-    cut = check_threshold(threshold)
-    fmr, fnmr = pairs.fmr_fnmr(cut)
-    accuracy = pairs.accuracy(cut)
-    eer_cut = pairs.equal_error_threshold()
+def _estimates(pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]) -> dict[str, float]:
+    """Compute the figures; NaN for the FNMR at FMRs that the pairs cannot show."""
+    estimates = point_estimates(pairs, threshold, fmr_targets)
+    for target in fmr_targets:
+        if pairs.num_negative * target < 1 or math.isnan(pairs.threshold_at_fmr(target)):
+            estimates[fnmr_name(target)] = math.nan
+    return estimates
+
+
+def _error_figures(
+    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float], estimates: dict[str, float]
+) -> dict[str, _ErrorFigure]:
+    """Linearise every figure except the AUC."""
+    fmr, fnmr, off = estimates["fmr"], estimates["fnmr"], 1 - estimates["accuracy"]
     # Where there are no pairs of a kind, the figure is NaN and its weights are never used.
     p, m, total = (max(1, count) for count in (pairs.num_positive, pairs.num_negative, pairs.num_pairs))
-    estimates = {
-        "accuracy": accuracy,
-        "balanced_accuracy": pairs.balanced_accuracy(cut),
-        "eer": pairs.equal_error_rate(),
-        "fmr": fmr,
-        "fnmr": fnmr,
-        "roc_auc": pairs.roc_auc(),
-    }
     figures = {
-        "accuracy": _ErrorFigure(cut, 1 / total, 1 - accuracy, 1 / total, 1 - accuracy),
-        "balanced_accuracy": _ErrorFigure(cut, 0.5 / p, fnmr, 0.5 / m, fmr),
-        "fmr": _ErrorFigure(cut, 0.0, 0.0, 1 / m, fmr),
-        "fnmr": _ErrorFigure(cut, 1 / p, fnmr, 0.0, 0.0),
+        "accuracy": _ErrorFigure(threshold, 1 / total, off, 1 / total, off),
+        "balanced_accuracy": _ErrorFigure(threshold, 0.5 / p, fnmr, 0.5 / m, fmr),
+        "fmr": _ErrorFigure(threshold, 0.0, 0.0, 1 / m, fmr),
+        "fnmr": _ErrorFigure(threshold, 1 / p, fnmr, 0.0, 0.0),
     }
-    if not math.isnan(eer_cut):
-        fmr_weight = _eer_weight_of_fmr(pairs, estimates["eer"])
-        eer_fmr, eer_fnmr = pairs.fmr_fnmr(eer_cut)
-        figures["eer"] = _ErrorFigure(eer_cut, (1 - fmr_weight) / p, eer_fnmr, fmr_weight / m, eer_fmr)
+    if not math.isnan(estimates["eer"]):
+        eer_threshold, fmr_weight = pairs.equal_error_threshold(), _eer_weight_of_fmr(pairs, estimates["eer"])
+        fmr, fnmr = pairs.fmr_fnmr(eer_threshold)
+        figures["eer"] = _ErrorFigure(eer_threshold, (1 - fmr_weight) / p, fnmr, fmr_weight / m, fmr)
     for target in fmr_targets:
-        name, target_cut = f"fnmr_at_fmr_{target:g}", pairs.threshold_at_fmr(target)
-        estimates[name] = math.nan
-        if pairs.num_negative * target >= 1 and not math.isnan(target_cut):
-            target_fmr, estimates[name] = pairs.fmr_fnmr(target_cut)
-            figures[name] = _ErrorFigure(target_cut, 1 / p, estimates[name], _slope(pairs, target) / m, target_fmr)
-    return figures, estimates
+        if not math.isnan(estimates[fnmr_name(target)]):
+            at_target = pairs.threshold_at_fmr(target)
+            fmr, fnmr = pairs.fmr_fnmr(at_target)
+            figures[fnmr_name(target)] = _ErrorFigure(at_target, 1 / p, fnmr, _slope(pairs, target) / m, fmr)
+    return figures
 
 
 def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
@@ -268,7 +270,7 @@ def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
     as the curve bends on that scale, and is wide enough to hold some pairs of either kind.
     """
     width = max(rate / 2, 1 / math.sqrt(min(pairs.num_positive, pairs.num_negative)))
-    below, above = (_sorted.highest_reaching(*pairs.ranked, difference) for difference in (width, -width))
+    below, above = (highest_reaching(pairs.ranked, difference) for difference in (width, -width))
     change_fmr, change_fnmr = _changes(pairs, below, above)
     return change_fnmr / (change_fmr + change_fnmr) if change_fmr + change_fnmr > 0 else 0.5
 
@@ -296,7 +298,7 @@ def _per_image(
     vectors: Float32Array,
     codes: IntArray,
     thresholds: list[float],
-    placements: Placements,
+    influence: AucInfluence,
     *,
     block_size: int,
     progress: bool | None,
@@ -308,29 +310,18 @@ def _per_image(
     num_images = len(vectors)
     begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
     errors = {t: (np.zeros(num_images), np.zeros(num_images)) for t in thresholds}
-    cuts = [(*errors[t], _sorted.round_up(t, vectors.dtype)) for t in thresholds]
+    at_thresholds = [(*errors[t], round_up(t, vectors.dtype)) for t in thresholds]
     auc_sums = np.zeros(num_images)
     for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
-        # Row by row: what is made of one row stays in the caches.
+        # Row by row, so that the intermediate arrays stay in the caches.
         for image, cosines in enumerate(products, start):
-            scores = pairs._as_kept(cosines)
+            scores = pairs._round(cosines)
             begin, end = int(begins[image]), int(ends[image])
             same = np.concatenate((scores[begin:image], scores[image + 1 : end]))
             other = np.concatenate((scores[:begin], scores[end:]))
-            auc_sums[image] = placements.positive[placements.cells(same)].sum()
-            auc_sums[image] += placements.negative[placements.cells(other)].sum()
-            for false_matches, false_non_matches, cut in cuts:
-                false_matches[image] = np.count_nonzero(other >= cut)
-                false_non_matches[image] = np.count_nonzero(same < cut)
+            auc_sums[image] = influence.positive[influence.cells(same)].sum()
+            auc_sums[image] += influence.negative[influence.cells(other)].sum()
+            for false_matches, false_non_matches, lowest_match in at_thresholds:
+                false_matches[image] = np.count_nonzero(other >= lowest_match)
+                false_non_matches[image] = np.count_nonzero(same < lowest_match)
     return errors, auc_sums
-
-
-def _square_sum(pairs: PairFigures, figure: _ErrorFigure) -> float:
-    total = 0.0
-    false_matches, false_non_matches = _sorted.error_counts(*pairs.ranked, figure.threshold)
-    for count, errors, weight, center in (
-        (pairs.num_positive, false_non_matches, figure.positive_weight, figure.positive_center),
-        (pairs.num_negative, false_matches, figure.negative_weight, figure.negative_center),
-    ):
-        total += weight**2 * (errors * (1 - center) ** 2 + (count - errors) * center**2)
-    return total

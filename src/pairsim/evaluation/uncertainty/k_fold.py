@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.arrays import BoolArray, Float64Array, Values, scores_and_targets, vector
-from pairsim.evaluation.pairs.ranked import ratio
+from pairsim.evaluation.pairs.pair_scores import PairScores
 
 Criterion = Literal["accuracy", "balanced_accuracy"]
 
 
 @dataclass(frozen=True)
 class FoldAccuracy:
-    """What one fold gave, at the threshold that the other folds chose.
+    """The result of one fold at the threshold that is best on the other folds.
 
     Attributes:
         fold: Number of the fold.
         num_pairs: Pairs in it.
         num_positive: Positive pairs among them.
-        threshold: The threshold, chosen on all other folds.
+        threshold: The threshold that is best on all other folds.
         accuracy: Accuracy, or balanced accuracy where that is the criterion, of the fold's pairs.
         fmr: False match rate of the fold's pairs; NaN without a negative one.
         fnmr: False non-match rate of the fold's pairs; NaN without a positive one.
@@ -43,12 +43,12 @@ class FoldAccuracy:
 
 @dataclass(frozen=True)
 class KFoldReport:
-    """What `k_fold_accuracy` found.
+    """The result of `k_fold_accuracy`.
 
     Attributes:
         accuracy: Mean over the folds of the figure that `criterion` names; each fold counts the same.
         standard_error: Standard deviation over the folds (k - 1 in the denominator) divided by the root of k.
-        criterion: "accuracy" or "balanced_accuracy": what thresholds were chosen by and what is reported.
+        criterion: "accuracy" or "balanced_accuracy": the figure that thresholds maximize and that is reported.
         folds: One row per fold, by ascending number.
     """
 
@@ -63,15 +63,15 @@ def k_fold_accuracy(
 ) -> KFoldReport:
     """Compute the accuracy of each fold at the threshold that is best on all other folds.
 
-    The thresholds that decide the other folds best form one or several ranges between two of their scores. Of these the
-    widest is taken (the lowest of equally wide ones) and its middle is the threshold. Where it is best that all pairs
-    match, or that none does, that is their lowest score, or just above their highest.
+    The best thresholds of the other folds form one or several ranges between two of their scores. The threshold is the
+    middle of the widest range (the lowest of equally wide ones). Where it is best that all pairs match, or that none
+    does, it is their lowest score, or just above their highest.
 
-    The standard error says how far the folds differ. It takes them for independent, which they are only as far as they
-    have no images (and, for faces, no people) in common, and it does not cover another training run.
+    The standard error measures how far the folds differ. It assumes that they are independent, so that they should have
+    no images (and, for faces, no people) in common, and it does not cover another training run.
 
     Args:
-        scores: One score per pair `[P]`, finite, higher = more alike.
+        scores: One score per pair `[P]`, finite, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         folds: Fold number of each pair `[P]`, any whole numbers, at least two different ones.
         criterion: "accuracy" as published for LFW, or "balanced_accuracy", for which every fold needs pairs of either
@@ -108,20 +108,16 @@ def k_fold_accuracy(
     rows = []
     for number in np.unique(numbers).tolist():
         inside = numbers == number
-        num_pairs, num_positive = int(inside.sum()), int(same[inside].sum())
-        if balanced and not 0 < num_positive < num_pairs:
+        pairs = PairScores.from_scores(values[inside], same[inside])
+        if balanced and not (pairs.num_positive and pairs.num_negative):
             raise ValueError(
-                f"Expected positive and negative pairs in every fold for balanced accuracy, got {num_positive} "
-                f'positive of {num_pairs} in fold {number}. Deal out the targets evenly, or use criterion="accuracy".'
+                f"Expected positive and negative pairs in every fold for balanced accuracy, got {pairs.num_positive} "
+                f'positive of {pairs.num_pairs} in fold {number}. Spread them evenly, or use criterion="accuracy".'
             )
         threshold = _best_threshold(values[~inside], same[~inside], balanced=balanced)
-        matches = values[inside] >= threshold
-        false_matches = int(np.count_nonzero(matches & ~same[inside]))
-        false_non_matches = int(np.count_nonzero(~matches & same[inside]))
-        fmr, fnmr = ratio(false_matches, num_pairs - num_positive), ratio(false_non_matches, num_positive)
-        right = num_pairs - false_matches - false_non_matches
-        figure = 1.0 - (fmr + fnmr) / 2 if balanced else right / num_pairs
-        rows.append(FoldAccuracy(number, num_pairs, num_positive, threshold, figure, fmr, fnmr))
+        figure = pairs.balanced_accuracy(threshold) if balanced else pairs.accuracy(threshold)
+        rates = pairs.fmr_fnmr(threshold)
+        rows.append(FoldAccuracy(number, pairs.num_pairs, pairs.num_positive, threshold, figure, *rates))
     figures = np.array([row.accuracy for row in rows])
     error = float(figures.std(ddof=1)) / math.sqrt(len(rows))
     return KFoldReport(float(figures.mean()), error, criterion, tuple(rows))
@@ -140,16 +136,16 @@ def _fold_numbers(folds: Values, num_pairs: int) -> npt.NDArray[np.integer[Any]]
     if num_folds < 2:
         raise ValueError(
             f"Expected pairs of at least two folds, got {num_folds}: the threshold of a fold is chosen on the others. "
-            "PairList.of(pairs, folds=10) deals pairs out."
+            "PairList.of(pairs, folds=10) assigns them."
         )
     return numbers
 
 
 def _best_threshold(values: Float64Array, same: BoolArray, *, balanced: bool) -> float:
     """Return the middle of the widest range of thresholds with the fewest errors."""
-    steps, place = np.unique(values, return_inverse=True)
-    positive = np.bincount(place[same], minlength=steps.size)
-    negative = np.bincount(place[~same], minlength=steps.size)
+    steps, index = np.unique(values, return_inverse=True)
+    positive = np.bincount(index[same], minlength=steps.size)
+    negative = np.bincount(index[~same], minlength=steps.size)
     # Entry j: with a threshold above step j - 1 and up to step j.
     false_non_matches = np.concatenate([[0], np.cumsum(positive)])
     false_matches = negative.sum() - np.concatenate([[0], np.cumsum(negative)])

@@ -1,15 +1,15 @@
-"""Intervals by resampling images or classes, and paired comparison of two models.
+"""Intervals by resampling images or classes.
 
-Pairs share images, so it is images, or whole classes, that are drawn anew with replacement, never pairs. Embeddings
-stay as they are: an image drawn k times gives its pairs the weight k, and a pair of images weighs the product of both.
-Two copies of one image are no pair. When classes are drawn, all images of a class come k times together; two copies of
-one class are no pair, be they taken for the same class or for two.
+Pairs share images, so images, or whole classes, are drawn with replacement, never pairs. Embeddings stay as they are:
+an image drawn k times gives its pairs the weight k, and a pair of images has the product of both weights. Two copies of
+one image are no pair. When classes are drawn, all images of a class come k times together; two copies of one class are
+no pairs, neither positive nor negative.
 
-- Images: what other images of the same classes would give.
-- Classes: what other classes would give as well. It takes some 20 classes for such an interval to mean much.
+- Images: the interval covers other images of the same classes.
+- Classes: it covers other classes as well. Such an interval needs some 20 classes.
 
 The weighted figures are read off a few hundred thresholds, which lie dense where either error is small, and joined by
-straight lines; what that changes in the figure of the unweighted pairs is taken off again.
+straight lines; the same error of the unweighted pairs is subtracted.
 
 References:
     R. M. Bolle, N. K. Ratha, S. Pankanti, Error analysis of pattern recognition systems - the subsets bootstrap,
@@ -21,48 +21,40 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim._common.arrays import (
-    Float64Array,
-    Values,
-    check_count,
-    check_fraction,
-    check_threshold,
-    image_codes,
-    scores_and_targets,
-)
-from pairsim.evaluation.pairs.pair_scores import PairFigures, PairScores, all_pair_scores, by_class, similarity_blocks
+from pairsim._common.arrays import Float32Array, Float64Array, Values, check_count, check_fraction, check_threshold
+from pairsim._common.choices import Unit
+from pairsim.evaluation.pairs.pair_figures import PairFigures
+from pairsim.evaluation.pairs.pair_scores import all_pair_scores
 from pairsim.evaluation.pairs.ranked import IntArray, count_matches
-from pairsim.evaluation.uncertainty.clustered import Intervals
-from pairsim.evaluation.uncertainty.spread import check_confidence
-
-Unit: TypeAlias = Literal["images", "classes"]
+from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
+from pairsim.evaluation.uncertainty.estimates import fnmr_name, image_pairs, point_estimates
+from pairsim.evaluation.uncertainty.spread import Intervals, check_confidence, percentiles
 
 _CURVE_POINTS = 201
 _AROUND_TARGET = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 4.0)
-_EVENLY = tuple(count / 20 for count in range(1, 20))  # for curves whose errors are large
+_EVENLY = tuple(count / 20 for count in range(1, 20))  # for curves with large errors
 _RESAMPLES_AT_ONCE = 128  # weights of 10,000 images then stay in a cache
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """Figures of a test set and of many resampled ones.
+    """Figures of a test set and of many resampled sets.
 
     Attributes:
         estimates: Each figure on the pairs themselves.
         figures: Each figure on each resampled set `[R]`; NaN where a set had no pair of a kind.
-        unit: What was drawn.
-        num_units: How many there are.
-        seed: Of the draws. Sets with the same number of units and seed have the same weights.
+        unit: The units that were drawn: `"images"` or `"classes"`.
+        num_units: Number of units in the test set.
+        seed: Seed of the draws. Sets with the same number of units and seed have the same weights.
     """
 
     estimates: dict[str, float]
@@ -72,7 +64,7 @@ class Resampled:
     seed: int
 
     def intervals(self, confidence: float = 0.95) -> Intervals:
-        """Percentile intervals.
+        """Compute percentile intervals.
 
         Args:
             confidence: Coverage aimed at, in (0, 1).
@@ -84,28 +76,7 @@ class Resampled:
             ValueError: If `confidence` is out of range.
         """
         check_confidence(confidence)
-        return {name: _percentiles(self.figures[name], confidence) for name in self.estimates}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much a figure of one model is above that of another, on the same pairs.
-
-    Attributes:
-        first: Figure of the first model.
-        second: Figure of the second one.
-        difference: First less second.
-        low: Lower end of the interval of the difference.
-        high: Upper end.
-        p_value: Two-sided, of no difference; it cannot fall below 2 / (resamples + 1).
-    """
-
-    first: float
-    second: float
-    difference: float
-    low: float
-    high: float
-    p_value: float
+        return {name: percentiles(self.figures[name], confidence) for name in self.estimates}
 
 
 def bootstrap(
@@ -130,7 +101,7 @@ def bootstrap(
         unit: `"images"` or `"classes"`.
         num_resamples: Resampled sets R; 1,000 for intervals, some hundred for a first look.
         seed: Any whole number of at least 0.
-        pair_scores: What `all_pair_scores` gave for the same embeddings and labels, if it is at hand.
+        pair_scores: The result of `all_pair_scores` for the same embeddings and labels, if there is one.
         block_size: Rows of a block.
 
     Returns:
@@ -151,13 +122,13 @@ def bootstrap(
         raise ValueError(f'Expected unit to be "images" or "classes", got {unit!r}.')
     pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
     vectors, codes, order = by_class(embeddings, labels)
-    edges = _edges(pairs, threshold, fmr_targets)
-    num_units = len(codes) if unit == "images" else int(codes[-1]) + 1 if codes.size else 0
-    drawn = _weights(num_units, num_resamples, seed)
-    # by image number, not by place in class order, so that two models get the same weights
-    weights = drawn[torch.from_numpy(order)] if unit == "images" else drawn[torch.from_numpy(codes)]
-    counts = _count_all_pairs(vectors, codes, edges, weights, unit=unit, block_size=block_size)
-    return _resampled(pairs, counts, edges, threshold, fmr_targets, unit=unit, num_units=num_units, seed=seed)
+    figures = _WeightedFigures(pairs, threshold, fmr_targets)
+    # By image number, not by position in class order, so that two models get the same weights.
+    units = order if unit == "images" else codes
+    num_units = int(units.max(initial=-1)) + 1
+    weights = _weights(num_units, num_resamples, seed)[torch.from_numpy(units)]
+    counts = _count_all_pairs(vectors, codes, figures.edges, weights, unit=unit, block_size=block_size)
+    return figures.resampled(counts, unit, num_units, seed)
 
 
 def bootstrap_of_pairs(
@@ -174,7 +145,7 @@ def bootstrap_of_pairs(
     """Compute the figures over given pairs on sets with resampled images.
 
     Args:
-        scores: One score per pair `[P]`, higher = more alike.
+        scores: One score per pair `[P]`, higher = more similar.
         targets: One target per pair `[P]`, 1 = same class.
         first: The first image of each pair `[P]`, by any whole number or string that names it.
         second: The second image of each pair `[P]`.
@@ -196,75 +167,99 @@ def bootstrap_of_pairs(
         >>> sorted(bootstrap_of_pairs(scores, targets, first, second, 0.5, num_resamples=20).figures)
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
-    values, same = scores_and_targets(scores, targets)
-    one, other, num_images = image_codes(first, second, values.size)
-    pairs = PairScores(np.sort(values[same]), np.sort(values[~same]))
-    edges = _edges(pairs, threshold, fmr_targets)
-    weights = _weights(num_images, num_resamples, seed)
-    keys = np.searchsorted(edges, values, side="right") + (len(edges) + 1) * ~same
+    given = image_pairs(scores, targets, first, second)
+    figures = _WeightedFigures(given.pairs, threshold, fmr_targets)
+    num_cells = len(figures.edges) + 1
+    weights = _weights(given.num_images, num_resamples, seed)
+    keys = np.searchsorted(figures.edges, given.scores, side="right") + num_cells * ~given.same
     order = np.argsort(keys, kind="stable")
-    offsets = _offsets(keys, 2 * (len(edges) + 1))
-    left, right = (torch.from_numpy(part[order]) for part in (one, other))
+    offsets = _offsets(keys, 2 * num_cells)
+    left, right = (torch.from_numpy(images[order]) for images in (given.first, given.second))
     parts = []
-    for chunk in weights.split(max(1, (1 << 24) // max(1, values.size)), dim=1):
+    for chunk in weights.split(max(1, (1 << 24) // max(1, len(keys))), dim=1):
         of_pairs = chunk[left] * torch.where((left != right)[:, None], chunk[right], 1.0)
         parts.append(_bag_sums(torch.arange(len(of_pairs)), of_pairs, offsets).double())
-    counts = torch.cat(parts, dim=1).numpy().reshape(2, len(edges) + 1, -1)
-    return _resampled(pairs, counts, edges, threshold, fmr_targets, unit="images", num_units=num_images, seed=seed)
+    counts = torch.cat(parts, dim=1).numpy().reshape(2, num_cells, -1)
+    return figures.resampled(counts, "images", given.num_images, seed)
 
 
-def paired_differences(first: Resampled, second: Resampled, *, confidence: float = 0.95) -> dict[str, Difference]:
-    """Compare two models on the same pairs, resampled alike.
+@dataclass(frozen=True)
+class _WeightedFigures:
+    """The figures of weighted pairs, read off a few hundred thresholds.
 
-    Args:
-        first: Figures of one model.
-        second: Figures of the other, of the same images in the same order, with the same `seed` and number of sets.
-        confidence: Coverage aimed at, in (0, 1).
-
-    Returns:
-        For each figure that both have the difference with its interval and p-value.
-
-    Raises:
-        ValueError: If the sets were not drawn alike, or `confidence` is out of range.
-
-    Example:
-        >>> angles = np.array([0.0, 0.1, 0.9, 1.0, 1.7, 0.4])
-        >>> embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        >>> found = bootstrap(embeddings, [0, 0, 0, 1, 1, 1], 0.8, num_resamples=50)
-        >>> paired_differences(found, found)["roc_auc"].p_value
-        1.0
+    Attributes:
+        pairs: The scores of the pairs.
+        threshold: The operating point.
+        fmr_targets: FMRs to give the FNMR at.
     """
-    alike = all(getattr(first, name) == getattr(second, name) for name in ("unit", "num_units", "seed"))
-    sizes = {len(values) for found in (first, second) for values in found.figures.values()}
-    if not alike or len(sizes) > 1:
-        raise ValueError(
-            "Expected both to be resampled alike, got other units, seeds or numbers of sets. Call bootstrap for both "
-            "with the same images in the same order, unit, num_resamples and seed."
-        )
-    check_confidence(confidence)
-    found = {}
-    for name in (name for name in first.estimates if name in second.estimates):
-        differences = first.figures[name] - second.figures[name]
-        known = differences[~np.isnan(differences)]
-        sides = [(1 + int(side.sum())) / (known.size + 1) for side in (known <= 0, known >= 0)]
-        a, b = first.estimates[name], second.estimates[name]
-        missing = math.isnan(a - b)
-        found[name] = Difference(
-            a, b, a - b, *_percentiles(differences, confidence), math.nan if missing else min(1.0, 2 * min(sides))
-        )
-    return found
+
+    pairs: PairFigures
+    threshold: float
+    fmr_targets: Sequence[float]
+
+    @cached_property
+    def edges(self) -> Float64Array:
+        """The thresholds `[E]`, ascending."""
+        pairs, threshold = self.pairs, check_threshold(self.threshold)
+        few = pairs.num_pairs <= 2 * _CURVE_POINTS
+        chosen = [
+            pairs.roc_curve(None if few else _CURVE_POINTS).thresholds,
+            [threshold, pairs.equal_error_threshold()],
+        ]
+        rates = [check_fraction(target, "fmr") for target in self.fmr_targets] + [pairs.equal_error_rate()]
+        if pairs.num_positive and pairs.num_negative:
+            around = [min(1.0, rate * factor) for rate in rates for factor in _AROUND_TARGET]
+            chosen.append([pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)])
+        edges = np.unique(np.concatenate([np.asarray(part, dtype=np.float64) for part in chosen]))
+        return np.asarray(edges[np.isfinite(edges)])
+
+    def read(self, counts: Float64Array) -> dict[str, Float64Array]:
+        """Compute each figure `[R]` from the weight of the pairs between edges `[2, E + 1, R]`, positive ones first."""
+        totals = counts.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            positive, negative = counts / totals[:, None]
+            # At the thresholds -inf, each edge, +inf.
+            zero = np.zeros((1, positive.shape[1]))
+            fnmr = np.concatenate([zero, np.cumsum(positive, axis=0)])
+            fmr = np.concatenate([np.cumsum(negative[::-1], axis=0)[::-1], zero])
+            at = 1 + int(np.searchsorted(self.edges, self.threshold))
+            share = totals[0] / totals.sum(axis=0)
+            accuracy = share * (1 - fnmr[at]) + (1 - share) * (1 - fmr[at])
+        return {
+            "accuracy": accuracy,
+            "balanced_accuracy": 1 - (fmr[at] + fnmr[at]) / 2,
+            "eer": _crossing(fmr, fmr - fnmr),
+            "fmr": fmr[at],
+            "fnmr": fnmr[at],
+            "roc_auc": (negative * (1 - (fnmr[1:] + fnmr[:-1]) / 2)).sum(axis=0),
+            **{fnmr_name(target): _crossing(fnmr, fmr - target) for target in self.fmr_targets},
+        }
+
+    def resampled(self, counts: Float64Array, unit: Unit, num_units: int, seed: int) -> Resampled:
+        """Read the figures of resampled sets, and take off what reading them off few thresholds changes."""
+        unweighted = []
+        for scores in self.pairs.ranked:
+            below = scores.size - count_matches(scores, self.edges)
+            unweighted.append(np.diff(below, prepend=0, append=scores.size))
+        coarse = self.read(np.stack(unweighted)[:, :, None].astype(np.float64))
+        estimates = point_estimates(self.pairs, self.threshold, self.fmr_targets)
+        figures = self.read(counts)
+        shifted = {name: np.clip(figures[name] + (estimates[name] - coarse[name][0]), 0.0, 1.0) for name in estimates}
+        return Resampled(estimates, shifted, unit, num_units, seed)
 
 
-def _percentiles(values: Float64Array, confidence: float) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def _crossing(values: Float64Array, excess: Float64Array) -> Float64Array:
+    """Return values `[K, R]` where the falling `excess` reaches 0, interpolated between two thresholds; NaN for NaN."""
+    after = (excess > 0).sum(axis=0).clip(1, len(excess) - 1)
+    column = np.arange(values.shape[1])
+    high, low = excess[after - 1, column], excess[after, column]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(high > low, high / (high - low), 0.0)
+    return np.asarray(values[after - 1, column] + (values[after, column] - values[after - 1, column]) * share)
 
 
 def _weights(num_units: int, num_resamples: int, seed: int) -> Tensor:
-    """How often each unit was drawn `[U, R]`; float32, in which all sums of a row of pairs are exact."""
+    """Return how often each unit is drawn `[U, R]`; float32, in which all sums of a row of pairs are exact."""
     count = check_count(num_resamples, "num_resamples", 1, 1000)
     if not num_units:
         return torch.zeros(0, count)
@@ -275,21 +270,8 @@ def _weights(num_units: int, num_resamples: int, seed: int) -> Tensor:
     return torch.from_numpy(drawn)
 
 
-def _edges(pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]) -> Float64Array:
-    """Thresholds to read figures at, ascending."""
-    cut = check_threshold(threshold)
-    few = pairs.num_pairs <= 2 * _CURVE_POINTS
-    chosen = [pairs.roc_curve(None if few else _CURVE_POINTS).thresholds, [cut, pairs.equal_error_threshold()]]
-    rates = [check_fraction(target, "fmr") for target in fmr_targets] + [pairs.equal_error_rate()]
-    if pairs.num_positive and pairs.num_negative:
-        around = [min(1.0, rate * factor) for rate in rates for factor in _AROUND_TARGET]
-        chosen.append([pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)])
-    edges = np.unique(np.concatenate([np.asarray(part, dtype=np.float64) for part in chosen]))
-    return np.asarray(edges[np.isfinite(edges)])
-
-
 def _count_all_pairs(
-    vectors: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    vectors: Float32Array,
     codes: IntArray,
     edges: Float64Array,
     weights: Tensor,
@@ -297,7 +279,7 @@ def _count_all_pairs(
     unit: Unit,
     block_size: int,
 ) -> Float64Array:
-    """Weighted pairs between two edges `[2, E + 1, R]`, positive ones first."""
+    """Return the weight of the pairs between two edges `[2, E + 1, R]`, positive ones first."""
     num_cells = len(edges) + 1
     ends = np.searchsorted(codes, codes, side="right")
     chunks = [chunk.contiguous() for chunk in weights.split(_RESAMPLES_AT_ONCE, dim=1)]
@@ -313,7 +295,7 @@ def _count_all_pairs(
             offsets = _offsets(keys, 2 * num_cells)
             for chunk, count in zip(chunks, counts, strict=True):
                 sums = _bag_sums(order, chunk, offsets)
-                if unit == "classes":  # a class with itself comes as often as it was drawn, not that often squared
+                if unit == "classes":  # a class with itself has the weight k, not k squared
                     sizes = offsets.diff(append=torch.tensor([len(keys)]))
                     sums[:num_cells] = sizes[:num_cells, None].float()
                 count.addcmul_(sums.double(), chunk[image].double())
@@ -321,7 +303,7 @@ def _count_all_pairs(
 
 
 def _offsets(keys: np.ndarray[tuple[int], np.dtype[np.integer]], num_keys: int) -> Tensor:
-    """Where each key begins in the sorted keys `[K]`."""
+    """Return where each key begins in the sorted keys `[K]`."""
     sizes = np.bincount(keys, minlength=num_keys)
     return torch.from_numpy(np.cumsum(sizes) - sizes)
 
@@ -330,69 +312,3 @@ def _bag_sums(rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
     if not len(rows):
         return torch.zeros(len(offsets), weights.shape[1])
     return functional.embedding_bag(rows, weights, offsets, mode="sum")
-
-
-def _resampled(
-    pairs: PairFigures,
-    counts: Float64Array,
-    edges: Float64Array,
-    threshold: float,
-    fmr_targets: Sequence[float],
-    *,
-    unit: Unit,
-    num_units: int,
-    seed: int,
-) -> Resampled:
-    figures = _figures(counts, edges, threshold, fmr_targets)
-    unweighted = []
-    for scores in pairs.ranked:
-        below = scores.size - count_matches(scores, edges)
-        unweighted.append(np.diff(np.concatenate([[0], below, [scores.size]])))
-    coarse = _figures(np.stack(unweighted)[:, :, None].astype(np.float64), edges, threshold, fmr_targets)
-    fmr, fnmr = pairs.fmr_fnmr(threshold)
-    estimates = {
-        "accuracy": pairs.accuracy(threshold),
-        "balanced_accuracy": pairs.balanced_accuracy(threshold),
-        "eer": pairs.equal_error_rate(),
-        "fmr": fmr,
-        "fnmr": fnmr,
-        "roc_auc": pairs.roc_auc(),
-        **{f"fnmr_at_fmr_{target:g}": pairs.fnmr_at_fmr(target) for target in fmr_targets},
-    }
-    shifted = {name: np.clip(figures[name] + (estimates[name] - coarse[name][0]), 0.0, 1.0) for name in estimates}
-    return Resampled(estimates, shifted, unit, num_units, seed)
-
-
-def _figures(
-    counts: Float64Array, edges: Float64Array, threshold: float, fmr_targets: Sequence[float]
-) -> dict[str, Float64Array]:
-    """Each figure `[R]` of weighted pairs between edges `[2, E + 1, R]`."""
-    totals = counts.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        positive, negative = counts / totals[:, None]
-        # at the thresholds -inf, each edge, +inf
-        zero = np.zeros((1, positive.shape[1]))
-        fnmr = np.concatenate([zero, np.cumsum(positive, axis=0)])
-        fmr = np.concatenate([np.cumsum(negative[::-1], axis=0)[::-1], zero])
-        at = 1 + int(np.searchsorted(edges, threshold))
-        share = totals[0] / totals.sum(axis=0)
-        accuracy = share * (1 - fnmr[at]) + (1 - share) * (1 - fmr[at])
-    return {
-        "accuracy": accuracy,
-        "balanced_accuracy": 1 - (fmr[at] + fnmr[at]) / 2,
-        "eer": _crossing(fmr, fmr - fnmr),
-        "fmr": fmr[at],
-        "fnmr": fnmr[at],
-        "roc_auc": (negative * (1 - (fnmr[1:] + fnmr[:-1]) / 2)).sum(axis=0),
-        **{f"fnmr_at_fmr_{target:g}": _crossing(fnmr, fmr - target) for target in fmr_targets},
-    }
-
-
-def _crossing(values: Float64Array, excess: Float64Array) -> Float64Array:
-    """Values `[K, R]` where the falling `excess` comes to 0, on a straight line between two thresholds; NaN for NaN."""
-    after = (excess > 0).sum(axis=0).clip(1, len(excess) - 1)
-    column = np.arange(values.shape[1])
-    high, low = excess[after - 1, column], excess[after, column]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(high > low, high / (high - low), 0.0)
-    return np.asarray(values[after - 1, column] + (values[after, column] - values[after - 1, column]) * share)

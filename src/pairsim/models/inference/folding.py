@@ -1,4 +1,4 @@
-"""A faster copy of a net for inference: batch norm folded into the layer before it, cheaper pooling, channels last."""
+"""Copy a net for faster inference: batch norm folded into the layer before it, cheaper pooling, channels last."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def parts_of(net: nn.Module) -> tuple[list[nn.Module], list[Tensor]]:
-    """A net's modules, and its parameters and buffers; those that are shared may come twice.
+    """Return a net's modules, and its parameters and buffers; those that are shared may come twice.
 
-    One walk instead of three, as this is done for every single image that is looked up.
+    It is one walk instead of three, as it is done for every call.
     """
     modules = list(net.modules())
     held = [values for module in modules for values in (module._parameters, module._buffers)]
@@ -38,12 +38,12 @@ def parts_of(net: nn.Module) -> tuple[list[nn.Module], list[Tensor]]:
 
 
 def is_plain(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> bool:
-    """Whether a copy of a net can stand in for it: ordinary modules and tensors on one device, and no hooks.
+    """Return whether a copy can replace a net: ordinary modules and tensors on one device, and no hooks.
 
-    Hooks are there to be called on the net itself; compiled, scripted, quantised and sharded nets have their own ways.
+    Hooks have to be called on the net itself; compiled, scripted, quantised and sharded nets run in their own ways.
 
     Args:
-        modules: All of the net.
+        modules: All modules of the net.
         tensors: Its parameters and buffers.
     """
     return (
@@ -60,26 +60,26 @@ def is_plain(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> bool:
 
 
 def inference_copy(net: nn.Module, example: Tensor, *, dtype: torch.dtype | None = None) -> nn.Module | None:
-    """A copy of a net that gives in eval mode what the net does, for less work.
+    """Return a copy of a net that computes the same in eval mode, with less work.
 
-    Batch norm is folded where a run on `example` shows that it alone takes what a convolution or linear layer gives.
-    The copy keeps the net's own `forward`. It is compared with the net on `example`, and discarded if it differs. Only
-    copies are run: the net, its mode and what other threads do with it are left alone.
+    Batch norm is folded if a run on `example` shows that it is the only user of the output of a convolution or linear
+    layer. The copy keeps the net's own `forward`. It is compared with the net on `example`, and discarded if it
+    differs. Only copies run: the net and its mode do not change, also for other threads.
 
     Args:
         net: A plain net (see `is_plain`), in any mode.
         example: Some preprocessed images `[n, C, H, W]`, n at least 1.
-        dtype: What convolutions and linear layers keep their weights in, for use under autocast; `None` leaves them.
+        dtype: Format of the weights of convolutions and linear layers, for use under autocast; `None` leaves them.
 
     Returns:
-        The copy in eval mode, or `None` if there is nothing to gain or the net cannot be copied.
+        The copy in eval mode, or `None` if it would not be faster or the net cannot be copied.
     """
     kinds = Counter(type(module) for module in net.modules())
-    has_2d = kinds[nn.Conv2d] > 1  # one alone, as in a ViT, gains nothing
+    has_2d = kinds[nn.Conv2d] > 1  # one alone, as in a ViT, does not get faster
     if dtype is None and not has_2d and not any(kinds[norm] for norm in _FOLDABLE):
         return None
     for layout in (torch.channels_last, torch.contiguous_format) if has_2d else (torch.contiguous_format,):
-        # What goes wrong in copying somebody's module, or in running it on another layout, means only: not this way.
+        # A module that cannot be copied, or cannot run in another layout, raises anything: then try the next layout.
         try:
             with torch.no_grad():
                 faster = copy.deepcopy(net).eval()
@@ -108,9 +108,9 @@ def fold_batch_norm(net: nn.Module, example: Tensor) -> int:
         example: Images that the net takes.
 
     Returns:
-        How many were folded.
+        The number of folded batch norms.
     """
-    # Twice, with one image and with two: a net may go another way where a batch has one image only.
+    # Twice, with one image and with two: a net may run other code on a batch of one image.
     one, two = (_watch(net, torch.cat((example, example))[:size]) for size in (1, 2))
     pairs = [pair for pair in one if pair in two]
     modules = dict(net.named_modules())
@@ -128,10 +128,10 @@ def fold_batch_norm(net: nn.Module, example: Tensor) -> int:
 
 
 class PairwiseMax(nn.Module):
-    """`nn.MaxPool2d(2)` by comparing neighbours, which is the same.
+    """Compute the same as `nn.MaxPool2d(2)` by comparing neighbours.
 
-    torch's own also writes down where each maximum was, in 64 bits, and is slow on 16-bit numbers: with channels last
-    on a CPU this takes half its time.
+    torch's own also stores the index of each maximum, in 64 bits, and is slow on 16-bit numbers: with channels last on
+    a CPU this takes half its time.
 
     Example:
         >>> images = torch.rand(2, 3, 5, 8)
@@ -147,42 +147,42 @@ class PairwiseMax(nn.Module):
 
 
 class _Watch(TorchFunctionMode):
-    """Counts which of some tensors torch is given, while it is not told to look away."""
+    """Counts how often torch functions get each tensor as an argument, except while `paused`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: Counter[int] = Counter()
-        self.away = 0
+        self.uses: Counter[int] = Counter()
+        self.paused = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if not self.away:
-            self.given.update(id(tensor) for tensor in _tensors((args, kwargs or {})))
+        if not self.paused:
+            self.uses.update(id(tensor) for tensor in _tensors((args, kwargs or {})))
         return func(*args, **(kwargs or {}))
 
 
 def _watch(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Names of layers and of the batch norms that alone take what they give, as a run shows."""
+    """Run a net, and return the names of layers and of the batch norms that are the only users of their outputs."""
     names = {module: name for name, module in net.named_modules()}
     shared = {m for m, n in Counter(m for _, m in net.named_modules(remove_duplicate=False)).items() if n > 1}
     calls: Counter[nn.Module] = Counter()
-    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensors are kept, so that no other gets their id
+    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so that no other gets their id
     taken: list[tuple[nn.Module, int]] = []
     watch = _Watch()
 
     def after_layer(module: nn.Module, _: Any, output: Any) -> None:
         calls[module] += 1
         outputs[id(output)] = (module, output)
-        watch.given[id(output)] = 0  # of an earlier tensor that had this id
+        watch.uses[id(output)] = 0  # not those of an earlier tensor with this id
 
     def before_norm(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         calls[module] += 1
         taken.append((module, id(inputs[0])))
-        watch.away += 1
+        watch.paused += 1
 
     def after_norm(*_: Any) -> None:
-        watch.away -= 1
+        watch.paused -= 1
 
     hooks = []
     for module in names:
@@ -204,7 +204,7 @@ def _watch(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
         if (
             layer is not None
             and takers[key] == 1
-            and watch.given[key] == 0
+            and watch.uses[key] == 0
             and result is not outputs[key][1]
             and calls[layer] == calls[norm] == 1
             and not shared & {layer, norm}
@@ -230,15 +230,10 @@ def _set_layout(net: nn.Module, layout: torch.memory_format) -> None:
 
 
 def _is_pool_of_two(module: nn.Module) -> bool:
-    return (
-        type(module) is nn.MaxPool2d
-        and module.kernel_size in (2, (2, 2))
-        and module.stride in (2, (2, 2))
-        and module.padding in (0, (0, 0))
-        and module.dilation in (1, (1, 1))
-        and not module.return_indices
-        and not module.ceil_mode
-    )
+    if type(module) is not nn.MaxPool2d or module.return_indices or module.ceil_mode:
+        return False
+    settings = ((module.kernel_size, 2), (module.stride, 2), (module.padding, 0), (module.dilation, 1))
+    return all(value in (wanted, (wanted, wanted)) for value, wanted in settings)
 
 
 def _cast_layers(net: nn.Module, dtype: torch.dtype) -> None:
@@ -247,15 +242,15 @@ def _cast_layers(net: nn.Module, dtype: torch.dtype) -> None:
             module.to(dtype)
 
 
-def _agree(expected: Any, found: Any, device: torch.device) -> bool:
-    """Whether two batches of embeddings are the same but for rounding, relative to their length."""
-    if not isinstance(expected, Tensor) or not isinstance(found, Tensor) or expected.shape != found.shape:
+def _agree(expected: Any, computed: Any, device: torch.device) -> bool:
+    """Return whether two batches of embeddings are the same except for rounding, relative to their length."""
+    if not isinstance(expected, Tensor) or not isinstance(computed, Tensor) or expected.shape != computed.shape:
         return False
     length = torch.linalg.vector_norm(expected, dim=-1, keepdim=True)
     length = length.clamp_min(max(1e-3 * float(length.max()), 1e-12))  # an embedding of nearly 0 has no direction
     # GPUs may multiply in TF32, with 10 bits after the point
     tolerance = 1e-4 if device.type == "cpu" else 1e-2
-    return torch.allclose(expected / length, found / length, rtol=0, atol=tolerance, equal_nan=True)
+    return torch.allclose(expected / length, computed / length, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

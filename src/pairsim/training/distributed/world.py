@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as `torchrun` starts them.
+"""Collective operations of processes that train one model together, as started by `torchrun`.
 
 All arithmetic with ranks is here. With one process nothing is sent, and `torch.distributed` is not called.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -20,27 +20,27 @@ from pairsim.errors import TrainingError
 
 _CPU = torch.device("cpu")
 _BUCKET_BYTES = 64 * 2**20
-"""Tensors are joined to messages of about this size: few calls, and a copy that stays small."""
+"""Tensors are concatenated to messages of about this size: few calls, and little memory for the copy."""
 
-_made = False
-"""Whether the process group was made here."""
+_owns_group = False
+"""Whether `init_process_group` created the process group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes of a training run and the place of this one among them.
+    """The processes of a training run, and the rank of this one.
 
-    Every method that sends must be called by all processes, in the same order.
+    All processes must call the collective methods, in the same order.
 
     Args:
         rank: Number of this process, from 0.
         size: Number of processes.
         local_rank: Number of this process on its machine, which is the number of its GPU.
-        local_size: Processes on this machine.
-        device: Where tensors must be to be sent.
+        local_size: Number of processes on this machine.
+        device: Device of the tensors that are sent.
 
     Example:
-        >>> World(rank=1, size=3).part(8)
+        >>> World(rank=1, size=3).shard(8)
         slice(3, 6, None)
     """
 
@@ -51,19 +51,18 @@ class World:
     device: torch.device = _CPU
 
     @classmethod
-    def found(cls) -> World:
-        """The processes that there are: of the process group, else of the environment that `torchrun` sets.
+    def from_env(cls) -> World:
+        """Read the processes from the process group, or from the environment variables that `torchrun` sets.
 
         Raises:
-            ValueError: If the environment's `RANK` and `WORLD_SIZE` do not fit together.
+            ValueError: If `RANK` and `WORLD_SIZE` are not whole numbers, or `RANK` is not below `WORLD_SIZE`.
         """
-        local_rank, local_size = _number("LOCAL_RANK"), _number("LOCAL_WORLD_SIZE")
         if dist.is_available() and dist.is_initialized():
             rank, size = dist.get_rank(), dist.get_world_size()
-        else:
-            rank, size = _number("RANK") or 0, _number("WORLD_SIZE") or 1
-            if "RANK" not in os.environ:  # some job schedulers set the size alone, for processes that are on their own
-                return cls()
+        elif "RANK" in os.environ:
+            rank, size = _env_number("RANK", 0), _env_number("WORLD_SIZE", 1)
+        else:  # some job schedulers set WORLD_SIZE only, for independent processes
+            return cls()
         if not 0 <= rank < size:
             raise ValueError(
                 f"Expected RANK to be in [0, WORLD_SIZE), found RANK {rank} and WORLD_SIZE {size} in the environment. "
@@ -71,190 +70,161 @@ class World:
             )
         if size == 1:
             return cls()
-        return cls(
-            rank=rank,
-            size=size,
-            local_rank=rank if local_rank is None else local_rank,
-            local_size=size if local_size is None else local_size,
-        )
+        local_rank, local_size = _env_number("LOCAL_RANK", rank), _env_number("LOCAL_WORLD_SIZE", size)
+        return cls(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and shows: rank 0."""
+        """Whether this is rank 0, the process that writes files and prints."""
         return self.rank == 0
 
-    def part(self, total: int, rank: int | None = None) -> slice:
-        """Which of so many things in a row are a process's own: parts differ by one at most, the first are larger.
+    def shard(self, total: int) -> slice:
+        """Return the items of this process: sizes differ by one at most, and the first shards are the larger ones.
 
         Args:
-            total: Number of things, at least 0.
-            rank: The process; by default this one.
+            total: Number of items of all processes, at least 0.
         """
-        rank = self.rank if rank is None else rank
-        least, more = divmod(total, self.size)
-        start = rank * least + min(rank, more)
-        return slice(start, start + least + (rank < more))
+        smallest, larger = divmod(total, self.size)
+        start = self.rank * smallest + min(self.rank, larger)
+        return slice(start, start + smallest + (self.rank < larger))
 
-    def join(self) -> None:
-        """Make the process group unless there is one.
+    def init_process_group(self) -> None:
+        """Create the process group unless it exists.
 
-        It is kept until the process ends: a program may train two models, and a group is not made twice under the
-        same names.
+        It exists until the process ends, because a program may train two models and cannot create the same group twice.
 
         Raises:
-            TrainingError: If the processes do not find each other.
+            TrainingError: If the processes cannot connect.
         """
-        global _made  # noqa: PLW0603  the group is the process's own
-        atexit.unregister(_leave)
+        global _owns_group  # noqa: PLW0603  there is one group in a process
+        atexit.unregister(_destroy_group)
         if self.size == 1 or dist.is_initialized():
             return
-        on_gpu = self.device.type == "cuda"
+        backend, device = ("nccl", self.device) if self.device.type == "cuda" else ("gloo", None)
         try:
-            dist.init_process_group(
-                "nccl" if on_gpu else "gloo",
-                rank=self.rank,
-                world_size=self.size,
-                device_id=self.device if on_gpu else None,
-            )
+            dist.init_process_group(backend, rank=self.rank, world_size=self.size, device_id=device)
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise TrainingError(
                 f"Expected {self.size} processes to find each other, rank {self.rank} did not ({reason}). "
                 "Start them with torchrun, which sets MASTER_ADDR and MASTER_PORT."
             ) from error
-        _made = True
+        _owns_group = True
 
-    def part_in_peace(self) -> None:
-        """Wait for the others at the end, and have a group that `join` made taken down when the process ends.
+    def destroy_at_exit(self) -> None:
+        """Wait for all processes, and destroy a group of `init_process_group` when the process ends.
 
-        After a failure it is not: taking it down could wait for processes that wait for this one.
+        Call it after success only: after a failure, destroying the group could wait forever for other processes.
         """
         self.barrier()
-        if self.size > 1 and _made:
-            atexit.register(_leave)
+        if self.size > 1 and _owns_group:
+            atexit.register(_destroy_group)
 
     def barrier(self) -> None:
-        """Wait for the others."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.all_reduce(torch.zeros((), device=self.device))
 
     @contextlib.contextmanager
-    def one_first(self, wanted: bool = True) -> Iterator[None]:
-        """Inside, the first process of each machine is alone, and the others follow when it is done."""
-        alone = self.local_rank == 0
-        if wanted and not alone:
+    def main_first(self, wanted: bool = True) -> Iterator[None]:
+        """Run the block in the first process of each machine, then in its other processes."""
+        is_first = self.local_rank == 0
+        if wanted and not is_first:
             self.barrier()
         try:
             yield
         finally:
-            if wanted and alone:
+            if wanted and is_first:
                 self.barrier()
 
-    @torch.no_grad()
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes, the same bits everywhere."""
-        if self.size == 1:
-            return
-        for bucket in _buckets(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            dist.all_reduce(flat)
-            _put_back(bucket, flat)
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes, with the same bits in all of them."""
+        self._in_buckets(dist.all_reduce, tensors)
 
-    @torch.no_grad()
-    def take_over(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by that of rank 0."""
-        if self.size == 1:
-            return
-        for bucket in _buckets(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            dist.broadcast(flat.view(torch.uint8), src=0)
-            _put_back(bucket, flat)
+        self._in_buckets(_broadcast_bits, tensors)
 
     @torch.no_grad()
-    def gathered(self, own: Tensor, rows: slice, total: int) -> Tensor:
-        """The rows of all processes together.
+    def _in_buckets(self, operation: Callable[[Tensor], object], tensors: Iterable[Tensor]) -> None:
+        for bucket in _buckets(tensors) if self.size > 1 else ():
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            operation(flat)
+            for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
 
-        As a sum of matrices with zeros in the rows of others, which takes parts of any size, empty ones too.
+    def broadcast_numbers(self, numbers: Sequence[float]) -> list[float]:
+        """Return the numbers of rank 0."""
+        if self.size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        self.broadcast([values])
+        return [float(value) for value in values.tolist()]
+
+    def broadcast_bytes(self, content: bytes) -> bytes:
+        """Return the bytes of rank 0."""
+        (length,) = self.broadcast_numbers([len(content)])
+        values = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.is_main and content:
+            values.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        self.broadcast([values])
+        return values.cpu().numpy().tobytes()
+
+    @torch.no_grad()
+    def all_gather(self, own: Tensor, rows: slice, total: int) -> Tensor:
+        """Return the rows of all processes.
+
+        Computed as a sum of matrices with zeros in the rows of other processes, so that parts of any size, also empty
+        ones, are possible.
 
         Args:
             own: `[n, ...]`, the rows of this process.
-            rows: Where they belong; those of all processes cover everything once.
-            total: Rows of all processes, N.
+            rows: Their position; the rows of all processes cover each position once.
+            total: Number of rows of all processes, N.
 
         Returns:
             `[N, ...]`, without gradients.
         """
         if self.size == 1:
             return own.detach()
-        whole = own.new_zeros((total, *own.shape[1:]))
-        whole[rows] = own
-        dist.all_reduce(whole)
-        return whole
+        gathered = own.new_zeros((total, *own.shape[1:]))
+        gathered[rows] = own
+        dist.all_reduce(gathered)
+        return gathered
 
-    def agreed(self, numbers: Sequence[float]) -> list[float]:
-        """The numbers of rank 0, so that what is decided by them is decided alike."""
+    def any_rank(self, condition: bool) -> bool:
+        """Whether a condition is true in any process."""
         if self.size == 1:
-            return list(numbers)
-        sent = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        dist.broadcast(sent, src=0)
-        return [float(number) for number in sent.tolist()]
-
-    def any(self, holds: bool) -> bool:
-        """Whether something holds in any process."""
-        if self.size == 1:
-            return holds
-        count = torch.tensor(int(holds), device=self.device)
+            return condition
+        count = torch.tensor(int(condition), device=self.device)
         dist.all_reduce(count)
         return bool(count.item())
 
-    def unlike_main(self, digest: bytes) -> list[int]:
-        """Ranks whose digest, of 8 bytes, differs from that of rank 0."""
-        if self.size == 1:
-            return []
-        own = torch.frombuffer(bytearray(digest), dtype=torch.int64).to(self.device)
-        every = self.gathered(own, slice(self.rank, self.rank + 1), self.size)
-        return [rank for rank in range(self.size) if every[rank] != every[0]]
 
-    def shared(self, content: bytes) -> bytes:
-        """The bytes of rank 0."""
-        if self.size == 1:
-            return content
-        length = torch.tensor(len(content), device=self.device)
-        dist.broadcast(length, src=0)
-        sent = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
-        if self.is_main and content:
-            sent.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        dist.broadcast(sent, src=0)
-        return sent.cpu().numpy().tobytes()
+def _broadcast_bits(tensor: Tensor) -> None:
+    dist.broadcast(tensor.view(torch.uint8), src=0)  # not all backends send all dtypes
 
 
-def _number(name: str) -> int | None:
-    value = os.environ.get(name)
-    if value is None:
-        return None
+def _env_number(name: str, default: int) -> int:
+    value = os.environ.get(name, default)
     try:
         return int(value)
     except ValueError:
         raise ValueError(f"Expected {name} in the environment to be a whole number, found {value!r}.") from None
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one dtype and device, about as much as a message holds."""
+    """Group tensors by dtype and device, into messages of about `_BUCKET_BYTES`."""
     by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-    for alike in by_kind.values():
-        ends = accumulate(tensor.nbytes for tensor in alike)
+    for group in by_kind.values():
+        ends = accumulate(tensor.nbytes for tensor in group)
         numbers = [(end - 1) // _BUCKET_BYTES for end in ends]
         for number in sorted(set(numbers)):
-            yield [tensor for tensor, own in zip(alike, numbers, strict=True) if own == number]
-
-
-def _put_back(bucket: list[Tensor], flat: Tensor) -> None:
-    for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
-        tensor.copy_(part.view(tensor.shape))
+            yield [tensor for tensor, own in zip(group, numbers, strict=True) if own == number]

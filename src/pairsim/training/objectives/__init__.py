@@ -1,1 +1,1 @@
-"""Objectives: losses and how they are computed."""
+"""Objectives: batches, losses and recipes."""

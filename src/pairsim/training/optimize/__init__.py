@@ -1,1 +1,1 @@
-"""One training step: forward, backward, optimizer, batch norm, CUDA graph."""
+"""The training step and its optimizer, batch norm, CUDA graph and memory."""

@@ -1,8 +1,8 @@
-"""Keeping freed memory while training on the CPU.
+"""Keep freed memory in the process while training on the CPU.
 
-glibc hands every block above 32 MB back to the system as soon as it is freed, and the system clears each page of the
-next one. The activations of a training step are such blocks, dozens of times a step. During an epoch, freed memory is
-therefore kept by the process; afterwards it is handed back.
+glibc returns every block above 32 MB to the system when it is freed, and the system clears each page of the next one.
+The activations of a training step are dozens of such blocks. So the process keeps freed memory during an epoch, and
+returns it afterwards.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import torch
 # glibc's <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _DEFAULT_MMAP_MAX = 65_536
-# Where glibc's own adjustment ends for a process that uses large blocks. It stops once a value has been set.
+# The limits that glibc itself adjusts to in a process with large blocks. It stops adjusting once a value has been set.
 _LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024
 _LARGEST_TRIM_THRESHOLD = 2 * _LARGEST_MMAP_THRESHOLD
 _KEEP_EVERYTHING = 2**31 - 1
 
 _lock = threading.Lock()
-_users = 0
+_num_users = 0
 
 
 @contextlib.contextmanager
 def keeping_freed_memory(device: torch.device) -> Iterator[bool]:
-    """Keep freed memory in the process inside, and hand it back at the end.
+    """Keep freed memory in the process during the context, and return it at the end.
 
-    Does nothing for other devices than the CPU, without glibc, or where the environment sets `MALLOC_...` or
-    `GLIBC_TUNABLES`, as somebody has then chosen for themselves. With another allocator preloaded, such as jemalloc,
-    it has no effect. May be nested, and used from several threads.
+    Does nothing for devices other than the CPU, without glibc, or if the environment sets `MALLOC_...` or
+    `GLIBC_TUNABLES`. With another allocator, such as jemalloc, it has no effect. Contexts may be nested, and used from
+    several threads.
 
     Args:
-        device: Where the tensors are.
+        device: Device of the tensors.
 
     Yields:
         Whether freed memory is kept.
@@ -52,11 +52,11 @@ def keeping_freed_memory(device: torch.device) -> Iterator[bool]:
     if libc is None:
         yield False
         return
-    _enter(libc)
+    _count_user(libc, 1)
     try:
         yield True
     finally:
-        _leave(libc)
+        _count_user(libc, -1)
 
 
 def _glibc() -> Any:
@@ -71,20 +71,15 @@ def _glibc() -> Any:
     return libc
 
 
-def _enter(libc: Any) -> None:
-    global _users  # noqa: PLW0603  the setting is the process's own, and so is the count of those who want it
+def _count_user(libc: Any, change: int) -> None:
+    """Change the settings for the first user, and restore them after the last one."""
+    global _num_users  # noqa: PLW0603  settings and users belong to the process
     with _lock:
-        _users += 1
-        if _users == 1:
+        _num_users += change
+        if (_num_users, change) == (1, 1):
             libc.mallopt(_M_MMAP_MAX, 0)
             libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_EVERYTHING)
-
-
-def _leave(libc: Any) -> None:
-    global _users  # noqa: PLW0603
-    with _lock:
-        _users -= 1
-        if _users == 0:
+        elif _num_users == 0:
             libc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
             libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_TRIM_THRESHOLD)

@@ -1,9 +1,10 @@
-"""Statistics of batch norm: estimated anew from training batches, and shared by several processes."""
+"""Statistics of batch norm: estimated again from training batches, and shared by several processes."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,19 @@ from pairsim.errors import DeviceError
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 
+_Skip: TypeAlias = Callable[[str], bool]
 _CONVERTIBLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Exactly these: a class derived from one may do more, which the synchronised one would not."""
+"""Exactly these classes: a subclass may do more, which the synchronised one would not."""
+
+
+def _skip_none(_: str) -> bool:
+    return False
+
+
+def _batch_norms(model: nn.Module, skip: _Skip = _skip_none) -> list[_BatchNorm]:
+    """List the batch norms with running statistics, except for skipped names."""
+    norms = [(name, module) for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    return [norm for name, norm in norms if norm.track_running_stats and not skip(name)]
 
 
 def reestimate_batch_norm(
@@ -22,18 +34,18 @@ def reestimate_batch_norm(
     batches: Iterable[Tensor],
     forward: Callable[[Tensor], object],
     *,
-    skip: Callable[[str], bool] = lambda _: False,
+    skip: _Skip = _skip_none,
 ) -> None:
-    """Set the running statistics of every batch norm to the mean over some batches, with the weights as they are now.
+    """Set the running statistics of every batch norm to the mean over some batches, with the current weights.
 
-    The statistics that training leaves behind are a moving average over weights that have since changed; those of
-    averaged weights (`ema_decay`) were never seen at all.
+    The statistics of training are a moving average over earlier weights, and averaged weights (`ema_decay`) have no
+    statistics of their own.
 
     Args:
-        model: Its batch norms are changed; their `momentum`, and each module's mode, stay as they were.
-        batches: Images `[N, C, H, W]` on the model's device; without any, nothing is changed.
+        model: Its batch norms are changed, except for their `momentum` and each module's mode.
+        batches: Images `[N, C, H, W]` on the model's device; without batches nothing is changed.
         forward: Runs the model on a batch.
-        skip: Tells of a module's name whether it is left as it is.
+        skip: Returns whether the module of a name is left unchanged.
 
     Example:
         >>> net = nn.BatchNorm1d(1)
@@ -44,24 +56,17 @@ def reestimate_batch_norm(
     References:
         Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
     """
-    norms = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats and not skip(name)
-    ]
+    norms = _batch_norms(model, skip)
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
-    model.eval()  # dropout and the like stay out of it
-    begun = False
+    model.eval()  # no dropout
     try:
         with torch.no_grad():
-            for images in batches if norms else ():
-                if not begun:
-                    for norm in norms:
-                        norm.reset_running_stats()
-                        norm.momentum = None  # PyTorch then takes the plain mean over batches
-                        norm.train()
-                    begun = True
+            for number, images in enumerate(batches if norms else ()):
+                for norm in norms if number == 0 else ():
+                    norm.reset_running_stats()
+                    norm.momentum = None  # PyTorch then takes the plain mean over batches
+                    norm.train()
                 forward(images)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -71,68 +76,60 @@ def reestimate_batch_norm(
 
 
 @contextlib.contextmanager
-def synchronised(models: Iterable[nn.Module], *, skip: Callable[[str], bool] = lambda _: False) -> Iterator[None]:
-    """Inside, batch norms take their statistics over the batches of all processes; afterwards they are as before.
+def synchronised(models: Iterable[nn.Module], *, skip: _Skip = _skip_none) -> Iterator[None]:
+    """Replace batch norms by PyTorch's `SyncBatchNorm`, which takes statistics over all processes, and restore them.
 
-    By PyTorch's `SyncBatchNorm`, which needs GPUs. Weights and running statistics stay the same tensors throughout.
-    Not run on GPUs so far.
+    `SyncBatchNorm` needs GPUs, where this has not been tested. Weights and running statistics remain the same tensors.
 
     Args:
         models: Their batch norms of PyTorch's own classes are replaced.
-        skip: Tells of a module's name whether it is left as it is.
+        skip: Returns whether the module of a name is left unchanged.
     """
     replaced: list[tuple[nn.Module, str, nn.Module]] = []
     for model in models:
         for name, module in list(model.named_modules()):
             if type(module) in _CONVERTIBLE and name and not skip(name):
-                parent, _, own = name.rpartition(".")
-                holder = model.get_submodule(parent)
-                replaced.append((holder, own, module))
-                setattr(holder, own, nn.SyncBatchNorm.convert_sync_batchnorm(module))
+                parent_name, _, attribute = name.rpartition(".")
+                parent = model.get_submodule(parent_name)
+                replaced.append((parent, attribute, module))
+                setattr(parent, attribute, nn.SyncBatchNorm.convert_sync_batchnorm(module))
     try:
         yield
     finally:
-        for holder, own, module in replaced:
-            module.train(getattr(holder, own).training)
-            setattr(holder, own, module)
+        for parent, attribute, module in replaced:
+            module.train(getattr(parent, attribute).training)
+            setattr(parent, attribute, module)
 
 
-def _has_batch_norm(model: nn.Module) -> bool:
-    """Whether a model has a batch norm with running statistics."""
-    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules())
+def share_buffers(models: Iterable[nn.Module], world: World, *, skip: _Skip = _skip_none) -> None:
+    """Make the buffers of models the same in all processes.
 
-
-def share_buffers(model: nn.Module, world: World, *, skip: Callable[[str], bool] = lambda _: False) -> None:
-    """Make the buffers of a model the same in all processes.
-
-    Running statistics that each process took of its own images become their mean; every other buffer is that of
-    rank 0.
+    Running statistics that each process took of its own images are averaged; every other buffer is that of rank 0.
 
     Args:
-        model: Its buffers are changed.
+        models: Their buffers are changed.
         world: The processes.
-        skip: Tells of a module's name whether it is not trained, so that its statistics are the same anyway.
+        skip: Returns whether the module of a name is not trained, so that its statistics are the same anyway.
     """
     if world.size == 1:
         return
-    averaged: list[Tensor] = []
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm) and not skip(name):
-            averaged += [value for value in (module.running_mean, module.running_var) if value is not None]
-    world.add_up(averaged)
-    for value in averaged:
-        value.div_(world.size)
-    own = {id(value) for value in averaged}
-    world.take_over(value for value in model.buffers() if id(value) not in own)
+    for model in models:
+        norms = [norm for norm in _batch_norms(model, skip) if not isinstance(norm, nn.SyncBatchNorm)]
+        averaged = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+        world.all_reduce(averaged)
+        for value in averaged:
+            value.div_(world.size)
+        statistics = {id(value) for value in averaged}
+        world.broadcast(value for value in model.buffers() if id(value) not in statistics)
 
 
 def syncs_batch_norm(model: nn.Module, config: TrainConfig, world: World) -> bool:
     """Whether batch norm takes its statistics over all processes.
 
     Raises:
-        DeviceError: If it is asked to where it cannot.
+        DeviceError: If `config.sync_batch_norm` is true and the device is not a GPU.
     """
-    if world.size == 1 or config.sync_batch_norm is False or not _has_batch_norm(model):
+    if world.size == 1 or config.sync_batch_norm is False or not _batch_norms(model):
         return False
     if world.device.type == "cuda":
         return True
@@ -145,9 +142,9 @@ def syncs_batch_norm(model: nn.Module, config: TrainConfig, world: World) -> boo
 
 
 def processes_note(world: World, syncs: bool, model: nn.Module) -> str:
-    """What it means for a model that several processes train it, in one line."""
+    """A line about training with several processes and their batch norm."""
     line = f"{world.size} processes train together, each on its part of every batch."
-    if not _has_batch_norm(model):
+    if not _batch_norms(model):
         return line
     if syncs:
         return f"{line} Batch norm takes its statistics over all parts."

@@ -1,34 +1,36 @@
-"""A whole training step replayed as one CUDA graph.
+"""Replay a training step as a CUDA graph.
 
-A small net on a fast GPU spends most of its time being told what to do: hundreds of kernel launches a step. A CUDA
-graph records them once and replays them by one call. It needs fixed addresses and shapes, so each batch is copied
-into a buffer of its shape, and no waiting for the host, so the learning rate is a tensor and the loss stays on the
-device. Whether it pays is measured on the run's own first steps; where recording fails, steps go on one by one. Either
-way the run is told in one line.
+A small net on a fast GPU spends most of its time on kernel launches: hundreds in a step. A CUDA graph records them once
+and replays them with one call. It needs fixed addresses and shapes, so each batch is copied into a buffer of its shape.
+It must not wait for the host, so the learning rate is a tensor and the loss stays on the device. The first steps of a
+run are timed with and without a graph, and the faster way is used. If recording fails, steps run without a graph. A
+note says which way is used.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import fmean
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 Step: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Images and what the objective needs to know of them in, the loss out; updates the weights."""
+"""`(images, targets) -> loss`; updates the weights."""
 Recorder: TypeAlias = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
-"""Records a call and gives what replays it and the tensor that then holds its result."""
+"""Records a call. Returns a function that replays it, and the tensor that holds its result after a replay."""
+_Shape: TypeAlias = tuple[torch.Size, torch.Size]
 
 _WARM_UP = 3
-"""Steps on a shape before it is recorded: libraries choose algorithms and the optimizer makes its state in them."""
+"""Steps on a shape before it is recorded, in which libraries choose algorithms and the optimizer creates its state."""
 _TIMED = 10
-"""Steps that are timed each way before one way is chosen."""
+"""Steps that are timed each way."""
 
 
 def record_cuda_graph(call: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """Record a call as a CUDA graph; it is not carried out by this.
+    """Record a call as a CUDA graph, without running it.
 
     Raises:
         RuntimeError: If something in it cannot be recorded, such as waiting for a value on the host.
@@ -40,16 +42,16 @@ def record_cuda_graph(call: Callable[[], Tensor]) -> tuple[Callable[[], object],
 
 
 class GraphedStep:
-    """Carries out training steps, from a recording where that is faster.
+    """Runs training steps, as a graph where that is faster.
 
     Args:
-        step: One whole step. It must not change shapes, wait for the device or depend on values of the host.
-        before_recording: Called before a recording; drops gradients, so that the recording makes its own.
-        note: Told what was chosen, in one line.
-        always: Whether a recording is used without measuring that it pays.
-        record: Makes a recording.
+        step: A complete step. It must not change shapes, wait for the device or depend on values of the host.
+        before_recording: Called before a recording; drops gradients, so that the recording creates its own.
+        note: Called with a line about the choice.
+        always: Whether to use graphs without timing them.
+        record: Records a step.
         synchronize: Waits for the device.
-        clock: Gives seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -69,92 +71,65 @@ class GraphedStep:
         self._record = record
         self._synchronize = synchronize
         self._clock = clock
-        self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
-        self._steps_of_shape: dict[tuple[torch.Size, ...], int] = {}
-        self._wanted = True
-        self._decided = always
-        self._eager = _Stretch()
-        self._graphed = _Stretch()
+        self._graphs: dict[_Shape, Step] = {}
+        self._num_steps: dict[_Shape, int] = {}
+        self._uses_graphs = True
+        self._is_decided = always
+        self._seconds: tuple[list[float], list[float]] = [], []  # of steps without and with a graph
 
-    def __call__(self, images: Tensor, extra: Tensor) -> Tensor:
-        """Carry out one step; the loss, which the next step of the same shape overwrites."""
-        shape = (images.shape, extra.shape)
-        recording = self._recordings.get(shape) if self._wanted else None
-        if recording is None and self._wanted and self._ready_to_record(shape):
-            recording = self._new_recording(shape, images, extra)
-        if self._decided:
-            return self._step(images, extra) if recording is None else recording(images, extra)
-        if recording is None:
-            stretch, run = self._eager, self._step
-            if self._steps_of_shape[shape] <= _WARM_UP:
-                return run(images, extra)
-        else:
-            stretch, run = self._graphed, recording
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Run one step and return the loss, which the next step of the same shape overwrites."""
+        shape = (images.shape, targets.shape)
+        graph = self._graphs.get(shape)
+        if self._uses_graphs and graph is None:
+            num_steps = self._num_steps[shape] = self._num_steps.get(shape, 0) + 1
+            if num_steps <= _WARM_UP:
+                return self._step(images, targets)
+            if self._is_decided or len(self._seconds[0]) >= _TIMED:
+                graph = self._new_graph(shape, images, targets)
+        run = graph or self._step
+        if self._is_decided:
+            return run(images, targets)
         self._synchronize()
         began = self._clock()
-        loss = run(images, extra)
+        loss = run(images, targets)
         self._synchronize()
-        stretch.add(self._clock() - began)
-        if self._graphed.count == _TIMED:
+        self._seconds[graph is not None].append(self._clock() - began)
+        if len(self._seconds[1]) == _TIMED:
             self._decide()
         return loss
 
-    def _ready_to_record(self, shape: tuple[torch.Size, ...]) -> bool:
-        """Whether a shape has been warmed up and, before the choice, timed without a recording."""
-        done = self._steps_of_shape.get(shape, 0)
-        self._steps_of_shape[shape] = done + 1
-        return done >= _WARM_UP and (self._decided or self._eager.count >= _TIMED)
-
-    def _new_recording(self, shape: tuple[torch.Size, ...], images: Tensor, extra: Tensor) -> _Recording | None:
+    def _new_graph(self, shape: _Shape, images: Tensor, targets: Tensor) -> Step | None:
+        self._before_recording()
         try:
-            self._before_recording()
-            recording = _Recording(self._step, images, extra, self._record)
+            self._graphs[shape] = _recorded(self._step, images, targets, self._record)
         except (RuntimeError, AssertionError) as error:
-            self._wanted, self._decided = False, True
+            self._uses_graphs, self._is_decided = False, True
+            self._graphs.clear()
             self._before_recording()
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._note(f"Steps run one by one: they could not be recorded as a CUDA graph ({reason}).")
-            return None
-        self._recordings[shape] = recording
-        return recording
+        return self._graphs.get(shape)
 
     def _decide(self) -> None:
-        self._decided = True
-        eager, graphed = self._eager.mean_ms, self._graphed.mean_ms
-        self._wanted = graphed < eager
-        chosen = "Steps are replayed as a CUDA graph" if self._wanted else "Steps run one by one"
+        eager, graphed = (1000 * fmean(seconds) for seconds in self._seconds)
+        self._is_decided, self._uses_graphs = True, graphed < eager
+        chosen = "Steps are replayed as a CUDA graph" if self._uses_graphs else "Steps run one by one"
         self._note(f"{chosen}: {graphed:.2f} ms a step as a graph, {eager:.2f} ms without, over {_TIMED} steps each.")
-        if not self._wanted:
-            self._recordings.clear()
+        if not self._uses_graphs:
+            self._graphs.clear()
             self._before_recording()
 
 
-class _Recording:
-    """A recorded step with the buffers that it reads."""
+def _recorded(step: Step, images: Tensor, targets: Tensor, record: Recorder) -> Step:
+    """Record a step with buffers for its inputs; the result copies inputs to the buffers and replays it."""
+    image_buffer, target_buffer = images.clone(), targets.clone()  # clones keep the memory layout
+    replay, loss = record(lambda: step(image_buffer, target_buffer))
 
-    def __init__(self, step: Step, images: Tensor, extra: Tensor, record: Recorder) -> None:
-        self._images = images.clone()  # keeps the memory layout
-        self._extra = extra.clone()
-        self._replay, self._loss = record(lambda: step(self._images, self._extra))
+    def run(images: Tensor, targets: Tensor) -> Tensor:
+        image_buffer.copy_(images, non_blocking=True)
+        target_buffer.copy_(targets, non_blocking=True)
+        replay()
+        return loss
 
-    def __call__(self, images: Tensor, extra: Tensor) -> Tensor:
-        self._images.copy_(images, non_blocking=True)
-        self._extra.copy_(extra, non_blocking=True)
-        self._replay()
-        return self._loss
-
-
-class _Stretch:
-    """Seconds of some steps."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
-
-    @property
-    def mean_ms(self) -> float:
-        return 1000 * self.seconds / self.count
+    return run

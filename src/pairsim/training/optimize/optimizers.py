@@ -1,4 +1,4 @@
-"""What is trained and what is frozen, and optimizers and learning rate schedules by name."""
+"""Frozen parts of a model, and optimizers and learning rate schedules by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
 
 
 def backbone_prefix(model: nn.Module) -> str | None:
-    """What names of the backbone's parameters begin with in a similarity model; `None` if it has no backbone."""
+    """Prefix of the names of the backbone's parameters in a similarity model; `None` without a backbone."""
     backbone = getattr(getattr(model, "embedding_net", None), "backbone", None)
     return "embedding_net.backbone." if isinstance(backbone, nn.Module) else None
 
@@ -27,7 +27,7 @@ class FrozenParts:
     """The parts of a similarity model that are not trained.
 
     Args:
-        model: The model; nothing is changed in it yet.
+        model: The model, which is not changed.
         freeze: As in `TrainConfig`.
 
     Raises:
@@ -60,21 +60,21 @@ class FrozenParts:
         return any(_is_inside(name, part) for part in self._names)
 
     def set_eval(self, model: nn.Module) -> None:
-        """Put what is frozen in eval mode: no dropout, and running statistics stay."""
+        """Put frozen modules in eval mode: no dropout, and running statistics do not change."""
         for name in self._names:
             with contextlib.suppress(AttributeError):  # a parameter, not a module
                 model.get_submodule(name).eval()
 
     @contextlib.contextmanager
     def without_gradients(self, model: nn.Module) -> Iterator[None]:
-        """Inside, what is frozen needs no gradients, so that none are computed or prepared for."""
-        held = [value for name, value in model.named_parameters() if value.requires_grad and self.holds(name)]
-        for value in held:
+        """Turn off gradients of frozen parameters for the duration of the context."""
+        frozen = [value for name, value in model.named_parameters() if value.requires_grad and self.holds(name)]
+        for value in frozen:
             value.requires_grad_(False)
         try:
             yield
         finally:
-            for value in held:
+            for value in frozen:
                 value.requires_grad_(True)
 
 
@@ -90,19 +90,19 @@ def _children(model: nn.Module, inside: str) -> str:
 
 
 def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = False) -> Optimizer:
-    """The optimizer of a resolved config over the parameters of a model that need gradients and are not frozen.
+    """Create an optimizer of the parameters that need gradients and are not frozen.
 
     Args:
-        config: A named optimizer is fused, one kernel for all parameters, where the device has that. With
-            `backbone_learning_rate` the backbone's parameters are a second group.
+        config: Resolved. With `backbone_learning_rate` the backbone's parameters are a second group. A named optimizer
+            is fused, one kernel for all parameters, if the device supports it.
         model: A similarity model.
-        recordable: Whether its step must work in a CUDA graph: the learning rate is then a tensor on the device.
+        recordable: Whether its step must work in a CUDA graph. The learning rate is then a tensor on the device.
 
     Returns:
         The optimizer.
 
     Raises:
-        ValueError: If no parameter needs gradients, or there is no backbone for a learning rate of its own.
+        ValueError: If no parameter needs gradients, or there is no backbone for `backbone_learning_rate`.
         TypeError: If a factory does not return an optimizer.
     """
     frozen, prefix = FrozenParts(model, config.freeze), backbone_prefix(model)
@@ -135,18 +135,21 @@ def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = 
 
 
 def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: int) -> Scheduler | None:
-    """The schedule of a resolved config.
+    """Create the learning rate schedule.
 
     Args:
-        config: `plateau` is stepped once an epoch with the loss, `onecycle` and `cosine` once a step.
-        optimizer: Whose learning rates are set.
-        total_steps: Optimizer steps in the whole training.
+        config: Resolved. "plateau" is stepped once an epoch with the loss, "onecycle" and "cosine" once a step.
+        optimizer: Its learning rates are changed.
+        total_steps: Optimizer steps of all epochs.
+
+    Returns:
+        The schedule, `None` for "none".
     """
     if config.scheduler == "plateau":
         return ReduceLROnPlateau(optimizer, patience=config.plateau_patience, factor=config.plateau_factor)
     if config.scheduler == "onecycle":
         peaks = [float(group["lr"]) for group in optimizer.param_groups]
-        # without cycling the momentum: a CUDA graph would not notice its changes
+        # A CUDA graph would not see changes of the momentum.
         return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(total_steps, 2), cycle_momentum=False)
     if config.scheduler == "cosine":
         return CosineAnnealingLR(optimizer, T_max=max(total_steps, 1))
@@ -154,7 +157,7 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Weights of a backbone of torchvision or timm; `None` for any other net."""
+    """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
     net = model.embedding_net
     if not isinstance(net, EmbeddingNet) or net.backbone is None or net.preprocessing is None:
         return None
@@ -162,7 +165,7 @@ def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | 
 
 
 def recipe_note(config: TrainConfig) -> str:
-    """How a backbone is trained, in one line."""
+    """A line about the optimizer of a backbone."""
     if callable(config.optimizer):
         return f"Backbone: optimizer of your own, freeze {config.freeze}."
     apart = "" if config.backbone_learning_rate is None else f" ({config.backbone_learning_rate:g} in the backbone)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.models import SimilarityModel
 from pairsim.visual.nets.architecture import size_text
 from pairsim.visual.nets.net_outline import num_parameters
@@ -109,7 +110,9 @@ def _texts(model: SimilarityModel, similarity: float | None) -> dict[str, list[s
         value = (model.logits(at) if calibration is None else calibration.log_likelihood_ratio(at)).item()
         cosine.append(f"here {here}")
         logit.append(f"here {format_signed(value, 3)}")
-        decision = "" if math.isnan(threshold) else ": ● match" if similarity >= threshold else ": ○ no match"
+        decision = (
+            "" if math.isnan(threshold) else ": ● match" if similarity >= lowest_match(threshold) else ": ○ no match"
+        )
         below.append(f"here: similarity {here}, probability {_probability(model, at[None])[0]:.3f}{decision}")
     return {
         "net": ["embedding net", type(net).__name__, f"{num_parameters(net):,} parameters", "one net for both"],

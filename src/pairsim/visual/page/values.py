@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairsim._common.arrays import BoolArray, Float64Array, Values, as_array
+from pairsim._common.unit_similarity import lowest_match
 
 _TOLERANCE = 1e-3
 """How far rounding in float16 may move a score out of its range."""
@@ -73,7 +74,7 @@ class Predictions:
     Attributes:
         similarity: `[N]` in [-1, 1].
         probability: `[N]` in [0, 1].
-        matches: Whether the similarity is at least the threshold, `[N]`.
+        matches: Whether the similarity reaches the threshold, to within 2^-19, `[N]`.
     """
 
     similarity: Float64Array | None
@@ -110,5 +111,5 @@ def read_predictions(
             raise ValueError(
                 "Expected similarity along with threshold, got none. Pass model.get_raw_similarity(first, second)."
             )
-        matches = similarities >= check_finite_threshold(threshold)
+        matches = similarities >= lowest_match(check_finite_threshold(threshold))
     return Predictions(similarities, probabilities, matches)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values
+from pairsim._common.unit_similarity import lowest_match
 from pairsim.images import Preprocessing
 from pairsim.visual.page.layout import Page, box_size, similarity_colormap
 from pairsim.visual.page.pixels import ImageTensorLike, Pixels, one_image, separate_images, to_pixels
@@ -170,7 +171,7 @@ def _lay_out(query: Pixels, rows: list[_Row], threshold: float | None, title: st
         page.text(similarity_right, line_top, format_signed(row.similarity, 3), align="right")
         page.text(probability_right, line_top, f"{row.probability:.3f}", align="right")
         if threshold is not None:
-            page.text(match_left, line_top, MATCH if row.similarity >= threshold else NO_MATCH)
+            page.text(match_left, line_top, MATCH if row.similarity >= lowest_match(threshold) else NO_MATCH)
     bars = page.axes((bar_left, top, _BAR_WIDTH, len(rows) * row_height), label="bars")
     scale = page.axes((scale_left, top, _SCALE_WIDTH, scale_height), label="scale")
     _draw_bars(bars, scale, np.array([row.similarity for row in rows]), threshold)

@@ -1,4 +1,4 @@
-"""A figure of the regions of two images that contribute to their similarity, with a check of the maps."""
+"""A figure of the regions of two images that contribute to their similarity."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairsim.audits.saliency import (
-    Map,
-    PairSaliency,
-    SaliencyMethod,
-    prepared_image,
-    randomisation_check,
-    similarity_saliency,
-)
+from pairsim.audits.saliency import Map, PairSaliency, SaliencyMethod, prepared_image, similarity_saliency
 from pairsim.images import PictureLike
 from pairsim.models import SimilarityModel
 from pairsim.visual.page.layout import Page, box_size
@@ -40,16 +33,12 @@ def draw_saliency(
     method: SaliencyMethod = "occlusion",
     patch: int | None = None,
     stride: int | None = None,
-    check: bool = True,
-    num_models: int = 3,
-    seed: int = 0,
     title: str | None = None,
 ) -> Figure:
     """Draw two images, each beside the map of how much its regions add to the similarity (see `similarity_saliency`).
 
     Both maps have the same scale. Regions that add more than half of its highest value have a solid outline, those that
-    subtract as much a dashed one; the outlines are also drawn on the images. With `check`, the maps are compared with
-    those of copies with randomised weights (see `randomisation_check`), and the rank correlation is written below.
+    subtract as much a dashed one; the outlines are also drawn on the images.
 
     Args:
         model: The model; it runs in eval mode and is not changed.
@@ -58,9 +47,6 @@ def draw_saliency(
         method: `"occlusion"` or `"gradient"`.
         patch: Side of the patches in pixels, for `"occlusion"`; by default a seventh of the shorter side.
         stride: Pixels from one patch to the next; by default half a patch.
-        check: Whether to compare with randomised weights, which takes `num_models` times as long again.
-        num_models: Number of randomised copies, at least 1.
-        seed: Any whole number, for their weights.
         title: Title of the figure.
 
     Returns:
@@ -70,42 +56,23 @@ def draw_saliency(
     Raises:
         ImageReadError: If a file cannot be read; the message names it.
         TypeError: If `model` is not a `SimilarityModel`.
-        ValueError: As for `similarity_saliency` and `randomisation_check`, or if images cannot be shown.
+        ValueError: As for `similarity_saliency`, or if images cannot be shown.
         MissingExtraError: If matplotlib is not installed.
 
     Example:
         >>> import torch
         >>> image = torch.rand(1, 28, 28)
-        >>> figure = draw_saliency(SimilarityModel(), image, image.flip(2), method="gradient", num_models=1)
+        >>> figure = draw_saliency(SimilarityModel(), image, image.flip(2), method="gradient")
         >>> [axes.get_label() for axes in figure.axes]
         ['first', 'first map', 'second', 'second map', 'scale']
-
-    References:
-        J. Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018.
     """
-    if check:
-        checked = randomisation_check(
-            model, first, second, method=method, patch=patch, stride=stride, num_models=num_models, seed=seed
-        )
-        saliency, trust = checked.saliency, _trust(checked.mean_correlation, len(checked.randomised))
-    else:
-        saliency = similarity_saliency(model, first, second, method=method, patch=patch, stride=stride)
-        trust = "Not compared with randomised weights (check=False): the maps may depend on the images alone."
+    saliency = similarity_saliency(model, first, second, method=method, patch=patch, stride=stride)
     pixels = [
         to_pixels(prepared_image(model, image, name), model.preprocessing)[0]
         for image, name in ((first, "first"), (second, "second"))
     ]
     heading = f"{title or 'Saliency of two images'}: similarity {format_signed(saliency.similarity, 3)}"
-    return _lay_out(pixels, saliency, heading, trust)
-
-
-def _trust(correlations: tuple[float, float], count: int) -> str:
-    first, second = ("undefined" if math.isnan(value) else format_signed(value, 2) for value in correlations)
-    copies = "one copy" if count == 1 else f"{count} copies (mean)"
-    return (
-        f"Rank correlation with the maps of {copies} with randomised weights: {first} first, {second} second. "
-        "Near 1, the maps would depend on the images and not on what the model has learnt."
-    )
+    return _lay_out(pixels, saliency, heading)
 
 
 def _method(saliency: PairSaliency) -> str:
@@ -118,7 +85,7 @@ def _method(saliency: PairSaliency) -> str:
     )
 
 
-def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: str) -> Figure:
+def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str) -> Figure:
     boxes = [box_size([image], _SIDE) for image in pixels]
     tallest = max(height for _, height in boxes)
     scale_left = sum(2 * width + _GAP for width, _ in boxes) + _PAIR_GAP + _SCALE_GAP
@@ -126,9 +93,9 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str, trust: st
     maps = (saliency.first, saliency.second)
     limit = max(float(np.abs(values).max()) for values in maps)
     legend = "solid line: adds more than half of the scale's highest value; dashed line: subtracts as much"
-    if limit <= _ROUNDING:  # the ranks of rounding errors mean nothing
-        limit, legend, trust = 0.0, "No region changes the similarity.", ""
-    below = TEXT.wrap(f"{legend}\n{trust}".strip(), width)
+    if limit <= _ROUNDING:
+        limit, legend = 0.0, "No region changes the similarity."
+    below = TEXT.wrap(legend, width)
     top = SMALL_BOLD.height() + 0.03
     bottom = top + tallest + 0.12
     page = Page(title, width, bottom + TEXT.height(below), subtitle=_method(saliency))

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
 from pairsim.data import ClassBalancedBatches, ClassIndex
-from pairsim.data.image_sets import ImageFiles, ImageTensors, fetch_images, in_memory, subset
+from pairsim.data.image_sets import ImageTensors
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, TimedBatches, num_workers
-from pairsim.errors import DataError, ImageReadError
-from pairsim.images import Preprocessing
+from pairsim.errors import ImageReadError
 
 
 class Augmented(Dataset[Any]):
@@ -70,55 +69,6 @@ def test_images_in_memory_need_no_workers() -> None:
     assert num_workers(Augmented(), 3) == 3
 
 
-def test_torchvision_like_datasets_without_a_transform_are_in_memory() -> None:
-    class Mnist(Augmented):
-        data = torch.zeros(20, 28, 28, dtype=torch.uint8)
-        targets = torch.zeros(20, dtype=torch.int64)
-        transform: Any = None
-
-    assert isinstance(in_memory(Mnist()), ImageTensors)
-    transformed = Mnist()
-    transformed.transform = torch.Tensor.float
-    assert in_memory(transformed) is transformed
-
-
-def test_subset_keeps_images_in_memory() -> None:
-    images = ImageTensors(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1), ["a", "b", "c", "d"])
-    part = subset(images, np.array([3, 1]))
-    assert isinstance(part, ImageTensors)
-    assert part.targets.tolist() == ["d", "b"]
-    assert [int(part[place][0]) for place in range(2)] == [3, 1]
-
-
-def test_items_of_many_kinds() -> None:
-    from PIL import Image
-
-    preprocessing = Preprocessing(image_size=(4, 4), channels=1)
-    grey = np.full((8, 8), 9, np.uint8)
-    items = [
-        (torch.full((1, 4, 4), 9, dtype=torch.uint8), 0),
-        (Image.fromarray(grey), 0),
-        grey,
-        torch.full((4, 4), 9, dtype=torch.uint8),
-    ]
-    batch = fetch_images(items, np.array([0, 1, 2, 3, 1]), preprocessing)
-    assert batch.shape == (5, 1, 4, 4)
-    assert bool((batch == 9).all())
-
-
-def test_bad_items() -> None:
-    with pytest.raises(DataError, match=r"Expected item 0 to be \(image, label\).*got str"):
-        fetch_images([("picture", 1)], np.array([0]))
-    with pytest.raises(DataError, match=r"Expected image 0 to have shape \[C, H, W\], got \[1, 1, 4, 4\]"):
-        fetch_images([(torch.zeros(1, 1, 4, 4), 1)], np.array([0]))
-    with pytest.raises(DataError, match="found NaN or infinite values in image 1"):
-        fetch_images([(torch.zeros(1, 2, 2), 0), (torch.full((1, 2, 2), torch.inf), 0)], np.array([0, 1]))
-    with pytest.raises(DataError, match=r"got \[2, 2\]"):
-        ImageTensors(torch.zeros(2, 2), [0, 1])
-    with pytest.raises(DataError, match=r"got torch.int64. Use images.to\(torch.uint8\)"):
-        ImageTensors(torch.zeros(2, 1, 2, 2, dtype=torch.int64), [0, 1])
-
-
 def test_the_gpus_generators_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     # seeding them here would make a model's dropout depend on the number of workers
     def seeded(seed: int) -> None:
@@ -169,42 +119,6 @@ def test_persistent_workers_give_each_epoch_its_own_batches(workers: int) -> Non
         assert found.tolist() == plan.epoch_order(epoch).tolist()
 
 
-def test_one_tensor_or_many_targets_stay_a_tensor_dataset() -> None:
-    bare = TensorDataset(torch.rand(3, 1, 2, 2))
-    boxes = TensorDataset(torch.rand(3, 1, 2, 2), torch.rand(3, 4))
-    assert in_memory(bare) is bare
-    assert in_memory(boxes) is boxes
-    labelled = in_memory(TensorDataset(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])))
-    assert isinstance(labelled, ImageTensors)
-    assert labelled.targets.tolist() == [0, 1, 0]
-
-
-def test_images_of_several_shapes_are_named() -> None:
-    items = [(torch.zeros(1, 2, 2), 0), (torch.zeros(1, 2, 3), 0)]
-    with pytest.raises(DataError, match=r"found \[1, 2, 2\] at index 0 and \[1, 2, 3\] at index 1. Add a resize"):
-        fetch_images(items, np.array([0, 1]))
-
-
-def test_large_but_finite_half_precision_is_not_refused() -> None:
-    images = torch.full((2, 1, 8, 8), 60_000.0, dtype=torch.float16)  # their sum is infinite
-    assert len(ImageTensors(images, [0, 1])) == 2
-
-
-def test_subsets_of_images_in_memory_are_in_memory(digits: ImageTensors) -> None:
-    part = in_memory(Subset(Subset(digits, [5, 9, 40]), [2, 0]))
-    assert isinstance(part, ImageTensors)
-    assert part.images[:, 0, 0, 0].tolist() == [40, 5]
-    assert part.targets.tolist() == [0, 5]
-    outside = Subset(Augmented(), [1])
-    assert in_memory(outside) is outside
-
-
-def test_subsets_of_files_are_files() -> None:
-    part = subset(ImageFiles(["a", "b", "c"], [7, 8, 9], image_size=(4, 4), channels=1), np.array([2, 0]))
-    assert isinstance(part, ImageFiles)
-    assert (part.paths, part.targets.tolist(), part.image_size, part.channels) == (["c", "a"], [9, 7], (4, 4), 1)
-
-
 def test_a_whole_batch_is_fetched_at_once() -> None:
     class Batched(Augmented):
         asked: list[list[int]] = []  # noqa: RUF012
@@ -224,10 +138,10 @@ def test_augmentation_and_layout_come_last(digits: ImageTensors) -> None:
     plan = SequentialBatches(np.arange(20), 8)
     negative = Augmentation(lambda images, _: 255 - images, seed=0)
     loader = BatchLoader(digits, plan, augment=negative, channels_last=True)
-    for number, (images, places) in enumerate(loader.epoch(0, start=1), start=1):
-        assert torch.equal(images, 255 - digits.images[places])
+    for number, (images, indices) in enumerate(loader.epoch(0, start=1), start=1):
+        assert torch.equal(images, 255 - digits.images[indices])
         assert images.is_contiguous(memory_format=torch.channels_last)
-        assert places[0] == number * 8
+        assert indices[0] == number * 8
 
 
 def test_waiting_is_measured_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_part_of_it_and_a_copy_for_a_worker(files: ImageFiles, folder: Path) -
     expected = everything(files)[[5, 8]]
     assert torch.equal(everything(part), expected)
     sent = pickle.dumps(part)
-    assert len(sent) < 2000  # the place of the file, not its content
+    assert len(sent) < 2000  # its path, not its content
     assert torch.equal(everything(pickle.loads(sent)), expected)
     assert part.targets.tolist() == [1, 0]
 
@@ -85,19 +85,21 @@ def test_writing_into_a_batch_does_not_reach_the_file(files: ImageFiles, folder:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
-    [(5, "no header"), (4096 + 77, "its SHA-256 differs"), (-1, "its SHA-256 differs"), (None, "a part is missing")],
+    ("offset", "said"),
+    [(5, "no header"), (4096 + 77, "its SHA-256 differs"), (-1, "its SHA-256 differs"), (None, "its SHA-256 differs")],
 )
-def test_a_damaged_file_is_made_anew(files: ImageFiles, folder: Path, place: int | None, said: str) -> None:
+def test_a_damaged_file_is_written_again(files: ImageFiles, folder: Path, offset: int | None, said: str) -> None:
     cached_images(files, folder)
     content = bytearray(only_file(folder).read_bytes())
-    if place is None:
+    if offset is None:
         del content[-1]
     else:
-        content[place] ^= 0x80
+        content[offset] ^= 0x80
     only_file(folder).write_bytes(content)
     images, note = cached_images(files, folder)
-    assert note.startswith(f"Decoded pictures made anew in {only_file(folder)}, as what was there was damaged ({said}")
+    assert note.startswith(
+        f"Decoded pictures written again to {only_file(folder)}, as the old file was damaged ({said}"
+    )
     assert torch.equal(everything(images), everything(files))
     assert "found in" in cached_images(files, folder)[1]
 
@@ -121,7 +123,7 @@ def test_changed_pictures_are_decoded_again(files: ImageFiles, folder: Path) -> 
     assert note.endswith("as pictures, labels or the decoder have changed since.")
     assert images[3][0][:, 0, 0].tolist() == [1, 2, 3]
     other_labels = ImageFiles(files.paths, [0] * 9, image_size=(6, 8))
-    assert "made anew" in cached_images(other_labels, folder)[1]
+    assert "written again to" in cached_images(other_labels, folder)[1]
 
 
 def test_other_sizes_and_other_pictures_have_files_of_their_own(files: ImageFiles, folder: Path) -> None:

@@ -184,7 +184,7 @@ def test_cache_that_cannot_serve_is_said(tmp_path: Path) -> None:
     placement = Placement(device=CPU, cache_dir=tmp_path / "cache")
     own = Own()
     assert placement.cached(own) is own
-    assert placement.notes == ["cache_dir is not used: only picture files of one image_size can be told from others."]
+    assert placement.notes == ["cache_dir is not used: only picture files of one image_size can be cached."]
     images = ImageTensors(torch.zeros(2, 2, 2, dtype=torch.uint8), [0, 1])
     assert placement.cached(images) is images
     assert len(placement.notes) == 1

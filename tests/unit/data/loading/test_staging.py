@@ -23,7 +23,9 @@ class LateCopy:
         self._pairs = []
 
 
-class LateLane:
+class LateLane(CudaLane):
+    """Needs no device."""
+
     def __init__(self) -> None:
         self.buffers = 0
         self.log: list[str] = []
@@ -53,9 +55,9 @@ def test_batches_arrive_whole_and_in_order() -> None:
     given = batches([4, 4, 4, 4, 4, 4, 3])
     found = list(StagingRing(LateLane())(given))
     assert len(found) == len(given)
-    for (images, extra), (expected, expected_extra) in zip(found, given, strict=True):
+    for (images, targets), (expected, expected_targets) in zip(found, given, strict=True):
         assert torch.equal(images, expected)
-        assert torch.equal(extra, expected_extra)
+        assert torch.equal(targets, expected_targets)
 
 
 def test_the_next_batch_is_on_its_way_before_one_is_handed_out() -> None:
@@ -83,7 +85,7 @@ def test_a_larger_batch_gets_a_larger_buffer() -> None:
 
 def test_two_streams_of_batches_may_share_a_ring() -> None:
     ring = StagingRing(LateLane())
-    one, two = batches([3] * 5), [(images + 100, extra) for images, extra in batches([3] * 5)]
+    one, two = batches([3] * 5), [(images + 100, targets) for images, targets in batches([3] * 5)]
     for (a, _), (b, _), (expected_a, _), (expected_b, _) in zip(ring(one), ring(two), one, two, strict=True):
         assert torch.equal(a, expected_a)
         assert torch.equal(b, expected_b)
@@ -108,7 +110,9 @@ def test_a_failure_comes_through() -> None:
 def test_cuda_lane() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     given = [(torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64)) for _ in range(20)]
-    for (images, extra), (expected, expected_extra) in zip(StagingRing(CudaLane(device))(given), given, strict=True):
+    for (images, targets), (expected, expected_targets) in zip(
+        StagingRing(CudaLane(device))(given), given, strict=True
+    ):
         assert images.device == device
         assert torch.equal(images.cpu(), expected)
-        assert torch.equal(extra.cpu(), expected_extra)
+        assert torch.equal(targets.cpu(), expected_targets)

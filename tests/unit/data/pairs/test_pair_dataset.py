@@ -108,11 +108,11 @@ def test_given_pairs() -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (([0], [1, 2], [1]), r"Expected first, second and target to have one length, got \[1, 2, 1\]"),
+        (([0], [1, 2], [1]), r"Expected one value per pair in every column, \[P\], got shapes .*'second': \[2\]"),
         (([], [], []), "Expected at least one pair, found none"),
         (([0], [1], [2]), "Expected every target to be 1"),
-        (([0], [12], [1]), "Expected second to hold image numbers from 0 to 11"),
-        (([-1], [1], [1]), "Expected first to hold image numbers from 0 to 11"),
+        (([0], [12], [1]), "Expected second to hold image numbers from 0 to 11, found 12"),
+        (([-1], [1], [1]), "Expected first to hold whole numbers from 0"),
         (([4, 5], [4, 6], [1, 0]), "found 1 pairs of an image with itself, the first at position 0"),
     ],
 )
@@ -186,5 +186,5 @@ def test_pair_targets_may_be_bool_but_not_missing() -> None:
     assert PairDataset.from_pairs(numbered(), [0], [3], [True]).all_pairs().target.tolist() == [1]
     with pytest.raises(DataError, match="Expected every target to be 1"):
         PairDataset.from_pairs(numbered(), [0], [3], [float("nan")])  # type: ignore[list-item]
-    with pytest.raises(DataError, match="Expected first to hold image numbers from 0 to 11"):
+    with pytest.raises(DataError, match="Expected first to hold whole numbers from 0, got dtype float64"):
         PairDataset.from_pairs(numbered(), [0.0], [3], [1])  # type: ignore[list-item]

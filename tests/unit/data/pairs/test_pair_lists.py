@@ -50,18 +50,18 @@ def test_the_file(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(change=st.sampled_from(["first", "second", "target", "fold", "order", "drop"]), place=st.integers(0, 9))
-def test_any_change_changes_the_hash(change: str, place: int) -> None:
+@given(change=st.sampled_from(["first", "second", "target", "fold", "order", "drop"]), position=st.integers(0, 9))
+def test_any_change_changes_the_hash(change: str, position: int) -> None:
     base = {"first": [*range(10)], "second": [*range(10, 20)], "target": [0, 1] * 5, "fold": [0] * 5 + [1] * 5}
     other = {name: list(values) for name, values in base.items()}
     if change == "order":
         other = {name: values[1:] + values[:1] for name, values in base.items()}
     elif change == "drop":
-        other = {name: values[:place] + values[place + 1 :] for name, values in base.items()}
+        other = {name: values[:position] + values[position + 1 :] for name, values in base.items()}
     elif change == "target":
-        other[change][place] ^= 1
+        other[change][position] ^= 1
     else:
-        other[change][place] += 30
+        other[change][position] += 30
     hashes = {_list(*columns.values()).sha256 for columns in (base, other)}
     assert len(hashes) == 2
 
@@ -225,7 +225,9 @@ def test_long_chains_are_one_group() -> None:
 
 
 def test_images_that_cannot_be_separated(digits: ImageTensors) -> None:
-    said = r"fall into 10 folds of like size without a common image, found \d+ groups of connected images, the largest"
+    said = (
+        r"fall into 10 folds of similar size without a common image, found \d+ groups of connected images, the largest"
+    )
     with pytest.raises(DataError, match=said):
         PairList.of(PairDataset(digits, 400), folds=10, separate_images=True)
     with pytest.raises(DataError, match=r"found 3 groups of connected images, the largest with 40 of 44 pairs. Draw"):

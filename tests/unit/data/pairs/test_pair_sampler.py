@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pairsim.data import ClassIndex, PairSampler
-from pairsim.data.random import permutation, random_below, stream_key
 from pairsim.errors import DataError
 
 
@@ -80,20 +79,3 @@ def test_a_missing_class_is_named_as_the_user_wrote_it() -> None:
         sampler(["cat", "cat"])
     with pytest.raises(DataError, match=r"found 3 classes of one image each\. Add images, or set positive_fraction=0"):
         sampler([1, 2, 3])
-
-
-@pytest.mark.parametrize("bound", [1, 3, 2**20 + 1, 2**31])
-def test_random_numbers_stay_below_their_bound(bound: int) -> None:
-    values = random_below(stream_key("test", bound), np.arange(100_000), bound)
-    assert values.min() >= 0
-    assert values.max() < bound
-
-
-def test_streams_are_told_apart_by_purpose_and_by_each_part() -> None:
-    keys = [stream_key("a", 1, 2), stream_key("a", 2, 1), stream_key("a", 12), stream_key("b", 1, 2), stream_key("a")]
-    assert len(set(keys)) == len(keys)
-
-
-def test_permutations_are_uniform() -> None:
-    places = np.array([permutation(stream_key("test", seed), 4)[0] for seed in range(4000)])
-    assert np.abs(np.bincount(places, minlength=4) / 4000 - 0.25).max() < 0.03

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pairsim.evaluation import all_pair_scores
 from pairsim.evaluation.errors.class_errors import Breakdown, ClassErrors, ClassPairErrors, breakdown
-from pairsim.evaluation.few_shot import _wilson
+from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
 MODULE = importlib.import_module("pairsim.evaluation.errors.class_errors")
 Floats = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ def cases(draw: st.DrawFn) -> tuple[Floats, npt.NDArray[np.int64], float, int]:
 
 
 def _low(errors: int, total: int) -> float:
-    return _wilson(errors, total)[0] if total else 0.0
+    return float(wilson_interval(errors, total)[0])
 
 
 def _by_loops(
@@ -176,7 +176,7 @@ def test_many_classes_have_no_matrix_but_the_same_rows(monkeypatch: pytest.Monke
     whole = breakdown(embeddings, labels, 0.6)
     monkeypatch.setattr(MODULE, "MAX_MATRIX_CLASSES", 59)
     monkeypatch.setattr(MODULE, "MAX_CLASS_PAIRS", 25)
-    monkeypatch.setattr(MODULE, "_ENTRIES", 200)
+    monkeypatch.setattr(MODULE, "_MAX_RANKED", 200)
     found = breakdown(embeddings, labels, 0.6, block_size=30)
     assert whole.pair_fmr is not None
     assert (found.pair_fmr, found.pair_counts) == (None, None)
@@ -200,7 +200,7 @@ def test_names() -> None:
     found = breakdown(embeddings, [2, 0, 2], 0.5, names=["cat", "dog", "emu"])
     assert found.names == ("cat", "emu")
     assert [(row.names, row.labels) for row in found.worst_pairs] == [(("cat", "emu"), (0, 2))]
-    said = r"Expected a name for every label, got 2 names and label 2 \(1 such\). Give the name of label c at place c"
+    said = r"Expected a name for every label, got 2 names and label 2 \(1 such\). Give the name of label c at index c"
     with pytest.raises(ValueError, match=said):
         breakdown(embeddings, [2, 0, 2], 0.5, names=["cat", "dog"])
 
@@ -242,7 +242,7 @@ def test_equal_scores_match_at_the_threshold() -> None:
     ("options", "error", "message"),
     [
         ({"threshold": math.nan}, ValueError, "Expected threshold to be a number, got NaN"),
-        ({"block_size": 0}, ValueError, "Expected block_size to be at least 1, got 0"),
+        ({"block_size": 0}, ValueError, "Expected block_size to be a whole number of at least 1, got 0"),
         ({"labels": [0.0, 1.0]}, TypeError, "Expected labels to be whole numbers"),
         ({"embeddings": 2 * np.eye(2)}, ValueError, "Expected embeddings of length 1, got length 2"),
     ],

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pairsim.evaluation import Logistic, PairScores, all_pair_scores, image_level_intervals
+from pairsim.evaluation import Logistic, PairFigures, PairScores, all_pair_scores, image_level_intervals
 from pairsim.evaluation.pairs.pair_counts import PairCounts, count_pair_scores
-from pairsim.evaluation.pairs.pair_scores import PairFigures
 
 
 def _embeddings(num_images: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -159,7 +158,7 @@ def test_messages(scores: Any, positive: Any, negative: Any, error: type[Excepti
 def test_messages_of_the_builders() -> None:
     with pytest.raises(ValueError, match=r"Expected scores to be cosines from -1 to 1, got 7.5 at index 1. Use PairSc"):
         PairCounts.from_scores([0.5, 7.5], [1, 0])
-    with pytest.raises(ValueError, match=r"Expected block_size to be at least 1, got 0. Use 1024"):
+    with pytest.raises(ValueError, match=r"Expected block_size to be a whole number of at least 1, got 0. Use 1024"):
         count_pair_scores(_embeddings(3), [0, 0, 1], block_size=0)
     with pytest.raises(
         ValueError, match=r"Expected pair_scores of these 3 pairs, 3 of them positive, got 1, 1 of them"

@@ -57,19 +57,6 @@ def test_no_pairs(num_images: int) -> None:
     assert math.isnan(pairs.log_loss(Logistic(1, 0)))
 
 
-def test_torch_precision_settings_do_not_reach_the_scores() -> None:
-    embeddings = _embeddings(64, 256)
-    expected = all_pair_scores(embeddings, [0] * 64).positive
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("medium")
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = all_pair_scores(embeddings, [0] * 64).positive
-    finally:
-        torch.set_float32_matmul_precision(before)
-    assert found.tolist() == expected.tolist()
-
-
 @pytest.mark.parametrize(
     ("embeddings", "labels", "error", "message"),
     [
@@ -92,11 +79,6 @@ def test_messages(embeddings: torch.Tensor, labels: Any, error: type[Exception],
         all_pair_scores(embeddings, labels)
 
 
-def test_block_size_message() -> None:
-    with pytest.raises(ValueError, match=r"Expected block_size to be at least 1, got 0. Use 1024"):
-        all_pair_scores(_embeddings(3), [0, 0, 1], block_size=0)
-
-
 def test_pair_scores_check_themselves() -> None:
     ascending = np.array([0.0, 1.0])
     for wrong in (np.array([1.0, 0.0]), np.array([0.0, np.nan]), np.array([np.nan]), np.zeros((2, 2))):
@@ -113,53 +95,3 @@ def test_pair_scores_are_locked_and_the_arrays_given_are_not() -> None:
     pairs = PairScores(mine, mine)
     assert not pairs.positive.flags.writeable
     assert mine.flags.writeable
-
-
-def test_float64_scores_are_not_rounded() -> None:
-    scores = [0.5, math.nextafter(0.5, 1)]
-    assert PairScores.from_scores(scores, [0, 1]).roc_auc() == 1.0
-
-
-def test_threshold_at_fmr_is_a_score_where_there_is_one() -> None:
-    pairs = PairScores.from_scores([0.9, 0.7, 0.8, 0.1], [1, 1, 0, 0])
-    assert [pairs.threshold_at_fmr(fmr) for fmr in (0.0, 0.5, 1.0)] == [0.9, 0.7, 0.1]
-    assert PairScores.from_scores([0.1, 0.9], [1, 0]).threshold_at_fmr(0.0) == math.nextafter(0.9, 1)
-
-
-def test_probability_function_is_checked() -> None:
-    pairs = PairScores.from_scores([0.5, -0.5], [1, 0])
-    with pytest.raises(ValueError, match=r"got -0.5 at index 0: looks like similarities or logits"):
-        pairs.brier_score(lambda scores: scores)
-    with pytest.raises(ValueError, match=r"Expected one probability per score, shape \[1\], got \[\]. Give a function"):
-        pairs.log_loss(lambda scores: scores.mean())
-
-
-def test_logistic() -> None:
-    probability = Logistic(10.0, -5.0)
-    scores = np.linspace(-1, 1, 101)
-    np.testing.assert_allclose(probability(scores), torch.sigmoid(torch.from_numpy(10 * scores - 5)), rtol=1e-14)
-    assert scores[0] == -1.0
-    assert np.isfinite(Logistic(1e6, 0.0)(np.array([-1.0, 1.0]))).all()
-
-
-def test_max_points_message() -> None:
-    with pytest.raises(ValueError, match=r"Expected max_points to be None or at least 5, got 4. Use 1000"):
-        PairScores.from_scores([0.5], [1]).roc_curve(4)
-
-
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = all_pair_scores(_embeddings(60), torch.arange(60) % 5)
-
-    def figures() -> list[float]:
-        chance = Logistic(3.0, 0.0)
-        return [
-            pairs.roc_auc(),
-            pairs.average_precision(),
-            pairs.log_loss(chance),
-            pairs.brier_score(chance),
-            pairs.expected_calibration_error(chance),
-        ]
-
-    whole = figures()
-    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 7)
-    np.testing.assert_allclose(figures(), whole, rtol=0, atol=1e-12)

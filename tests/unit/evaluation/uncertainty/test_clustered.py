@@ -89,15 +89,6 @@ def test_variance_is_the_sum_over_pairs_of_pairs_with_a_common_image() -> None:
     assert [found["fnmr_at_fmr_0.1"] for found in both] == [expected] * 2
 
 
-@pytest.mark.parametrize(
-    ("probability", "freedom", "quantile", "tolerance"),  # of tables of Student's t
-    [(0.975, 2, 4.3027, 0.04), (0.975, 4, 2.7764, 0.01), (0.975, 10, 2.2281, 1e-3), (0.995, 10, 3.1693, 1e-2)],
-)
-def test_quantiles_of_students_t(probability: float, freedom: float, quantile: float, tolerance: float) -> None:
-    assert _t_quantile(probability, freedom) == pytest.approx(quantile, rel=tolerance)
-    assert _t_quantile(probability, math.inf) == pytest.approx({0.975: 1.95996, 0.995: 2.57583}[probability], abs=1e-5)
-
-
 def test_few_images_with_all_errors_make_the_interval_wider() -> None:
     """As many false non-matches, once all of one image and once each of another two."""
     first, second = np.triu_indices(60, 1)

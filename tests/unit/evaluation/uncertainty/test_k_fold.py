@@ -154,7 +154,13 @@ def test_perfect_scores_and_tensors() -> None:
     ("scores", "targets", "folds", "error", "message"),
     [
         ([], [], [], ValueError, "Expected pairs of at least two folds, got 0"),
-        ([0.1, 0.2], [0, 1], [4, 4], ValueError, r"at least two folds, got 1: .*PairList.of\(pairs, folds=10\) deals"),
+        (
+            [0.1, 0.2],
+            [0, 1],
+            [4, 4],
+            ValueError,
+            r"at least two folds, got 1: .*PairList.of\(pairs, folds=10\) assi",
+        ),
         ([0.1, 0.2], [0, 1], [0], ValueError, "Expected one fold number per score, got 2 scores and 1 fold numbers"),
         ([0.1, 0.2], [0, 1], [0.0, 1.0], TypeError, "Expected folds to be whole numbers, got dtype float64"),
         ([0.1, math.nan], [0, 1], [0, 1], ValueError, "Expected scores without NaN"),

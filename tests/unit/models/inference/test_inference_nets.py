@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim._common.precision import PrecisionName, inference_dtype
+from pairsim._common.choices import PrecisionName
+from pairsim._common.precision import inference_dtype
 from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
 
 
@@ -136,7 +137,7 @@ def test_a_copy_is_kept_as_long_as_nothing_changes() -> None:
     net = small_model().embedding_net
     nets = InferenceNets()
     first = nets.get(net, IMAGES, None)
-    assert first.is_copy
+    assert first.in_eval_mode
     assert nets.get(net, IMAGES[:1], None) is first
     low = nets.get(net, IMAGES, torch.bfloat16)
     assert low is not first
@@ -155,7 +156,7 @@ def test_images_that_do_not_fit_do_not_stand_in_the_way_of_a_copy() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             nets.get(net, large, None)(large)
-    assert nets.get(net, IMAGES, None).is_copy
+    assert nets.get(net, IMAGES, None).in_eval_mode
 
 
 def test_the_model_does_not_show_that_there_are_copies() -> None:

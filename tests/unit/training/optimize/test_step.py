@@ -1,4 +1,4 @@
-"""What the training step adds to forward and backward: memory that runs out, graphs, earlier embeddings."""
+"""The training step: accumulation, memory that runs out, the state of the objective, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+from states import assert_same
 from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig
 from pairsim._common.precision import Precision
 from pairsim.errors import TrainingError
+from pairsim.training.distributed.world import World
+from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.step import TrainingStep
 
-CPU = torch.device("cpu")
 FP32 = Precision("fp32", "cpu")
 
 
 class Limited(nn.Module):
-    """A net that has memory for so many images."""
+    """A net that runs out of memory above a number of images."""
 
     embedding_dim = 3
 
@@ -38,7 +40,9 @@ class Limited(nn.Module):
 
 def step_of(net: nn.Module, **settings: Any) -> tuple[TrainingStep, list[str]]:
     notes: list[str] = []
-    return TrainingStep(SimilarityModel(net), TrainConfig(**settings).resolved(), FP32, CPU, note=notes.append), notes
+    config = TrainConfig(**settings).resolved()
+    step = TrainingStep(SimilarityModel(net), objective_for(config), config, FP32, note=notes.append, world=World())
+    return step, notes
 
 
 def batch(num: int = 16) -> tuple[Tensor, Tensor]:
@@ -55,26 +59,26 @@ def test_out_of_memory_names_a_batch_size_that_fits(error: type[RuntimeError]) -
     assert net.linear.weight.grad is None
 
 
-def test_out_of_memory_for_pairs_counts_pairs() -> None:
+def test_out_of_memory_with_pairs_counts_pairs() -> None:
     step, _ = step_of(Limited(9), objective="pairs")
     images, _ = batch(32)
     with pytest.raises(TrainingError, match="for a batch of 16 on cpu, there is not enough; batch_size=4 fits"):
         step(images, torch.ones(16), update=True)
 
 
-def test_out_of_memory_whatever_the_batch() -> None:
+def test_out_of_memory_with_any_batch() -> None:
     step, _ = step_of(Limited(0))
     with pytest.raises(TrainingError, match="not even 2 fit: use smaller images or another net"):
         step(*batch(), update=True)
 
 
-def test_other_failures_come_through() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         step(torch.rand(4, 1, 3, 3), torch.arange(4), update=True)
 
 
-def test_gradients_are_gathered_until_the_update() -> None:
+def test_gradients_are_accumulated_until_the_update() -> None:
     step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2), grad_accumulation=2)
     before = {name: value.clone() for name, value in step.model.named_parameters()}
     step(*batch(), update=False)
@@ -84,25 +88,24 @@ def test_gradients_are_gathered_until_the_update() -> None:
     assert all(value.grad is None for value in step.model.parameters())
 
 
-def test_earlier_embeddings_are_paired_with_a_batch() -> None:
-    def losses(memory_size: int) -> list[float]:
+def test_the_memory_of_the_objective_is_used_saved_and_restored() -> None:
+    def losses(memory_size: int) -> tuple[TrainingStep, list[float]]:
         torch.manual_seed(0)
         step, _ = step_of(EmbeddingNet(nn.Flatten(), image_size=2), memory_size=memory_size, learning_rate=1e-9)
-        return [step(*batch(num), update=True).item() for num in (12, 16)]
+        return step, [step(*batch(num), update=True).item() for num in (12, 16)]
 
-    alone, remembered = losses(0), losses(64)
-    assert alone[0] == remembered[0]  # nothing to remember yet
-    assert alone[1] != remembered[1]
+    (plain, without), (step, remembered) = losses(0), losses(64)
+    assert without[0] == remembered[0]  # the memory is empty
+    assert without[1] != remembered[1]
+    assert plain.state_dict()["memory"] is None
+    saved = step.state_dict()
+    assert int((saved["memory"]["labels"] >= 0).sum()) == 28
+    restored, _ = step_of(step.model.embedding_net, memory_size=64, learning_rate=1e-9)
+    restored.load_state_dict(saved)
+    assert_same(restored.state_dict(), saved)
 
 
-def test_memory_needs_the_length_of_an_embedding() -> None:
-    with pytest.raises(TypeError, match=r"Expected Flatten to have an attribute embedding_dim.*set memory_size=0"):
-        TrainingStep(
-            SimilarityModel(nn.Flatten()), TrainConfig(memory_size=8).resolved(), FP32, CPU, note=lambda _: None
-        )
-
-
-def test_a_graph_that_was_asked_for_and_cannot_be_is_told() -> None:
+def test_a_note_says_why_steps_are_not_a_graph() -> None:
     _, notes = step_of(EmbeddingNet(), cuda_graph=True)
     assert notes == ["Steps run one by one, not as a CUDA graph: the device is cpu."]
     assert step_of(EmbeddingNet())[1] == []

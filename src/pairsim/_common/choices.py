@@ -1,0 +1,17 @@
+"""Names that options and parameters accept, defined without importing torch, so that the command line starts fast."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+AugmentName: TypeAlias = Literal["none", "affine"]
+CalibrationMethod: TypeAlias = Literal["platt", "isotonic"]
+ExportKind: TypeAlias = Literal["embed", "pair"]
+Negatives: TypeAlias = Literal["class", "instance"]
+OnError: TypeAlias = Literal["raise", "skip"]
+PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Split: TypeAlias = Literal["train", "val", "test"]
+Unit: TypeAlias = Literal["images", "classes"]
+
+NEGATIVES: tuple[Negatives, ...] = get_args(Negatives)
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)

@@ -1,0 +1,49 @@
+"""Arguments that several commands share: their types and help, their checks, and loading the model of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+import pairsim
+from pairsim.cli.output import expect
+
+Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
+Data: TypeAlias = Annotated[
+    str,
+    Parameter(
+        help="mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above)."
+    ),
+]
+DataDir: TypeAlias = Annotated[
+    Path | None, Parameter(help="Folder of mnist and fashion-mnist; by default PAIRSIM_DATA, else the user's cache.")
+]
+Pictures: TypeAlias = Annotated[Path, Parameter(help="Folder of pictures, with all of its sub-folders.")]
+Threshold: TypeAlias = Annotated[
+    float | None, Parameter(help="Similarity from which a pair counts as a match; by default the model's own.")
+]
+Device: TypeAlias = Annotated[str, Parameter(help='"auto", "cpu", "cuda", "cuda:N" or "mps".')]
+BatchSize: TypeAlias = Annotated[
+    int | None, Parameter(help="Images embedded at once; by default what suits the device.")
+]
+Json: TypeAlias = Annotated[bool, Parameter(negative=(), help="Print one JSON object.")]
+Flag: TypeAlias = Annotated[bool, Parameter(negative=())]
+
+
+def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
+    """Load the model of a run or model folder onto a device."""
+    from pairsim._common.devices import resolve_device
+
+    return pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
+
+
+def check_ending(out: Path, *endings: str) -> str:
+    """The ending of the file to write, in lower case.
+
+    Raises:
+        UsageError: If it is none of `endings`.
+    """
+    expect(out.suffix.lower() in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
+    return out.suffix.lower()

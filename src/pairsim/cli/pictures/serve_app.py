@@ -1,0 +1,105 @@
+"""`pairsim app`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pairsim
+from pairsim.cli.arguments import DataDir, Device, Run, load_model
+from pairsim.cli.output import expect, note
+from pairsim.errors import DataError, DatasetNotFoundError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAX_EXAMPLES = 12
+
+
+def app(
+    run: Run,
+    /,
+    *,
+    gallery: Path | None = None,
+    examples: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    browser: bool = True,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Try a model by hand in the browser: compare two pictures, drawn or uploaded, search, move the threshold.
+
+    The page is served on this machine only, unless --host says otherwise, and loads nothing from elsewhere. Stop it
+    with Ctrl+C.
+
+    Args:
+        gallery: Folder of pictures to search in, with all of its sub-folders.
+        examples: Folder of pictures to try; by default some of the test images of the run's own data.
+        host: Address to listen on. Whoever reaches it can use the model.
+        port: Port; by default the first that is free from 7860.
+        browser: Open the page in a browser.
+    """
+    from pairsim.images import pictures_below
+    from pairsim.integrations import build_app, serve
+
+    expect(port is None or 0 < port < 65536, f"--port from 1 to 65535, got {port}.")
+    model = load_model(run, device)
+    pictures = None
+    if gallery is not None:
+        pictures = pairsim.Gallery(model)
+        pictures.add(pictures_below(gallery))
+    with tempfile.TemporaryDirectory(prefix="pairsim-app-") as folder:
+        shown = _write_examples(run, model, examples, data_dir, Path(folder))
+        page = build_app(model, examples=shown, gallery=pictures, name=run.resolve().name)
+        note("Serving the page; stop it with Ctrl+C.")
+        address = serve(page, host=host, port=port, browser=browser, wait=False)
+        note(f"Open {address}")
+        page.block_thread()
+
+
+def _write_examples(
+    run: Path, model: pairsim.SimilarityModel, examples: Path | None, data_dir: Path | None, folder: Path
+) -> list[Path]:
+    """Write pictures to try as files; about half of the neighbouring ones are of one class."""
+    from PIL import Image
+
+    from pairsim.images import pictures_below
+    from pairsim.visual import to_pixels
+
+    if examples is not None:
+        arrays = [model.preprocessing.read(path) for path in pictures_below(examples)[:_MAX_EXAMPLES]]
+    else:
+        arrays = _test_images(run, model, data_dir)
+    paths = []
+    for number, pixels in enumerate(to_pixels(arrays)):
+        paths.append(folder / f"example-{number}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | None) -> list[Tensor]:
+    """Test images of the run's own data, where it is still there: in pairs of one class and of two, alternating."""
+    import numpy as np
+
+    from pairsim._common import storage
+    from pairsim.data import load_data
+    from pairsim.data.image_sets import fetch_images
+
+    record = run / "data.json"
+    if not record.is_file():
+        return []
+    try:
+        data = str(storage.read_json(record).get("data"))
+        dataset = load_data(data, "test", data_dir=data_dir, preprocessing=model.preprocessing).dataset
+    except (DataError, DatasetNotFoundError, MissingExtraError):
+        return []
+    labels = np.asarray(dataset.targets)
+    indices: list[int] = []
+    for number, label in enumerate(np.unique(labels)[: _MAX_EXAMPLES // 2].tolist()):
+        same = np.flatnonzero(labels == label)
+        other = same if number % 2 == 0 and len(same) > 1 else np.flatnonzero(labels != label)
+        if len(other):
+            indices += [int(same[0]), int(other[-1])]
+    return list(fetch_images(dataset, np.array(indices), model.preprocessing)) if indices else []

@@ -1,0 +1,1 @@
+"""Metrics at one threshold, and how to choose it."""

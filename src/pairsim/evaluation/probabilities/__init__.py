@@ -1,0 +1,1 @@
+"""Probabilities of "same class": metrics, fits from scores, and priors."""

@@ -1,0 +1,153 @@
+"""Objective "all-pairs": binary cross-entropy of every pair inside a batch of images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pairsim.models import SimilarityModel
+from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.objective import ClassBalancedObjective
+from pairsim.training.objectives.tiled_cross_entropy import Constants, Memory, TiledCrossEntropy
+
+
+@dataclass(kw_only=True)
+class AllPairsObjective(ClassBalancedObjective):
+    """The cross-entropy of `all_pairs_loss`, with an optional memory of earlier embeddings."""
+
+    prior: float
+    hard_pairs: float
+    memory_size: int
+    state: EmbeddingMemory | None = field(default=None, init=False)
+
+    def initial_state(self, model: SimilarityModel) -> EmbeddingMemory | None:
+        """Create an empty memory if `memory_size` is above 0.
+
+        Raises:
+            TypeError: If the net has no `embedding_dim`.
+        """
+        if not self.memory_size:
+            return None
+        dim = getattr(model.embedding_net, "embedding_dim", None)
+        if not isinstance(dim, int):
+            raise TypeError(
+                f"Expected {type(model.embedding_net).__name__} to have an attribute embedding_dim, the length of an "
+                "embedding, for memory_size > 0, found none. Add it, or set memory_size=0."
+            )
+        return EmbeddingMemory(self.memory_size, dim).to(model.device)
+
+    def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of a batch and add its embeddings to the memory."""
+        memory = None if self.state is None else (self.state.embeddings, self.state.labels)
+        loss = all_pairs_loss(model, embeddings, targets, prior=self.prior, hard_pairs=self.hard_pairs, memory=memory)
+        if self.state is not None:
+            self.state.update(embeddings.detach(), targets)
+        return loss
+
+
+def all_pairs_loss(
+    model: SimilarityModel,
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    prior: float = 0.5,
+    hard_pairs: float = 0.0,
+    block_size: int | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
+    """Weighted binary cross-entropy of all N(N-1)/2 pairs of a batch.
+
+    The weights of positive pairs sum to `prior` and those of negative pairs to `1 - prior`, whatever their numbers. So
+    a probability is that of pairs of which the share `prior` is positive, and 0.5 is where such a pair is equally
+    likely to be positive or negative. If a batch has only one kind of pairs, their weights still sum to their share.
+
+    With `hard_pairs`, a pair's weight is multiplied by `|probability - target| ** hard_pairs`, without a gradient
+    through it, as in the focal loss, and the weights of each kind are scaled to sum to their share. Training then
+    concentrates on pairs that are still wrong, but the probabilities are no longer calibrated: log-odds come out
+    smaller by about `1 + hard_pairs`, so probabilities are too close to 0.5. The similarity at which the probability is
+    0.5 stays about the same as long as both kinds are about equally hard. Calibrate after training.
+
+    Memory is proportional to N, not to N squared. Shapes depend on the shapes of the inputs only, so that no step waits
+    for the device. The loss can be differentiated once, not twice.
+
+    Args:
+        model: For its projection from similarity to logit.
+        embeddings: Unit length `[N, D]`, computed in float32, or in float64 if they are float64.
+        labels: Class numbers `[N]`, integers.
+        prior: Share of positive pairs that probabilities are meant for, in (0, 1).
+        hard_pairs: Exponent of the weight for hard pairs, at least 0; 0 gives all pairs of a kind the same weight.
+        block_size: Images in a block: so many rows and columns of the matrix of pairs are in memory at a time. By
+            default 2,048, and 256 on a CPU. It changes speed and memory, and the result only by rounding.
+        memory: Embeddings `[M, D]` and labels `[M]` of earlier batches, as of `EmbeddingMemory`. Adds the pairs of
+            batch and memory, with gradients for the batch only. Slots with a negative label are empty.
+
+    Returns:
+        Scalar, float32 (float64 for float64); 0 without pairs, NaN if an embedding is NaN.
+
+    Raises:
+        TypeError: If labels are not integers.
+        ValueError: If a number is out of range or shapes do not fit.
+
+    Example:
+        >>> from pairsim import SimilarityModel
+        >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> loss = all_pairs_loss(SimilarityModel(), embeddings, torch.tensor([0, 0, 1]))
+        >>> round(loss.item(), 4)  # logits are 5 for the positive pair and -5 for the negative pairs
+        0.0067
+
+    References:
+        Lin et al., "Focal loss for dense object detection", ICCV 2017.
+        Charoenphakdee et al., "On focal loss for class-posterior probability estimation", CVPR 2021.
+        Wang et al., "Cross-batch memory for embedding learning", CVPR 2020.
+    """
+    _check_settings(prior, hard_pairs, block_size)
+    _check_shapes(embeddings, labels, "embeddings")
+    if memory is not None:
+        _check_shapes(*memory, "memory")
+        if memory[0].shape[1] != embeddings.shape[1]:
+            raise ValueError(
+                f"Expected memory of {embeddings.shape[1]}-dimensional embeddings, got {memory[0].shape[1]}. "
+                "Make EmbeddingMemory with the model's embedding_dim."
+            )
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+    if memory is not None:
+        memory = memory[0].detach().to(dtype), memory[1].long().contiguous()
+    # Half precision is for the net: the sum over all pairs needs float32. The projection is applied here and not by
+    # model.logits because its gradients are computed together with the loss.
+    scale, bias = model.projection.weight.view(()), model.projection.bias.view(())
+    inputs = [value.to(dtype) for value in (embeddings, scale, bias)]
+    with_gradients = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
+    constants = Constants(labels.long().contiguous(), memory, prior, hard_pairs, block_size, with_gradients)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        loss: Tensor = TiledCrossEntropy.apply(*inputs, constants)
+    return loss
+
+
+def _check_settings(prior: float, hard_pairs: float, block_size: int | None) -> None:
+    if not 0 < prior < 1:
+        raise ValueError(
+            f"Expected prior to be in (0, 1), got {prior}. Give the share of positive pairs that probabilities are "
+            "meant for, such as 0.5."
+        )
+    if not 0 <= hard_pairs < math.inf:
+        raise ValueError(
+            f"Expected hard_pairs to be at least 0 and finite, got {hard_pairs}. Use 0 to weigh pairs equally, or 1 to "
+            "2."
+        )
+    if block_size is not None and (block_size < 1 or block_size != int(block_size)):
+        raise ValueError(
+            f"Expected block_size to be a whole number of at least 1, got {block_size}. Leave it out to have it chosen."
+        )
+
+
+def _check_shapes(embeddings: Tensor, labels: Tensor, name: str) -> None:
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"Expected {name} [N, D] with labels [N], got {list(embeddings.shape)} and {list(labels.shape)}. "
+            "Give one label for each row."
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"Expected class numbers as integers for {name}, got {labels.dtype}. Convert: labels.long().")

@@ -1,0 +1,76 @@
+"""Store the embeddings of the last batches, for more pairs than a batch has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class EmbeddingMemory(nn.Module):
+    """Ring buffer of the newest `size` embeddings and their labels.
+
+    After the first steps a net changes slowly, so embeddings from a few steps before are still useful. Pairs of batch
+    and memory need no forward pass. `state_dict` holds the memory, so a resumed run continues with the same one.
+    Nothing waits for the device, and shapes are constant: an empty slot has label -1.
+
+    Compute the loss before `update`: once the memory contains the batch, each image would be a positive pair with
+    itself.
+
+    Args:
+        size: Number of embeddings, at least 1; some thousands are usual.
+        dim: Dimensions of an embedding, at least 1.
+
+    Attributes:
+        embeddings: `[size, dim]`, float32, zero where empty.
+        labels: `[size]`, int64, -1 where empty.
+        cursor: Slot of the next embedding, 0-dimensional, int64.
+
+    Raises:
+        ValueError: If `size` or `dim` is below 1.
+
+    Example:
+        >>> memory = EmbeddingMemory(size=3, dim=2)
+        >>> memory.update(torch.eye(2), torch.tensor([5, 6]))
+        >>> memory.update(torch.eye(2), torch.tensor([7, 8]))
+        >>> memory.labels.tolist()
+        [8, 6, 7]
+
+    References:
+        Wang et al., "Cross-batch memory for embedding learning", CVPR 2020.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    cursor: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        for name, value in (("size", size), ("dim", dim)):
+            if value < 1:
+                raise ValueError(f"Expected {name} to be at least 1, got {value}. Leave the memory out to have none.")
+        self.register_buffer("embeddings", torch.zeros(size, dim))
+        self.register_buffer("labels", torch.full((size,), -1))
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Replace the oldest embeddings by a batch.
+
+        Args:
+            embeddings: `[N, dim]` on the memory's device, stored without gradient; of more than `size` the last.
+            labels: `[N]`, at least 0.
+
+        Raises:
+            ValueError: If shapes do not fit.
+        """
+        size, dim = self.embeddings.shape
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim or labels.shape != embeddings.shape[:1]:
+            raise ValueError(
+                f"Expected embeddings [N, {dim}] with labels [N], got {list(embeddings.shape)} and "
+                f"{list(labels.shape)}. Make EmbeddingMemory with the model's embedding_dim."
+            )
+        embeddings, labels = embeddings[-size:], labels[-size:]
+        slots = (self.cursor + torch.arange(len(labels), device=self.cursor.device)) % size
+        self.embeddings.index_copy_(0, slots, embeddings.to(self.embeddings.dtype))
+        self.labels.index_copy_(0, slots, labels.to(self.labels.dtype))
+        self.cursor.add_(len(labels)).remainder_(size)

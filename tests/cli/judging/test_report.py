@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_command import here
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    generator = np.random.default_rng(0)
+    for label in ("<script>alert(1)<", "b", "c"):
+        (folder / "pics" / label).mkdir(parents=True)
+        for number in range(10):
+            pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pics" / label / f"{number}.png")
+    done = here(
+        "train", "pics", "--out", "run", "--epochs", "1", "--precision", "fp32", "--batch-size", "12", cwd=folder
+    )
+    assert done.status == 0, done.err
+    return folder
+
+
+def test_page_of_a_folder_whose_names_are_text(place: Path) -> None:
+    done = here("report", "run", "pics", "--out", "pages/report.html", "--json", cwd=place)
+    assert done.status == 0, done.err
+    page = (place / "pages" / "report.html").read_text()
+    assert done.json["bytes"] == len(page.encode()) < 3_000_000
+    assert done.json["metrics"] == here("evaluate", "run", "pics", "--json", cwd=place).json
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;" in page
+    assert "Evaluating all pairs of" in done.err
+
+
+def test_usage(place: Path) -> None:
+    for options, said in (
+        ((), "parameter --out requires an argument"),
+        (("--out", "r.pdf"), "Expected --out to end in .html or .htm, got r.pdf"),
+        (("--out", "r.html", "--most", "0"), "Expected --most to be at least 1, got 0"),
+    ):
+        done = here("report", "run", "pics", *options, cwd=place)
+        assert (done.status, done.out) == (2, "")
+        assert said in done.err
+
+
+def test_page_that_cannot_be_written(place: Path) -> None:
+    (place / "file").write_text("")
+    done = here("report", "run", "pics", "--out", "file/report.html", cwd=place)
+    assert done.status == 1
+    assert "Could not write file/report.html" in done.err

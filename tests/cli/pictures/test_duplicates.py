@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from run_command import failure, here
+
+from pairsim import EmbeddingNet, SimilarityModel
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and a folder of four pictures, two of which are there again."""
+    folder = tmp_path_factory.mktemp("duplicates")
+    torch.manual_seed(0)
+    SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).save_pretrained(folder / "run")
+    generator = np.random.default_rng(0)
+    pictures = folder / "p"
+    (pictures / "sub").mkdir(parents=True)
+    for name in ("a", "b", "c", "d"):
+        Image.fromarray(generator.integers(0, 200, (20, 20), dtype=np.uint8)).save(pictures / f"{name}.png")
+    shutil.copy(pictures / "a.png", pictures / "sub" / "copy.png")
+    with Image.open(pictures / "b.png") as image:
+        Image.fromarray(np.asarray(image) // 2 + 40).save(pictures / "sub" / "darker.png")
+    return folder
+
+
+def test_text(place: Path) -> None:
+    done = here("duplicates", "p", cwd=place)
+    assert done.status == 0, done.err
+    first, second, last = done.out.rstrip().split("\n\n")
+    assert first == "a.png (keep)\n  sub/copy.png  identical file"
+    assert second.startswith("b.png (keep)\n  sub/darker.png  near, similarity 1.0000")
+    assert last == "6 pictures compared: 2 duplicates in 2 clusters"
+
+
+def test_json_and_table(place: Path, tmp_path: Path) -> None:
+    done = here("duplicates", "p", "--json", "--out", tmp_path / "found.csv", "--threshold", "1.0", cwd=place)
+    assert done.status == 0, done.err
+    found = done.json
+    assert (found["num_images"], found["num_duplicates"], found["skipped"]) == (6, 1, [])
+    members = [{"file": "sub/copy.png", "similarity": 1.0, "kind": "identical file"}]
+    assert found["clusters"] == [{"keep": "a.png", "members": members}]
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["keep"]) for row in rows] == [("a.png", "yes"), ("sub/copy.png", "no")]
+    assert "found.csv" in done.err
+
+
+def test_with_a_model(place: Path) -> None:
+    done = here("duplicates", "p", "--run", "run", "--threshold", "0.9999999", "--json", cwd=place)
+    assert done.status == 0, done.err
+    assert {"keep": "a.png"}.items() <= done.json["clusters"][0].items()
+
+
+def test_unreadable_pictures(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "p", tmp_path / "p")
+    (tmp_path / "p" / "bad.png").write_text("no picture")
+    assert "p/bad.png to be an image" in failure(here("duplicates", "p", cwd=tmp_path), 1)
+    done = here("duplicates", "p", "--on-error", "skip", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert [one["file"] for one in done.json["skipped"]] == ["bad.png"]
+    assert "; 1 skipped" in here("duplicates", "p", "--on-error", "skip", cwd=tmp_path).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["absent"], 1, "Expected a folder of pictures at absent, found no such folder"),
+        (["run"], 1, "in run, found none. Choose another folder."),
+        (["p", "--run", "run"], 2, "Expected --threshold with --run"),
+        (["p", "--threshold", "1.5"], 2, "Expected --threshold to be above 0 and at most 1, got 1.5."),
+        (["p", "--threshold", "0"], 2, "Expected --threshold to be above 0 and at most 1, got 0.0."),
+        (["p", "--run", "run", "--threshold", "-2"], 2, "Expected --threshold to be in [-1, 1] with --run, got -2.0."),
+        (["p", "--on-error", "ignore"], 2, "--on-error"),
+        ([], 2, "FOLDER"),
+    ],
+)
+def test_refusals(arguments: list[str], status: int, said: str, place: Path) -> None:
+    assert said in failure(here("duplicates", *arguments, cwd=place), status)
+
+
+def test_help(place: Path) -> None:
+    done = here("duplicates", "--help", cwd=place)
+    assert done.status == 0
+    said = " ".join(done.out.split())
+    assert "exactly or nearly; nothing is deleted." in said
+    assert "pairsim duplicates photos --out duplicates.csv" in said

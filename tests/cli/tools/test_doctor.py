@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from run_command import here, pairsim
+
+
+def test_doctor(tmp_path: Path) -> None:
+    done = pairsim("doctor", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.json["versions"]["torch"]
+    assert here("doctor", cwd=tmp_path).status == 0
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pairsim.cli.tools import doctor
+
+    monkeypatch.setitem(doctor._OPTIONAL, "no_such_package", ("no-such-package", "viz", "figures"))
+    text = here("doctor", cwd=tmp_path).out
+    assert "  missing    no-such-package" in text
+    assert "figures: pip install 'pairsim[viz]'" in text
+    done = here("doctor", "--json", cwd=tmp_path)
+    assert done.json["extras"]["no_such_package"] is False
+    expected = "no-such-package is missing, so figures would fail. Fix: pip install 'pairsim[viz]'"
+    assert expected in done.json["problems"]
+
+
+def test_another_version_of_torchvision_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "! torchvision does not fit torch" in here("doctor", cwd=tmp_path).out

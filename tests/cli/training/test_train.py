@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from run_command import environment, failure, here, pairsim
+
+from pairsim import EmbeddingNet, SimilarityModel
+
+SMALL = ("--epochs", "1", "--batch-size", "8", "--embedding-dim", "8", "--precision", "fp32", "--no-progress")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of two classes, with grey and coloured pictures of other proportions than the model's."""
+    generator = np.random.default_rng(0)
+    for number in range(16):
+        shape = (24, 40) if number % 4 < 2 else (24, 40, 3)
+        file = tmp_path / "data" / f"class {number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(file)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_train_then_compare(place: Path) -> None:
+    arguments = ("train", "data", "--out", "run", "--backbone", "resnet18", "--image-size", "32", *SMALL)
+    done = here(*arguments, cwd=place)
+    assert done.status == 0, done.err
+    assert "Backbone: adamw, learning rate 0.001, freeze none." in done.err
+    config = json.loads((place / "run" / "config.json").read_text())
+    assert (config["optimizer"], config["learning_rate"]) == ("adamw", 1e-3)
+    model = SimilarityModel.from_pretrained(place / "run")
+    net = EmbeddingNet("resnet18", image_size=32)
+    assert model.preprocessing == net.preprocessing
+    assert model.preprocessing.fit == "crop"
+    described = json.loads((place / "run" / "data.json").read_text())
+    assert (described["image_size"], described["channels"]) == ([32, 32], 3)
+    files = ("data/class 0/0.png", "data/class 1/3.png")  # grey, coloured
+    found = here("compare", "run", *files, "--json", cwd=place)
+    assert found.status == 0, found.err
+    a, b = model.encode([place / file for file in files])
+    assert found.json["similarity"] == pytest.approx(float(a @ b), abs=1e-5)
+    # the same command again has nothing left to do, other settings are told
+    assert here(*arguments, cwd=place).status == 0
+    refused = here(*arguments, "--freeze", "backbone", cwd=place)
+    assert refused.status == 1
+    assert "freeze 'none' -> 'backbone'" in refused.err
+
+
+def test_local_weights_and_a_frozen_backbone(place: Path) -> None:
+    pytest.importorskip("timm")
+    backbone = EmbeddingNet("timm/mobilenetv3_small_050", image_size=32).backbone
+    assert backbone is not None
+    torch.save(backbone.state_dict(), place / "w.pth")
+    name = ("--backbone", "timm/mobilenetv3_small_050", "--weights", "w.pth", "--image-size", "32")
+    done = here("train", "data", "--out", "run", *name, "--freeze", "backbone", *SMALL, cwd=place)
+    assert done.status == 0, done.err
+    kept = SimilarityModel.from_pretrained(place / "run").embedding_net.backbone
+    assert isinstance(kept, torch.nn.Module)
+    found = kept.state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in backbone.state_dict().items())
+    two = here("train", "data", "--out", "two", *name, "--backbone-learning-rate", "1e-5", *SMALL, cwd=place)
+    assert two.status == 0, two.err
+    assert "Backbone: adamw, learning rate 0.001 (1e-05 in the backbone), freeze none." in two.err
+
+
+@pytest.mark.slow
+def test_a_named_set_in_grey_with_a_net_in_colour(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    frozen = ("--freeze", "backbone")
+    done = here("train", "digits", "--out", "run", "--backbone", "resnet18", *SMALL, *frozen, cwd=tmp_path)
+    assert done.status == 0, done.err
+    preprocessing = SimilarityModel.from_pretrained(tmp_path / "run").preprocessing
+    assert (preprocessing.image_size, preprocessing.channels) == ((16, 16), 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (("--weights", "w.pth"), 2, "Expected --backbone NAME together with --weights"),
+        (("--backbone", "resnet81"), 1, "got 'resnet81'. Did you mean"),
+        (
+            ("--backbone", "resnet18", "--weights", "absent.pth"),
+            1,
+            "Expected weights at absent.pth, found no such file",
+        ),
+        (("--backbone", "resnet18", "--channels", "1"), 1, "Expected in_channels=3 for resnet18, got 1"),
+        (
+            ("--backbone", "resnet18", "--image-size", "32", "--freeze", "layer9"),
+            1,
+            "got 'layer9'. Its parts: conv1, bn1",
+        ),
+        (("--freeze", "backbone"), 1, "Expected a net with a backbone for freeze="),
+    ],
+)
+def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, expected: str) -> None:
+    done = here("train", "data", "--out", "run", *arguments, cwd=place)
+    assert done.status == status
+    assert expected in done.err
+    assert len(done.err.strip().splitlines()) <= 2
+    assert not (place / "run").exists()
+
+
+def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
+    names = {entry.name for entry in trained_digits.iterdir()}
+    assert {
+        "run.json",
+        "config.json",
+        "data.json",
+        "split.json",
+        "log.jsonl",
+        "timings.jsonl",
+        "best_model.pt",
+        "model",
+        "checkpoints",
+        "report.html",
+        "curves.png",
+    } == names
+    assert "These images chose the epoch" in (trained_digits / "report.html").read_text()
+    assert len((trained_digits / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
+    arguments = ("--epochs", "6", "--batch-size", "16", "--seed", "1")
+    trained = pairsim("train", pictures, "--out", "run", *arguments, "--json", cwd=tmp_path)
+    assert trained.status == 0, trained.err
+    evaluated = pairsim("evaluate", "run", pictures, "--json", cwd=tmp_path)
+    assert evaluated.status == 0, evaluated.err
+    assert evaluated.json["num_images"] == 8
+    a, b, c = pictures / "across" / "0.png", pictures / "across" / "1.png", pictures / "down" / "0.png"
+    alike = here("compare", "run", a, b, "--json", cwd=tmp_path).json
+    apart = here("compare", "run", a, c, "--json", cwd=tmp_path).json
+    assert set(alike) >= {"similarity", "probability", "match", "threshold"}
+    assert alike["similarity"] > apart["similarity"]
+    assert (alike["match"], apart["match"]) == (True, False)
+    rows = "across/0.png,across/1.png,1\nacross/0.png,down/0.png,0\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    listed = here("evaluate", "run", pictures, "--pairs", "pairs.csv", "--json", cwd=tmp_path)
+    assert listed.json["num_pairs"] == 2
+
+
+def test_no_data_and_no_network(tmp_path: Path) -> None:
+    # a proxy that nobody answers at is a network that is not there
+    env = environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", PAIRSIM_DATA=str(tmp_path))
+    line = failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
+    assert str(tmp_path / "MNIST" / "raw") in line
+    assert "--data-dir" in line

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pairsim.evaluation import Logistic, PairCounts, PairScores, all_pair_scores
+from pairsim.evaluation.pairs.ranked import (
+    Ranked,
+    SplitScores,
+    count_matches,
+    error_counts,
+    lowest_above,
+    ratio,
+    round_up,
+    sort_by_target,
+    weighted_sum,
+)
+
+
+def _forms() -> list[Ranked]:
+    """The scores 1, 2, 2, 4, one by one and counted."""
+    counted = Ranked.counted(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 2, 0, 1]))
+    return [Ranked(np.array([1.0, 2.0, 2.0, 4.0])), counted]
+
+
+@pytest.mark.parametrize("scores", _forms())
+def test_both_forms_give_the_same(scores: Ranked) -> None:
+    assert scores.size == 4
+    assert scores.below(np.array([0.0, 2.0, 3.0, 5.0])).tolist() == [0, 1, 3, 4]
+    assert scores.below(np.array([0.0, 2.0, 3.0, 5.0]), or_equal=True).tolist() == [0, 3, 3, 4]
+    assert scores.at(np.arange(4)).tolist() == [1.0, 2.0, 2.0, 4.0]
+    assert [scores.above(score).size for score in (0.0, 1.0, 2.0, 4.0)] == [4, 3, 1, 0]
+    assert scores.above(1.0).at(np.arange(3)).tolist() == [2.0, 2.0, 4.0]
+    mean, variance = scores.moments(2.0)
+    assert (mean, variance) == pytest.approx((9 / 8, np.var([0.5, 1, 1, 2])))
+    assert count_matches(scores, np.array([1.5, 4.0, 9.0])).tolist() == [3, 1, 0]
+
+
+def test_equal_scores_do_not_vary() -> None:
+    assert Ranked(np.full(3, 0.1)).moments(1.0) == (0.1, 0.0)
+
+
+def test_scores_are_sorted_by_target() -> None:
+    positive, negative = sort_by_target(np.array([0.9, 0.1, 0.4, 0.3]), np.array([True, False, True, False]))
+    assert positive.values.tolist() == [0.4, 0.9]
+    assert negative.values.tolist() == [0.1, 0.3]
+
+
+def test_thresholds_are_rounded_up_to_the_dtype() -> None:
+    exact = np.array([0.1, 0.7, 1 / 3, 0.5, -0.1, 1e300, -1e300, math.inf, -math.inf])
+    rounded = round_up(exact, np.dtype(np.float32))
+    assert rounded.dtype == np.float32
+    assert np.all(rounded.astype(np.float64) >= exact)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(rounded, np.float32(-np.inf))
+    assert np.all((below.astype(np.float64) < exact) | (exact == -math.inf))
+    assert round_up(exact, np.dtype(np.float64)).tolist() == exact.tolist()
+
+
+def test_errors_at_a_threshold_and_the_next_score() -> None:
+    pairs = sort_by_target(np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False]))
+    assert [error_counts(pairs, threshold) for threshold in (0.0, 0.4, 0.6, 1.0)] == [(2, 0), (1, 0), (1, 1), (0, 2)]
+    assert [lowest_above(pairs, score) for score in (0.0, 0.4, 0.9)] == [0.1, 0.6, None]
+
+
+def test_sums_and_ratios() -> None:
+    assert weighted_sum(np.array([1.0, 2.0]), None) == 3.0
+    assert weighted_sum(np.array([1.0, 2.0]), np.array([3, 4])) == 11.0
+    assert ratio(1, 4) == 0.25
+    assert math.isnan(ratio(0, 0))
+    assert SplitScores(*_forms()).negative.size == 4
+
+
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = all_pair_scores(
+        torch.nn.functional.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)), dim=1),
+        torch.arange(60) % 5,
+    )
+
+    def figures() -> list[float]:
+        chance = Logistic(3.0, 0.0)
+        return [
+            pairs.roc_auc(),
+            pairs.average_precision(),
+            pairs.log_loss(chance),
+            pairs.brier_score(chance),
+            pairs.expected_calibration_error(chance),
+        ]
+
+    whole = figures()
+    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 7)
+    np.testing.assert_allclose(figures(), whole, rtol=0, atol=1e-12)
+
+
+def test_probability_function_is_checked() -> None:
+    pairs = PairScores.from_scores([0.5, -0.5], [1, 0])
+    with pytest.raises(ValueError, match=r"got -0.5 at index 0: looks like similarities or logits"):
+        pairs.brier_score(lambda scores: scores)
+    with pytest.raises(ValueError, match=r"Expected one probability per score, shape \[1\], got \[\]. Give a function"):
+        pairs.log_loss(lambda scores: scores.mean())
+
+
+def test_distinct_scores_come_with_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 2)
+    positive = PairCounts.from_scores([0.5, 0.25, 0.25, 1.0], [1, 1, 1, 1]).ranked.positive
+    chunks = list(positive.probability_chunks(lambda scores: scores / 2))
+    assert [values.tolist() for values, _ in chunks] == [[0.125, 0.25], [0.5]]
+    assert [counts.tolist() for _, counts in chunks if counts is not None] == [[2, 1], [1]]
+
+
+def test_index_of_a_wrong_probability_is_that_among_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.evaluation.pairs.ranked.CHUNK", 2)
+    scores = PairScores.from_scores([0.1, 0.2, 0.3], [1, 1, 1]).ranked.positive
+    with pytest.raises(ValueError, match=r"got 2 at index 2"):
+        list(scores.probability_chunks(lambda values: np.where(values > 0.25, 2.0, values)))

@@ -1,0 +1,149 @@
+"""Data of a run is read as its model reads pictures; validation images are those that the run recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim._common import storage
+from pairsim.data import load_data, stratified_split
+from pairsim.data.image_sets import subset
+from pairsim.data.labelled_images import images_of
+from pairsim.data.splits import ValidationSplit, read_split, write_split
+from pairsim.errors import RunError
+from pairsim.images import Preprocessing
+from pairsim.runs.run_data import held_out_images, load_evaluation_data, own_validation
+
+PREPROCESSING = Preprocessing(image_size=(8, 8), channels=3, fit="crop", interpolation="bicubic")
+
+
+@pytest.fixture
+def model() -> SimilarityModel:
+    net = EmbeddingNet(in_channels=3, image_size=8, embedding_dim=4)
+    return SimilarityModel(net, preprocessing=PREPROCESSING).eval()
+
+
+def write(folder: Path, names: Sequence[str] = "ab") -> None:
+    generator = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = generator.integers(0, 256, (10, 24), dtype=np.uint8)  # in grey, for a model in colour
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
+def check(files: Any, num: int) -> None:
+    assert len(files) == num
+    for path, (image, _) in zip(images_of(files).paths, files, strict=True):
+        assert torch.equal(image, PREPROCESSING.read(path))
+
+
+def test_a_split(model: SimilarityModel, tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    for split, num in (("train", 16), ("test", 4)):
+        check(load_evaluation_data(model, str(tmp_path / "data"), split, None, None).dataset, num)  # type: ignore[arg-type]
+
+
+def test_a_file_of_pairs(model: SimilarityModel, tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    (tmp_path / "pairs.csv").write_text("a/1.png,a/2.png,1\nb/1.png,a/1.png,0\n")
+    pairs = load_evaluation_data(model, str(tmp_path / "data"), "test", tmp_path / "pairs.csv", None).dataset
+    check(pairs.dataset, 3)
+    assert pairs.all_pairs().target.tolist() == [1, 0]
+    first, second, target = pairs[1]
+    assert torch.equal(first, PREPROCESSING.read(tmp_path / "data" / "b" / "1.png"))
+    assert torch.equal(second, PREPROCESSING.read(tmp_path / "data" / "a" / "1.png"))
+    assert float(target) == 0
+
+
+def test_a_validation_set_of_its_own(model: SimilarityModel, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / "data" / split)
+    check(held_out_images(tmp_path / "run", model, str(tmp_path / "data"), None), 20)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder on the 16 training images of `tmp_path / "data"`, without a file of the split."""
+    write(tmp_path / "data")
+    train = load_data(tmp_path / "data", "train")
+    kept, _ = stratified_split(train.index, 0.25, seed=3)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(storage.to_json({"val_fraction": 0.25, "seed": 3}))
+    (folder / "run.json").write_bytes(storage.to_json({"data": subset(train, kept).index.fingerprint()}))
+    return folder
+
+
+def numbers(files: Any, folder: Path) -> list[int]:
+    """Numbers of images among the training images of a folder."""
+    paths = load_data(folder, "train").dataset.paths
+    return [paths.index(path) for path in images_of(files).paths]
+
+
+def test_a_recorded_split_is_used(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
+    data, index = tmp_path / "data", load_data(tmp_path / "data", "train").index
+    write_split(run, ValidationSplit.of(index, np.array([1, 2, 9])))  # not what the settings would give
+    (run / "run.json").write_bytes(storage.to_json({"data": {}}))
+    found = held_out_images(run, model, str(data), None)
+    check(found, 3)
+    assert numbers(found, data) == [1, 2, 9]
+    assert found.targets.tolist() == ["a", "a", "b"]
+
+
+def test_the_split_that_training_records_is_used(model: SimilarityModel, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write(data)
+    train = load_data(data, "train", preprocessing=PREPROCESSING)
+    config = TrainConfig(out=tmp_path / "run", epochs=1, batch_size=8, val_fraction=0.25, seed=3, device="cpu")
+    Trainer(model, config, train=train).fit()
+    split = read_split(tmp_path / "run")
+    assert split is not None
+    assert split.held_out.tolist() == stratified_split(train.index, 0.25, seed=3)[1].tolist()
+    (tmp_path / "run" / "config.json").write_bytes(storage.to_json({"val_fraction": 0.5, "seed": 4}))
+    assert numbers(held_out_images(tmp_path / "run", model, str(data), None), data) == split.held_out.tolist()
+
+
+def test_a_run_without_a_recorded_split_is_split_again(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    found = held_out_images(run, model, str(data), None)
+    check(found, 4)
+    assert numbers(found, data) == stratified_split(load_data(data, "train").index, 0.25, seed=3)[1].tolist()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_other_data_than_the_run_was_trained_on(
+    model: SimilarityModel, run: Path, tmp_path: Path, recorded: bool
+) -> None:
+    if recorded:
+        write_split(run, ValidationSplit.of(load_data(tmp_path / "data", "train").index, np.array([0, 8])))
+    write(tmp_path / "other", "abc")
+    expected = r"Expected the data that .*run was trained on \(1[26] images of 2 classes\), found [0-9]+ of 3, or other"
+    with pytest.raises(RunError, match=expected):
+        held_out_images(run, model, str(tmp_path / "other"), None)
+
+
+def test_a_damaged_split_is_not_computed_again(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
+    (run / "split.json").write_text("{}")
+    with pytest.raises(RunError, match=r"Expected the validation split of a run in .*split\.json"):
+        held_out_images(run, model, str(tmp_path / "data"), None)
+
+
+def test_no_run_folder(model: SimilarityModel, tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    with pytest.raises(RunError, match="Expected a run folder at"):
+        held_out_images(tmp_path / "run", model, str(tmp_path / "data"), None)
+
+
+def test_a_class_named_val_is_no_split(model: SimilarityModel, tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    write(tmp_path / "data", ["val"])
+    assert own_validation(str(tmp_path / "data"), load_data(tmp_path / "data", "train"), None) is None
+    assert own_validation("digits", load_data(tmp_path / "data", "train"), None) is None

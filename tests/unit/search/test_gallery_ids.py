@@ -1,0 +1,91 @@
+"""Ids are strings or whole numbers, all different and all of one kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairsim.errors import DataError
+from pairsim.search.gallery_ids import IdTable, as_ids, named_images
+
+
+def test_the_table_follows_every_change() -> None:
+    table = IdTable()
+    table.append(["a", "b"])
+    assert table.indices == {"a": 0, "b": 1}
+    table.append(["c"])  # after the indices were computed
+    assert table.indices == {"a": 0, "b": 1, "c": 2}
+    table.keep([2, 0])
+    assert (table.names, table.indices, len(table)) == (["c", "a"], {"c": 0, "a": 1}, 2)
+
+
+def test_numbers_go_on_after_the_largest() -> None:
+    assert IdTable().numbers(3) == [0, 1, 2]
+    assert IdTable([7, -3]).numbers(2) == [8, 9]
+    assert IdTable(["a"]).numbers(1) == [0]
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        ("a", ["a"]),
+        (3, [3]),
+        (np.int64(4), [4]),
+        (Path("x/y.png"), ["x/y.png"]),
+        (["a", Path("b")], ["a", "b"]),
+        (np.array([5, 6]), [5, 6]),
+        (torch.tensor([7]), [7]),
+        ((name for name in "ab"), ["a", "b"]),
+    ],
+)
+def test_kinds_of_ids(given: Any, ids: list[Any]) -> None:
+    found = as_ids(given)
+    assert found == ids
+    assert {type(name) for name in found} <= {str, int}
+
+
+@pytest.mark.parametrize("given", [[1.5], [None], [True], [np.bool_(False)], [("a", "b")]])
+def test_what_is_no_id(given: Any) -> None:
+    with pytest.raises(TypeError, match="Expected ids to be strings or whole numbers"):
+        as_ids(given)
+
+
+def test_ids_that_clash() -> None:
+    table = IdTable(["a"])
+    with pytest.raises(ValueError, match="not in the gallery, got 'a'"):
+        table.new(["b", "a"])
+    assert table.of_one_kind(["b", "a"]) == ["b", "a"]
+    with pytest.raises(ValueError, match="each id once, got 'b' twice"):
+        table.of_one_kind(["b", "b"])
+    with pytest.raises(ValueError, match="ids of one kind, got 1 where others are strings"):
+        table.new([1])
+    with pytest.raises(ValueError, match="ids of one kind, got 'x' where others are ints"):
+        IdTable().new([1, "x"])
+
+
+def test_names_of_images(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "sub/a.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    images, names = named_images(tmp_path, None, IdTable())
+    assert [path.relative_to(tmp_path).as_posix() for path in images] == names == ["b.png", "sub/a.png"]  # type: ignore[union-attr]
+    assert named_images(str(tmp_path), [4, 5], IdTable())[1] == [4, 5]
+    paths: list[Any] = [tmp_path / "b.png", str(tmp_path / "sub/a.png")]
+    assert named_images(paths, None, IdTable()) == (paths, [str(path) for path in paths])
+    assert named_images(iter(paths), None, IdTable())[1] == [str(path) for path in paths]
+    assert named_images(paths[0], None, IdTable())[1] == [str(paths[0])]
+    pixels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    images, names = named_images(pixels, None, IdTable([9]))
+    assert images is pixels
+    assert names == [10, 11, 12]
+    assert named_images(pixels[0], None, IdTable())[1] == [0]
+    with pytest.raises(ValueError, match="got 1 paths among 2 images"):
+        named_images([paths[0], pixels[0]], None, IdTable())
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="Expected pictures"):
+        named_images(tmp_path / "none", None, IdTable())

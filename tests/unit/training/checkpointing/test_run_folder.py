@@ -1,0 +1,160 @@
+"""Files of a run folder, and which runs are resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import dropout_model, easy_images, fit, random_images, reference_model
+
+from pairsim import History, TrainConfig, Trainer
+from pairsim.data import LabelledImages, RandomAffine, stratified_split
+from pairsim.data.splits import read_split
+from pairsim.errors import RunError
+from pairsim.training import EpochRecord
+from pairsim.training.checkpointing.run_folder import RunFolder, _changed_settings
+
+INFO: dict[str, Any] = {
+    "data": {"num_images": 3},
+    "precision": "fp32",
+    "environment": {"torch": "1"},
+}
+
+
+def train(out: Path, **settings: Any) -> None:
+    config = TrainConfig(**{"out": out, "batch_size": 8, "epochs": 3, "precision": "fp32", **settings})
+    Trainer(dropout_model(), config, train=random_images()).fit()
+
+
+def test_run_folder_has_a_log_line_for_each_epoch_and_no_time_in_it(tmp_path: Path) -> None:
+    fit(easy_images(), out=tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(
+        set(line) == {"epoch", "train_loss", "val_loss", "val_balanced_accuracy", "learning_rate", "best"}
+        for line in lines
+    )
+    timings = (tmp_path / "run" / "timings.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["images_per_s"] > 0 for line in timings)
+
+
+def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
+    config = TrainConfig(out=tmp_path / "new").resolved()
+    assert RunFolder(tmp_path / "new").start(INFO, config, None, resume=True) is None
+    run = json.loads((tmp_path / "new" / "run.json").read_text())
+    assert run == {"format": "pairsim-run", "format_version": 1, **INFO}
+    assert json.loads((tmp_path / "new" / "config.json").read_text()) == config.to_dict()
+    assert (tmp_path / "new" / "log.jsonl").read_bytes() == b""
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(None)
+    assert folder.start(INFO, TrainConfig().resolved(), None, resume=True) is None
+    folder.write_log(History())
+    folder.write_best(reference_model())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_split_is_recorded(tmp_path: Path) -> None:
+    train(tmp_path / "run", epochs=1, seed=3)
+    split, images = read_split(tmp_path / "run"), LabelledImages.of(random_images())
+    assert split is not None
+    assert split.data == images.index.fingerprint()
+    assert split.held_out.tolist() == stratified_split(images.index, 0.1, seed=3)[1].tolist()
+    config = TrainConfig(out=tmp_path / "run", batch_size=8, epochs=1)
+    Trainer(dropout_model(), config, train=random_images(), val=random_images(30)).fit(resume="never")
+    assert read_split(tmp_path / "run") is None
+
+
+def test_logs_and_timings(tmp_path: Path) -> None:
+    record = EpochRecord(
+        epoch=1, train_loss=0.5, val_loss=0.25, val_balanced_accuracy=1.0, learning_rate=0.1, best=True
+    )
+    RunFolder(tmp_path).write_log(History([record], [2.0004], [0.12345], 90))
+    assert (tmp_path / "log.jsonl").read_text() == record.to_json() + "\n"
+    timings = json.loads((tmp_path / "timings.jsonl").read_text())
+    assert timings == {"epoch": 1, "seconds": 2.0, "images_per_s": 45.0, "waiting": 0.1235}
+
+
+def test_settings_that_may_change() -> None:
+    before = TrainConfig(scheduler="plateau", epochs=3)
+
+    def changed(**settings: Any) -> list[str]:
+        return _changed_settings(before.to_dict(), dataclasses.replace(before, **settings))
+
+    assert changed(out=Path("elsewhere"), num_workers=2, resident=True, epochs=9, early_stopping=3) == []
+    assert changed(seed=1, epochs=9) == ["seed"]
+    fixed_end = TrainConfig(scheduler="onecycle", epochs=3)
+    longer = dataclasses.replace(fixed_end, epochs=9, progress=True)
+    assert _changed_settings(fixed_end.to_dict(), longer) == ["epochs"]
+
+
+def test_changed_settings_are_rejected(tmp_path: Path) -> None:
+    train(tmp_path / "run", epochs=1, scheduler="none")
+    with pytest.raises(RunError, match=r"learning_rate 0.01 -> 0.5.*--resume never"):
+        train(tmp_path / "run", epochs=1, scheduler="none", learning_rate=0.5)
+
+
+def test_another_augmentation_is_rejected(tmp_path: Path) -> None:
+    train(tmp_path / "run", augment=RandomAffine(degrees=5))
+    with pytest.raises(RunError, match=r"augment 'RandomAffine\(degrees=5, .* -> 'RandomAffine\(degrees=6, "):
+        train(tmp_path / "run", augment=RandomAffine(degrees=6))
+
+
+def test_a_run_without_graphs_is_not_resumed_with_them(tmp_path: Path) -> None:
+    train(tmp_path / "run", cuda_graph=False)  # its learning rate is a number, which a graph would record as a constant
+    with pytest.raises(RunError, match="found changes: cuda_graph False -> None"):
+        train(tmp_path / "run")
+
+
+def test_changed_data_is_rejected(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    config = TrainConfig(out=tmp_path / "run", batch_size=8, epochs=3, precision="fp32")
+    with pytest.raises(RunError, match="Expected the data that"):
+        Trainer(dropout_model(), config, train=random_images(72)).fit()
+
+
+def test_a_setting_that_an_older_version_did_not_have(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["freeze"]
+    path.write_text(json.dumps(config))
+    train(tmp_path / "run")  # as with its default
+    path.write_text(json.dumps(config))
+    with pytest.raises(RunError, match="freeze 'none' -> 'backbone'"):
+        train(tmp_path / "run", freeze="backbone")
+
+
+def test_a_newer_format_is_rejected(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(RunError, match=r"format version 1 at most, found 99"):
+        train(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("path", "found"), [("", "other files"), ("thesis.txt", "a file")])
+def test_other_files_are_not_overwritten(tmp_path: Path, path: str, found: str) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match=f"run folder or empty, found {found}"):
+        train(tmp_path / path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_another_environment_is_noted(tmp_path: Path) -> None:
+    train(tmp_path / "run", epochs=1, scheduler="none")
+    path = tmp_path / "run" / "run.json"
+    run = json.loads(path.read_text())
+    run["environment"]["num_threads"] = 99
+    path.write_text(json.dumps(run))
+    history = Trainer(
+        dropout_model(),
+        TrainConfig(out=tmp_path / "run", batch_size=8, epochs=2, precision="fp32", scheduler="none"),
+        train=random_images(),
+    ).fit()
+    assert any(note.startswith("Resumed in another environment (num_threads 99 -> ") for note in history.notes)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pairsim import Calibration, PairDataset, SimilarityModel, calibrate, evaluate
+from pairsim.data import ImageTensors, PairList
+from pairsim.evaluation import PairCounts, PairScores, k_fold_accuracy, log_loss
+from pairsim.verification.model_evaluation import measurable_rates, report_on, to_probability
+from pairsim.verification.scoring import GivenPairsScored, score_pairs
+
+
+def test_evaluate_with_resampled_intervals(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    computed = evaluate(model, splits[2])
+    resampled = evaluate(model, splits[2], resample="images", num_resamples=200)
+    assert set(computed.intervals) == set(resampled.intervals)
+    assert "fnmr_at_fmr_0.01" in computed.intervals
+    for name in ("roc_auc", "eer", "balanced_accuracy"):
+        widths = [high - low for low, high in (found.intervals[name] for found in (computed, resampled))]
+        assert widths[1] == pytest.approx(widths[0], rel=0.6), name
+    assert isinstance(calibrate(model, splits[1]), Calibration)
+
+
+def test_folds_have_the_thresholds_of_the_others(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    pairs = PairDataset(splits[2], num_pairs=400, seed=3)
+    listed = PairList.of(pairs, folds=4)
+    assert listed.fold is not None
+    report = evaluate(model, pairs, folds=listed.fold)
+    assert report.k_fold is not None
+    first, second = (splits[2].images[column.tolist()] for column in (listed.first, listed.second))
+    similarity = model.get_raw_similarity(first, second).detach()
+    expected = k_fold_accuracy(similarity, listed.target, listed.fold)
+    assert report.k_fold.accuracy == pytest.approx(expected.accuracy, abs=1e-9)
+    assert "4-fold accuracy" in str(report)
+    assert len(report.to_dict()["k_fold"]["folds"]) == 4
+    with pytest.raises(ValueError, match="Expected a PairDataset with folds"):
+        evaluate(model, splits[2], folds=listed.fold)
+
+
+def test_many_images_are_counted_with_the_same_figures(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = evaluate(model, splits[2])
+    monkeypatch.setattr("pairsim.verification.scoring.MAX_KEPT_IMAGES", 100)
+    assert isinstance(score_pairs(model, splits[2]).pairs, PairCounts)
+    counted = evaluate(model, splits[2])
+    for name in ("roc_auc", "eer", "log_loss", "brier", "ece", "d_prime"):
+        assert getattr(counted, name) == pytest.approx(getattr(kept, name), abs=1e-5), name
+    for name, ends in kept.intervals.items():
+        assert counted.intervals[name] == pytest.approx(ends, abs=1e-3), name
+    assert calibrate(model, splits[2], target_fmr=0.01).operating_point is not None
+
+
+def test_rates_need_three_negative_pairs_for_each_expected_match() -> None:
+    def scored(num_positive: int, num_negative: int) -> GivenPairsScored:
+        targets = torch.arange(num_positive + num_negative) < num_positive
+        pairs = PairScores.from_scores(targets / 2, targets)
+        numbers = torch.arange(len(targets)).numpy()
+        return GivenPairsScored(pairs, (targets / 2).numpy(), targets.byte().numpy(), numbers, numbers)
+
+    assert measurable_rates(scored(1, 299)) == [0.1]
+    assert measurable_rates(scored(1, 300)) == [0.1, 0.01]
+    assert measurable_rates(scored(0, 300)) == []
+
+
+def test_probabilities_of_the_report_are_those_of_the_model(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...]
+) -> None:
+    scored = score_pairs(model, PairDataset(splits[2], num_pairs=400, seed=3))
+    assert isinstance(scored, GivenPairsScored)
+    for _ in range(2):  # by the projection, and by a calibration
+        probability = to_probability(model)(scored.similarity.astype("float64"))
+        expected = model.probability(torch.from_numpy(scored.similarity))
+        torch.testing.assert_close(torch.from_numpy(probability).float(), expected.float(), atol=1e-6, rtol=1e-5)
+        report = report_on(model, scored)
+        assert report.log_loss == pytest.approx(log_loss(probability, scored.target), abs=1e-9)
+        calibrate(model, splits[1])
+
+
+def test_a_report_of_one_kind_of_pairs(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    report = evaluate(model, ImageTensors(splits[2].images[:4], [3] * 4))
+    assert (report.num_pairs, report.num_positive) == (6, 6)
+    assert math.isnan(report.roc_auc)
+    assert math.isnan(report.balanced_log_loss)
+    assert not math.isnan(report.log_loss)
