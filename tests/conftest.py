@@ -46,5 +46,5 @@ def tiny_model() -> SimilarityModel:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs on ten classes of random images of 8 x 8, of which no result is good; copy it to change it."""
+    """A run of two epochs on random images of ten classes; copy it before changing it."""
     return train_run(tmp_path_factory.mktemp("secret-place") / "my-run")

@@ -5,44 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from browser import BROWSER_MISSING, open_page, serious_findings
+from report_data import labelled_images
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
-from pairsim.data import ImageTensors
+from pairsim import SimilarityModel, evaluate
 from pairsim.report import write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(BROWSER_MISSING), reason=BROWSER_MISSING)]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8))
-    config = TrainConfig(out=folder, epochs=2, batch_size=16, precision="fp32")
-    Trainer(model, config, train=images()).fit()
-    write_report(folder, images(), folder / "report.html", names=["a", "<b>", "c", "d"])
-    return folder
-
-
-def images() -> ImageTensors:
-    pixels = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    return ImageTensors(pixels, [number % 4 for number in range(60)])
+def report(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("reports") / "report.html"
+    write_report(tiny_run, labelled_images(4), file, names=["a", "<b>", "c", "d"])
+    return file
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "light"), (1200, "dark")])
-def test_opens_without_errors_and_is_accessible(run: Path, width: int, scheme: str) -> None:
-    with open_page((run / "report.html").as_uri(), width=width, scheme=scheme) as (page, problems):
+def test_opens_without_errors_and_is_accessible(report: Path, width: int, scheme: str) -> None:
+    with open_page(report.as_uri(), width=width, scheme=scheme) as (page, problems):
         assert problems == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("img").evaluate_all("found => found.every(image => image.naturalWidth > 0)")
         assert serious_findings(page) == []
 
 
-def test_slider_agrees_with_evaluate(run: Path) -> None:
-    model = SimilarityModel.from_pretrained(run)
-    with open_page((run / "report.html").as_uri()) as (page, problems):
-        own = evaluate(model, images())
+def test_slider_agrees_with_evaluate(report: Path, tiny_run: Path) -> None:
+    model = SimilarityModel.from_pretrained(tiny_run)
+    with open_page(report.as_uri()) as (page, problems):
+        own = evaluate(model, labelled_images(4))
         assert page.locator("#fmr").inner_text() == f"{own.fmr:.3%}".replace("%", " %")
         slider = page.locator("#threshold")
         slider.focus()
@@ -51,7 +42,7 @@ def test_slider_agrees_with_evaluate(run: Path) -> None:
         for _ in range(5):
             page.keyboard.press("PageUp")
         threshold = float(page.locator("#threshold-value").input_value())
-        found = evaluate(model, images(), threshold=threshold)
+        found = evaluate(model, labelled_images(4), threshold=threshold)
         negatives = found.num_pairs - found.num_positive
         assert page.locator("#false-matches").inner_text() == f"{round(found.fmr * negatives):,}"
         assert page.locator("#false-non-matches").inner_text() == f"{round(found.fnmr * found.num_positive):,}"
@@ -60,8 +51,8 @@ def test_slider_agrees_with_evaluate(run: Path) -> None:
         assert problems == []
 
 
-def test_table_sorts_by_keyboard(run: Path) -> None:
-    with open_page((run / "report.html").as_uri()) as (page, problems):
+def test_table_sorts_by_keyboard(report: Path) -> None:
+    with open_page(report.as_uri()) as (page, problems):
         head = page.locator("table.sortable th").first
         for direction, expected in (("descending", "d"), ("ascending", "<b>")):
             head.locator("button").press("Enter")

@@ -27,5 +27,5 @@ def model_with_statistics(seed: int = 0) -> SimilarityModel:
     """A small model whose batch norms have seen a batch, as after training."""
     model = small_model(seed=seed).train()
     with torch.no_grad():
-        model.embed(torch.randn(32, 1, 8, 8))
+        model.embed(torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(seed + 1)))
     return model.eval()
