@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from small_models import small_model
+from trained_run import train_run
 
+from pairsim import SimilarityModel
 from pairsim.data import ImageTensors
 
 # A busy machine is no failure.
@@ -32,3 +36,15 @@ def digits() -> ImageTensors:
     images = torch.randint(0, 256, (120, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(120)
     return ImageTensors(images, [number % 10 for number in range(120)])
+
+
+@pytest.fixture
+def tiny_model() -> SimilarityModel:
+    """An untrained model for grey images of 8 x 8, with embeddings of 8 dimensions."""
+    return small_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs on random images of ten classes; copy it before changing it."""
+    return train_run(tmp_path_factory.mktemp("secret-place") / "my-run")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER_MISSING, open_page, serious_findings
-from report_data import labelled_images, trained_run
+from report_data import labelled_images
 
 from pairsim import SimilarityModel, evaluate
 from pairsim.report import write_report
@@ -15,24 +15,24 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(BROWSER_MISSING), rea
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = trained_run(tmp_path_factory.mktemp("runs"))
-    write_report(folder, labelled_images(4), folder / "report.html", names=["a", "<b>", "c", "d"])
-    return folder
+def report(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("reports") / "report.html"
+    write_report(tiny_run, labelled_images(4), file, names=["a", "<b>", "c", "d"])
+    return file
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "light"), (1200, "dark")])
-def test_opens_without_errors_and_is_accessible(run: Path, width: int, scheme: str) -> None:
-    with open_page((run / "report.html").as_uri(), width=width, scheme=scheme) as (page, problems):
+def test_opens_without_errors_and_is_accessible(report: Path, width: int, scheme: str) -> None:
+    with open_page(report.as_uri(), width=width, scheme=scheme) as (page, problems):
         assert problems == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("img").evaluate_all("found => found.every(image => image.naturalWidth > 0)")
         assert serious_findings(page) == []
 
 
-def test_slider_agrees_with_evaluate(run: Path) -> None:
-    model = SimilarityModel.from_pretrained(run)
-    with open_page((run / "report.html").as_uri()) as (page, problems):
+def test_slider_agrees_with_evaluate(report: Path, tiny_run: Path) -> None:
+    model = SimilarityModel.from_pretrained(tiny_run)
+    with open_page(report.as_uri()) as (page, problems):
         own = evaluate(model, labelled_images(4))
         assert page.locator("#fmr").inner_text() == f"{own.fmr:.3%}".replace("%", " %")
         slider = page.locator("#threshold")
@@ -51,8 +51,8 @@ def test_slider_agrees_with_evaluate(run: Path) -> None:
         assert problems == []
 
 
-def test_table_sorts_by_keyboard(run: Path) -> None:
-    with open_page((run / "report.html").as_uri()) as (page, problems):
+def test_table_sorts_by_keyboard(report: Path) -> None:
+    with open_page(report.as_uri()) as (page, problems):
         head = page.locator("table.sortable th").first
         for direction, expected in (("descending", "d"), ("ascending", "<b>")):
             head.locator("button").press("Enter")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.cli.arguments import check_ending, load_model
 from pairsim.cli.output import UsageError
 from pairsim.errors import DeviceError, RunError
@@ -20,7 +20,7 @@ def test_check_ending() -> None:
 
 
 def test_load_model(tmp_path: Path) -> None:
-    model = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).eval()
+    model = small_model(12)
     model.save_pretrained(tmp_path / "model")
     loaded = load_model(tmp_path / "model", "cpu")
     images = torch.zeros(1, 1, 12, 12, dtype=torch.uint8)

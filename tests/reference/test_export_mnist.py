@@ -11,7 +11,7 @@ import torch
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
 from pairsim.data import ClassIndex, ImageTensors, stratified_split
 from pairsim.data.image_sets import subset
-from pairsim.data.named import data_root, load_data
+from pairsim.data.named import load_data
 from pairsim.export import export_onnx, load_onnx, quantize_onnx
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
@@ -20,18 +20,9 @@ pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture(scope="module")
-def root() -> Path:
-    """The folder that holds MNIST; skips where there is none, and never downloads."""
-    for place in (data_root(), data_root() / "mnist"):
-        if (place / "MNIST" / "raw").is_dir():
-            return place
-    pytest.skip("no MNIST: set PAIRSIM_DATA to a folder with MNIST/raw in it")
-
-
-@pytest.fixture(scope="module")
-def train(root: Path) -> ImageTensors:
+def train(mnist_root: Path) -> ImageTensors:
     """A fifth of the training images."""
-    images: ImageTensors = load_data("mnist", "train", data_dir=root).dataset
+    images: ImageTensors = load_data("mnist", "train", data_dir=mnist_root).dataset
     _, some = stratified_split(ClassIndex.from_labels(images.targets), 0.2, seed=0)
     found: ImageTensors = subset(images, some)
     return found
@@ -46,9 +37,9 @@ def model(train: ImageTensors) -> SimilarityModel:
 
 
 def test_the_same_embeddings_and_hardly_a_worse_decision_in_int8(
-    root: Path, train: ImageTensors, model: SimilarityModel, tmp_path: Path
+    mnist_root: Path, train: ImageTensors, model: SimilarityModel, tmp_path: Path
 ) -> None:
-    test: ImageTensors = load_data("mnist", "test", data_dir=root).dataset
+    test: ImageTensors = load_data("mnist", "test", data_dir=mnist_root).dataset
     full = export_onnx(model, tmp_path / "full.onnx")
     pixels = test.images.numpy()
     found = np.concatenate([load_onnx(full.path).embed(part) for part in np.array_split(pixels, 20)])

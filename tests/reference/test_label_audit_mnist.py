@@ -11,24 +11,15 @@ import torch
 from pairsim.audits.label_audit import audit_labels
 from pairsim.audits.leak_search import find_leaks
 from pairsim.data import ImageTensors
-from pairsim.data.named import data_root, load_data
+from pairsim.data.named import load_data
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
 NUM_IMAGES, SHARE = 12_000, 0.02
 
 
-@pytest.fixture(scope="module")
-def root() -> Path:
-    """The folder that holds MNIST; skips where there is none, and never downloads."""
-    for place in (data_root(), data_root() / "mnist"):
-        if (place / "MNIST" / "raw").is_dir():
-            return place
-    pytest.skip("no MNIST: set PAIRSIM_DATA to a folder with MNIST/raw in it")
-
-
-def test_the_first_half_of_the_flips_is_found_almost_purely(root: Path) -> None:
-    train = load_data("mnist", "train", data_dir=root).dataset
+def test_the_first_half_of_the_flips_is_found_almost_purely(mnist_root: Path) -> None:
+    train = load_data("mnist", "train", data_dir=mnist_root).dataset
     images, true = train.images[:NUM_IMAGES], np.asarray(train.targets)[:NUM_IMAGES]
     generator = np.random.default_rng(0)
     flips = generator.choice(NUM_IMAGES, round(SHARE * NUM_IMAGES), replace=False)
@@ -42,9 +33,9 @@ def test_the_first_half_of_the_flips_is_found_almost_purely(root: Path) -> None:
     assert (audit.proposed[found] == true[audit.images[found]]).mean() >= 0.9
 
 
-def test_planted_leaks_are_found_and_few_others(root: Path) -> None:
-    train = load_data("mnist", "train", data_dir=root).dataset
-    test = load_data("mnist", "test", data_dir=root).dataset
+def test_planted_leaks_are_found_and_few_others(mnist_root: Path) -> None:
+    train = load_data("mnist", "train", data_dir=mnist_root).dataset
+    test = load_data("mnist", "test", data_dir=mnist_root).dataset
     images = test.images.clone()
     source = train.images[:100].float()
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0)) * 5

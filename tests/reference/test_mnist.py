@@ -10,29 +10,20 @@ import torch
 from benchmarks.notebook_recipe import NotebookRun
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, evaluate
 from pairsim.data import LabelledData
-from pairsim.data.named import data_root, load_data
+from pairsim.data.named import load_data
 
 pytestmark = pytest.mark.mnist
 
 
 @pytest.fixture(scope="module")
-def root() -> Path:
-    """The folder that holds MNIST; skips where there is none, and never downloads."""
-    for place in (data_root(), data_root() / "mnist"):
-        if (place / "MNIST" / "raw").is_dir():
-            return place
-    pytest.skip("no MNIST: set PAIRSIM_DATA to a folder with MNIST/raw in it")
+def test_split(mnist_root: Path) -> LabelledData:
+    return load_data("mnist", "test", data_dir=mnist_root)
 
 
-@pytest.fixture(scope="module")
-def test_split(root: Path) -> LabelledData:
-    return load_data("mnist", "test", data_dir=root)
-
-
-def test_one_pass_of_all_pairs(root: Path, test_split: LabelledData) -> None:
+def test_one_pass_of_all_pairs(mnist_root: Path, test_split: LabelledData) -> None:
     torch.manual_seed(0)
     model = SimilarityModel(EmbeddingNet())
-    train = load_data("mnist", "train", data_dir=root).dataset
+    train = load_data("mnist", "train", data_dir=mnist_root).dataset
     Trainer(model, TrainConfig(epochs=1), train=train).fit()
     report = evaluate(model, test_split.dataset)
     assert (report.num_images, report.num_pairs) == (10_000, 49_995_000)
@@ -42,23 +33,23 @@ def test_one_pass_of_all_pairs(root: Path, test_split: LabelledData) -> None:
     assert low < report.eer < high < 0.012
 
 
-def test_statistics_of_the_training_images_are_the_known_ones(root: Path) -> None:
+def test_statistics_of_the_training_images_are_the_known_ones(mnist_root: Path) -> None:
     model = SimilarityModel(EmbeddingNet())
-    Trainer(model, TrainConfig(epochs=1), train=load_data("mnist", "train", data_dir=root).dataset)
+    Trainer(model, TrainConfig(epochs=1), train=load_data("mnist", "train", data_dir=mnist_root).dataset)
     assert model.preprocessing.mean == pytest.approx([0.1307], abs=5e-4)
     assert model.preprocessing.std == pytest.approx([0.3081], abs=5e-4)
 
 
-def test_a_notebook_model_loads_strictly_and_gives_the_same_similarity(root: Path, tmp_path: Path) -> None:
+def test_a_notebook_model_loads_strictly_and_gives_the_same_similarity(mnist_root: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run = NotebookRun(root, seed=0)
+    run = NotebookRun(mnist_root, seed=0)
     file = tmp_path / "best_model.pt"
     torch.save(run.model.state_dict(), file)
     model = SimilarityModel()
     model.load_state_dict(torch.load(file, weights_only=True), strict=True)
     model.eval()
     run.model.eval()
-    images = load_data("mnist", "test", data_dir=root).dataset.images[:512].float()
+    images = load_data("mnist", "test", data_dir=mnist_root).dataset.images[:512].float()
     images = (images / 255 - 0.1307) / 0.3081
     with torch.no_grad():
         expected = run.model.get_raw_similarity(images[:256], images[256:])

@@ -6,10 +6,9 @@ import shlex
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from huggingface_hub import ModelCard
-from PIL import Image
+from picture_files import folder_of_classes
 from run_command import failure, here, pairsim
 
 from pairsim import SimilarityModel
@@ -22,12 +21,7 @@ from pairsim.verification.model_evaluation import evaluate
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tiny pictures and a run that the command line trained on it."""
     folder = tmp_path_factory.mktemp("card")
-    generator = np.random.default_rng(0)
-    for label in ("a|b", "c", "d e"):
-        (folder / "pics" / label).mkdir(parents=True)
-        for number in range(10):
-            pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "pics" / label / f"{number}.png")
+    folder_of_classes(folder / "pics", ("a|b", "c", "d e"))
     options = "--epochs 2 --batch-size 12 --seed 3 --precision fp32 --device cpu --embedding-dim 8 --augment affine"
     done = here("train", "pics", "--out", "my run", *options.split(), "--optimizer", "sgd", cwd=folder)
     assert done.status == 0, done.err

@@ -2,21 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from picture_files import folder_of_classes
 from run_command import here
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    generator = np.random.default_rng(0)
-    for label in ("<script>alert(1)<", "b", "c"):
-        (folder / "pics" / label).mkdir(parents=True)
-        for number in range(10):
-            pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "pics" / label / f"{number}.png")
+    folder_of_classes(folder / "pics", ("<script>alert(1)<", "b", "c"))
     done = here(
         "train", "pics", "--out", "run", "--epochs", "1", "--precision", "fp32", "--batch-size", "12", cwd=folder
     )

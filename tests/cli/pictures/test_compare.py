@@ -3,28 +3,18 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
+from picture_files import write_pictures
 from run_command import failure, here
-
-from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.models import OperatingPoint
+from small_models import small_model
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, four pictures, and lists of pairs of them with and without targets."""
     folder = tmp_path_factory.mktemp("compare")
-    torch.manual_seed(0)
-    model = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).eval()
-    model.operating_point = OperatingPoint(0.9999, 0.01, 0.0, 1, 100, "a test")
-    model.save_pretrained(folder / "run")
-    generator = np.random.default_rng(0)
-    (folder / "p").mkdir()
-    for name in ("a", "b", "c", "=d"):
-        Image.fromarray(generator.integers(0, 256, (12, 12), dtype=np.uint8)).save(folder / "p" / f"{name}.png")
+    small_model(12, threshold=0.9999).save_pretrained(folder / "run")
+    write_pictures(folder / "p", ("a.png", "b.png", "c.png", "=d.png"), (12, 12))
     (folder / "p" / "plain.csv").write_text("first,second\na.png,b.png\nc.png,c.png\n=d.png,a.png\n")
     (folder / "labelled.csv").write_text("first,second,target\na.png,b.png,0\nc.png,c.png,1\n=d.png,a.png,1\n")
     (folder / "broken.csv").write_text("a.png,b.png\na.png,absent.png\n")

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from picture_files import write_pictures
 from PIL import Image
 from run_command import failure, here
-
-from pairsim import EmbeddingNet, SimilarityModel
+from small_models import small_model
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and a folder of four pictures, two of which are there again."""
     folder = tmp_path_factory.mktemp("duplicates")
-    torch.manual_seed(0)
-    SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).save_pretrained(folder / "run")
-    generator = np.random.default_rng(0)
+    small_model(12).save_pretrained(folder / "run")
     pictures = folder / "p"
-    (pictures / "sub").mkdir(parents=True)
-    for name in ("a", "b", "c", "d"):
-        Image.fromarray(generator.integers(0, 200, (20, 20), dtype=np.uint8)).save(pictures / f"{name}.png")
+    write_pictures(pictures, ("a.png", "b.png", "c.png", "d.png"), (20, 20), brightest=199)
+    (pictures / "sub").mkdir()
     shutil.copy(pictures / "a.png", pictures / "sub" / "copy.png")
     with Image.open(pictures / "b.png") as image:
         Image.fromarray(np.asarray(image) // 2 + 40).save(pictures / "sub" / "darker.png")

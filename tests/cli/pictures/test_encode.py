@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
+from picture_files import write_pictures
 from run_command import Result, here, pairsim
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.images import Preprocessing
 
 NAMES = ["a, b.png", "b.png", "deep/d.PNG", "deep/er/c.png", "ü.png"]
@@ -18,18 +18,14 @@ NAMES = ["a, b.png", "b.png", "deep/d.PNG", "deep/er/c.png", "ü.png"]
 
 @pytest.fixture(scope="module")
 def model() -> SimilarityModel:
-    torch.manual_seed(0)
     preprocessing = Preprocessing(image_size=(12, 12), channels=1, fit="pad")
-    return SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8), preprocessing=preprocessing).eval()
+    return small_model(12, preprocessing=preprocessing)
 
 
 @pytest.fixture
 def place(model: SimilarityModel, tmp_path: Path) -> Path:
     model.save_pretrained(tmp_path / "run")
-    generator = np.random.default_rng(0)
-    for name in NAMES:
-        (tmp_path / "g" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (12, 20), dtype=np.uint8)).save(tmp_path / "g" / name)
+    write_pictures(tmp_path / "g", NAMES, (12, 20))
     return tmp_path
 
 

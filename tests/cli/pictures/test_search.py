@@ -3,22 +3,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import write_pictures
 from run_command import failure, here, pairsim
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.models import OperatingPoint
+from pairsim import SimilarityModel
 
 
 @pytest.fixture(scope="module")
 def model() -> SimilarityModel:
-    torch.manual_seed(0)
-    made = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).eval()
-    made.operating_point = OperatingPoint(0.9999, 0.0, 0.0, 1, 1, "a test")
-    return made
+    return small_model(12, threshold=0.9999)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +22,8 @@ def place(model: SimilarityModel, tmp_path_factory: pytest.TempPathFactory) -> P
     """A model and a folder of seven pictures, one of them in capitals, and what is no picture or hidden."""
     folder = tmp_path_factory.mktemp("search")
     model.save_pretrained(folder / "run")
-    generator = np.random.default_rng(0)
-    for name in ("b.png", "a.png", "deep/er/c.png", "deep/d.PNG", "deep/e.bmp", "f.png", "ü g.png"):
-        (folder / "g" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (12, 12), dtype=np.uint8)).save(folder / "g" / name)
+    names = ("b.png", "a.png", "deep/er/c.png", "deep/d.PNG", "deep/e.bmp", "f.png", "ü g.png")
+    write_pictures(folder / "g", names, (12, 12))
     (folder / "g" / "notes.txt").write_text("no picture")
     (folder / "g" / ".kept").mkdir()
     (folder / "g" / ".kept" / "copy.png").write_text("hidden")
@@ -100,7 +94,7 @@ def test_a_gallery_is_saved_and_searched_again(place: Path, tmp_path: Path) -> N
     assert (first.json["saved"], again.json["saved"]) == (str(tmp_path / "kept"), None)
     said = here("search", "run", tmp_path / "kept", "g/a.png", "--save", tmp_path / "two", cwd=place).out
     assert said.splitlines()[-1].startswith(f"The gallery is saved in {tmp_path / 'two'}")
-    other = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8))
+    other = small_model(12, seed=1)
     other.save_pretrained(tmp_path / "other")
     said = failure(here("search", tmp_path / "other", tmp_path / "kept", "g/a.png", cwd=place), 1)
     assert "found those of another" in said

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from picture_files import write_pictures
 from PIL import Image
 from run_command import failure, here
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 
 
 class _Page:
@@ -39,17 +40,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return given
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(count):
-        Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number:02}.png")
-
-
 def test_pictures_of_a_folder(served: dict[str, Any], tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8)).eval().save_pretrained(tmp_path / "run")
-    write_pictures(tmp_path / "pics", 14)
+    small_model().save_pretrained(tmp_path / "run")
+    write_pictures(tmp_path / "pics", [f"{number:02}.png" for number in range(14)])
     arguments = ("--gallery", "pics", "--examples", "pics", "--no-browser", "--port", "8000", "--host", "0.0.0.0")
     done = here("app", "run", *arguments, cwd=tmp_path)
     assert (done.status, done.out) == (130, "")

@@ -3,10 +3,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import write_pictures
 from run_command import failure, here, pairsim
 from torch import nn
 
@@ -30,9 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.operating_point = OperatingPoint(0.9, 0.0, 0.0, 1, 1, "a test")
     model.save_pretrained(folder / "model")
     SimilarityModel(nn.Sequential(nn.Flatten(), nn.Linear(256, 4))).save_pretrained(folder / "own")
-    generator = np.random.default_rng(0)
-    for name in ("a.png", "b.png"):
-        Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / name)
+    write_pictures(folder, ("a.png", "b.png"), (16, 16))
     return folder
 
 

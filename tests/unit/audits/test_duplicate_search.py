@@ -14,8 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.audits.duplicate_report import DuplicateReport
 from pairsim.audits.duplicate_search import find_duplicates
 from pairsim.audits.picture_matching import comparison_grid, pixel_correlations, resized
@@ -262,8 +263,7 @@ def test_order_changes_nothing_and_clusters_are_a_partition(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def model() -> SimilarityModel:
-    torch.manual_seed(0)
-    return SimilarityModel(EmbeddingNet(image_size=16, embedding_dim=16)).eval()
+    return small_model(16, 16)
 
 
 @pytest.mark.parametrize("level", [0.9, 0.999, 0.99999])
@@ -288,7 +288,7 @@ def test_a_models_embeddings_against_brute_force(model: SimilarityModel, level: 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_model_sees_files_as_encode_reads_them(tmp_path: Path, channels: int) -> None:
     torch.manual_seed(0)
-    model = SimilarityModel(EmbeddingNet(in_channels=channels, image_size=16, embedding_dim=16)).eval()
+    model = small_model(16, 16, channels=channels)
     colour = np.stack(textures(4, 8, (30, 20)), axis=2)
     pictures = {
         "a.png": Image.fromarray(colour[:, :, :3]),
@@ -315,7 +315,7 @@ def test_a_model_still_tells_identical_files(model: SimilarityModel, folder: Pat
 
 def test_a_model_without_pictures_or_sense(model: SimilarityModel) -> None:
     assert find_duplicates([], model=model, threshold=0.9).num_images == 0
-    broken = SimilarityModel(EmbeddingNet(image_size=16, embedding_dim=16)).eval()
+    broken = small_model(16, 16)
     with torch.no_grad():
         next(broken.embedding_net.parameters()).fill_(float("nan"))
     with pytest.raises(DataError, match="the model gives NaN"):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import small_model
 from torch.utils.data import Dataset, Subset
 
 from pairsim import (
-    EmbeddingNet,
     Gallery,
     PairDataset,
     SimilarityModel,
@@ -104,8 +104,7 @@ def test_loaded_data_is_a_dataset(digits_train: LabelledData) -> None:
 
 
 def model() -> SimilarityModel:
-    torch.manual_seed(0)
-    return SimilarityModel(EmbeddingNet(image_size=16, embedding_dim=8))
+    return small_model(16).train()
 
 
 def weights_hash(dataset: Any, val: Any = None, **settings: Any) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.images import Preprocessing
 
 
 @pytest.fixture
 def model() -> SimilarityModel:
-    net = EmbeddingNet(image_size=8, embedding_dim=6)
-    return SimilarityModel(net, preprocessing=Preprocessing(image_size=(8, 8), channels=1, mean=(0.2,), std=(0.4,)))
+    return small_model(preprocessing=Preprocessing(image_size=(8, 8), channels=1, mean=(0.2,), std=(0.4,)))

@@ -18,12 +18,12 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
+from small_models import small_model
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import MissingExtraError, RunError
 from pairsim.hub.model_cards import write_card
 from pairsim.hub.transfer import from_hub, push_to_hub
-from pairsim.models import OperatingPoint
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -169,9 +169,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def model() -> SimilarityModel:
-    made = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=4)).eval()
-    made.operating_point = OperatingPoint(0.5, 0.01, 0.02, 10, 100, "a test")
-    return made
+    return small_model(dim=4, threshold=0.5)
 
 
 @pytest.fixture
@@ -216,7 +214,7 @@ def test_there_and_back(hub: Hub, run: Path, model: SimilarityModel, tmp_path: P
 
 def test_a_model_and_a_branch(hub: Hub, run: Path, model: SimilarityModel, tmp_path: Path) -> None:
     push_to_hub(run, "me/faces", endpoint=hub.url, card=False)
-    other = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
+    other = small_model(dim=6)
     push_to_hub(other, "me/faces", endpoint=hub.url, revision="wide")
     assert set(hub.repos["me/faces"]["main"]) == {"config.json", "model.safetensors"}
     assert "# faces\n" in hub.repos["me/faces"]["wide"]["README.md"].decode()
@@ -233,7 +231,7 @@ def test_a_card_that_was_edited_is_sent(hub: Hub, run: Path) -> None:
     before = len(hub.requests)
     changed = SimilarityModel.from_pretrained(run)
     changed.operating_point = None  # the same weights, but what the card says of the threshold no longer holds
-    for other in (changed, SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6))):
+    for other in (changed, small_model(dim=6)):
         other.save_pretrained(run / "model")
         with pytest.raises(RunError, match=r"README.md to describe the model beside it.*pairsim card .*--overwrite"):
             push_to_hub(run, "me/faces", endpoint=hub.url)

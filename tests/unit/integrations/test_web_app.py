@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from small_models import small_model
 
-from pairsim import EmbeddingNet, Gallery, SimilarityModel
+from pairsim import Gallery, SimilarityModel
 from pairsim.errors import MissingExtraError
 from pairsim.images import Preprocessing
 from pairsim.integrations.web_app import as_pixels, build_app, describe, neighbours
@@ -20,7 +21,7 @@ PREPROCESSING = Preprocessing(image_size=(8, 8), channels=1)
 
 @pytest.fixture
 def model() -> SimilarityModel:
-    return SimilarityModel(EmbeddingNet(image_size=8), preprocessing=PREPROCESSING).eval()
+    return small_model(preprocessing=PREPROCESSING)
 
 
 def page(ink: int | None) -> np.ndarray:

@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from small_models import small_model
 
-from pairsim import Calibration, EmbeddingNet, SimilarityModel
+from pairsim import Calibration, SimilarityModel
 from pairsim._common import storage
 from pairsim.images import Preprocessing
 from pairsim.models.identity import embedding_sha256, model_sha256, saved_sha256, short
-
-
-def small_model() -> SimilarityModel:
-    torch.manual_seed(0)
-    return SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
 
 
 def change_net(model: SimilarityModel) -> None:

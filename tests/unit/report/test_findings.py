@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from report_data import labelled_images, trained_run
+from report_data import labelled_images
 
 from pairsim import SimilarityModel, evaluate
 from pairsim.data import ImageTensors, PairDataset
@@ -12,8 +14,8 @@ from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> SimilarityModel:
-    return SimilarityModel.from_pretrained(trained_run(tmp_path_factory.mktemp("runs")))
+def model(tiny_run: Path) -> SimilarityModel:
+    return SimilarityModel.from_pretrained(tiny_run)
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from report_data import counts_of, labelled_images, trained_run
+from report_data import counts_of, labelled_images
 
 from pairsim import SimilarityModel, evaluate
 from pairsim.report import write_report
 from pairsim.report.page import training_curves
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_run(tmp_path_factory.mktemp("runs"))
-
-
-def test_every_threshold_has_the_counts_of_evaluate(run: Path, tmp_path: Path) -> None:
-    write_report(run, labelled_images(4), tmp_path / "r.html")
+def test_every_threshold_has_the_counts_of_evaluate(tiny_run: Path, tmp_path: Path) -> None:
+    write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
     counts = counts_of((tmp_path / "r.html").read_text())
-    model = SimilarityModel.from_pretrained(run)
+    model = SimilarityModel.from_pretrained(tiny_run)
     for index in (0, 7, len(counts["positive"]) // 2, len(counts["positive"]) - 1):
         threshold = round(counts["first"] + index / counts["perUnit"], 6)
         report = evaluate(model, labelled_images(4), threshold=threshold)
@@ -32,9 +28,9 @@ def test_every_threshold_has_the_counts_of_evaluate(run: Path, tmp_path: Path) -
     assert counts["positive"][0] == counts["numPositive"]
 
 
-def test_figures_and_intervals_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
-    findings = write_report(run, labelled_images(4), tmp_path / "r.html")
-    expected = evaluate(SimilarityModel.from_pretrained(run), labelled_images(4))
+def test_figures_and_intervals_are_those_of_evaluate(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
+    expected = evaluate(SimilarityModel.from_pretrained(tiny_run), labelled_images(4))
     assert findings.figures == expected
     page = (tmp_path / "r.html").read_text()
     assert f"{expected.eer:.3%}".replace("%", " %") in page
@@ -42,8 +38,8 @@ def test_figures_and_intervals_are_those_of_evaluate(run: Path, tmp_path: Path) 
     assert f"{low} to {high}" in page
 
 
-def test_errors_are_shown_with_their_pictures(run: Path, tmp_path: Path) -> None:
-    findings = write_report(run, labelled_images(4), tmp_path / "r.html", most=3)
+def test_errors_are_shown_with_their_pictures(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(4), tmp_path / "r.html", most=3)
     assert findings.num_false_matches == counts_of((tmp_path / "r.html").read_text())["own"]["negative"]
     shown = [*findings.false_matches, *findings.false_non_matches]
     assert 0 < len(shown) <= 6
@@ -54,11 +50,11 @@ def test_errors_are_shown_with_their_pictures(run: Path, tmp_path: Path) -> None
 
 
 def test_of_many_classes_those_with_the_most_errors_are_listed(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pairsim.report.page.MAX_CLASSES", 3)
     findings = write_report(
-        run, labelled_images(6), tmp_path / "r.html", names=[f"class-{number}" for number in range(6)]
+        tiny_run, labelled_images(6), tmp_path / "r.html", names=[f"class-{number}" for number in range(6)]
     )
     page = (tmp_path / "r.html").read_text()
     table = page[page.index('class="sortable"') : page.index('id="errors"')]
@@ -67,8 +63,8 @@ def test_of_many_classes_those_with_the_most_errors_are_listed(
     assert [row.name in table for row in worst] == [True] * 3 + [False] * 3
 
 
-def test_one_class_says_that_there_is_no_result(run: Path, tmp_path: Path) -> None:
-    findings = write_report(run, labelled_images(1), tmp_path / "r.html")
+def test_one_class_says_that_there_is_no_result(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(1), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "No result" in page
     assert "no pairs of different classes" in page
@@ -76,7 +72,8 @@ def test_one_class_says_that_there_is_no_result(run: Path, tmp_path: Path) -> No
     assert findings.num_suspects == 0
 
 
-def test_unseen_classes_and_training_images_are_named(run: Path, tmp_path: Path) -> None:
+def test_unseen_classes_and_training_images_are_named(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     (run / "data.json").write_text(json.dumps({"data": "d", "class_names": ["0", "1", "2", "3"]}))
     write_report(run, labelled_images(4), tmp_path / "seen.html", split="train")
     write_report(run, labelled_images(4), tmp_path / "unseen.html", names=["a", "b", "c", "d"])
@@ -85,8 +82,8 @@ def test_unseen_classes_and_training_images_are_named(run: Path, tmp_path: Path)
     assert "The training data has none of these classes" in (tmp_path / "unseen.html").read_text()
 
 
-def test_every_section_of_the_contents_is_there(run: Path, tmp_path: Path) -> None:
-    write_report(run, labelled_images(4), tmp_path / "r.html")
+def test_every_section_of_the_contents_is_there(tiny_run: Path, tmp_path: Path) -> None:
+    write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     targets = re.findall(r'href="#([^"]+)"', page)
     assert len(targets) == 9

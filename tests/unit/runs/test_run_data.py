@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import folder_of_classes
+from small_models import small_model
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim import SimilarityModel, TrainConfig, Trainer
 from pairsim._common import storage
 from pairsim.data import load_data, stratified_split
 from pairsim.data.image_sets import subset
@@ -21,22 +21,13 @@ from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.runs.run_data import held_out_images, load_evaluation_data, own_validation
 
+SHAPE = (10, 24)  # in grey, for a model in colour
 PREPROCESSING = Preprocessing(image_size=(8, 8), channels=3, fit="crop", interpolation="bicubic")
 
 
 @pytest.fixture
 def model() -> SimilarityModel:
-    net = EmbeddingNet(in_channels=3, image_size=8, embedding_dim=4)
-    return SimilarityModel(net, preprocessing=PREPROCESSING).eval()
-
-
-def write(folder: Path, names: Sequence[str] = "ab") -> None:
-    generator = np.random.default_rng(0)
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        for number in range(10):
-            pixels = generator.integers(0, 256, (10, 24), dtype=np.uint8)  # in grey, for a model in colour
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return small_model(dim=4, channels=3, preprocessing=PREPROCESSING)
 
 
 def check(files: Any, num: int) -> None:
@@ -46,13 +37,13 @@ def check(files: Any, num: int) -> None:
 
 
 def test_a_split(model: SimilarityModel, tmp_path: Path) -> None:
-    write(tmp_path / "data")
+    folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     for split, num in (("train", 16), ("test", 4)):
         check(load_evaluation_data(model, str(tmp_path / "data"), split, None, None).dataset, num)  # type: ignore[arg-type]
 
 
 def test_a_file_of_pairs(model: SimilarityModel, tmp_path: Path) -> None:
-    write(tmp_path / "data")
+    folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     (tmp_path / "pairs.csv").write_text("a/1.png,a/2.png,1\nb/1.png,a/1.png,0\n")
     pairs = load_evaluation_data(model, str(tmp_path / "data"), "test", tmp_path / "pairs.csv", None).dataset
     check(pairs.dataset, 3)
@@ -65,14 +56,14 @@ def test_a_file_of_pairs(model: SimilarityModel, tmp_path: Path) -> None:
 
 def test_a_validation_set_of_its_own(model: SimilarityModel, tmp_path: Path) -> None:
     for split in ("train", "val"):
-        write(tmp_path / "data" / split)
+        folder_of_classes(tmp_path / "data" / split, "ab", shape=SHAPE)
     check(held_out_images(tmp_path / "run", model, str(tmp_path / "data"), None), 20)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder on the 16 training images of `tmp_path / "data"`, without a file of the split."""
-    write(tmp_path / "data")
+    folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     train = load_data(tmp_path / "data", "train")
     kept, _ = stratified_split(train.index, 0.25, seed=3)
     folder = tmp_path / "run"
@@ -124,7 +115,7 @@ def test_other_data_than_the_run_was_trained_on(
 ) -> None:
     if recorded:
         write_split(run, ValidationSplit.of(load_data(tmp_path / "data", "train").index, np.array([0, 8])))
-    write(tmp_path / "other", "abc")
+    folder_of_classes(tmp_path / "other", "abc", shape=SHAPE)
     expected = r"Expected the data that .*run was trained on \(1[26] images of 2 classes\), found [0-9]+ of 3, or other"
     with pytest.raises(RunError, match=expected):
         held_out_images(run, model, str(tmp_path / "other"), None)
@@ -137,13 +128,13 @@ def test_a_damaged_split_is_not_computed_again(model: SimilarityModel, run: Path
 
 
 def test_no_run_folder(model: SimilarityModel, tmp_path: Path) -> None:
-    write(tmp_path / "data")
+    folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     with pytest.raises(RunError, match="Expected a run folder at"):
         held_out_images(tmp_path / "run", model, str(tmp_path / "data"), None)
 
 
 def test_a_class_named_val_is_no_split(model: SimilarityModel, tmp_path: Path) -> None:
-    write(tmp_path / "data")
-    write(tmp_path / "data", ["val"])
+    folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
+    folder_of_classes(tmp_path / "data", ["val"], shape=SHAPE)
     assert own_validation(str(tmp_path / "data"), load_data(tmp_path / "data", "train"), None) is None
     assert own_validation("digits", load_data(tmp_path / "data", "train"), None) is None

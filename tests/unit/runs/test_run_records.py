@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from trained_run import FOLDER, NAMES, keep, ten_classes, train_run
+from trained_run import FOLDER, NAMES, keep, ten_classes
 
 from pairsim import SimilarityModel, TrainConfig, VerificationReport, calibrate, evaluate
 from pairsim.errors import RunError
@@ -24,14 +24,9 @@ from pairsim.runs.run_records import (
 )
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_run(tmp_path_factory.mktemp("runs") / "my-run")
-
-
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "my-run"))
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "my-run"))
 
 
 @pytest.fixture

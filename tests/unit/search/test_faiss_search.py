@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import small_model
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim import EmbeddingNet, Gallery, SimilarityModel
+from pairsim import Gallery
 from pairsim.errors import MissingExtraError
 from pairsim.search import faiss_search as module
 from pairsim.search.faiss_search import IndexName
 
 torch.manual_seed(0)  # the same weights in every process
-MODEL = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=32)).eval()
+MODEL = small_model(dim=32)
 KINDS: list[IndexName] = ["faiss-hnsw", "faiss-ivf"]
 
 

@@ -9,21 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_models import small_model
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim import Calibration, EmbeddingNet, Gallery, SimilarityModel
+from pairsim import Calibration, Gallery, SimilarityModel
 from pairsim.errors import DataError, ImageReadError
 from pairsim.evaluation import recall_at_k
 
 
-def small_model(dim: int = 6) -> SimilarityModel:
-    return SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=dim)).eval()
-
-
 @pytest.fixture
 def model() -> SimilarityModel:
-    return small_model()
+    return small_model(dim=6)
 
 
 @pytest.fixture
@@ -182,7 +179,7 @@ def test_updates_and_removals_equal_a_gallery_from_scratch(model: SimilarityMode
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_any_history_equals_a_gallery_from_scratch(data: st.DataObject) -> None:
-    model = small_model()
+    model = small_model(dim=6)
     pool = torch.randint(0, 256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     gallery, expected = Gallery(model), dict[int, Tensor]()
     for _ in range(data.draw(st.integers(1, 6))):

@@ -10,21 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import small_model
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim import Calibration, EmbeddingNet, Gallery, SimilarityModel
+from pairsim import Calibration, Gallery, SimilarityModel
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.models import pretrained
 from pairsim.search import gallery_files
 
-
-def small_model() -> SimilarityModel:
-    return SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
-
-
-MODEL = small_model()
+MODEL = small_model(dim=6)
 
 
 def unit(count: int, seed: int, dim: int = 6) -> Tensor:
@@ -267,12 +263,12 @@ def test_every_flipped_bit_is_found(tmp_path: Path, version: int) -> None:
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    model = small_model()
+    model = small_model(dim=6, seed=1)
     gallery = Gallery(model)
     gallery.add_embeddings(unit(1, 0), "a")
     gallery.save(tmp_path)
     with pytest.raises(RunError, match=r"of this model \(SHA-256 \w{12}\), found those of another.*or add the images"):
-        Gallery.load(tmp_path, small_model())
+        Gallery.load(tmp_path, small_model(dim=6, seed=2))
     model.calibration = Calibration(method="platt", prior=0.5, weight=20.0, bias=-10.0)
     with torch.no_grad():
         model.projection.bias.add_(1.0)
@@ -285,7 +281,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_changed_is_not_saved(tmp_path: Path) -> None:
-    model = small_model()
+    model = small_model(dim=6, seed=1)
     gallery = Gallery(model)
     gallery.add_embeddings(unit(1, 0), "a")
     with torch.no_grad():

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
+from small_models import small_model
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim import EmbeddingNet, Gallery, SimilarityModel
+from pairsim import Gallery
 from pairsim.search.gallery_results import SearchResult, class_votes
 
 torch.manual_seed(0)  # the same weights in every process
-MODEL = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
+MODEL = small_model(dim=6)
 
 
 def unit(count: int, seed: int) -> Tensor:

@@ -9,22 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.errors import RunError
 from pairsim.search.gallery_rows import GalleryRows, check_number
 
 
-@pytest.fixture
-def model() -> SimilarityModel:
-    return SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
-
-
-def unit(count: int, seed: int, dim: int = 6) -> Tensor:
+def unit(count: int, seed: int, dim: int = 8) -> Tensor:
     return functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def test_additions_replacements_and_removals(model: SimilarityModel, tmp_path: Path) -> None:
-    rows = GalleryRows(model)
+def test_additions_replacements_and_removals(tiny_model: SimilarityModel, tmp_path: Path) -> None:
+    rows = GalleryRows(tiny_model)
     assert rows.joined().shape == (0, 0)
     first, second = unit(3, 0), unit(3, 1)
     rows.append(first[:2], ["a", "b"])
@@ -38,16 +33,16 @@ def test_additions_replacements_and_removals(model: SimilarityModel, tmp_path: P
     rows.keep([4, 1])
     assert torch.equal(rows.joined(), expected[[4, 1]])
     rows.save(tmp_path)
-    loaded = GalleryRows.load(tmp_path, model)
+    loaded = GalleryRows.load(tmp_path, tiny_model)
     assert torch.equal(loaded.joined(), expected[[4, 1]])
     assert (loaded.table.names, len(loaded)) == (["e", "b"], 2)
 
 
-def test_what_does_not_fit_changes_nothing(model: SimilarityModel) -> None:
-    rows = GalleryRows(model)
+def test_what_does_not_fit_changes_nothing(tiny_model: SimilarityModel) -> None:
+    rows = GalleryRows(tiny_model)
     rows.append(unit(2, 0), ["a", "b"])
     for call in (rows.append, rows.put):
-        with pytest.raises(ValueError, match=r"gallery's size, \[n, 6\], got \[1, 5\]"):
+        with pytest.raises(ValueError, match=r"gallery's size, \[n, 8\], got \[1, 5\]"):
             call(unit(1, 1, dim=5), ["c"])
         with pytest.raises(ValueError, match="one id per image, got 1 ids for 2 images"):
             call(unit(2, 1), ["c"])
@@ -57,16 +52,16 @@ def test_what_does_not_fit_changes_nothing(model: SimilarityModel) -> None:
     assert rows.joined().shape == (1, 5)
 
 
-def test_rows_belong_to_the_weights_they_were_made_with(model: SimilarityModel, tmp_path: Path) -> None:
-    rows = GalleryRows(model)
+def test_rows_belong_to_the_weights_they_were_made_with(tiny_model: SimilarityModel, tmp_path: Path) -> None:
+    rows = GalleryRows(tiny_model)
     rows.append(unit(1, 0), ["a"])
     rows.save(tmp_path)
     with torch.no_grad():
-        next(model.embedding_net.parameters()).add_(0.1)
+        next(tiny_model.embedding_net.parameters()).add_(0.1)
     with pytest.raises(ValueError, match="found its weights changed"):
         rows.save(tmp_path)
     with pytest.raises(RunError, match="found those of another"):
-        GalleryRows.load(tmp_path, model)
+        GalleryRows.load(tmp_path, tiny_model)
 
 
 def test_numbers_of_ids() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_runs import easy_images, fit
+from picture_files import write_pictures
+from small_runs import easy_images, fit, random_images
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -34,18 +34,9 @@ def trainer_of(train: Any, val: Any = None, channels: int = 1, **settings: Any) 
     return Trainer(model_of(channels), TrainConfig(**settings), train=train, val=val)
 
 
-def memory(num: int = 60) -> ImageTensors:
-    pixels = torch.randint(0, 256, (num, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ImageTensors(pixels, np.arange(num) % 3)
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> ImageFiles:
-    generator = np.random.default_rng(0)
-    paths = []
-    for number in range(60):
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(paths[-1])
+    paths = write_pictures(tmp_path, [f"{number}.png" for number in range(60)], (8, 8, 3))
     return ImageFiles(paths, np.arange(60) % 3, image_size=(8, 8))
 
 
@@ -76,7 +67,7 @@ def test_where_images_are_kept_changes_nothing(
 
 
 def test_a_line_says_where_the_images_are(files: ImageFiles) -> None:
-    notes = trainer_of(memory()).history.notes
+    notes = trainer_of(random_images()).history.notes
     assert any(note.startswith("Images resident on cpu: 54 x 1 x 8 x 8 uint8, 1 MB of a budget of ") for note in notes)
     assert any(note.startswith("Validation images resident on cpu: 6 x 1 x 8 x 8 uint8") for note in notes)
     notes = trainer_of(files, channels=3, resident=False, num_workers=2).history.notes
@@ -84,7 +75,7 @@ def test_a_line_says_where_the_images_are(files: ImageFiles) -> None:
 
 
 def test_pairs_that_share_their_images_are_placed_once(files: ImageFiles) -> None:
-    images = memory()
+    images = random_images()
     pairs, others = PairDataset(images, 40), PairDataset(images, 20, seed=1)
     trainer = trainer_of(pairs, others, objective="pairs")
     assert sum("resident on cpu" in note for note in trainer.history.notes) == 1
@@ -97,7 +88,7 @@ def test_pairs_that_share_their_images_are_placed_once(files: ImageFiles) -> Non
 
 class Jittered(Dataset[Any]):
     def __init__(self) -> None:
-        self.images = memory()
+        self.images = random_images()
         self.targets = self.images.targets
         self.transform = v2.RandomCrop(8, padding=2)
 
@@ -132,7 +123,7 @@ def test_over_budget() -> None:
     class Large(Jittered):
         def __init__(self) -> None:
             super().__init__()
-            self.images = memory(6000)
+            self.images = random_images(6000)
             self.targets = self.images.targets
             self.images.images = self.images.images.float()
             self.transform = v2.Identity()
@@ -150,7 +141,7 @@ def test_only_training_images_are_augmented() -> None:
         calls.append(len(images))
         return torch.zeros_like(images)
 
-    trainer = trainer_of(memory(), augment=black, epochs=1)
+    trainer = trainer_of(random_images(), augment=black, epochs=1)
     assert calls == [8]  # tried once before training
     trainer.fit()
     assert sum(calls[1:]) == 54
@@ -161,7 +152,7 @@ def test_only_training_images_are_augmented() -> None:
 
 def test_augmentation_that_breaks_images_is_rejected_before_training() -> None:
     with pytest.raises(DataError, match=r"Expected augment to return images as it got them"):
-        trainer_of(memory(), augment=lambda images, generator: images.float())
+        trainer_of(random_images(), augment=lambda images, generator: images.float())
     with pytest.raises(ValueError, match="Expected augment to be one of none, affine, got 'mixup'"):
         TrainConfig(augment="mixup")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Expected memory_budget_mb to be at least 1, got 0"):
@@ -170,13 +161,13 @@ def test_augmentation_that_breaks_images_is_rejected_before_training() -> None:
 
 def test_a_torchvision_transform_augments() -> None:
     settings: dict[str, Any] = {"augment": v2.RandomCrop(8, padding=1), "epochs": 1}
-    first, again = results(trainer_of(memory(), **settings)), results(trainer_of(memory(), **settings))
+    first, again = results(trainer_of(random_images(), **settings)), results(trainer_of(random_images(), **settings))
     assert first[0] == again[0]
-    assert first[0] != results(trainer_of(memory(), epochs=1))[0]
+    assert first[0] != results(trainer_of(random_images(), epochs=1))[0]
 
 
 def test_waiting_is_in_the_history_and_the_timings_but_not_in_the_log(tmp_path: Path) -> None:
-    trainer = trainer_of(memory(), out=tmp_path / "run")
+    trainer = trainer_of(random_images(), out=tmp_path / "run")
     trainer.fit()
     assert len(trainer.history.waiting) == 2
     assert all(0 < share < 1 for share in trainer.history.waiting)
@@ -184,7 +175,7 @@ def test_waiting_is_in_the_history_and_the_timings_but_not_in_the_log(tmp_path: 
     timings = [json.loads(line) for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines()]
     assert [line["waiting"] for line in timings] == [round(share, 4) for share in trainer.history.waiting]
     assert "waiting" not in (tmp_path / "run" / "log.jsonl").read_text()
-    again = trainer_of(memory(), out=tmp_path / "run")
+    again = trainer_of(random_images(), out=tmp_path / "run")
     assert again.fit().waiting == trainer.history.waiting
 
 
@@ -292,27 +283,27 @@ def test_shared_memory_is_divided_by_the_processes_of_a_machine() -> None:
 def set_up(world: World, train: Any = None, val: Any = None, **settings: Any) -> TrainingData:
     config = TrainConfig(**{"batch_size": 16, **settings}).resolved(60)
     model = model_of()
-    return set_up_data(train or memory(), val, config, objective_for(config), model, world=world)
+    return set_up_data(train or random_images(), val, config, objective_for(config), model, world=world)
 
 
 def test_processes_validate_whole_batches_of_different_images() -> None:
-    datas = [set_up(World(rank=rank, size=3), val=memory(50)) for rank in range(3)]
+    datas = [set_up(World(rank=rank, size=3), val=random_images(50)) for rank in range(3)]
     parts = [data.validation for data in datas]
     assert [part.rows for part in parts if part is not None] == [slice(0, 32), slice(32, 48), slice(48, 50)]
     for part in parts:
         assert part is not None
         assert part.num_images == 50
         images = torch.cat([images for images, _ in part.loader.epoch(0)])
-        assert torch.equal(images, memory(50).images[part.rows])
-    empty = set_up(World(rank=2, size=3), val=memory(20)).validation  # 2 batches
+        assert torch.equal(images, random_images(50).images[part.rows])
+    empty = set_up(World(rank=2, size=3), val=random_images(20)).validation  # 2 batches
     assert empty is not None
     assert empty.rows.start == empty.rows.stop
     assert sum(len(images) for images, _ in empty.loader.epoch(0)) == 1  # a loader is not empty
 
 
 def test_processes_get_parts_of_the_same_batches() -> None:
-    complete = set_up(World(), val=memory(6))
-    parts = [set_up(World(rank=rank, size=2), val=memory(6)) for rank in range(2)]
+    complete = set_up(World(), val=random_images(6))
+    parts = [set_up(World(rank=rank, size=2), val=random_images(6)) for rank in range(2)]
     assert parts[0].fingerprint == parts[1].fingerprint == complete.fingerprint
     for (images, targets), *own in zip(*(data.loader.epoch(1) for data in (complete, *parts)), strict=True):
         assert torch.equal(torch.cat([part for part, _ in own]), images)
@@ -323,20 +314,23 @@ def test_fingerprints_tell_data_apart() -> None:
     labels = set_up(World())
     assert labels.fingerprint.keys() == {"num_images", "num_classes", "labels", "num_val_images"}
     assert (labels.fingerprint["num_images"], labels.fingerprint["num_val_images"]) == (54, 6)
-    pairs = [set_up(World(), PairDataset(memory(), 40, seed=seed), objective="pairs").fingerprint for seed in (0, 0, 1)]
+    pairs = [
+        set_up(World(), PairDataset(random_images(), 40, seed=seed), objective="pairs").fingerprint
+        for seed in (0, 0, 1)
+    ]
     assert pairs[0] == pairs[1] != pairs[2]
     assert pairs[0]["num_pairs"] == 40
 
 
 def test_large_validation_data_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsim.training.data_setup._MAX_VAL_IMAGES", 30)
-    data = set_up(World(), val=memory(60))
+    data = set_up(World(), val=random_images(60))
     assert data.validation is not None
     assert data.validation.num_images == 30
     assert "Validating on 30 of 60 validation images." in data.notes
 
 
 def test_too_few_images_to_split() -> None:
-    data = set_up(World(), memory(6), val_fraction=0.1, batch_size=4)
+    data = set_up(World(), random_images(6), val_fraction=0.1, batch_size=4)
     assert data.validation is None
     assert any(note.startswith("Too few images to split off validation data (val_fraction=0.1)") for note in data.notes)

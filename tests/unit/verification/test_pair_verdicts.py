@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import write_pictures
+from small_models import small_model
 
 import pairsim.verification.pair_verdicts
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.data.pairs.pair_files import write_pair_file
 from pairsim.encoding.pictures import encode_pictures
 from pairsim.errors import DataError, ImageReadError
@@ -28,8 +28,7 @@ THRESHOLD = 0.97
 
 @pytest.fixture(scope="module")
 def model() -> SimilarityModel:
-    torch.manual_seed(0)
-    made = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).eval()
+    made = small_model(12)
     made.operating_point = OperatingPoint(THRESHOLD, 0.0125, 0.0, 1, 80, "a test")
     return made
 
@@ -37,10 +36,7 @@ def model() -> SimilarityModel:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pairs")
-    generator = np.random.default_rng(0)
-    (folder / "sub").mkdir()
-    for name in NAMES:
-        Image.fromarray(generator.integers(0, 256, (12, 12), dtype=np.uint8)).save(folder / name)
+    write_pictures(folder, NAMES, (12, 12))
     return folder
 
 
@@ -237,7 +233,7 @@ def test_thresholds_that_are_none(model: SimilarityModel) -> None:
 
 def test_a_damaged_model(place: Path) -> None:
     torch.manual_seed(0)
-    broken = SimilarityModel(EmbeddingNet(image_size=12, embedding_dim=8)).eval()
+    broken = small_model(12)
     with torch.no_grad():
         next(broken.embedding_net.parameters()).fill_(float("nan"))
     with pytest.raises(DataError, match="the model gives NaN"):

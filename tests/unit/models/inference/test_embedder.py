@@ -6,19 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import model_with_statistics
 from torch import Tensor, nn
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim.models.inference import folding, inference_nets
 
 
 @pytest.fixture
 def model() -> SimilarityModel:
-    """With batch statistics, as after training."""
-    made = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6))
-    with torch.no_grad():
-        made.embed(torch.randn(32, 1, 8, 8))
-    return made.eval()
+    return model_with_statistics()
 
 
 @pytest.fixture

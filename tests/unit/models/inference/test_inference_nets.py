@@ -8,21 +8,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_models import model_with_statistics, small_model
 from torch import Tensor, nn
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import SimilarityModel
 from pairsim._common.choices import PrecisionName
 from pairsim._common.precision import inference_dtype
 from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
-
-
-def small_model() -> SimilarityModel:
-    """With some batch statistics, as after training."""
-    model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6))
-    with torch.no_grad():
-        model.embed(torch.randn(32, 1, 8, 8))
-    return model.eval()
-
 
 IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -47,11 +39,11 @@ def train_mode_forward(model: SimilarityModel) -> None:
 
 
 def load(model: SimilarityModel) -> None:
-    model.load_state_dict(small_model().state_dict())
+    model.load_state_dict(model_with_statistics(seed=1).state_dict())
 
 
 def load_by_assignment(model: SimilarityModel) -> None:
-    model.load_state_dict(small_model().state_dict(), assign=True)
+    model.load_state_dict(model_with_statistics(seed=1).state_dict(), assign=True)
 
 
 def edit_in_place(model: SimilarityModel) -> None:
@@ -80,7 +72,7 @@ def edit_buffer(model: SimilarityModel) -> None:
 
 
 def replace_parameter(model: SimilarityModel) -> None:
-    model.embedding_net.get_submodule("fc.1").weight = nn.Parameter(torch.randn(6, 256))
+    model.embedding_net.get_submodule("fc.1").weight = nn.Parameter(torch.randn(8, 256))
 
 
 def replace_module(model: SimilarityModel) -> None:
@@ -102,7 +94,7 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_change_goes_unnoticed(change: Callable[[SimilarityModel], None], precision: PrecisionName) -> None:
-    model = small_model()
+    model = model_with_statistics()
     before = model.encode(IMAGES, precision=precision)
     change(model)
     after = model.encode(IMAGES, precision=precision)
@@ -112,7 +104,7 @@ def test_no_change_goes_unnoticed(change: Callable[[SimilarityModel], None], pre
 
 
 def test_change_of_number_format() -> None:
-    model = small_model()
+    model = model_with_statistics()
     before = model.encode(IMAGES)
     model.double()
     after = model.encode(IMAGES.double())
@@ -127,14 +119,14 @@ def test_change_of_number_format() -> None:
 
 
 def test_change_of_device() -> None:
-    model = small_model()
+    model = model_with_statistics()
     model.encode(IMAGES)
     model.to("meta")
     assert model.encode(IMAGES).device.type == "meta"
 
 
 def test_a_copy_is_kept_as_long_as_nothing_changes() -> None:
-    net = small_model().embedding_net
+    net = model_with_statistics().embedding_net
     nets = InferenceNets()
     first = nets.get(net, IMAGES, None)
     assert first.in_eval_mode
@@ -160,7 +152,7 @@ def test_images_that_do_not_fit_do_not_stand_in_the_way_of_a_copy() -> None:
 
 
 def test_the_model_does_not_show_that_there_are_copies() -> None:
-    model = small_model()
+    model = model_with_statistics()
     names = list(model.state_dict())
     modules = len(list(model.modules()))
     model.train()
@@ -176,9 +168,9 @@ def test_the_model_does_not_show_that_there_are_copies() -> None:
 
 
 def test_copies_of_a_model_have_their_own() -> None:
-    model = small_model()
+    model = model_with_statistics()
     before = model.encode(IMAGES)
-    size = len(pickle.dumps(small_model()))
+    size = len(pickle.dumps(model_with_statistics()))
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         edit_in_place(other)
         torch.testing.assert_close(other.encode(IMAGES), reference(other), rtol=0, atol=1e-6)
@@ -188,14 +180,14 @@ def test_copies_of_a_model_have_their_own() -> None:
 
 def test_model_made_in_inference_mode() -> None:
     with torch.inference_mode():
-        model = SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=6)).eval()
+        model = small_model()
         model.encode(IMAGES)
         model.embedding_net.get_parameter("fc.1.bias")[2] += 3
         torch.testing.assert_close(model.encode(IMAGES), model.embed(IMAGES), rtol=0, atol=1e-6)
 
 
 def test_weights_that_are_not_numbers() -> None:
-    model = small_model()
+    model = model_with_statistics()
     with torch.no_grad():
         model.embedding_net.get_parameter("fc.1.bias").fill_(torch.nan)
     assert bool(model.encode(IMAGES).isnan().all())
