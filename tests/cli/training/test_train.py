@@ -111,6 +111,7 @@ def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
     assert {
         "run.json",
         "config.json",
+        "split.json",
         "data.json",
         "log.jsonl",
         "timings.jsonl",
