@@ -67,7 +67,8 @@ class LabelledData(LabelledImages):
     It is a dataset itself and can be passed wherever a labelled dataset is expected.
 
     Attributes:
-        dataset: The images; items are `(image, label)`, images as uint8 `[C, H, W]`.
+        dataset: The images; items are `(image, label)`, images as uint8 `[C, H, W]`. If `LabelledImages` are given, it
+            is the dataset inside, and their labels are not read again.
         class_names: A name for each class, in the order of the sorted labels.
         image_size: Height and width.
         channels: 1 grey, 3 colour.
@@ -81,7 +82,9 @@ class LabelledData(LabelledImages):
     source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", read_labels(self.dataset))
+        images = LabelledImages.of(self.dataset)
+        object.__setattr__(self, "dataset", images.dataset)
+        object.__setattr__(self, "targets", images.targets)
 
 
 def images_of(dataset: Any) -> Any:

@@ -18,7 +18,6 @@ import numpy as np
 from pairsim._common import storage
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import subset
-from pairsim.data.labelled_images import LabelledImages
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.errors import RunError
 
@@ -70,11 +69,11 @@ def hold_out_test(dataset: Any, split: str, names: Sequence[str] | None = None) 
     """Select the images of one split of a dataset without a test set: one in five of each class is in `"test"`.
 
     Args:
-        dataset: Labelled dataset.
+        dataset: One of those in `image_sets`, with its labels as `targets`.
         split: `"test"`, or `"train"` for the other images.
         names: One stable name per image (see `stratified_split`).
     """
-    train, test = stratified_split(LabelledImages.of(dataset).index, _TEST_FRACTION, names=names)
+    train, test = stratified_split(ClassIndex.from_labels(dataset.targets), _TEST_FRACTION, names=names)
     return subset(dataset, test if split == "test" else train)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pairsim.data import read_labels
+from pairsim.data import LabelledImages
 from pairsim.data.image_sets import fetch_images
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import require
@@ -84,7 +84,7 @@ class TensorBoardLog(Callback):
 
     def _write_embeddings(self, trainer: Trainer, epoch: int) -> None:
         images, model = self._images, trainer.model
-        labels = read_labels(images)
+        labels = LabelledImages.of(images).targets
         indices = np.unique(np.linspace(0, len(labels) - 1, min(MAX_EMBEDDINGS, len(labels))).round().astype(np.int64))
         embeddings = encode_dataset(model, images, indices=indices, progress=False).cpu()
         pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)

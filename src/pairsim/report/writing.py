@@ -30,6 +30,7 @@ def write_report(
     source: str = "",
     most: int = 12,
     batch_size: int | None = None,
+    model: SimilarityModel | None = None,
     device: str = "auto",
     progress: bool | None = None,
 ) -> Findings:
@@ -46,6 +47,8 @@ def write_report(
         source: Origin of the images, in words.
         most: Maximum number of errors of each kind, and of label suspects.
         batch_size: Images embedded at once; by default a size that suits the device.
+        model: The model of the run where it is loaded already; it stays on its device, and `device` is ignored. By
+            default it is loaded from `run`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         progress: Whether to show a progress bar; by default for long work on a terminal.
 
@@ -60,9 +63,10 @@ def write_report(
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
-    where = resolve_device(device)
+    where = resolve_device(device) if model is None else model.device
     records = read_run(run)
-    model = SimilarityModel.from_pretrained(run).to(where)
+    if model is None:
+        model = SimilarityModel.from_pretrained(run).to(where)
     findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
     page = render(
         "page.html",

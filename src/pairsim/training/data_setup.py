@@ -43,12 +43,15 @@ class ValidationData:
         rows: Their position among all validation images.
         num_images: Number of validation images of all processes.
         pairs: Pairs of all validation images.
+        images: All labelled validation images, in memory if they are resident; `None` for given pairs. They are more
+            than `num_images` if there are too many to validate on.
     """
 
     loader: BatchLoader
     rows: slice
     num_images: int
     pairs: ValidationPairs
+    images: LabelledImages | None
 
 
 @dataclass
@@ -133,6 +136,7 @@ def set_up_data(
     train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment)
     if val is None:
         return TrainingData(train_loader, None, fingerprint, notes, split)
+    val = val if isinstance(val, PairDataset) else LabelledImages.of(val)
     images, indices, pairs = _validation_pairs(val, config, placement)
     if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, what="Validation images")
@@ -143,7 +147,10 @@ def set_up_data(
     own = indices[rows] if rows.start < rows.stop else indices[:1]
     val_loader = loader(placed, SequentialBatches(own, size), num_workers=num_workers(placed, workers))
     fingerprint["num_val_images"] = len(indices)
-    validation = ValidationData(val_loader, rows, len(indices), pairs)
+    labelled_val = None
+    if isinstance(val, LabelledImages):
+        labelled_val = LabelledImages(placed, val.targets) if len(placed) == len(val) else val
+    validation = ValidationData(val_loader, rows, len(indices), pairs, labelled_val)
     return TrainingData(train_loader, validation, fingerprint, notes, split)
 
 
@@ -152,8 +159,8 @@ def _labelled(
 ) -> tuple[LabelledImages, Any, ValidationSplit | None]:
     """Return labelled training images, validation data, and the split if validation images were split off."""
     notes, split = placement.notes, None
-    labels = LabelledImages.of(train).targets
-    images = LabelledImages(placement.cached(in_memory(train)), labels)
+    labelled = LabelledImages.of(train)
+    images = LabelledImages(placement.cached(in_memory(labelled)), labelled.targets)
     index = images.index
     if index.num_classes < 2:
         raise DataError(
@@ -172,7 +179,7 @@ def _labelled(
                 "the model of the last epoch counts as the best."
             )
         else:
-            notes.append(f"Split off {len(held_out):,} of {len(labels):,} images as validation data.")
+            notes.append(f"Split off {len(held_out):,} of {len(labelled):,} images as validation data.")
             split = ValidationSplit.of(index, held_out)
             images, val = subset(images, kept), subset(images, held_out)
     single = images.index.classes[images.index.counts == 1]
@@ -184,14 +191,16 @@ def _labelled(
     return images, val, split
 
 
-def _validation_pairs(val: Any, config: TrainConfig, placement: Placement) -> tuple[Any, Int64Array, ValidationPairs]:
+def _validation_pairs(
+    val: PairDataset | LabelledImages, config: TrainConfig, placement: Placement
+) -> tuple[Any, Int64Array, ValidationPairs]:
     """Return the validation images, the indices of those that are used, and their pairs."""
     if isinstance(val, PairDataset):
         pairs = val.all_pairs()
         indices, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
         first, second = np.split(inverse.astype(np.int64), 2)
         return placement.cached(in_memory(val.dataset)), indices, GivenPairs(first, second, pairs.target)
-    images, index = placement.cached(in_memory(val)), LabelledImages.of(val).index
+    images, index = placement.cached(in_memory(val)), val.index
     indices = np.arange(index.num_images)
     if index.num_images > _MAX_VAL_IMAGES:
         _, indices = stratified_split(index, _MAX_VAL_IMAGES / index.num_images, seed=config.seed)

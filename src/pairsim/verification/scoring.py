@@ -13,7 +13,7 @@ import torch
 from pairsim._common.arrays import Float32Array
 from pairsim._common.choices import Unit
 from pairsim._common.unit_similarity import pair_similarity
-from pairsim.data import ClassIndex, PairDataset, read_labels
+from pairsim.data import LabelledImages, PairDataset
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
 from pairsim.evaluation import (
@@ -151,11 +151,11 @@ def score_pairs(
         similarity = pair_similarity(embeddings, first, second).cpu().numpy()
         pairs = PairScores.from_scores(similarity, given.target)
         return GivenPairsScored(pairs, similarity, given.target, given.first, given.second)
-    labels = read_labels(data)
-    if len(labels) < 2:
-        raise DataError(f"Expected at least two images to compare, found {len(labels)}. Check the split or the path.")
-    index = ClassIndex.from_labels(labels)
-    vectors = encode_dataset(model, data, batch_size=batch_size, progress=progress).cpu().numpy()
+    images = LabelledImages.of(data)
+    if len(images) < 2:
+        raise DataError(f"Expected at least two images to compare, found {len(images)}. Check the split or the path.")
+    index = images.index
+    vectors = encode_dataset(model, images, batch_size=batch_size, progress=progress).cpu().numpy()
     codes = index.codes.astype(np.int64)
     return AllPairsScored(all_scores(vectors, codes, progress=progress), vectors, codes, np.asarray(index.classes))
 

@@ -111,8 +111,8 @@ def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
     assert {
         "run.json",
         "config.json",
-        "data.json",
         "split.json",
+        "data.json",
         "log.jsonl",
         "timings.jsonl",
         "best_model.pt",

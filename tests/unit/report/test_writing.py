@@ -39,6 +39,18 @@ def test_model_folder_without_a_log(tiny_run: Path, tmp_path: Path) -> None:
     assert "without the log of its training" in (tmp_path / "r.html").read_text()
 
 
+def test_a_loaded_model_is_used_and_left_where_it_is(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = write_report(tiny_run, labelled_images(4), tmp_path / "read.html").figures
+    model = SimilarityModel.from_pretrained(tiny_run)
+    monkeypatch.setattr(SimilarityModel, "from_pretrained", None)
+    found = write_report(tiny_run, labelled_images(4), tmp_path / "given.html", model=model, device="cuda:99").figures
+    assert found.to_dict() == expected.to_dict()
+    pages = [(tmp_path / name).read_text() for name in ("read.html", "given.html")]
+    assert len({re.sub(r"Made .* UTC", "", page) for page in pages}) == 1
+
+
 def test_bad_input(tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected out to end in \.html, got r\.pdf"):
         write_report(tiny_run, labelled_images(4), tmp_path / "r.pdf")

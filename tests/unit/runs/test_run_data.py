@@ -91,7 +91,7 @@ def test_a_recorded_split_is_used(model: SimilarityModel, run: Path, tmp_path: P
 
 def test_the_split_that_training_records_is_used(model: SimilarityModel, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write(data)
+    folder_of_classes(data, "ab", shape=SHAPE)
     train = load_data(data, "train", preprocessing=PREPROCESSING)
     config = TrainConfig(out=tmp_path / "run", epochs=1, batch_size=8, val_fraction=0.25, seed=3, device="cpu")
     Trainer(model, config, train=train).fit()

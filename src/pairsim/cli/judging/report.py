@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pairsim
 from pairsim._common.choices import Split
-from pairsim.cli.arguments import BatchSize, Data, DataDir, Device, Json, Run, check_ending
+from pairsim.cli.arguments import BatchSize, Data, DataDir, Device, Json, Run, check_ending, load_model
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -39,11 +38,12 @@ def report(
 
     check_ending(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
-    loaded = load_labelled(pairsim.SimilarityModel.from_pretrained(run), data, split, data_dir)
+    model = load_model(run, device)
+    loaded = load_labelled(model, data, split, data_dir)
     note(f"Evaluating all pairs of {len(loaded.dataset):,} images.")
     findings = write_report(
         run,
-        loaded.dataset,
+        loaded,
         out,
         names=loaded.class_names,
         title=title,
@@ -52,7 +52,7 @@ def report(
         source=loaded.source,
         most=most,
         batch_size=batch_size,
-        device=device,
+        model=model,
     )
     size = out.stat().st_size
     result = {"out": str(out), "bytes": size, "metrics": findings.figures.to_dict()}

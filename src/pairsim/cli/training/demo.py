@@ -40,7 +40,14 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     trainer.fit(resume="never")
     model = pairsim.SimilarityModel.from_pretrained(out)
     report = write_report(
-        out, test.dataset, out / "report.html", names=test.class_names, data="digits", split="test", source=test.source
+        out,
+        test,
+        out / "report.html",
+        names=test.class_names,
+        data="digits",
+        split="test",
+        source=test.source,
+        model=model,
     ).figures
     storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
     pictures = _write_pictures(test, out / "images")

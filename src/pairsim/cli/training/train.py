@@ -104,9 +104,9 @@ def train(
     val = own_validation(data, loaded, data_dir, preprocessing)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
-        callbacks.append(TensorBoardLog(images=loaded.dataset))
+        callbacks.append(TensorBoardLog(images=loaded))
     model = pairsim.SimilarityModel(net)
-    trainer = pairsim.Trainer(model, options, train=loaded.dataset, val=val, callbacks=callbacks)
+    trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
@@ -125,7 +125,7 @@ def train(
         "channels": loaded.channels,
     }
     storage.write_file(options.out / "data.json", storage.to_json(record))
-    written = _write_pages(options.out, trainer.model, data, data_dir, loaded) if report else []
+    written = _write_pages(options.out, trainer, data, loaded) if report else []
     best, point = history.best, trainer.model.operating_point
     assert best is not None
     result: dict[str, Any] = {
@@ -159,7 +159,7 @@ def make_trainer(
     net = _make_net(
         None, channels=loaded.channels, image_size=loaded.image_size, embedding_dim=embedding_dim, seed=config.seed
     )
-    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded.dataset, val=val, callbacks=callbacks)
+    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded, val=val, callbacks=callbacks)
 
 
 def _make_net(
@@ -180,26 +180,21 @@ def _make_net(
         )
 
 
-def _write_pages(
-    run: Path, model: pairsim.SimilarityModel, data: str, data_dir: Path | None, loaded: LabelledData
-) -> list[Path]:
+def _write_pages(run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData) -> list[Path]:
     """Write a report on the validation images and the training curves; a failure is only noted."""
-    import numpy as np
-
-    from pairsim.data import read_labels
     from pairsim.report import write_report
-    from pairsim.runs.run_data import held_out_images
     from pairsim.visual import draw_training_curves
 
     written = []
     try:
-        images = held_out_images(run, model, data, data_dir)
+        images = None if trainer.data.validation is None else trainer.data.validation.images
+        if images is None:
+            raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
         if len(images) > _MAX_REPORTED:
             raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
-        classes = np.unique(read_labels(images))
-        names = loaded.class_names if len(classes) == len(loaded.class_names) else None
-        page, device = run / "report.html", str(model.device)
-        write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, device=device)
+        names = loaded.class_names if images.index.num_classes == len(loaded.class_names) else None
+        page, model = run / "report.html", trainer.model
+        write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
         written.append(page)
     except (PairsimError, ValueError) as error:
         note(f"No report: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -15,12 +16,11 @@ from torch import Tensor
 
 from pairsim._common.progress import progress_bar
 from pairsim.data.generators import seeded_generators
-from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import ImageTensors, fetch_images
 from pairsim.data.labels import read_labels
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
-from pairsim.data.random_transforms import differing_item, random_transform
+from pairsim.data.random_transforms import differing_item, is_known_fixed, random_transform
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
 
@@ -93,7 +93,6 @@ def read_through(
         DataError: If images differ in shape, are not images, or have pixels that are not finite.
         ImageReadError: If a file cannot be read; the message names it.
     """
-    shape, dtype = image_shape(dataset, preprocessing)
     if workers is None:
         began = time.perf_counter()
         fetch_images(dataset, np.array([len(dataset) // 2]), preprocessing)
@@ -103,6 +102,8 @@ def read_through(
     loader = BatchLoader(dataset, plan, preprocessing=preprocessing, num_workers=workers)
     with progress_bar(len(dataset), purpose, "images", progress) as bar:
         for images, numbers in loader.epoch(0):
+            if numbers[0] == 0:
+                shape, dtype = images.shape[1:], images.dtype
             if images.shape[1:] != shape or images.dtype != dtype:
                 raise DataError(
                     f"Expected images of one shape and dtype, found {list(shape)} {dtype} at index 0 and "
@@ -156,11 +157,12 @@ def make_resident(
             f"found {reason}. Remove it and use augment=, or do not ask for resident=True."
         )
     targets = read_labels(dataset, labels)
-    shape, dtype = image_shape(dataset, preprocessing)
-    layout = torch.channels_last if channels_last and shape[0] > 1 else torch.contiguous_format
-    held = torch.empty((len(dataset), *shape), dtype=dtype, device=device, memory_format=layout)
+    batches = read_through(dataset, preprocessing, workers=workers, progress=progress)
+    first = next(batches)
+    layout = torch.channels_last if channels_last and first.shape[1] > 1 else torch.contiguous_format
+    held = torch.empty((len(dataset), *first.shape[1:]), dtype=first.dtype, device=device, memory_format=layout)
     start = 0
-    for images in read_through(dataset, preprocessing, workers=workers, progress=progress):
+    for images in itertools.chain((first,), batches):
         held[start : start + len(images)] = images
         start += len(images)
     return ImageTensors(held, targets)
@@ -169,12 +171,13 @@ def make_resident(
 def why_not_repeatable(dataset: Any, preprocessing: Preprocessing | None = None) -> str | None:
     """Return what makes images change from one reading to the next, as a clause; `None` if nothing is found.
 
-    This is a random transform, or an item that differs when it is read twice.
+    This is a random transform, or an item that differs when it is read twice. Datasets that are known to be the same
+    every time are not read.
     """
     name = random_transform(dataset)
     if name is not None:
         return f"the random transform {name}"
-    if isinstance(images_of(dataset), ImageTensors | MappedImages):
+    if is_known_fixed(dataset):
         return None
     number = differing_item(dataset, preprocessing)
     return None if number is None else f"image {number} changed when it was read twice"

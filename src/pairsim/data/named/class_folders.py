@@ -8,7 +8,7 @@ from typing import get_args
 
 from pairsim._common.choices import Split
 from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labelled_images import LabelledData
+from pairsim.data.labelled_images import LabelledData, LabelledImages
 from pairsim.data.splits import hold_out_test
 from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing, read_image
@@ -50,10 +50,11 @@ def load_folder(
     elif image_size is None or channels is None:
         default_size, default_channels = _default_reading(paths)
         image_size, channels = image_size or default_size, channels or default_channels
-    dataset = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
-    names = [path.relative_to(root).as_posix() for path in paths]
+    files = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
+    if not has_splits:
+        files = hold_out_test(files, split, [path.relative_to(root).as_posix() for path in paths])
     return LabelledData(
-        dataset=dataset if has_splits else hold_out_test(dataset, split, names),
+        dataset=LabelledImages(files, files.targets),
         class_names=tuple(sorted(set(labels))),
         image_size=image_size,
         channels=channels,
