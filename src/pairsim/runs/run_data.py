@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pairsim._common import storage
 from pairsim._common.choices import Split
-from pairsim.data import ClassIndex, LabelledData, LabelledImages, PairDataset, stratified_split
+from pairsim.data import ClassIndex, LabelledData, PairDataset, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
 from pairsim.data.named import NAMES, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
@@ -34,9 +37,12 @@ class Judged:
 
 
 def load_evaluation_data(
-    model: SimilarityModel, data: str, split: Split, pairs: Path | None, data_dir: Path | None
+    run: Path, model: SimilarityModel, data: str, split: Split, *, pairs: Path | None = None, data_dir: Path | None
 ) -> Judged:
-    """Load a labelled dataset, or the pairs of a file, with pictures read as the model does."""
+    """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
+
+    Without pairs, the split "val" is the validation images of the run (see `held_out_images`).
+    """
     if pairs is not None and data not in NAMES:
         listed = PairDataset.from_csv(pairs, data)
         files, numbers = listed.dataset, listed.all_pairs()
@@ -44,7 +50,10 @@ def load_evaluation_data(
         files = ImageFiles(files.paths, files.targets, preprocessing=model.preprocessing)
         listed = PairDataset.from_pairs(files, numbers.first, numbers.second, numbers.target)
         return Judged(listed, f"{pairs.name}, pictures in {data}")
-    loaded = load_labelled(model, data, split, data_dir)
+    if pairs is None and split == "val":
+        loaded = held_out_images(run, model, data, data_dir)
+    else:
+        loaded = load_labelled(model, data, split, data_dir)
     if pairs is None:
         return Judged(loaded, loaded.source, loaded.class_names)
     return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
@@ -55,7 +64,7 @@ def load_labelled(model: SimilarityModel, data: str, split: Split, data_dir: Pat
     return load_data(data, split, data_dir=data_dir, preprocessing=model.preprocessing)
 
 
-def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path | None) -> LabelledImages:
+def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path | None) -> LabelledData:
     """Load the validation images of a run.
 
     These are the images of the folder's own `val`, or those that the run split off its training set. Runs of earlier
@@ -88,8 +97,8 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
             f"{expected.get('num_classes')} classes), found {found['num_images']} of {found['num_classes']}, or other "
             "labels. Give that data, or --split or --pairs with images that it was not trained on."
         )
-    images: LabelledImages = subset(loaded, held_out)
-    return images
+    names = tuple(loaded.class_names[code] for code in np.unique(loaded.index.codes[held_out]))
+    return dataclasses.replace(loaded, dataset=subset(loaded, held_out), class_names=names)
 
 
 def own_validation(

@@ -39,13 +39,16 @@ def check(files: Any, num: int) -> None:
 def test_a_split(model: SimilarityModel, tmp_path: Path) -> None:
     folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     for split, num in (("train", 16), ("test", 4)):
-        check(load_evaluation_data(model, str(tmp_path / "data"), split, None, None).dataset, num)  # type: ignore[arg-type]
+        images = load_evaluation_data(tmp_path, model, str(tmp_path / "data"), split, data_dir=None)  # type: ignore[arg-type]
+        check(images.dataset, num)
 
 
 def test_a_file_of_pairs(model: SimilarityModel, tmp_path: Path) -> None:
     folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     (tmp_path / "pairs.csv").write_text("a/1.png,a/2.png,1\nb/1.png,a/1.png,0\n")
-    pairs = load_evaluation_data(model, str(tmp_path / "data"), "test", tmp_path / "pairs.csv", None).dataset
+    pairs = load_evaluation_data(
+        tmp_path, model, str(tmp_path / "data"), "test", pairs=tmp_path / "pairs.csv", data_dir=None
+    ).dataset
     check(pairs.dataset, 3)
     assert pairs.all_pairs().target.tolist() == [1, 0]
     first, second, target = pairs[1]
@@ -100,6 +103,16 @@ def test_the_split_that_training_records_is_used(model: SimilarityModel, tmp_pat
     assert split.held_out.tolist() == stratified_split(train.index, 0.25, seed=3)[1].tolist()
     (tmp_path / "run" / "config.json").write_bytes(storage.to_json({"val_fraction": 0.5, "seed": 4}))
     assert numbers(held_out_images(tmp_path / "run", model, str(data), None), data) == split.held_out.tolist()
+
+
+def test_the_split_val_is_the_recorded_one(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_split(run, ValidationSplit.of(load_data(data, "train").index, np.array([9, 12])))
+    found = load_evaluation_data(run, model, str(data), "val", data_dir=None)
+    check(found.dataset, 2)
+    assert numbers(found.dataset, data) == [9, 12]
+    assert found.class_names == ("b",)  # no image of a is in it
+    assert found.source == str(data.resolve())
 
 
 def test_a_run_without_a_recorded_split_is_split_again(model: SimilarityModel, run: Path, tmp_path: Path) -> None:

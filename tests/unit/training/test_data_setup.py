@@ -334,3 +334,32 @@ def test_too_few_images_to_split() -> None:
     data = set_up(World(), random_images(6), val_fraction=0.1, batch_size=4)
     assert data.validation is None
     assert any(note.startswith("Too few images to split off validation data (val_fraction=0.1)") for note in data.notes)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_labelled_validation_images_are_kept_with_their_labels(files: ImageFiles, resident: bool) -> None:
+    data = trainer_of(files, channels=3, resident=resident).data
+    assert data.split is not None
+    assert data.validation is not None
+    images = data.validation.images
+    assert images is not None
+    assert isinstance(images.dataset, ImageTensors if resident else ImageFiles)
+    assert images.targets.tolist() == files.targets[data.split.held_out].tolist()
+    for number, index in enumerate(data.split.held_out.tolist()):
+        assert torch.equal(images[number][0], files[index][0])
+
+
+def test_all_validation_images_are_kept_where_some_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.training.data_setup._MAX_VAL_IMAGES", 12)
+    val = memory(24)
+    validation = trainer_of(memory(), val).data.validation
+    assert validation is not None
+    assert validation.images is not None
+    assert (validation.num_images, len(validation.images)) == (12, 24)
+    assert validation.images.dataset is val
+
+
+def test_given_validation_pairs_have_no_labelled_images() -> None:
+    validation = trainer_of(memory(), PairDataset(memory(), 20)).data.validation
+    assert validation is not None
+    assert validation.images is None

@@ -41,13 +41,13 @@ def calibrate(
         pairs: CSV file of pairs, as for evaluate, of the split given.
     """
     from pairsim.models.pretrained import find
-    from pairsim.runs.run_data import held_out_images, load_evaluation_data
+    from pairsim.runs.run_data import load_evaluation_data
 
     model = load_model(run, device)
+    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir).dataset
     if split == "val" and pairs is None:
-        images, source = held_out_images(run, model, data, data_dir), f"validation images of {data}"
+        source = f"validation images of {data}"
     else:
-        images = load_evaluation_data(model, data, split, pairs, data_dir).dataset
         source = f"{split} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":
         note(f"Calibrating on {split} images: figures on the same images will look better than they are.")

@@ -48,7 +48,7 @@ def evaluate(
         "--threshold or --against, got both: each model is compared at its own threshold.",
     )
     model = load_model(run, device)
-    images = load_evaluation_data(model, data, split, pairs, data_dir)
+    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir)
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
         comparison = pairsim.compare_models(

@@ -34,22 +34,22 @@ def report(
         most: Mistakes of each kind, and label suspects, to show at most.
     """
     from pairsim.report import write_report
-    from pairsim.runs.run_data import load_labelled
+    from pairsim.runs.run_data import load_evaluation_data
 
     check_ending(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
-    loaded = load_labelled(model, data, split, data_dir)
-    note(f"Evaluating all pairs of {len(loaded.dataset):,} images.")
+    images = load_evaluation_data(run, model, data, split, data_dir=data_dir)
+    note(f"Evaluating all pairs of {len(images.dataset):,} images.")
     findings = write_report(
         run,
-        loaded,
+        images.dataset,
         out,
-        names=loaded.class_names,
+        names=images.class_names,
         title=title,
         data=data,
         split=split,
-        source=loaded.source,
+        source=images.source,
         most=most,
         batch_size=batch_size,
         model=model,

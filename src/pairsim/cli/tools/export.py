@@ -33,7 +33,7 @@ def export(
             folder. Ranges come from its training images; quality is compared on the images kept for validation.
     """
     from pairsim.export import export_onnx, quantize_onnx
-    from pairsim.runs.run_data import load_evaluation_data
+    from pairsim.runs.run_data import load_labelled
 
     check_ending(out, ".onnx")
     if quantize is not None:
@@ -49,7 +49,7 @@ def export(
         written = export_onnx(model, out, kind=kind)
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), json)
     else:
-        images = load_evaluation_data(model, calibration_data, "train", None, data_dir).dataset
+        images = load_labelled(model, calibration_data, "train", data_dir)
         held_out = _held_out(run, model, calibration_data, data_dir)
         with tempfile.TemporaryDirectory() as folder:
             full = export_onnx(model, Path(folder) / "float32.onnx", kind=kind)
