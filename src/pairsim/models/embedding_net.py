@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones import channels_of, find_backbone
+from pairsim.models.backbones.registry import find_backbone
+from pairsim.models.backbones.source import channels_of
 from pairsim.models.modes import eval_mode
 
 _EPS = 1e-6

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
-from pairsim.models.backbones import is_backbone_name
+from pairsim.models.backbones.registry import is_backbone_name
 from pairsim.models.calibration import Calibration
 from pairsim.models.embedding_net import EmbeddingNet
 from pairsim.models.verdict import OperatingPoint

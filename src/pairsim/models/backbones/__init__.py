@@ -1,7 +1,6 @@
 """Backbones of `EmbeddingNet`: nets of torchvision and timm by name, and modules that are given."""
 
 from pairsim.models.backbones.registry import backbone_names as backbone_names
-from pairsim.models.backbones.registry import find_backbone as find_backbone
 from pairsim.models.backbones.registry import given_backbone as given_backbone
 from pairsim.models.backbones.registry import is_backbone_name as is_backbone_name
 from pairsim.models.backbones.registry import named_backbone as named_backbone
