@@ -1,10 +1,21 @@
 # The targets that continuous integration calls. PYTHON is any interpreter with '.[test]' installed.
 PYTHON ?= python
 
-.PHONY: test test-all lint types docs check benchmarks
+.PHONY: quick test test-all coverage lint types docs check benchmarks
 
-test:            ## the quick tests
+# What `make quick` leaves out: the slower folders of tests/unit, and all other folders except tests/contract.
+SLOW_UNIT = benchmarks export hub report training visual
+OTHER_TESTS = $(filter-out contract data helpers unit,$(notdir $(patsubst %/,%,$(wildcard tests/[a-z]*/))))
+
+quick:           ## the tests for the inner loop
+	@echo "Left out: $(addprefix tests/,$(OTHER_TESTS)) $(addprefix tests/unit/,$(SLOW_UNIT)); make test runs them"
+	$(PYTHON) -m pytest tests/contract tests/unit $(addprefix --ignore=tests/unit/,$(SLOW_UNIT)) -n auto --dist loadfile
+
+test:            ## the tests that are not slow and need no MNIST, GPU or browser
 	$(PYTHON) -m pytest -n auto --dist loadfile
+
+coverage:        ## the same tests with their coverage; fails below 94 %
+	$(PYTHON) -m pytest -n auto --dist loadfile --cov=pairsim --cov-report=term:skip-covered --cov-fail-under=94
 
 test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
 	$(PYTHON) -m pytest -n auto --dist loadfile -m "slow or mnist or browser" -rs --durations=15
