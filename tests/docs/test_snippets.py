@@ -66,7 +66,7 @@ PRINTED = {
 }
 ELSEWHERE = {
     "onnx_runtime.py": "test_onnx_runtime_says_what_the_model_says, below",
-    "distributed.py": "tests/unit/training/test_distributed.py",
+    "distributed.py": "tests/unit/training/distributed/test_several_processes.py",
     "mnist_similarity.py": "tests/docs/test_notebook.py",
 }
 

@@ -77,7 +77,7 @@ class ClassIndex:
         return cls(classes=classes, codes=codes, order=order, offsets=offsets)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Compute numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
+        """Return numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
         digest = sha256(self.codes.astype("<i8").tobytes())
         return {"num_images": self.num_images, "num_classes": self.num_classes, "labels": digest}
 

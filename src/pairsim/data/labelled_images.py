@@ -34,7 +34,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
 
     @classmethod
     def of(cls, dataset: Any, labels: Any = None) -> LabelledImages:
-        """Read the labels of a dataset; `LabelledImages` are returned as they are.
+        """Return a dataset with its labels; `LabelledImages` are returned as they are.
 
         Args:
             dataset: Map-style; items are `(image, label)`, or images where `labels` are given.

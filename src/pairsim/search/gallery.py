@@ -42,6 +42,7 @@ class Gallery:
         ValueError: If there is no such index.
 
     Example:
+        >>> import torch
         >>> gallery = Gallery(SimilarityModel())
         >>> images = torch.rand(3, 1, 28, 28)
         >>> gallery.add(images, ["a", "b", "c"])

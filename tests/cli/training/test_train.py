@@ -121,7 +121,9 @@ def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
         "report.html",
         "curves.png",
     } == names
-    assert "These images chose the epoch" in (trained_digits / "report.html").read_text()
+    assert (
+        "The best epoch and the threshold were chosen on these images" in (trained_digits / "report.html").read_text()
+    )
     assert len((trained_digits / "log.jsonl").read_text().splitlines()) == 4
 
 

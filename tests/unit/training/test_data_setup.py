@@ -351,8 +351,8 @@ def test_labelled_validation_images_are_kept_with_their_labels(files: ImageFiles
 
 def test_all_validation_images_are_kept_where_some_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsim.training.data_setup._MAX_VAL_IMAGES", 12)
-    val = memory(24)
-    validation = trainer_of(memory(), val).data.validation
+    val = random_images(24)
+    validation = trainer_of(random_images(), val).data.validation
     assert validation is not None
     assert validation.images is not None
     assert (validation.num_images, len(validation.images)) == (12, 24)
@@ -360,6 +360,6 @@ def test_all_validation_images_are_kept_where_some_are_used(monkeypatch: pytest.
 
 
 def test_given_validation_pairs_have_no_labelled_images() -> None:
-    validation = trainer_of(memory(), PairDataset(memory(), 20)).data.validation
+    validation = trainer_of(random_images(), PairDataset(random_images(), 20)).data.validation
     assert validation is not None
     assert validation.images is None

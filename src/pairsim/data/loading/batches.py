@@ -93,7 +93,7 @@ class ClassBalancedBatches:
         self._order: tuple[int, Int64Array] = (-1, np.empty(0, np.int64))
 
     def epoch_order(self, epoch: int) -> Int64Array:
-        """Compute the order of all image numbers `[N]` in an epoch."""
+        """Return the order of all image numbers `[N]` in an epoch."""
         if self._order[0] == epoch:
             return self._order[1]
         index = self.index

@@ -128,7 +128,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         channels: int = 3,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> PairDataset:
-        """Read pairs from a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
+        """Return the pairs of a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
 
         Args:
             path: The file. In a CSV a header row is optional and labels are 1/0, true/false or same/different.

@@ -37,7 +37,7 @@ class PairIndices:
         return len(self.target)
 
     def hash(self) -> str:
-        """Compute the SHA-256 of the pairs in their order; it is the same on every machine."""
+        """Return the SHA-256 of the pairs in their order; it is the same on every machine."""
         columns = (self.first.astype("<i8"), self.second.astype("<i8"), self.target.astype("u1"))
         return sha256(b"".join(column.tobytes() for column in columns))
 
