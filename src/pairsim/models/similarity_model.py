@@ -247,7 +247,7 @@ class SimilarityModel(nn.Module):
 
     @property
     def threshold(self) -> float:
-        """The similarity from which a pair is a match: of the stored operating point, else of probability 0.5.
+        """The similarity of the stored operating point, else of probability 0.5; from it on, a pair is a match.
 
         NaN if the projection does not rise with similarity, so that no similarity separates the two.
         """
