@@ -70,10 +70,12 @@ class Comparison(nn.Module):
         self.embedding: Embedding = Embedding(model)
         calibration = model.calibration
         self.isotonic: bool = calibration is not None and calibration.method == "isotonic"
+        self.weight: float
+        self.bias: float
+        self.prior_log_odds: float = 0.0
         x, y = torch.empty(0), torch.empty(0)
         if calibration is None:
             self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
-            self.prior_log_odds = 0.0
         else:
             self.weight, self.bias = calibration.weight, calibration.bias
             self.prior_log_odds = math.log(calibration.prior) - math.log1p(-calibration.prior)

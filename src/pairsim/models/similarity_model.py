@@ -54,12 +54,12 @@ class SimilarityModel(nn.Module):
         net = EmbeddingNet() if embedding_net is None else embedding_net
         if not isinstance(net, nn.Module):
             raise TypeError(f"Expected embedding_net to be a torch.nn.Module, got {type(net).__name__}.")
-        self.embedding_net = net
+        self.embedding_net: nn.Module = net
         self.projection: nn.Linear = nn.Linear(1, 1)
         with torch.no_grad():
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)
-        self.preprocessing = default_preprocessing(net) if preprocessing is None else preprocessing
+        self.preprocessing: Preprocessing = default_preprocessing(net) if preprocessing is None else preprocessing
         self.operating_point: OperatingPoint | None = None
         self.calibration: Calibration | None = None
         self._inference_nets = InferenceNets()

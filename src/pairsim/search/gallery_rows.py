@@ -23,8 +23,8 @@ class GalleryRows:
     """
 
     def __init__(self, model: SimilarityModel) -> None:
-        self.model = model
-        self.table = IdTable()
+        self.model: SimilarityModel = model
+        self.table: IdTable = IdTable()
         self._parts: list[Tensor] = []
         self._made_by: str | None = None
         self._saved = gallery_files.SavedState()

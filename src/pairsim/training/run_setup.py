@@ -12,14 +12,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
-from pairsim._common.precision import resolve_precision
+from pairsim._common.precision import Precision, resolve_precision
 from pairsim.models import SimilarityModel
 from pairsim.training.checkpointing.training_state import TrainingState
 from pairsim.training.config import TrainConfig
-from pairsim.training.data_setup import set_up_data
+from pairsim.training.data_setup import TrainingData, set_up_data
 from pairsim.training.distributed.agreement import check_same
 from pairsim.training.distributed.world import World
 from pairsim.training.history import History
+from pairsim.training.objectives.objective import Objective
 from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import processes_note, syncs_batch_norm
 from pairsim.training.optimize.optimizers import FrozenParts, known_backbone, make_scheduler, recipe_note
@@ -59,35 +60,37 @@ class RunSetup:
         world = World.from_env()
         several = world.size > 1
         device = resolve_device(config.device, local_rank=world.local_rank if several else None)
-        self.precision = resolve_precision(config.precision, device)
+        self.precision: Precision = resolve_precision(config.precision, device)
         # Record the resolved device and precision so that a resume cannot silently change them.
-        self.config = config = dataclasses.replace(
+        self.config: TrainConfig = dataclasses.replace(
             config,
             device=device.type if several else str(device),
             precision=self.precision.name,
             progress=config.progress if world.is_main else False,
         )
-        self.world = world = dataclasses.replace(world, device=device)
-        self.syncs_batch_norm = syncs_batch_norm(model, config, world)
+        config = self.config
+        self.world: World = dataclasses.replace(world, device=device)
+        world = self.world
+        self.syncs_batch_norm: bool = syncs_batch_norm(model, config, world)
         if several and device.type == "cuda":
             torch.cuda.set_device(device)
         world.init_process_group()
-        self.frozen = FrozenParts(model, config.freeze)
+        self.frozen: FrozenParts = FrozenParts(model, config.freeze)
         model.to(device)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
-        self.objective = objective_for(config)
+        self.objective: Objective = objective_for(config)
         with world.main_first(config.cache_dir is not None):  # which fills the cache
-            self.data = set_up_data(train, val, config, self.objective, model, world=world)
+            self.data: TrainingData = set_up_data(train, val, config, self.objective, model, world=world)
         check_same(world, self.data.fingerprint, config, model)
         world.broadcast(itertools.chain(model.parameters(), model.buffers()))
-        self.notes = list(self.data.notes)
+        self.notes: list[str] = list(self.data.notes)
         if backbone is not None:
             self.notes.append(recipe_note(config))
         if several:
             self.notes.append(processes_note(world, self.syncs_batch_norm, model))
         assert config.epochs is not None, "the config is resolved"
-        self.num_epochs = config.epochs
+        self.num_epochs: int = config.epochs
 
     def description(self) -> dict[str, Any]:
         """Describe data and machine as JSON values, for `run.json`."""

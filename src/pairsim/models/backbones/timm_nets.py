@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -18,7 +18,7 @@ _FITS: dict[str, Literal["stretch", "crop", "pad"]] = {"center": "crop", "squash
 class TimmNets(BackboneSource):
     """The nets of timm, whose names may end with a tag for the weights."""
 
-    package = "timm"
+    package: ClassVar[str | None] = "timm"
 
     def names(self) -> Collection[str]:
         """Return the names of its nets."""

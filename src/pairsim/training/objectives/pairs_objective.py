@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional
@@ -25,8 +26,8 @@ class PairsObjective(Objective):
     float `[N]`.
     """
 
-    recipe = Recipe(batch_size=256, epochs=30, scheduler="plateau")
-    images_per_target = 2
+    recipe: ClassVar[Recipe] = Recipe(batch_size=256, epochs=30, scheduler="plateau")
+    images_per_target: ClassVar[int] = 2
 
     num_pairs: int | None
     positive_fraction: float

@@ -112,7 +112,7 @@ class Plot:
         ylabels: Sequence[str],
         heights: Sequence[float] = (1.0,),
     ) -> None:
-        self.palette = palette_of(style)
+        self.palette: Palette = palette_of(style)
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
         if ax is None:
             figure = module.Figure(figsize=size, dpi=DPI, facecolor=self.palette.page, layout="constrained")
