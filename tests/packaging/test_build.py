@@ -79,7 +79,7 @@ def test_wheel_is_the_package_and_nothing_else(built: Path) -> None:
         scripts = wheel.read(metadata_name.replace("METADATA", "entry_points.txt")).decode()
     package = {name for name in names if ".dist-info/" not in name}
     assert package == {name.removeprefix("src/") for name in tracked() if name.startswith("src/pairsim/")}
-    assert {"pairsim/py.typed", "pairsim/report/page.css", "pairsim/report/page.js"} <= package
+    assert {"pairsim/py.typed", "pairsim/report/templates/page.css", "pairsim/report/templates/page.js"} <= package
     assert "pairsim = pairsim.cli:main" in scripts
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
