@@ -54,12 +54,12 @@ def test_docstring_examples(name: str) -> None:
 
 # what each example must print; onnx_runtime.py and distributed.py have tests of their own
 PRINTED = {
-    "quick_start.py": ["balanced accuracy", "Verdict(match="],
+    "quick_start.py": ["balanced accuracy", "similarity "],
     "custom_backbone.py": ["features of the backbone: 512", "balanced accuracy"],
     "custom_objective.py": ["projection: ", "balanced accuracy"],
     "own_folder.py": ["320 pictures to train on, 80 held out, 10 classes", "balanced accuracy", "similarity"],
     "hard_pairs.py": ["hard_pairs=0: EER", "hard_pairs=1: EER"],
-    "calibrated_decisions.py": ["for FMR of at most 0.01", "Verdict(match=", "where 10 %", "where 50 %"],
+    "calibrated_decisions.py": ["for FMR of at most 0.01", "similarity ", "where 10 %", "where 50 %"],
     "search.py": ["nearest are", "right by vote of 5 neighbors"],
     "resume.py": ["stopped after epoch 1 of 2", "weights equal"],
     "export_onnx.py": ["model.onnx: ", "int8", "model-int8.onnx, "],
