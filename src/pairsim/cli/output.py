@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+from pairsim._common.json_values import json_value
 
 
 class UsageError(ValueError):
@@ -42,13 +43,5 @@ def print_result(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         import json
 
-        text = json.dumps(_without_nan(result), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(json_value(result), indent=2, ensure_ascii=False, allow_nan=False)
     print(text, flush=True)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
