@@ -13,6 +13,7 @@ from trained_run import train_run
 
 from pairsim import SimilarityModel
 from pairsim.data import ImageTensors
+from pairsim.training.objectives import objective_registry
 
 # A busy machine is no failure.
 settings.register_profile("pairsim", deadline=None)
@@ -28,6 +29,12 @@ if _PROCESSES > 1:
 def _same_numbers_in_every_run() -> None:
     """A failure must come back when the test is run again."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _registered_objectives_stay_in_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples in the docs register objectives, which no other test must see."""
+    monkeypatch.setattr(objective_registry, "_REGISTERED", {})
 
 
 @pytest.fixture

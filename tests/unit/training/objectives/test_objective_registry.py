@@ -47,8 +47,7 @@ class CentreObjective(ClassBalancedObjective):
 
 
 @pytest.fixture
-def centre(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+def centre() -> None:
     register_objective("centre", CentreObjective)
 
 
@@ -121,7 +120,6 @@ def test_a_name_can_be_registered_again_but_not_one_of_pairsim() -> None:
 
 def test_installed_packages_register_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("installed", f"{PairsObjective.__module__}:PairsObjective", "pairsim.objectives")
-    monkeypatch.setattr(registry, "_REGISTERED", {})
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] if group == point.group else [])
     registry._installed.cache_clear()
     try:
