@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_command import pairsim
+from run_command import here
 
 
 @pytest.fixture(scope="session")
 def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that the command line trained on digits; copy it before changing it."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    done = pairsim("train", "digits", "--out", folder, "--epochs", "4", "--batch-size", "64", cwd=folder.parent)
+    done = here("train", "digits", "--out", folder, "--epochs", "4", "--batch-size", "64", cwd=folder.parent)
     assert done.status == 0, done.err
     return folder
 

@@ -11,7 +11,7 @@ from pairsim.cli.app import COMMANDS, make_app
 
 def test_options_from_a_config_file(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text('[train]\nepochs = 3\nbatch_size = 64\nobjective = "pairs"\n')
-    done = pairsim("train", "digits", "--out", "run", "--config", "my.toml", "--epochs", "1", "--json", cwd=tmp_path)
+    done = here("train", "digits", "--out", "run", "--config", "my.toml", "--epochs", "1", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.json["epochs"] == 1  # the command line wins over the file
     assert '"objective": "pairs"' in (tmp_path / "run" / "config.json").read_text()

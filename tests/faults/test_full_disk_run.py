@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_command import COMMAND, environment, pairsim
+from run_command import COMMAND, environment, here, pairsim
 
 ARGUMENTS = ["train", "digits", "--batch-size", "128", "--scheduler", "plateau"]
 
@@ -52,7 +52,7 @@ def test_unreadable_picture_in_a_folder_is_named(tmp_path: Path, content: bytes 
             )
     broken = tmp_path / "data" / "dark" / "7.png"
     broken.write_bytes(broken.read_bytes()[:50] if content is None else content)
-    done = pairsim("train", "data", "--out", "run", "--epochs", "1", "--num-workers", str(num_workers), cwd=tmp_path)
+    done = here("train", "data", "--out", "run", "--epochs", "1", "--num-workers", str(num_workers), cwd=tmp_path)
     assert done.status == 1
     assert "Traceback" not in done.err
     last = done.err.strip().splitlines()[-1]

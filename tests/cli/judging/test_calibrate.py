@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_command import failure, here, pairsim
+from run_command import failure, here
 
 
 @pytest.mark.slow
 def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Path, tmp_path: Path) -> None:
     before = here("evaluate", run, "digits", "--json", cwd=tmp_path).json
-    done = pairsim("calibrate", run, "digits", "--target-fmr", "0.01", "--json", cwd=tmp_path)
+    done = here("calibrate", run, "digits", "--target-fmr", "0.01", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     found = done.json
     assert found["operating_point"]["fmr"] <= 0.01

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from picture_files import folder_of_classes
-from run_command import failure, here, pairsim
+from run_command import failure, here
 
 from pairsim import SimilarityModel
 from pairsim.data.named import load_data
@@ -35,7 +35,7 @@ def run(place: Path, tmp_path: Path) -> Path:
 
 
 def test_json(run: Path) -> None:
-    done = pairsim("card", "my run", "--json", cwd=run.parent)
+    done = here("card", "my run", "--json", cwd=run.parent)
     assert done.status == 0, done.err
     assert done.json == {
         "run": "my run",

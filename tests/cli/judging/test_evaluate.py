@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from run_command import failure, here, pairsim
+from run_command import failure, here
 
 from pairsim import PairDataset
 from pairsim.data import PairList, load_data
@@ -16,7 +16,7 @@ EVALUATE_KEYS = {
 
 
 def test_evaluate_prints_one_json_object(run: Path) -> None:
-    done = pairsim("evaluate", run, "digits", "--json", cwd=run.parent)
+    done = here("evaluate", run, "digits", "--json", cwd=run.parent)
     assert done.status == 0, done.err
     assert set(done.json) >= EVALUATE_KEYS
     assert done.json["num_images"] == 359
@@ -51,7 +51,7 @@ def test_evaluate_pairs_with_folds(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
-    done = pairsim("evaluate", run, "digits", "--against", run / "model", "--resamples", "50", "--json", cwd=tmp_path)
+    done = here("evaluate", run, "digits", "--against", run / "model", "--resamples", "50", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.json["differences"]["roc_auc"]["difference"] == 0
     assert done.json["differences"]["roc_auc"]["p_value"] == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from picture_files import write_pictures
-from run_command import Result, here, pairsim
+from run_command import Result, here
 from small_models import small_model
 
 from pairsim import SimilarityModel
@@ -35,7 +35,7 @@ def done_well(done: Result) -> Result:
 
 
 def test_npz_and_json(place: Path, model: SimilarityModel) -> None:
-    found = done_well(pairsim("encode", "run", "g", "--out", "new/e.npz", "--json", cwd=place)).json
+    found = done_well(here("encode", "run", "g", "--out", "new/e.npz", "--json", cwd=place)).json
     assert (found["num_images"], found["embedding_dim"], found["skipped"]) == (5, 8, [])
     assert found["out"] == "new/e.npz"
     assert found["seconds"] > 0

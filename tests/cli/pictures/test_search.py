@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from picture_files import write_pictures
-from run_command import failure, here, pairsim
+from run_command import failure, here
 from small_models import small_model
 
 from pairsim import SimilarityModel
@@ -32,7 +32,7 @@ def place(model: SimilarityModel, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_json(place: Path, model: SimilarityModel) -> None:
     queries = ["g/deep/er/c.png", "g/a.png"]
-    done = pairsim("search", "run", "g", *queries, "--top", "3", "--json", cwd=place)
+    done = here("search", "run", "g", *queries, "--top", "3", "--json", cwd=place)
     assert done.status == 0, done.err
     found = done.json
     assert (found["num_images"], found["threshold"]) == (7, 0.9999)

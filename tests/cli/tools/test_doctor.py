@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_command import here, pairsim
+from run_command import here
 
 
 def test_doctor(tmp_path: Path) -> None:
-    done = pairsim("doctor", "--json", cwd=tmp_path)
+    done = here("doctor", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.json["versions"]["torch"]
     assert here("doctor", cwd=tmp_path).status == 0

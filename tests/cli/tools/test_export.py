@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from picture_files import write_pictures
-from run_command import failure, here, pairsim
+from run_command import failure, here
 from torch import nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_json_and_agreement_with_compare(place: Path) -> None:
-    done = pairsim("export", "model", "--out", "pair.onnx", "--kind", "pair", "--json", cwd=place)
+    done = here("export", "model", "--out", "pair.onnx", "--kind", "pair", "--json", cwd=place)
     assert (done.status, done.err) == (0, "")
     said = done.json
     assert (said["file"], said["kind"], said["quantization"], said["threshold"]) == ("pair.onnx", "pair", None, 0.9)

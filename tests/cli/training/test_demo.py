@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
-from run_command import pairsim
+from run_command import here, pairsim
 
 
 def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
@@ -14,6 +14,6 @@ def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
     assert "Try next:" in done.out
     with Image.open(tmp_path / "d" / "pairs.png") as picture:
         assert picture.width > 300
-    again = pairsim("demo", "--out", "d", "--epochs", "6", "--json", cwd=tmp_path)
+    again = here("demo", "--out", "d", "--epochs", "6", "--json", cwd=tmp_path)
     assert again.status == 0, again.err
     assert again.json["metrics"]["balanced_accuracy"] > 0.9

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import environment, failure, here, pairsim
+from run_command import failure, here
 
 from pairsim import EmbeddingNet, SimilarityModel
 
@@ -129,9 +129,9 @@ def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
 
 def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
     arguments = ("--epochs", "6", "--batch-size", "16", "--seed", "1")
-    trained = pairsim("train", pictures, "--out", "run", *arguments, "--json", cwd=tmp_path)
+    trained = here("train", pictures, "--out", "run", *arguments, "--json", cwd=tmp_path)
     assert trained.status == 0, trained.err
-    evaluated = pairsim("evaluate", "run", pictures, "--json", cwd=tmp_path)
+    evaluated = here("evaluate", "run", pictures, "--json", cwd=tmp_path)
     assert evaluated.status == 0, evaluated.err
     assert evaluated.json["num_images"] == 8
     a, b, c = pictures / "across" / "0.png", pictures / "across" / "1.png", pictures / "down" / "0.png"
@@ -146,9 +146,11 @@ def test_folder_train_evaluate_compare(pictures: Path, tmp_path: Path) -> None:
     assert listed.json["num_pairs"] == 2
 
 
-def test_no_data_and_no_network(tmp_path: Path) -> None:
+def test_no_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a proxy that nobody answers at is a network that is not there
-    env = environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", PAIRSIM_DATA=str(tmp_path))
-    line = failure(pairsim("train", "mnist", "--out", "r", cwd=tmp_path, env=env), 1)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path))
+    line = failure(here("train", "mnist", "--out", "r", cwd=tmp_path), 1)
     assert str(tmp_path / "MNIST" / "raw") in line
     assert "--data-dir" in line
