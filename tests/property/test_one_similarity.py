@@ -39,9 +39,9 @@ def one_thread() -> Iterator[None]:
 
 def make_model(backbone: bool) -> SimilarityModel:
     """A net with statistics as training leaves them, so that folding batch norm rounds."""
-    torch.manual_seed(5)
+    torch.manual_seed(11)
     net = (
-        EmbeddingNet("resnet18", image_size=SIZE, in_channels=3, embedding_dim=24)
+        EmbeddingNet("timm/resnet10t", image_size=SIZE, in_channels=3, embedding_dim=24)
         if backbone
         else EmbeddingNet(image_size=SIZE, in_channels=3, embedding_dim=24)
     )
@@ -112,7 +112,7 @@ class Doors:
         return counts
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["reference", "resnet18"])
+@pytest.fixture(scope="module", params=[False, True], ids=["reference", "resnet10t"])
 def doors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     with one_thread():
         yield Doors(tmp_path_factory.mktemp("pictures"), backbone=request.param)
