@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -88,8 +87,7 @@ def all_pairs_loss(
         Scalar, float32 (float64 for float64); 0 without pairs, NaN if an embedding is NaN.
 
     Raises:
-        TypeError: If labels are not integers.
-        ValueError: If a number is out of range or shapes do not fit.
+        ValueError: If the embeddings of the memory have another length.
 
     Example:
         >>> from pairsim import SimilarityModel
@@ -103,17 +101,13 @@ def all_pairs_loss(
         Charoenphakdee et al., "On focal loss for class-posterior probability estimation", CVPR 2021.
         Wang et al., "Cross-batch memory for embedding learning", CVPR 2020.
     """
-    _check_settings(prior, hard_pairs, block_size)
-    _check_shapes(embeddings, labels, "embeddings")
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     if memory is not None:
-        _check_shapes(*memory, "memory")
         if memory[0].shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"Expected memory of {embeddings.shape[1]}-dimensional embeddings, got {memory[0].shape[1]}. "
                 "Make EmbeddingMemory with the model's embedding_dim."
             )
-    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
-    if memory is not None:
         memory = memory[0].detach().to(dtype), memory[1].long().contiguous()
     # Half precision is for the net: the sum over all pairs needs float32. The projection is applied here and not by
     # model.logits because its gradients are computed together with the loss.
@@ -124,30 +118,3 @@ def all_pairs_loss(
     with torch.autocast(embeddings.device.type, enabled=False):
         loss: Tensor = TiledCrossEntropy.apply(*inputs, constants)
     return loss
-
-
-def _check_settings(prior: float, hard_pairs: float, block_size: int | None) -> None:
-    if not 0 < prior < 1:
-        raise ValueError(
-            f"Expected prior to be in (0, 1), got {prior}. Give the share of positive pairs that probabilities are "
-            "meant for, such as 0.5."
-        )
-    if not 0 <= hard_pairs < math.inf:
-        raise ValueError(
-            f"Expected hard_pairs to be at least 0 and finite, got {hard_pairs}. Use 0 to weigh pairs equally, or 1 to "
-            "2."
-        )
-    if block_size is not None and (block_size < 1 or block_size != int(block_size)):
-        raise ValueError(
-            f"Expected block_size to be a whole number of at least 1, got {block_size}. Leave it out to have it chosen."
-        )
-
-
-def _check_shapes(embeddings: Tensor, labels: Tensor, name: str) -> None:
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"Expected {name} [N, D] with labels [N], got {list(embeddings.shape)} and {list(labels.shape)}. "
-            "Give one label for each row."
-        )
-    if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(f"Expected class numbers as integers for {name}, got {labels.dtype}. Convert: labels.long().")

@@ -25,9 +25,6 @@ class EmbeddingMemory(nn.Module):
         labels: `[size]`, int64, -1 where empty.
         cursor: Slot of the next embedding, 0-dimensional, int64.
 
-    Raises:
-        ValueError: If `size` or `dim` is below 1.
-
     Example:
         >>> memory = EmbeddingMemory(size=3, dim=2)
         >>> memory.update(torch.eye(2), torch.tensor([5, 6]))
@@ -45,9 +42,6 @@ class EmbeddingMemory(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        for name, value in (("size", size), ("dim", dim)):
-            if value < 1:
-                raise ValueError(f"Expected {name} to be at least 1, got {value}. Leave the memory out to have none.")
         self.register_buffer("embeddings", torch.zeros(size, dim))
         self.register_buffer("labels", torch.full((size,), -1))
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
@@ -59,16 +53,8 @@ class EmbeddingMemory(nn.Module):
         Args:
             embeddings: `[N, dim]` on the memory's device, stored without gradient; of more than `size` the last.
             labels: `[N]`, at least 0.
-
-        Raises:
-            ValueError: If shapes do not fit.
         """
-        size, dim = self.embeddings.shape
-        if embeddings.ndim != 2 or embeddings.shape[1] != dim or labels.shape != embeddings.shape[:1]:
-            raise ValueError(
-                f"Expected embeddings [N, {dim}] with labels [N], got {list(embeddings.shape)} and "
-                f"{list(labels.shape)}. Make EmbeddingMemory with the model's embedding_dim."
-            )
+        size = len(self.labels)
         embeddings, labels = embeddings[-size:], labels[-size:]
         slots = (self.cursor + torch.arange(len(labels), device=self.cursor.device)) % size
         self.embeddings.index_copy_(0, slots, embeddings.to(self.embeddings.dtype))

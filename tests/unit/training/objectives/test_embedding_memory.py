@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,11 +42,3 @@ def test_an_update_keeps_no_graph() -> None:
     memory.update(embeddings.requires_grad_(), labels)
     assert not memory.embeddings.requires_grad
     assert memory.embeddings.dtype == torch.float32
-
-
-def test_invalid_sizes_and_shapes() -> None:
-    with pytest.raises(ValueError, match=r"Expected embeddings \[N, 5\] with labels \[N\], got \[4, 6\] and \[4\]"):
-        EmbeddingMemory(10, 5).update(*batch_of(4, 2))
-    for options in ({"size": 0, "dim": 3}, {"size": 3, "dim": 0}):
-        with pytest.raises(ValueError, match="to be at least 1, got 0"):
-            EmbeddingMemory(**options)
