@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from pairsim import SimilarityModel, TrainConfig
 from pairsim.models.embedding_net import unit_length
-from pairsim.training.objectives.all_pairs_objective import all_pairs_loss
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.all_pairs_objective import EmbeddingMemory, all_pairs_loss
 from pairsim.training.objectives.objective_registry import objective_for
 
 # --- the definition ---

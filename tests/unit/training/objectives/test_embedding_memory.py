@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pair_losses import batch_of
 
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.all_pairs_objective import EmbeddingMemory
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 12), max_size=8))
