@@ -10,7 +10,7 @@ from torch import nn
 
 from pairsim import Callback, EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
-from pairsim.training.checkpointing.checkpoint import load_checkpoint
+from pairsim.training.checkpointing.run_folder import load_checkpoint
 
 
 def random_images(num: int = 60) -> ImageTensors:

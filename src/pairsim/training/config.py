@@ -218,22 +218,19 @@ class TrainConfig:
             backbone: Weights of a backbone of torchvision or timm, if the net has one.
         """
         recipe = objective_class(self.objective).recipe
-        batch_size = self.batch_size if self.batch_size is not None else recipe.batch_size
+        batch_size = self.batch_size or recipe.batch_size
         optimizer: OptimizerName = "adam" if backbone is None else "adamw"
-        rate, backbone_rate = self.learning_rate, self.backbone_learning_rate
-        if rate is None:
-            rate = 1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3
+        rate = self.learning_rate or (1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3)
         trains_backbone = self.freeze != "backbone" and not callable(self.optimizer)
-        if backbone_rate is None and backbone == "pretrained" and trains_backbone:
-            backbone_rate = rate / 10
+        slower = rate / 10 if backbone == "pretrained" and trains_backbone else None
         return dataclasses.replace(
             self,
-            epochs=self.epochs if self.epochs is not None else recipe.num_epochs(num_images, batch_size),
+            epochs=self.epochs or recipe.num_epochs(num_images, batch_size),
             batch_size=batch_size,
             scheduler=self.scheduler if self.scheduler != "auto" else recipe.scheduler,
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
-            backbone_learning_rate=backbone_rate,
+            backbone_learning_rate=self.backbone_learning_rate or slower,
         )
 
     def to_dict(self) -> dict[str, Any]:

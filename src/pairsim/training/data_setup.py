@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ from pairsim.models import SimilarityModel
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
-from pairsim.training.validation import AllPairs, GivenPairs, ValidationPairs
+from pairsim.training.validation import Parts, all_pairs, given_pairs
 
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
@@ -42,7 +43,7 @@ class ValidationData:
         loader: Validation images that this process embeds, in order. It may give more images than `rows` has.
         rows: Their position among all validation images.
         num_images: Number of validation images of all processes.
-        pairs: Pairs of all validation images.
+        similarities: Computes the similarities of all validation pairs from the embeddings of all images.
         images: All labelled validation images, in memory if they are resident; `None` for given pairs. They are more
             than `num_images` if there are too many to validate on.
     """
@@ -50,7 +51,7 @@ class ValidationData:
     loader: BatchLoader
     rows: slice
     num_images: int
-    pairs: ValidationPairs
+    similarities: Callable[[Tensor], Parts]
     images: LabelledImages | None
 
 
@@ -137,7 +138,7 @@ def set_up_data(
     if val is None:
         return TrainingData(train_loader, None, fingerprint, notes, split)
     val = val if isinstance(val, PairDataset) else LabelledImages.of(val)
-    images, indices, pairs = _validation_pairs(val, config, placement)
+    images, indices, similarities = _validation_pairs(val, config, placement)
     if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, what="Validation images")
     # Each process gets whole batches, so that the rounding of an embedding does not depend on the number of processes.
@@ -150,7 +151,7 @@ def set_up_data(
     labelled_val = None
     if isinstance(val, LabelledImages):
         labelled_val = LabelledImages(placed, val.targets) if len(placed) == len(val) else val
-    validation = ValidationData(val_loader, rows, len(indices), pairs, labelled_val)
+    validation = ValidationData(val_loader, rows, len(indices), similarities, labelled_val)
     return TrainingData(train_loader, validation, fingerprint, notes, split)
 
 
@@ -193,13 +194,15 @@ def _labelled(
 
 def _validation_pairs(
     val: PairDataset | LabelledImages, config: TrainConfig, placement: Placement
-) -> tuple[Any, Int64Array, ValidationPairs]:
-    """Return the validation images, the indices of those that are used, and their pairs."""
+) -> tuple[Any, Int64Array, Callable[[Tensor], Parts]]:
+    """Return the validation images, the indices of those that are used, and how to compute similarities of pairs."""
     if isinstance(val, PairDataset):
         pairs = val.all_pairs()
         indices, inverse = np.unique(np.concatenate((pairs.first, pairs.second)), return_inverse=True)
-        first, second = np.split(inverse.astype(np.int64), 2)
-        return placement.cached(in_memory(val.dataset)), indices, GivenPairs(first, second, pairs.target)
+        first, second = torch.from_numpy(inverse.astype(np.int64)).chunk(2)
+        positive = torch.from_numpy(pairs.target.astype(bool))
+        similarities = partial(given_pairs, first=first, second=second, positive=positive)
+        return placement.cached(in_memory(val.dataset)), indices, similarities
     images, index = placement.cached(in_memory(val)), val.index
     indices = np.arange(index.num_images)
     if index.num_images > _MAX_VAL_IMAGES:
@@ -207,7 +210,7 @@ def _validation_pairs(
         placement.notes.append(f"Validating on {len(indices):,} of {index.num_images:,} validation images.")
         images = subset(images, indices)  # the others need no memory
     codes = torch.from_numpy(index.codes[indices].astype(np.int64))
-    return images, np.arange(len(indices)), AllPairs(codes)
+    return images, np.arange(len(indices)), partial(all_pairs, labels=codes)
 
 
 def _place(

@@ -61,8 +61,7 @@ class History:
     @property
     def best(self) -> EpochRecord | None:
         """The epoch with the best model, `None` before the first epoch."""
-        chosen = [record for record in self.records if record.best]
-        return chosen[-1] if chosen else None
+        return next((record for record in reversed(self.records) if record.best), None)
 
     def to_dict(self) -> dict[str, Any]:
         """The history as JSON values."""

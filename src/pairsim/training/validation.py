@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim.data.random import Int64Array
 from pairsim.evaluation.probabilities.logistic_fit import WeightedScores, fit_logistic
 from pairsim.models import OperatingPoint, SimilarityModel
+
+Parts: TypeAlias = list[tuple[Tensor, Tensor]]
+"""Similarities of validation pairs, part by part: of positive and of negative pairs, each `[n]`."""
 
 _ROWS = 1024  # rows of the similarity matrix in memory at a time
 _MIN_ERRORS = 20
@@ -50,66 +52,49 @@ class Validation:
         return OperatingPoint(-bias / weight, self.fmr, self.fnmr, *counts, source="validation pairs")
 
 
-class GivenPairs:
-    """Pairs of embeddings by index.
+def given_pairs(embeddings: Tensor, first: Tensor, second: Tensor, positive: Tensor) -> Parts:
+    """Compute the similarities of given pairs, in one part.
 
     Args:
+        embeddings: `[N, D]`.
         first: Index of each first embedding `[n]`.
         second: Index of each second embedding `[n]`.
-        target: 1 or 0 `[n]`.
+        positive: Whether the classes are the same `[n]`.
     """
-
-    def __init__(
-        self, first: Int64Array, second: Int64Array, target: np.ndarray[tuple[int], np.dtype[np.uint8]]
-    ) -> None:
-        self._first, self._second = torch.from_numpy(first), torch.from_numpy(second)
-        self._positive = torch.from_numpy(target.astype(bool))
-
-    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Compute the similarities of positive and of negative pairs, in one part."""
-        similarity = (embeddings[self._first] * embeddings[self._second]).sum(dim=-1)
-        positive = self._positive.to(similarity.device)
-        return [(similarity[positive], similarity[~positive])]
+    similarity = (embeddings[first] * embeddings[second]).sum(dim=-1)
+    positive = positive.to(similarity.device)
+    return [(similarity[positive], similarity[~positive])]
 
 
-class AllPairs:
-    """All pairs of labelled embeddings.
+def all_pairs(embeddings: Tensor, labels: Tensor) -> Parts:
+    """Compute the similarities of all pairs, in parts of some rows.
 
     Args:
+        embeddings: `[N, D]`.
         labels: Class numbers `[N]`.
     """
-
-    def __init__(self, labels: Tensor) -> None:
-        self._order = torch.argsort(labels, stable=True)
-        self._labels = labels[self._order]
-
-    def parts(self, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Compute the similarities of positive and of negative pairs, one part for each block of rows."""
-        labels = self._labels.to(embeddings.device)
-        ordered = embeddings[self._order.to(embeddings.device)]
-        parts = []
-        for start in range(0, len(labels), _ROWS):
-            rows = labels[start : start + _ROWS]
-            similarity = ordered[start : start + _ROWS] @ ordered[start:].T
-            # Sorted by class, all columns after the class of the last row are negative pairs: a slice, without a mask.
-            span = int(torch.searchsorted(labels, rows[-1:], right=True)) - start
-            near = similarity[:, :span]
-            later = torch.ones_like(near, dtype=torch.bool).triu(diagonal=1)
-            same = rows[:, None] == labels[None, start : start + span]
-            parts.append((near[later & same], near[later & ~same]))
-            parts.append((near[:0, 0], similarity[:, span:].reshape(-1)))
-        return parts
+    order = torch.argsort(labels, stable=True)
+    labels, ordered = labels[order].to(embeddings.device), embeddings[order.to(embeddings.device)]
+    parts = []
+    for start in range(0, len(labels), _ROWS):
+        rows = labels[start : start + _ROWS]
+        similarity = ordered[start : start + _ROWS] @ ordered[start:].T
+        # Sorted by class, all columns after the class of the last row are negative pairs: a slice, without a mask.
+        span = int(torch.searchsorted(labels, rows[-1:], right=True)) - start
+        near = similarity[:, :span]
+        later = torch.ones_like(near, dtype=torch.bool).triu(diagonal=1)
+        same = rows[:, None] == labels[None, start : start + span]
+        parts.append((near[later & same], near[later & ~same]))
+        parts.append((near[:0, 0], similarity[:, span:].reshape(-1)))
+    return parts
 
 
-ValidationPairs: TypeAlias = GivenPairs | AllPairs
-
-
-def validate(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> Validation:
+def validate(model: SimilarityModel, parts: Parts) -> Validation:
     """Compute loss and accuracy of a model's projection on similarities.
 
     Args:
         model: For its projection.
-        parts: Similarities of positive and negative pairs, from `parts` of `ValidationPairs`.
+        parts: Similarities of positive and negative pairs.
 
     Returns:
         The results. With only one kind of pairs, loss and accuracy are of that kind.
@@ -120,15 +105,12 @@ def validate(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> Vali
         for kinds in parts:
             for kind, similarity in enumerate(kinds):
                 logits = model.logits(similarity)
-                signed = -logits if kind == 0 else logits
-                wrong = logits < 0 if kind == 0 else logits >= 0
-                sums[kind, 0] += _sum_of_softplus(signed)
-                sums[kind, 1] += wrong.sum().cpu()
+                sums[kind, 0] += _sum_of_softplus(-logits if kind == 0 else logits)
+                sums[kind, 1] += (logits < 0 if kind == 0 else logits >= 0).sum().cpu()
                 counts[kind] += len(similarity)
     losses = [float(sums[kind, 0]) / counts[kind] for kind in (0, 1) if counts[kind]]
     errors = [float(sums[kind, 1]) / counts[kind] if counts[kind] else float("nan") for kind in (0, 1)]
-    known = [error for kind, error in enumerate(errors) if counts[kind]]
-    accuracy = 1.0 - sum(known) / len(known)
+    accuracy = 1.0 - float(np.nanmean(errors))
     return Validation(sum(losses) / len(losses), accuracy, errors[1], errors[0], counts[0], counts[1])
 
 
@@ -141,9 +123,7 @@ def _sum_of_softplus(values: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def fitted_projection(
-    model: SimilarityModel, parts: list[tuple[Tensor, Tensor]], validation: Validation
-) -> Iterator[Validation]:
+def fitted_projection(model: SimilarityModel, parts: Parts, validation: Validation) -> Iterator[Validation]:
     """Fit the projection to validation pairs for the duration of the context, for saving the model with it.
 
     The trained projection is fitted to training images, which are easier than others, so its probabilities are too
@@ -169,7 +149,7 @@ def fitted_projection(
         model.projection.load_state_dict(trained)
 
 
-def fit_projection(model: SimilarityModel, parts: list[tuple[Tensor, Tensor]]) -> None:
+def fit_projection(model: SimilarityModel, parts: Parts) -> None:
     """Fit the projection by logistic regression.
 
     Positive and negative pairs weigh one half each. Similarities are counted in 4,096 bins, so that the cost does not

@@ -10,8 +10,7 @@ from pairsim import TrainConfig
 from pairsim.errors import RunError
 from pairsim.runs import run_records
 from pairsim.training.checkpointing import run_folder
-from pairsim.training.checkpointing.checkpoint import save_checkpoint
-from pairsim.training.checkpointing.run_folder import RunFolder
+from pairsim.training.checkpointing.run_folder import RunFolder, save_checkpoint
 from pairsim.training.config_options import Group, Option, document_options, options_of
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pairsim import Callback, EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
 from pairsim.training import EpochRecord
-from pairsim.training.validation import AllPairs, fit_projection
+from pairsim.training.validation import all_pairs, fit_projection
 
 
 def test_best_weights_are_in_the_model_at_the_end(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_best_model_has_the_fitted_projection() -> None:
     Trainer(model, TrainConfig(epochs=2, batch_size=16, device="cpu", precision="fp32"), train=train, val=val).fit()
     kept = [model.projection.weight.item(), model.projection.bias.item()]
     assert model.operating_point is not None or kept[0] <= 0
-    parts = AllPairs(torch.tensor([0, 1] * 40)).parts(model.encode(val.images))
+    parts = all_pairs(model.encode(val.images), torch.tensor([0, 1] * 40))
     fit_projection(model, parts)
     assert [model.projection.weight.item(), model.projection.bias.item()] == pytest.approx(kept, abs=1e-2)
 

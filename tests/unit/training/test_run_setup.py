@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,27 +10,28 @@ import torch
 from small_runs import backbone_model, colour_images, easy_images, fit, random_images, reference_model
 from torch.optim.lr_scheduler import OneCycleLR
 
-from pairsim import EmbeddingNet, History, SimilarityModel, TrainConfig
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim._common.devices import resolve_device
+from pairsim._common.storage import read_json
 from pairsim.data import ImageTensors
 from pairsim.errors import DeviceError
-from pairsim.training.run_setup import RunSetup
 
 CPU = torch.device("cpu")
 
 
-def set_up(model: SimilarityModel | None = None, train: ImageTensors | None = None, **settings: Any) -> RunSetup:
-    return RunSetup(model or reference_model(), TrainConfig(**settings), train or random_images(), None)
+def set_up(model: SimilarityModel | None = None, train: ImageTensors | None = None, **settings: Any) -> Trainer:
+    return Trainer(model or reference_model(), TrainConfig(**settings), train=train or random_images())
 
 
 def test_open_settings_are_resolved_and_recorded() -> None:
-    setup = set_up(device="auto", precision="auto")
-    config = setup.config
-    assert (config.device, config.precision) == (str(setup.world.device), setup.precision.name)
-    assert (config.epochs, setup.num_epochs, config.batch_size) == (30, 30, 128)  # 30 is the most of the recipe
-    assert setup.objective.batch_size == 128
-    assert setup.world.size == 1
-    assert not setup.syncs_batch_norm
+    trainer = set_up(device="auto", precision="auto")
+    config = trainer.config
+    assert (config.device, config.precision) == (str(trainer.device), trainer.precision.name)
+    assert trainer.world.device == trainer.device
+    assert (config.epochs, config.batch_size) == (30, 128)  # 30 is the most of the recipe
+    assert trainer._state.training_step.objective.batch_size == 128
+    assert trainer.world.size == 1
+    assert not trainer._syncs_batch_norm
 
 
 def test_the_model_is_moved_and_laid_out() -> None:
@@ -41,30 +43,31 @@ def test_the_model_is_moved_and_laid_out() -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_description_holds_data_precision_and_environment() -> None:
-    setup = set_up(precision="fp32")
-    description = setup.description()
-    assert description["data"] == setup.data.fingerprint
+def test_the_description_holds_data_precision_and_environment(tmp_path: Path) -> None:
+    trainer = fit(random_images(), epochs=1, out=tmp_path / "run")
+    description = read_json(tmp_path / "run" / "run.json")
+    assert description["data"] == trainer.data.fingerprint
     assert description["precision"] == "fp32"
-    assert description["environment"]["device"] == str(setup.world.device)
+    assert description["environment"]["device"] == str(trainer.device)
 
 
 def test_parts_to_freeze_are_checked() -> None:
-    assert set_up(freeze="conv").frozen.holds("embedding_net.conv.0.weight")
+    assert set_up(freeze="conv")._frozen.holds("embedding_net.conv.0.weight")
     with pytest.raises(ValueError, match=r"Expected freeze to name parts of the net"):
         set_up(freeze="layer9")
 
 
 def test_notes_name_the_recipe_of_a_backbone() -> None:
-    setup = set_up(SimilarityModel(EmbeddingNet("resnet18", image_size=16)), colour_images(), batch_size=8)
-    assert setup.notes == [*setup.data.notes, "Backbone: adamw, learning rate 0.001, freeze none."]
-    assert set_up().notes[-1].startswith("Validation images resident on cpu")
+    trainer = set_up(SimilarityModel(EmbeddingNet("resnet18", image_size=16)), colour_images(), batch_size=8)
+    assert trainer.history.notes == [*trainer.data.notes, "Backbone: adamw, learning rate 0.001, freeze none."]
+    assert set_up().history.notes[-1].startswith("Validation images resident on cpu")
 
 
 def test_the_initial_state() -> None:
-    model, history = reference_model(), History()
+    model = reference_model()
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 9, "grad_accumulation": 4}
-    state = set_up(model, ema_decay=0.9, **settings).new_state(model, history)
+    trainer = set_up(model, ema_decay=0.9, **settings)
+    state = trainer._state
     assert state.models == [model, state.evaluated_model]
     assert state.evaluated_model is not model
     assert (state.next, state.step, state.stopped, state.best, state.best_loss) == (
@@ -74,10 +77,10 @@ def test_the_initial_state() -> None:
         None,
         float("inf"),
     )
-    assert state.records is history.records
+    assert state.records is trainer.history.records
     assert isinstance(state.scheduler, OneCycleLR)
     assert state.scheduler.total_steps == 2 * 2  # 54 images are 6 batches, and 2 updates
-    without = set_up(model, scheduler="none").new_state(model, history)
+    without = set_up(model, scheduler="none")._state
     assert without.scheduler is None
     assert without.models == [model]
     assert without.evaluated_model is model

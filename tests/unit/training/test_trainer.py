@@ -147,3 +147,28 @@ def test_the_schedule_is_stepped_with_each_update_or_with_each_epoch() -> None:
 def rising() -> Any:
     """A loss without gradient towards anything, so that validation does not improve."""
     return lambda embeddings, labels: (embeddings * 0).sum() + 1
+
+
+# --- progress bar ---
+
+
+@pytest.mark.parametrize("objective", ["all-pairs", "pairs"])
+def test_images_epoch_and_loss_are_shown_on_stderr(capsys: pytest.CaptureFixture[str], objective: Any) -> None:
+    data = easy_images() if objective == "all-pairs" else PairDataset(easy_images(), 32)
+    trainer = fit(data, objective=objective, epochs=2, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.split("\r")[-1]
+    assert last.startswith("epoch 2/2")
+    num_images, record = 2 * trainer.history.num_images, trainer.history.records[-1]
+    assert f"{num_images}/{num_images}" in last
+    assert " images/s" in last
+    kind, loss = ("train", record.train_loss) if record.val_loss is None else ("val", record.val_loss)
+    assert kind == ("val" if objective == "all-pairs" else "train")
+    assert f"{kind} loss {loss:.4f}" in last
+
+
+@pytest.mark.parametrize("shown", [False, None])  # stderr is no terminal here
+def test_nothing_is_shown_unless_asked_for(capsys: pytest.CaptureFixture[str], shown: bool | None) -> None:
+    fit(easy_images(), epochs=1, progress=shown)
+    assert capsys.readouterr().err == ""

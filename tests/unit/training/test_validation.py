@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pairsim import SimilarityModel
-from pairsim.training.validation import AllPairs, GivenPairs, fit_projection, fitted_projection, validate
+from pairsim.training.validation import all_pairs, fit_projection, fitted_projection, given_pairs, validate
 
 
 def embeddings(num: int, seed: int = 0) -> torch.Tensor:
@@ -26,7 +26,7 @@ def test_all_pairs_are_found_once(labels: list[int], rows: int) -> None:
     vectors = embeddings(len(labels))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pairsim.training.validation._ROWS", rows)
-        parts = AllPairs(torch.tensor(labels)).parts(vectors)
+        parts = all_pairs(vectors, torch.tensor(labels))
     found = [torch.cat([part[kind] for part in parts]).sort().values for kind in (0, 1)]
     brute: tuple[list[float], list[float]] = ([], [])
     for i in range(len(labels)):
@@ -96,8 +96,8 @@ def test_the_fitted_projection_is_that_of_logistic_regression() -> None:
 
 def test_given_pairs() -> None:
     vectors = embeddings(4)
-    pairs = GivenPairs(np.array([0, 1, 2]), np.array([3, 2, 0]), np.array([1, 0, 1], dtype=np.uint8))
-    ((positive, negative),) = pairs.parts(vectors)
+    first, second, target = torch.tensor([0, 1, 2]), torch.tensor([3, 2, 0]), torch.tensor([True, False, True])
+    ((positive, negative),) = given_pairs(vectors, first, second, target)
     torch.testing.assert_close(positive, torch.stack([vectors[0] @ vectors[3], vectors[2] @ vectors[0]]))
     torch.testing.assert_close(negative, (vectors[1] @ vectors[2])[None])
 

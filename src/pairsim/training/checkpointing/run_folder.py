@@ -7,33 +7,37 @@ log.jsonl         one line for each epoch, without times
 timings.jsonl     seconds, images per second and share of time spent waiting for data, of each epoch
 best_model.pt     weights of the best model, for torch.load
 model/            the best model, for SimilarityModel.from_pretrained
-checkpoints/      the newest checkpoints, to resume from
+checkpoints/      the newest checkpoints, to resume from: folders of safetensors and JSON with checksums
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pairsim._common import storage
 from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
-from pairsim.models.pretrained import check_format
-from pairsim.training.checkpointing import checkpoint
+from pairsim.models.pretrained import check_format, deserialize, serialize
 from pairsim.training.config import TrainConfig
 from pairsim.training.config_options import options_of
 from pairsim.training.history import History
 
 if TYPE_CHECKING:
-    from pairsim.training.checkpointing.training_state import TrainingState
+    from pairsim.training.training_state import TrainingState
 
 FORMAT_VERSION = 1
+_NUM_KEPT = 2
+"""Checkpoints that are not removed: if the newest is damaged, the one before is used."""
 
 
 class RunFolder:
@@ -70,14 +74,11 @@ class RunFolder:
         if exists:
             check_format(storage.read_json(run_file), "pairsim-run", FORMAT_VERSION, run_file)
         elif self._path.exists() and (not self._path.is_dir() or any(self._path.iterdir())):
-            raise RunError(
-                f"Expected {self._path} to be a run folder or empty, found "
-                f"{'other files' if self._path.is_dir() else 'a file'}. "
-                "Choose another --out."
-            )
-        state, problems = checkpoint.load_checkpoint(checkpoints) if exists and resume else (None, [])
+            found = "other files" if self._path.is_dir() else "a file"
+            raise RunError(f"Expected {self._path} to be a run folder or empty, found {found}. Choose another --out.")
+        state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])
         if state is None:
-            checkpoint.remove_checkpoints(checkpoints)
+            shutil.rmtree(checkpoints, ignore_errors=True)
             for name in ("log.jsonl", "timings.jsonl"):
                 storage.write_file(self._path / name, b"")
         else:
@@ -117,7 +118,7 @@ class RunFolder:
     def write_checkpoint(self, state: TrainingState) -> None:
         """Save the state after a step."""
         if self._path is not None:
-            checkpoint.save_checkpoint(self._path / "checkpoints", state.step, state.state_dict())
+            save_checkpoint(self._path / "checkpoints", state.step, state.state_dict())
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -127,10 +128,13 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
     """Check that a run is resumed with its settings and data."""
     # a setting that did not exist when the run was started had its default
-    before, now = {**type(config)().to_dict(), **storage.read_json(path / "config.json")}, config.to_dict()
-    changed = _changed_settings(before, config)
+    before = {**type(config)().to_dict(), **storage.read_json(path / "config.json")}
+    fixed = {name for name, option in options_of(config).items() if not option.may_change_on_resume}
+    if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
+        fixed.add("epochs")
+    changed = [(name, now) for name, now in config.to_dict().items() if name in fixed and before[name] != now]
     if changed:
-        listed = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
+        listed = ", ".join(f"{name} {before[name]!r} -> {now!r}" for name, now in changed)
         raise RunError(
             f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
@@ -143,19 +147,110 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
         )
 
 
-def _changed_settings(before: dict[str, Any], config: TrainConfig) -> list[str]:
-    """Names of settings that differ although they must stay the same on a resume."""
-    free = {name for name, option in options_of(config).items() if option.may_change_on_resume}
-    if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
-        free.discard("epochs")
-    return [name for name, value in config.to_dict().items() if name not in free and before.get(name) != value]
-
-
 def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     """A line about changes of versions and hardware, if there are any."""
     before, now = storage.read_json(path / "run.json").get("environment", {}), info["environment"]
     before, now = ({"num_processes": 1, **environment} for environment in (before, now))
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
-    if not changed:
-        return []
-    return [f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."]
+    note = f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."
+    return [note] if changed else []
+
+
+def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """Convert nested state to JSON values and named tensors.
+
+    Dictionaries become lists of entries, because JSON has text keys only. Tuples, and numbers that JSON does not have,
+    are marked.
+
+    Args:
+        value: Nested dictionaries, lists, tuples, tensors, numbers, text, booleans and `None`.
+        tensors: The tensors of the state are added here, by path.
+        path: Path of this value in the state.
+
+    Raises:
+        TypeError: If the state holds another type; the message has its path.
+    """
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        return {"dict": [[pack(k, tensors), pack(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [pack(item, tensors, f"{path}/{index}") for index, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"Expected state of numbers, text and tensors, found {type(value).__name__} at {path}.")
+
+
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `pack`."""
+    if isinstance(value, list):
+        return [unpack(item, tensors) for item in value]
+    if isinstance(value, dict):
+        ((kind, content),) = value.items()
+        if kind == "tensor":
+            return tensors[content]
+        if kind == "dict":
+            return {unpack(k, tensors): unpack(v, tensors) for k, v in content}
+        if kind == "tuple":
+            return tuple(unpack(item, tensors) for item in content)
+        return float(content)
+    return value
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Save the state after a step, and remove all but the newest checkpoints.
+
+    Args:
+        folder: Folder of all checkpoints.
+        step: Optimizer steps so far.
+        state: Nested state, as for `pack`.
+
+    Raises:
+        RunError: If it cannot be written; earlier checkpoints are not changed.
+    """
+    tensors: dict[str, Tensor] = {}
+    body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
+    path = folder / f"step-{step:09d}"
+    if path.exists():  # of the same step before a resume from an earlier checkpoint
+        shutil.rmtree(path)
+    storage.write_folder(path, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
+    for old in _checkpoints(folder)[_NUM_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Load the newest checkpoint that is not damaged.
+
+    Returns:
+        Its state, `None` if there is no checkpoint; and a line about each newer checkpoint, which is damaged.
+
+    Raises:
+        RunError: If all checkpoints are damaged, or one has a newer format.
+    """
+    problems: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            files = storage.read_folder(path)
+            body = json.loads(files["state.json"])
+            tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
+        except (RunError, KeyError, ValueError) as error:
+            problems.append(f"Checkpoint {path.name} cannot be used: {error}")
+            continue
+        check_format(body, "pairsim-checkpoint", FORMAT_VERSION, path / "state.json")
+        state: dict[str, Any] = unpack(body["state"], tensors)
+        return state, problems
+    if problems:
+        raise RunError(
+            f"All checkpoints in {folder} are damaged. {' '.join(problems)} "
+            "Start again with --resume never, or choose another folder."
+        )
+    return None, problems
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """List the folders of checkpoints, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []

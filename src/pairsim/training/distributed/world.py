@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from pairsim.errors import TrainingError
+from pairsim.errors import DataError, RunError, TrainingError
+from pairsim.training.config import TrainConfig
+
+T = TypeVar("T")
 
 _CPU = torch.device("cpu")
 _BUCKET_BYTES = 64 * 2**20
 """Tensors are concatenated to messages of about this size: few calls, and little memory for the copy."""
+
+_PER_PROCESS = {"out", "progress"}
+"""Settings that may differ between processes."""
 
 _owns_group = False
 """Whether `init_process_group` created the process group."""
@@ -122,8 +131,7 @@ class World:
 
     def barrier(self) -> None:
         """Wait for all processes."""
-        if self.size > 1:
-            dist.all_reduce(torch.zeros((), device=self.device))
+        self.any_rank(False)
 
     @contextlib.contextmanager
     def main_first(self, wanted: bool = True) -> Iterator[None]:
@@ -153,22 +161,32 @@ class World:
             for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(part.view(tensor.shape))
 
-    def broadcast_numbers(self, numbers: Sequence[float]) -> list[float]:
-        """Return the numbers of rank 0."""
-        if self.size == 1:
-            return list(numbers)
-        values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        self.broadcast([values])
-        return [float(value) for value in values.tolist()]
+    def of_main(self, value: T) -> T:
+        """Return the value of rank 0, which is pickled for the other processes."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
 
-    def broadcast_bytes(self, content: bytes) -> bytes:
-        """Return the bytes of rank 0."""
-        (length,) = self.broadcast_numbers([len(content)])
-        values = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
-        if self.is_main and content:
-            values.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        self.broadcast([values])
-        return values.cpu().numpy().tobytes()
+    def call_on_main(self, read: Callable[[], T]) -> T:
+        """Call a function in rank 0 and return its result in all processes, whose machines may not have its files.
+
+        Args:
+            read: Returns what can be pickled.
+
+        Raises:
+            RunError: If `read` raised it in rank 0, with the same message in all processes.
+        """
+        result: Any = None
+        if self.is_main:
+            try:
+                result = read()
+            except RunError as error:
+                result = error
+        result = self.of_main(result)
+        if isinstance(result, RunError):
+            raise result
+        return cast("T", result)
 
     @torch.no_grad()
     def all_gather(self, own: Tensor, rows: slice, total: int) -> Tensor:
@@ -201,6 +219,40 @@ class World:
         return bool(count.item())
 
 
+def check_same(world: World, fingerprint: dict[str, Any], config: TrainConfig, model: nn.Module) -> None:
+    """Check that all processes train the same model on the same data; if one does not, all of them raise.
+
+    Args:
+        world: The processes.
+        fingerprint: Of the data.
+        config: Resolved.
+        model: Compared by names, shapes and dtypes of its state.
+
+    Raises:
+        DataError: If images or labels differ.
+        ValueError: If settings or models differ.
+    """
+    if world.size == 1:
+        return
+    state = [(name, list(value.shape), str(value.dtype)) for name, value in model.state_dict().items()]
+    settings = {name: value for name, value in config.to_dict().items() if name not in _PER_PROCESS}
+    for error, what, content in (
+        (DataError, "images and labels", fingerprint),
+        (ValueError, "settings", settings),
+        (ValueError, "net", state),
+    ):
+        digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=7).digest()
+        own = torch.tensor([int.from_bytes(digest)], device=world.device)
+        digests = world.all_gather(own, slice(world.rank, world.rank + 1), world.size).tolist()
+        others = [rank for rank, other in enumerate(digests) if other != digests[0]]
+        if others:
+            raise error(
+                f"Expected the same {what} in all {world.size} processes, found others in rank "
+                f"{', '.join(map(str, others))} than in rank 0. Each process takes its own part of what it is given: "
+                "give all of them the same."
+            )
+
+
 def _broadcast_bits(tensor: Tensor) -> None:
     dist.broadcast(tensor.view(torch.uint8), src=0)  # not all backends send all dtypes
 
@@ -218,13 +270,12 @@ def _destroy_group() -> None:
         dist.destroy_process_group()
 
 
-def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+def _buckets(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
     """Group tensors by dtype and device, into messages of about `_BUCKET_BYTES`."""
-    by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    buckets: dict[Any, list[Tensor]] = {}
+    sizes = Counter[Any]()
     for tensor in tensors:
-        by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-    for group in by_kind.values():
-        ends = accumulate(tensor.nbytes for tensor in group)
-        numbers = [(end - 1) // _BUCKET_BYTES for end in ends]
-        for number in sorted(set(numbers)):
-            yield [tensor for tensor, own in zip(group, numbers, strict=True) if own == number]
+        kind = tensor.dtype, tensor.device
+        sizes[kind] += tensor.nbytes
+        buckets.setdefault((kind, (sizes[kind] - 1) // _BUCKET_BYTES), []).append(tensor)
+    return buckets.values()

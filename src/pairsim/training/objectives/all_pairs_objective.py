@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairsim.models import SimilarityModel
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
 from pairsim.training.objectives.objective import ClassBalancedObjective
 from pairsim.training.objectives.tiled_cross_entropy import Constants, Memory, TiledCrossEntropy
+
+
+class EmbeddingMemory(nn.Module):
+    """Ring buffer of the newest `size` embeddings and their labels.
+
+    After the first steps a net changes slowly, so embeddings from a few steps before are still useful. Pairs of batch
+    and memory need no forward pass. `state_dict` holds the memory, so a resumed run continues with the same one.
+    Nothing waits for the device, and shapes are constant: an empty slot has label -1.
+
+    Compute the loss before `update`: once the memory contains the batch, each image would be a positive pair with
+    itself.
+
+    Args:
+        size: Number of embeddings, at least 1; some thousands are usual.
+        dim: Dimensions of an embedding, at least 1.
+
+    Attributes:
+        embeddings: `[size, dim]`, float32, zero where empty.
+        labels: `[size]`, int64, -1 where empty.
+        cursor: Slot of the next embedding, 0-dimensional, int64.
+
+    Example:
+        >>> memory = EmbeddingMemory(size=3, dim=2)
+        >>> memory.update(torch.eye(2), torch.tensor([5, 6]))
+        >>> memory.update(torch.eye(2), torch.tensor([7, 8]))
+        >>> memory.labels.tolist()
+        [8, 6, 7]
+
+    References:
+        Wang et al., "Cross-batch memory for embedding learning", CVPR 2020.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    cursor: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(size, dim))
+        self.register_buffer("labels", torch.full((size,), -1))
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Replace the oldest embeddings by a batch.
+
+        Args:
+            embeddings: `[N, dim]` on the memory's device, stored without gradient; of more than `size` the last.
+            labels: `[N]`, at least 0.
+        """
+        size = len(self.labels)
+        embeddings, labels = embeddings[-size:], labels[-size:]
+        slots = (self.cursor + torch.arange(len(labels), device=self.cursor.device)) % size
+        self.embeddings.index_copy_(0, slots, embeddings.to(self.embeddings.dtype))
+        self.labels.index_copy_(0, slots, labels.to(self.labels.dtype))
+        self.cursor.add_(len(labels)).remainder_(size)
 
 
 @dataclass(kw_only=True)
@@ -88,8 +142,7 @@ def all_pairs_loss(
         Scalar, float32 (float64 for float64); 0 without pairs, NaN if an embedding is NaN.
 
     Raises:
-        TypeError: If labels are not integers.
-        ValueError: If a number is out of range or shapes do not fit.
+        ValueError: If the embeddings of the memory have another length.
 
     Example:
         >>> from pairsim import SimilarityModel
@@ -103,17 +156,13 @@ def all_pairs_loss(
         Charoenphakdee et al., "On focal loss for class-posterior probability estimation", CVPR 2021.
         Wang et al., "Cross-batch memory for embedding learning", CVPR 2020.
     """
-    _check_settings(prior, hard_pairs, block_size)
-    _check_shapes(embeddings, labels, "embeddings")
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     if memory is not None:
-        _check_shapes(*memory, "memory")
         if memory[0].shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"Expected memory of {embeddings.shape[1]}-dimensional embeddings, got {memory[0].shape[1]}. "
                 "Make EmbeddingMemory with the model's embedding_dim."
             )
-    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
-    if memory is not None:
         memory = memory[0].detach().to(dtype), memory[1].long().contiguous()
     # Half precision is for the net: the sum over all pairs needs float32. The projection is applied here and not by
     # model.logits because its gradients are computed together with the loss.
@@ -124,30 +173,3 @@ def all_pairs_loss(
     with torch.autocast(embeddings.device.type, enabled=False):
         loss: Tensor = TiledCrossEntropy.apply(*inputs, constants)
     return loss
-
-
-def _check_settings(prior: float, hard_pairs: float, block_size: int | None) -> None:
-    if not 0 < prior < 1:
-        raise ValueError(
-            f"Expected prior to be in (0, 1), got {prior}. Give the share of positive pairs that probabilities are "
-            "meant for, such as 0.5."
-        )
-    if not 0 <= hard_pairs < math.inf:
-        raise ValueError(
-            f"Expected hard_pairs to be at least 0 and finite, got {hard_pairs}. Use 0 to weigh pairs equally, or 1 to "
-            "2."
-        )
-    if block_size is not None and (block_size < 1 or block_size != int(block_size)):
-        raise ValueError(
-            f"Expected block_size to be a whole number of at least 1, got {block_size}. Leave it out to have it chosen."
-        )
-
-
-def _check_shapes(embeddings: Tensor, labels: Tensor, name: str) -> None:
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"Expected {name} [N, D] with labels [N], got {list(embeddings.shape)} and {list(labels.shape)}. "
-            "Give one label for each row."
-        )
-    if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(f"Expected class numbers as integers for {name}, got {labels.dtype}. Convert: labels.long().")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from pairsim.training.config import TrainConfig
     from pairsim.training.objectives.objective import Objective
 
 _BUILT_IN = {
-    "pairs": "pairsim.training.objectives.pairs_objective:PairsObjective",
+    "pairs": "pairsim.training.objectives.objective:PairsObjective",
     "all-pairs": "pairsim.training.objectives.all_pairs_objective:AllPairsObjective",
 }
-_FUNCTION = "pairsim.training.objectives.function_objective:FunctionObjective"
+_FUNCTION = "pairsim.training.objectives.objective:FunctionObjective"
 _REGISTERED: dict[str, type[Objective]] = {}
 
 
@@ -65,8 +65,7 @@ def objective_class(objective: str | Callable[..., Any]) -> type[Objective]:
         KeyError: If there is no objective of this name.
     """
     found = _FUNCTION if callable(objective) else _objectives()[objective]
-    loaded: type[Objective] = resolve_name(found) if isinstance(found, str) else found
-    return loaded
+    return cast("type[Objective]", resolve_name(found) if isinstance(found, str) else found)
 
 
 def objective_for(config: TrainConfig) -> Objective:

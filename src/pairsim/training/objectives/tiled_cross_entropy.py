@@ -57,28 +57,22 @@ class _Tile(NamedTuple):
     columns: slice
 
 
-class _Classes(NamedTuple):
-    """Classes as codes, and numbers of pairs.
-
-    Codes are whole numbers, exact in floating point: equal within a class, and 2 or more apart between classes. Numbers
-    of pairs count each pair as (i, j) and as (j, i), as an "own" tile does.
-    """
-
-    batch: Tensor  # codes [N]
-    memory: Tensor  # codes [M]
-    filled: Tensor  # [M], 0 for an empty slot, else 1
-    num_positive: Tensor
-    num_negative: Tensor
-
-
 class _Pairs(NamedTuple):
-    """Inputs that all tiles share."""
+    """Inputs that all tiles share.
+
+    Codes of classes are whole numbers, exact in floating point: equal within a class, and 2 or more apart between
+    classes. Numbers of pairs count each pair as (i, j) and as (j, i), as an "own" tile does.
+    """
 
     scaled: Tensor  # embeddings times the projection's weight [N, D]
     batch: Tensor  # embeddings [N, D]
     memory: Tensor  # embeddings [M, D]
     bias: Tensor
-    classes: _Classes
+    codes: Tensor  # [N]
+    memory_codes: Tensor  # [M]
+    filled: Tensor  # [M], 0 for an empty slot, else 1
+    num_positive: Tensor
+    num_negative: Tensor
 
     def columns(self, tile: _Tile) -> Tensor:
         """Return the embeddings of a tile's columns."""
@@ -86,14 +80,13 @@ class _Pairs(NamedTuple):
 
     def margins(self, tile: _Tile) -> tuple[Tensor, Tensor]:
         """Compute signs (-1 positive, 1 negative, 0 no pair) and margins: logit times sign, above 0 if wrong."""
-        classes = self.classes
-        codes = classes.memory if tile.kind == "memory" else classes.batch
+        codes = self.memory_codes if tile.kind == "memory" else self.codes
         # In-place arithmetic: comparisons and selection take several times as long on a CPU.
-        sign = (classes.batch[tile.rows, None] - codes[tile.columns]).abs_().sub_(1).clamp_(max=1)
+        sign = (self.codes[tile.rows, None] - codes[tile.columns]).abs_().sub_(1).clamp_(max=1)
         if tile.kind == "own":
             sign.fill_diagonal_(0)
         elif tile.kind == "memory":
-            sign.mul_(classes.filled[tile.columns])
+            sign.mul_(self.filled[tile.columns])
         return sign, torch.addmm(self.bias, self.scaled[tile.rows], self.columns(tile).T).mul_(sign)
 
 
@@ -110,12 +103,12 @@ class TiledCrossEntropy(torch.autograd.Function):
         prior, hard_pairs = constants.prior, constants.hard_pairs
         memory, memory_labels = constants.memory or (embeddings[:0], None)
         classes = _count_classes(constants.labels, memory_labels, embeddings.dtype)
-        pairs = _Pairs(embeddings * weight, embeddings, memory, bias, classes)
+        pairs = _Pairs(embeddings * weight, embeddings, memory, bias, *classes)
         tile_rows = constants.tile_rows or (TILE_ROWS_CPU if embeddings.device.type == "cpu" else TILE_ROWS)
         tiles = _tiles(embeddings.shape[0], memory.shape[0], tile_rows)
         # Clamping to these bounds turns the signs -1, 0 and 1 into signed weights. The bound of a kind without pairs is
         # infinite, and no sign reaches it.
-        lowest, highest = -prior / classes.num_positive, (1.0 - prior) / classes.num_negative
+        lowest, highest = -prior / pairs.num_positive, (1.0 - prior) / pairs.num_negative
         norms = _hard_pair_norms(pairs, tiles, prior, hard_pairs) if hard_pairs > 0 else None
         # Loss, and gradients of weight and bias, of each tile. They are added up at the end because a running sum loses
         # digits, and are one tensor because small tensors between large ones would fragment the memory.
@@ -175,8 +168,8 @@ def _tiles(num_images: int, num_memory: int, tile_rows: int) -> list[_Tile]:
     return tiles
 
 
-def _count_classes(labels: Tensor, memory_labels: Tensor | None, dtype: torch.dtype) -> _Classes:
-    """Compute codes of classes and numbers of pairs from sorted labels, without a matrix of comparisons."""
+def _count_classes(labels: Tensor, memory_labels: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Compute codes of classes and numbers of pairs, as in `_Pairs`, without a matrix of comparisons."""
     num_images = labels.shape[0]
     ordered = labels.sort().values
 
@@ -197,7 +190,7 @@ def _count_classes(labels: Tensor, memory_labels: Tensor | None, dtype: torch.dt
         added = 2 * (members * is_filled).sum()
         num_positive = num_positive + added
         num_negative = num_negative + (2 * num_images * is_filled.sum() - added)
-    return _Classes(codes, memory_codes, filled, num_positive.to(dtype), num_negative.to(dtype))
+    return codes, memory_codes, filled, num_positive.to(dtype), num_negative.to(dtype)
 
 
 def _hard_pair_norms(pairs: _Pairs, tiles: list[_Tile], prior: float, hard_pairs: float) -> tuple[Tensor, Tensor]:

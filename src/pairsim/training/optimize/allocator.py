@@ -61,14 +61,8 @@ def keeping_freed_memory(device: torch.device) -> Iterator[bool]:
 
 def _glibc() -> Any:
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if chosen or os.name != "posix" or platform.libc_ver()[0] != "glibc":
-        return None
-    try:
-        libc = ctypes.CDLL(None)
-        _ = libc.mallopt, libc.malloc_trim
-    except (OSError, AttributeError):
-        return None
-    return libc
+    is_glibc = os.name == "posix" and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if is_glibc and not chosen else None
 
 
 def _count_user(libc: Any, change: int) -> None:

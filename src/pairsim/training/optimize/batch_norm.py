@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pairsim.errors import DeviceError
+from pairsim.models.modes import eval_mode
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 
@@ -56,23 +57,18 @@ def reestimate_batch_norm(
     References:
         Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
     """
-    norms = _batch_norms(model, skip)
-    modes = {module: module.training for module in model.modules()}
-    momenta = [norm.momentum for norm in norms]
-    model.eval()  # no dropout
+    before = [(norm, norm.momentum, norm.training) for norm in _batch_norms(model, skip)]
     try:
-        with torch.no_grad():
-            for number, images in enumerate(batches if norms else ()):
-                for norm in norms if number == 0 else ():
+        with eval_mode(model), torch.no_grad():  # no dropout
+            for number, images in enumerate(batches if before else ()):
+                for norm, _, _ in before if number == 0 else ():
                     norm.reset_running_stats()
                     norm.momentum = None  # PyTorch then takes the plain mean over batches
                     norm.train()
                 forward(images)
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
+        for norm, momentum, training in before:
+            norm.momentum, norm.training = momentum, training
 
 
 @contextlib.contextmanager
@@ -131,21 +127,19 @@ def syncs_batch_norm(model: nn.Module, config: TrainConfig, world: World) -> boo
     """
     if world.size == 1 or config.sync_batch_norm is False or not _batch_norms(model):
         return False
-    if world.device.type == "cuda":
-        return True
-    if config.sync_batch_norm:
+    on_gpus = world.device.type == "cuda"
+    if config.sync_batch_norm and not on_gpus:
         raise DeviceError(
             f"Expected GPUs for sync_batch_norm=True, found the device {world.device.type}. "
             "Leave it out: each process then takes the statistics of its own images."
         )
-    return False
+    return on_gpus
 
 
 def processes_note(world: World, syncs: bool, model: nn.Module) -> str:
     """A line about training with several processes and their batch norm."""
     line = f"{world.size} processes train together, each on its part of every batch."
-    if not _batch_norms(model):
-        return line
-    if syncs:
-        return f"{line} Batch norm takes its statistics over all parts."
-    return f"{line} Batch norm takes its statistics of each part, so results differ a little from one process."
+    if _batch_norms(model):
+        parts = "over all parts" if syncs else "of each part, so results differ a little from one process"
+        line += f" Batch norm takes its statistics {parts}."
+    return line

@@ -47,13 +47,13 @@ class FrozenParts:
         elif freeze != "none":
             inside = prefix or "embedding_net."
             self._names = tuple(inside + part.strip().strip(".") for part in freeze.split(","))
-        parameters = [name for name, _ in model.named_parameters()]
-        for name in self._names:
-            if freeze != "backbone" and not any(_is_inside(parameter, name) for parameter in parameters):
-                raise ValueError(
-                    f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
-                    f'"none" or "backbone", got {name.removeprefix(inside)!r}. Its parts: {_children(model, inside)}.'
-                )
+            for name in self._names:
+                if not any(_is_inside(parameter, name) for parameter, _ in model.named_parameters()):
+                    raise ValueError(
+                        f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
+                        f'"none" or "backbone", got {name.removeprefix(inside)!r}. '
+                        f"Its parts: {_children(model, inside)}."
+                    )
 
     def holds(self, name: str) -> bool:
         """Whether the module or parameter of this name in the model is frozen."""
@@ -83,10 +83,8 @@ def _is_inside(name: str, part: str) -> bool:
 
 
 def _children(model: nn.Module, inside: str) -> str:
-    names = (
-        name.removeprefix(inside).partition(".")[0] for name, _ in model.named_parameters() if name.startswith(inside)
-    )
-    return ", ".join(dict.fromkeys(names))
+    names = [name.removeprefix(inside) for name, _ in model.named_parameters() if name.startswith(inside)]
+    return ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
 def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = False) -> Optimizer:
@@ -126,12 +124,11 @@ def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = 
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=trained[0].device)
     fused = all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in trained)
-    decay = config.weight_decay
     if config.optimizer == "sgd":
         momentum = config.momentum
-        return SGD(groups, weight_decay=decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
+        return SGD(groups, weight_decay=config.weight_decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
     kind = AdamW if config.optimizer == "adamw" else Adam
-    return kind(groups, weight_decay=decay, fused=fused, capturable=recordable)
+    return kind(groups, weight_decay=config.weight_decay, fused=fused, capturable=recordable)
 
 
 def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: int) -> Scheduler | None:

@@ -59,7 +59,15 @@ class TrainingStep:
         self.config = config
         self.precision = precision
         self.skipped: bool = False
-        reason = _why_not_graphed(config, precision, model.device, world)
+        obstacles = {
+            "cuda_graph is false": config.cuda_graph is False,
+            f"the device is {model.device.type}": model.device.type != "cuda",
+            "several processes train together": world.size > 1,
+            "fp16 has to look at its gradients between steps, use precision bf16 or fp32": precision.scales_gradients,
+            "grad_accumulation is more than 1": config.grad_accumulation > 1,
+            "the optimizer is the caller's own": callable(config.optimizer),
+        }
+        reason = next((reason for reason, is_present in obstacles.items() if is_present), None)
         self.optimizer: Optimizer = make_optimizer(config, model, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         objective.state = objective.initial_state(model)
@@ -67,10 +75,7 @@ class TrainingStep:
         self._graphed: GraphedStep | None = None
         if reason is None:
             self._graphed = GraphedStep(
-                self._accumulate_and_update,
-                before_recording=self._drop_gradients,
-                note=note,
-                always=bool(config.cuda_graph),
+                self._step, before_recording=self._drop_gradients, note=note, always=bool(config.cuda_graph)
             )
         elif config.cuda_graph:
             note(f"Steps run one by one, not as a CUDA graph: {reason}.")
@@ -90,12 +95,7 @@ class TrainingStep:
             TrainingError: If memory runs out; the message has a batch size that fits, found by trying.
         """
         try:
-            if self._graphed is not None:
-                return self._graphed(images, targets)
-            loss = self._accumulate(images, targets)
-            if update:
-                self._update()
-            return loss
+            return self._step(images, targets, update) if self._graphed is None else self._graphed(images, targets)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -118,8 +118,7 @@ class TrainingStep:
         size = len(targets) // 2
         while size >= 2:
             self._drop_gradients()
-            if images.device.type == "cuda":
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # without CUDA it does nothing
             part = torch.cat([group[:size] for group in images.chunk(self.objective.images_per_target)])
             try:
                 self._accumulate(part, targets[:size])
@@ -131,9 +130,10 @@ class TrainingStep:
             size //= 2
         return None
 
-    def _accumulate_and_update(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, images: Tensor, targets: Tensor, update: bool = True) -> Tensor:
         loss = self._accumulate(images, targets)
-        self._update()
+        if update:
+            self._update()
         return loss
 
     def _accumulate(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -204,10 +204,10 @@ class TrainingStep:
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        scale = self._scaler.get_scale() if self.precision.scales_gradients else 1.0
+        scale = self._scaler.get_scale()  # 1 unless fp16
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        self.skipped = self.precision.scales_gradients and self._scaler.get_scale() < scale
+        self.skipped = self._scaler.get_scale() < scale
         self._drop_gradients()
 
     def _drop_gradients(self) -> None:
@@ -225,13 +225,7 @@ class TrainingStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self._match_parameters()
-        self._scaler.load_state_dict(state["scaler"])
-        if self.objective.state is not None:
-            self.objective.state.load_state_dict(state["memory"])
-
-    def _match_parameters(self) -> None:
-        """Move the optimizer's tensors to the device and memory layout of their parameters, as kernels need."""
+        # Kernels need the optimizer's tensors on the device and in the memory layout of their parameters.
         for parameter, values in self.optimizer.state.items():
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -239,21 +233,11 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"] = group["lr"].to(group["params"][0].device)
+        self._scaler.load_state_dict(state["scaler"])
+        if self.objective.state is not None:
+            self.objective.state.load_state_dict(state["memory"])
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     # the CPU's allocator raises a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _why_not_graphed(config: TrainConfig, precision: Precision, device: torch.device, world: World) -> str | None:
-    """Return why steps cannot be recorded as a CUDA graph, or `None` if they can."""
-    obstacles = {
-        "cuda_graph is false": config.cuda_graph is False,
-        f"the device is {device.type}": device.type != "cuda",
-        "several processes train together": world.size > 1,
-        "fp16 has to look at its gradients between steps, use precision bf16 or fp32": precision.scales_gradients,
-        "grad_accumulation is more than 1": config.grad_accumulation > 1,
-        "the optimizer is the caller's own": callable(config.optimizer),
-    }
-    return next((reason for reason, is_present in obstacles.items() if is_present), None)

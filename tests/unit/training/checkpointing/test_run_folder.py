@@ -15,7 +15,7 @@ from pairsim.data import LabelledImages, RandomAffine, stratified_split
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.training import EpochRecord
-from pairsim.training.checkpointing.run_folder import RunFolder, _changed_settings
+from pairsim.training.checkpointing.run_folder import RunFolder, _check_same_run
 
 INFO: dict[str, Any] = {
     "data": {"num_images": 3},
@@ -80,17 +80,17 @@ def test_logs_and_timings(tmp_path: Path) -> None:
     assert timings == {"epoch": 1, "seconds": 2.0, "images_per_s": 45.0, "waiting": 0.1235}
 
 
-def test_settings_that_may_change() -> None:
-    before = TrainConfig(scheduler="plateau", epochs=3)
+def test_settings_that_may_change(tmp_path: Path) -> None:
+    def check(before: TrainConfig, **settings: Any) -> None:
+        RunFolder(tmp_path).start(INFO, before, None, resume=False)
+        _check_same_run(tmp_path, INFO, dataclasses.replace(before, **settings))
 
-    def changed(**settings: Any) -> list[str]:
-        return _changed_settings(before.to_dict(), dataclasses.replace(before, **settings))
-
-    assert changed(out=Path("elsewhere"), num_workers=2, resident=True, epochs=9, early_stopping=3) == []
-    assert changed(seed=1, epochs=9) == ["seed"]
-    fixed_end = TrainConfig(scheduler="onecycle", epochs=3)
-    longer = dataclasses.replace(fixed_end, epochs=9, progress=True)
-    assert _changed_settings(fixed_end.to_dict(), longer) == ["epochs"]
+    config = TrainConfig(scheduler="plateau", epochs=3)
+    check(config, out=Path("elsewhere"), num_workers=2, resident=True, epochs=9, early_stopping=3)
+    with pytest.raises(RunError, match=r"found changes: seed 0 -> 1\."):
+        check(config, seed=1, epochs=9)
+    with pytest.raises(RunError, match=r"found changes: epochs 3 -> 9\."):
+        check(TrainConfig(scheduler="onecycle", epochs=3), epochs=9, progress=True)
 
 
 def test_changed_settings_are_rejected(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from pairsim import TrainConfig
 from pairsim.errors import DataError, RunError
-from pairsim.training.checkpointing.checkpoint import to_bytes
-from pairsim.training.distributed.agreement import call_on_main, check_same
-from pairsim.training.distributed.world import World
+from pairsim.training.distributed.world import World, check_same
 
+T = TypeVar("T")
 FINGERPRINT = {"num_images": 3, "labels": "abc"}
 STATE = {"step": 3, "next": (1, 2), "weights": torch.arange(3.0)}
 
@@ -26,9 +25,9 @@ class Simulated(World):
 
     digests: list[int]
     unlike: int | None
-    received: bytes
+    received: Any
 
-    def __init__(self, rank: int = 0, *, unlike: int | None = None, received: bytes = b"") -> None:
+    def __init__(self, rank: int = 0, *, unlike: int | None = None, received: Any = None) -> None:
         super().__init__(rank=rank, size=2)
         vars(self).update(digests=[], unlike=unlike, received=received)
 
@@ -37,8 +36,9 @@ class Simulated(World):
         self.digests.append(int(own))
         return torch.cat((own, own + (len(self.digests) == self.unlike)))
 
-    def broadcast_bytes(self, content: bytes) -> bytes:
-        return content if self.is_main else self.received
+    def of_main(self, value: T) -> T:
+        received: T = value if self.is_main else self.received
+        return received
 
 
 def digests(fingerprint: dict[str, Any] = FINGERPRINT, model: nn.Module | None = None, **settings: Any) -> list[int]:
@@ -81,22 +81,20 @@ def fail() -> dict[str, Any] | None:
 
 @pytest.mark.parametrize("world", [World(), Simulated()])
 def test_rank_0_reads(world: World) -> None:
-    state = call_on_main(world, lambda: STATE)
+    state = world.call_on_main(lambda: STATE)
     assert state is not None
     assert (state["step"], state["next"], state["weights"].tolist()) == (3, (1, 2), [0.0, 1.0, 2.0])
-    assert call_on_main(world, lambda: None) is None
+    assert world.call_on_main(lambda: None) is None
     with pytest.raises(RunError, match=r"Expected a run folder\."):
-        call_on_main(world, fail)
+        world.call_on_main(fail)
 
 
 def test_other_ranks_receive_the_state_or_the_error() -> None:
-    def receive(answer: tuple[dict[str, Any] | None, str | None]) -> dict[str, Any] | None:
+    def receive(answer: dict[str, Any] | RunError | None) -> dict[str, Any] | None:
         read: Callable[[], None] = pytest.fail  # is not called
-        return call_on_main(Simulated(rank=1, received=to_bytes(answer)), read)
+        return Simulated(rank=1, received=answer).call_on_main(read)
 
-    state = receive((STATE, None))
-    assert state is not None
-    assert (state["next"], state["weights"].tolist()) == ((1, 2), [0.0, 1.0, 2.0])
-    assert receive((None, None)) is None
+    assert receive(STATE) is STATE
+    assert receive(None) is None
     with pytest.raises(RunError, match=r"Expected a run folder\."):
-        receive((None, "Expected a run folder."))
+        receive(RunError("Expected a run folder."))

@@ -81,7 +81,7 @@ def test_one_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def sent(*arguments: Any, **options: Any) -> None:
         raise AssertionError
 
-    for name in ("init_process_group", "all_reduce", "broadcast"):
+    for name in ("init_process_group", "all_reduce", "broadcast", "broadcast_object_list"):
         monkeypatch.setattr(torch.distributed, name, sent)
     config = TrainConfig(epochs=3, batch_size=8, precision="fp32", ema_decay=0.9, sync_batch_norm=True)
     assert len(Trainer(dropout_model(), config, train=random_images()).fit()) == 3
@@ -91,8 +91,7 @@ def test_one_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world.destroy_at_exit()
     with world.main_first():
         assert values.tolist() == [1.0, 2.0]
-    assert world.broadcast_numbers([0.5, float("inf")]) == [0.5, float("inf")]
-    assert world.broadcast_bytes(b"content") == b"content"
+    assert world.of_main((0.5, b"content")) == (0.5, b"content")
     assert world.any_rank(True)
     assert not world.any_rank(False)
     gathered = world.all_gather(values.requires_grad_(), slice(0, 2), 2)
@@ -104,7 +103,7 @@ def test_messages_have_one_dtype_and_a_limited_size(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(world_module, "_BUCKET_BYTES", 16)
     tensors = [torch.zeros(3), torch.zeros(2, dtype=torch.int64), torch.zeros(1), torch.zeros(9), torch.zeros(0)]
     buckets = list(world_module._buckets(tensors))
-    assert [[tensor.numel() for tensor in bucket] for bucket in buckets] == [[3, 1], [9, 0], [2]]
+    assert [[tensor.numel() for tensor in bucket] for bucket in buckets] == [[3, 1], [2], [9, 0]]
     assert all(len({tensor.dtype for tensor in bucket}) == 1 for bucket in buckets)
 
 
@@ -127,8 +126,9 @@ def collectives(folder: Path) -> dict[str, Any]:
         "summed": summed,
         "sent": sent,
         "gathered": world.all_gather(own, rows, size + 1),
-        "numbers": world.broadcast_numbers([rank + 0.1, 1e300, float("nan") if rank else float("inf")]),
-        "bytes": [world.broadcast_bytes(f"from {rank}".encode() * 1000), world.broadcast_bytes(b"x" if rank else b"")],
+        "numbers": world.of_main([rank + 0.1, 1e300, float("nan") if rank else float("inf")]),
+        "bytes": [world.of_main(f"from {rank}".encode() * 1000), world.of_main(b"x" if rank else b"")],
+        "state": world.of_main({"next": (rank, 2), "weights": torch.arange(3.0) + rank}),
         "any": [world.any_rank(rank == size - 1), world.any_rank(False)],
         "is_first": is_first,
     }
@@ -146,5 +146,6 @@ def test_collective_operations(tmp_path: Path, size: int) -> None:
         assert result["gathered"].tolist() == [[float(rank)] * 2 for rank in owners]
         assert result["numbers"] == [0.1, 1e300, float("inf")]
         assert result["bytes"] == [b"from 0" * 1000, b""]
+        assert (result["state"]["next"], result["state"]["weights"].tolist()) == ((0, 2), [0.0, 1.0, 2.0])
         assert result["any"] == [True, False]
     assert [result["is_first"] for result in results] == [rank == 0 for rank in range(size)]

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from pairsim import SimilarityModel, TrainConfig
 from pairsim.models.embedding_net import unit_length
-from pairsim.training.objectives.all_pairs_objective import all_pairs_loss
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.all_pairs_objective import EmbeddingMemory, all_pairs_loss
 from pairsim.training.objectives.objective_registry import objective_for
 
 # --- the definition ---
@@ -326,40 +325,12 @@ def test_is_captured_in_a_cuda_graph(options: dict[str, Any]) -> None:
     assert_close([part.cpu() for part in on_gpu], exact, 1e-4)
 
 
-# --- invalid arguments ---
-
-
-@pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, math.nan])
-def test_prior_out_of_range(prior: float) -> None:
-    with pytest.raises(ValueError, match=rf"Expected prior to be in \(0, 1\), got {prior}. Give the share"):
-        all_pairs_loss(projection_model(), *batch_of(4, 2), prior=prior)
-
-
-@pytest.mark.parametrize("hard_pairs", [-1.0, math.inf, math.nan])
-def test_hard_pairs_out_of_range(hard_pairs: float) -> None:
-    with pytest.raises(ValueError, match=f"Expected hard_pairs to be at least 0 and finite, got {hard_pairs}. Use"):
-        all_pairs_loss(projection_model(), *batch_of(4, 2), hard_pairs=hard_pairs)
-
-
-@pytest.mark.parametrize("block_size", [0, -3, 2.5])
-def test_block_size_out_of_range(block_size: Any) -> None:
-    with pytest.raises(ValueError, match=f"Expected block_size to be a whole number of at least 1, got {block_size}."):
-        all_pairs_loss(projection_model(), *batch_of(4, 2), block_size=block_size)
-
-
-def test_shapes_that_do_not_fit() -> None:
-    model, (embeddings, labels) = projection_model(), batch_of(4, 2)
-    with pytest.raises(ValueError, match=r"Expected embeddings \[N, D\] with labels \[N\], got \[4, 6\] and \[3\]"):
-        all_pairs_loss(model, embeddings, labels[:3])
-    with pytest.raises(ValueError, match=r"Expected memory \[N, D\] with labels \[N\], got \[4, 6\] and \[3\]"):
-        all_pairs_loss(model, embeddings, labels, memory=(embeddings, labels[:3]))
-    with pytest.raises(ValueError, match="Expected memory of 6-dimensional embeddings, got 5"):
-        all_pairs_loss(model, embeddings, labels, memory=batch_of(4, 2, 5))
-    with pytest.raises(TypeError, match=r"Expected class numbers as integers for embeddings, got torch\.float32"):
-        all_pairs_loss(model, embeddings, labels.float())
-
-
 # --- the objective ---
+
+
+def test_a_memory_of_other_embeddings_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected memory of 6-dimensional embeddings, got 5"):
+        all_pairs_loss(projection_model(), *batch_of(4, 2), memory=batch_of(4, 2, 5))
 
 
 def net_with_dim(dim: int) -> nn.Module:

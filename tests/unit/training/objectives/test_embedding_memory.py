@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pair_losses import batch_of
 
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.all_pairs_objective import EmbeddingMemory
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 12), max_size=8))
@@ -43,11 +42,3 @@ def test_an_update_keeps_no_graph() -> None:
     memory.update(embeddings.requires_grad_(), labels)
     assert not memory.embeddings.requires_grad
     assert memory.embeddings.dtype == torch.float32
-
-
-def test_invalid_sizes_and_shapes() -> None:
-    with pytest.raises(ValueError, match=r"Expected embeddings \[N, 5\] with labels \[N\], got \[4, 6\] and \[4\]"):
-        EmbeddingMemory(10, 5).update(*batch_of(4, 2))
-    for options in ({"size": 0, "dim": 3}, {"size": 3, "dim": 0}):
-        with pytest.raises(ValueError, match="to be at least 1, got 0"):
-            EmbeddingMemory(**options)

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pairsim.training.objectives.all_pairs_objective import all_pairs_loss
-from pairsim.training.objectives.embedding_memory import EmbeddingMemory
+from pairsim.training.objectives.all_pairs_objective import EmbeddingMemory, all_pairs_loss
 from pairsim.training.objectives.tiled_cross_entropy import _softplus, _tiles
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pairsim.training.optimize import graphed_step
 from pairsim.training.optimize.graphed_step import GraphedStep
 
 
@@ -49,7 +50,13 @@ class Clock:
 
 
 def make(
-    graphs: FakeGraphs, notes: list[str], *, always: bool = False, eager: float = 2e-3, graphed: float = 1e-3
+    monkeypatch: pytest.MonkeyPatch,
+    graphs: FakeGraphs,
+    notes: list[str],
+    *,
+    always: bool = False,
+    eager: float = 2e-3,
+    graphed: float = 1e-3,
 ) -> tuple[GraphedStep, Tensor]:
     weight = torch.zeros(3)
 
@@ -57,16 +64,16 @@ def make(
         weight.add_(images.sum(dim=0) * extra.sum())
         return weight.sum()
 
-    graphed_step = GraphedStep(
+    steps = graphed_step.GraphedStep(
         step,
         before_recording=lambda: None,
         note=notes.append,
         always=always,
-        record=graphs,
-        synchronize=lambda: None,
-        clock=Clock(eager, graphed, graphs),
     )
-    return graphed_step, weight
+    monkeypatch.setattr(graphed_step, "record_cuda_graph", graphs)
+    monkeypatch.setattr(graphed_step, "perf_counter", Clock(eager, graphed, graphs))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    return steps, weight
 
 
 def batches(num: int, rows: int = 2) -> list[tuple[Tensor, Tensor]]:
@@ -75,9 +82,9 @@ def batches(num: int, rows: int = 2) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("always", [True, False])
-def test_same_weights_as_without_a_graph(always: bool) -> None:
+def test_same_weights_as_without_a_graph(monkeypatch: pytest.MonkeyPatch, always: bool) -> None:
     graphs, notes = FakeGraphs(), list[str]()
-    step, weight = make(graphs, notes, always=always)
+    step, weight = make(monkeypatch, graphs, notes, always=always)
     plain = torch.zeros(3)
     for images, extra in [*batches(20), *batches(9, rows=3), *batches(20)]:
         loss = step(images, extra)
@@ -88,9 +95,9 @@ def test_same_weights_as_without_a_graph(always: bool) -> None:
     assert graphs.replayed > 10
 
 
-def test_a_faster_graph_is_kept_and_said_so() -> None:
+def test_a_faster_graph_is_kept_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs, notes = FakeGraphs(), list[str]()
-    step, _ = make(graphs, notes)
+    step, _ = make(monkeypatch, graphs, notes)
     for images, extra in batches(40):
         step(images, extra)
     assert notes == [
@@ -99,18 +106,18 @@ def test_a_faster_graph_is_kept_and_said_so() -> None:
     assert graphs.replayed == 40 - 3 - 10
 
 
-def test_a_slower_graph_is_dropped_and_said_so() -> None:
+def test_a_slower_graph_is_dropped_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs, notes = FakeGraphs(), list[str]()
-    step, _ = make(graphs, notes, eager=1e-3, graphed=3e-3)
+    step, _ = make(monkeypatch, graphs, notes, eager=1e-3, graphed=3e-3)
     for images, extra in batches(40):
         step(images, extra)
     assert notes == ["Steps run one by one: 3.00 ms a step as a graph, 1.00 ms without, over 10 steps each."]
     assert graphs.replayed == 10
 
 
-def test_what_cannot_be_recorded_runs_one_by_one() -> None:
+def test_what_cannot_be_recorded_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs, notes = FakeGraphs(fails="operation not permitted when stream is capturing\nand more"), list[str]()
-    step, weight = make(graphs, notes, always=True)
+    step, weight = make(monkeypatch, graphs, notes, always=True)
     expected = torch.zeros(3)
     for images, extra in batches(8):
         step(images, extra)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
 import torch
 from small_runs import random_images, reference_model
 from states import assert_same
+from torch import Tensor
 
-from pairsim import History, TrainConfig
+from pairsim import TrainConfig, Trainer
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint
 from pairsim.training import EpochRecord
-from pairsim.training.checkpointing.checkpoint import from_bytes, to_bytes
-from pairsim.training.checkpointing.training_state import TrainingState
-from pairsim.training.run_setup import RunSetup
+from pairsim.training.checkpointing.run_folder import pack, unpack
+from pairsim.training.training_state import TrainingState
 
 KEYS = (
     "next step loss_sum model preprocessing training_step scheduler ema best best_loss best_point stopped "
@@ -29,7 +30,7 @@ def new_state(seed: int = 0, **settings: Any) -> TrainingState:
     torch.manual_seed(seed)
     torch.nn.init.normal_(model.projection.weight)
     config = TrainConfig(batch_size=8, precision="fp32", **settings)
-    return RunSetup(model, config, random_images(), None).new_state(model, History())
+    return Trainer(model, config, train=random_images())._state
 
 
 def trained_state(**settings: Any) -> TrainingState:
@@ -50,6 +51,13 @@ def trained_state(**settings: Any) -> TrainingState:
     return state
 
 
+def stored(state: TrainingState) -> Any:
+    """The state as a checkpoint gives it back."""
+    tensors: dict[str, Tensor] = {}
+    packed = json.loads(json.dumps(pack(state.state_dict(), tensors)))
+    return unpack(packed, {name: tensor.clone() for name, tensor in tensors.items()})
+
+
 def test_the_keys_are_those_of_the_format() -> None:
     assert sorted(new_state().state_dict()) == sorted(KEYS.split())
 
@@ -57,7 +65,7 @@ def test_the_keys_are_those_of_the_format() -> None:
 @pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9, "memory_size": 12}, {"scheduler": "none"}])
 def test_a_restored_state_is_the_same(settings: dict[str, Any]) -> None:
     state = trained_state(**settings)
-    saved = from_bytes(to_bytes(state.state_dict()))
+    saved = stored(state)
     restored = new_state(seed=1, **settings)
     restored.load_state_dict(saved)
     assert_same(restored.state_dict(), state.state_dict())
@@ -80,7 +88,7 @@ def test_preprocessing_is_stored_with_the_model() -> None:
     state, other = trained_state(), new_state()
     expected = Preprocessing(image_size=(8, 8), channels=1, mean=(0.25,), std=(0.75,))
     state.model.preprocessing = expected
-    other.load_state_dict(from_bytes(to_bytes(state.state_dict())))
+    other.load_state_dict(stored(state))
     assert other.model.preprocessing == expected
 
 

@@ -1,0 +1,183 @@
+"""State of a training run, as it is stored in checkpoints; validation after each epoch, and the best model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from pairsim.images import Preprocessing
+from pairsim.models import OperatingPoint, SimilarityModel
+from pairsim.training.checkpointing.run_folder import RunFolder
+from pairsim.training.data_setup import TrainingData, ValidationData
+from pairsim.training.distributed.world import World
+from pairsim.training.history import EpochRecord
+from pairsim.training.optimize.batch_norm import reestimate_batch_norm, share_buffers
+from pairsim.training.optimize.optimizers import FrozenParts, Scheduler
+from pairsim.training.optimize.step import TrainingStep
+from pairsim.training.validation import Parts, Validation, fit_projection, fitted_projection, validate
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes during training. A checkpoint holds each attribute under its name.
+
+    Attributes:
+        model: The model in training; a checkpoint also holds its `preprocessing`.
+        training_step: Optimizer, gradient scaler and the state of the objective.
+        scheduler: Learning rate schedule, or `None`.
+        ema: Moving average of the weights, or `None`.
+        loss_sum: Sum of the batch losses of the current epoch, 0-dimensional, on the device.
+        records: One record for each epoch.
+        seconds: Wall time of each epoch.
+        waiting: Share of each epoch's time spent waiting for data.
+        next: Epoch and batch to train next.
+        step: Optimizer steps so far.
+        stopped: Whether training ends after the current epoch.
+        best: Weights of the best epoch, `None` before the first.
+        best_loss: Validation loss of that epoch, or training loss without validation data.
+        best_point: Operating point of that epoch.
+    """
+
+    model: SimilarityModel
+    training_step: TrainingStep
+    scheduler: Scheduler | None
+    ema: AveragedModel | None
+    loss_sum: Tensor
+    records: list[EpochRecord]
+    seconds: list[float]
+    waiting: list[float]
+    next: tuple[int, int] = (0, 0)
+    step: int = 0
+    stopped: bool = False
+    best: dict[str, Tensor] | None = None
+    best_loss: float = math.inf
+    best_point: OperatingPoint | None = None
+
+    @property
+    def evaluated_model(self) -> SimilarityModel:
+        """The model to validate and save: with averaged weights if there is an `ema`."""
+        return self.model if self.ema is None else cast("SimilarityModel", self.ema.module)
+
+    @property
+    def models(self) -> list[SimilarityModel]:
+        """The model in training and, if there is one, the model with averaged weights."""
+        return [self.model] if self.ema is None else [self.model, self.evaluated_model]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as nested dictionaries, lists, tensors, numbers and text."""
+        state = {name: _encoded(value) for name, value in vars(self).items()}
+        return {**state, "preprocessing": self.model.preprocessing.to_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned. Lists and tensors are changed in place."""
+        self.model.preprocessing = Preprocessing.from_dict(state["preprocessing"])
+        for name, value in vars(self).items():
+            saved = state[name]
+            if hasattr(value, "load_state_dict"):
+                value.load_state_dict(saved)
+            elif isinstance(value, Tensor):
+                value.copy_(saved)
+            elif isinstance(value, list):
+                value[:] = [EpochRecord(**item) if isinstance(item, dict) else item for item in saved]
+            else:
+                setattr(self, name, saved)
+        if state["best_point"] is not None:
+            self.best_point = OperatingPoint.from_dict(state["best_point"])
+
+    def keep(self, run: RunFolder, point: OperatingPoint | None) -> None:
+        """Keep the evaluated model as the best one so far, with its operating point, and save it."""
+        model = self.evaluated_model
+        self.best_point = model.operating_point = point
+        model.calibration = None
+        self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        run.write_best(model)
+
+    def load_best(self, run: RunFolder) -> None:
+        """Load the best weights into the model, in all processes, and save it."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+            self.training_step.world.broadcast(self.model.state_dict().values())
+        self.model.eval()
+        self.model.operating_point = self.best_point
+        self.model.calibration = None  # it was of other weights
+        if self.best is not None:
+            run.write_best(self.model)
+
+
+def _encoded(value: Any) -> Any:
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    if isinstance(value, EpochRecord | OperatingPoint):
+        return dataclasses.asdict(value)
+    return [_encoded(item) for item in value] if isinstance(value, list) else value
+
+
+def end_epoch(
+    state: TrainingState, data: TrainingData, frozen: FrozenParts, run: RunFolder, *, train_loss: float
+) -> EpochRecord:
+    """Validate the model after an epoch, and keep it if it has the lowest validation loss so far.
+
+    Without validation data each epoch counts as the best so far.
+
+    Args:
+        state: Holds the model and the best weights; `next` is still in the epoch.
+        data: Batches and validation data.
+        frozen: Parts of the model that are not trained.
+        run: Where the best model is saved.
+        train_loss: Mean loss of the batches of the epoch.
+
+    Returns:
+        The record of the epoch.
+    """
+    step, model, epoch = state.training_step, state.evaluated_model, state.next[0]
+    train_loss = step.world.of_main(train_loss)
+    if step.config.batch_norm_batches:
+        batches = islice(data.loader.epoch(epoch), step.config.batch_norm_batches)
+        with step.precision.autocast():
+            reestimate_batch_norm(model, (images for images, _ in batches), model.embed, skip=frozen.holds)
+    share_buffers(state.models, step.world, skip=frozen.holds)
+    validation = None
+    if data.validation is None:
+        is_best, state.best_loss = True, train_loss
+        state.keep(run, None)
+    else:
+        similarities = _similarities(step, model, data.validation)
+        validation = _of_main(step.world, model, validate(model, similarities))
+        is_best = validation.loss < state.best_loss
+        if is_best:
+            state.best_loss = validation.loss
+            with fitted_projection(model, similarities, validation) as fitted:
+                state.keep(run, _of_main(step.world, model, fitted).operating_point(model))
+    return EpochRecord(
+        epoch=epoch + 1,
+        train_loss=train_loss,
+        val_loss=None if validation is None else validation.loss,
+        val_balanced_accuracy=None if validation is None else validation.balanced_accuracy,
+        learning_rate=float(step.optimizer.param_groups[0]["lr"]),
+        best=is_best,
+    )
+
+
+def _similarities(step: TrainingStep, model: SimilarityModel, data: ValidationData) -> Parts:
+    """Compute the similarities of positive and negative validation pairs, part by part."""
+    with model.evaluating(), torch.no_grad():
+        with step.precision.autocast():
+            embeddings = [model.embed(images) for images, _ in data.loader.epoch(0)]
+        own = torch.cat(embeddings)[: data.rows.stop - data.rows.start]
+        similarities = data.similarities(step.world.all_gather(own, data.rows, data.num_images))
+        if not step.objective.trains_projection:
+            fit_projection(model, similarities)
+    return similarities
+
+
+def _of_main(world: World, model: SimilarityModel, validation: Validation) -> Validation:
+    """Take projection and results from rank 0, so that all processes decide equally: GPUs may round differently."""
+    world.broadcast(model.projection.parameters())
+    return world.of_main(validation)
