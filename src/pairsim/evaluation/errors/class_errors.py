@@ -172,13 +172,10 @@ class Breakdown:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
-        figures = {
-            "threshold": self.threshold,
-            "classes": self.class_errors,
-            "pair_fmr": None if self.pair_fmr is None else self.pair_fmr.tolist(),
-            "worst_pairs": self.worst_pairs,
-        }
-        return {name: json_value(value) for name, value in figures.items()}
+        pair_fmr = None if self.pair_fmr is None else self.pair_fmr.tolist()
+        rows = {"classes": self.class_errors, "pair_fmr": pair_fmr, "worst_pairs": self.worst_pairs}
+        figures: dict[str, Any] = json_value({"threshold": self.threshold, **rows})
+        return figures
 
 
 def breakdown(

@@ -6,6 +6,7 @@ pair is called a match when its score is at least the threshold. A rate over no 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -151,3 +152,36 @@ def lowest_above(pairs: SplitScores, score: float) -> float | None:
     """Return the lowest score of either kind that is higher than one that the dtype holds exactly."""
     higher = (scores.above(score).values for scores in pairs)
     return min((float(values[0]) for values in higher if values.size), default=None)
+
+
+def highest_reaching(pairs: SplitScores, difference: float) -> float:
+    """Return the highest score at which FMR - FNMR is at least `difference`, by binary search; -inf where none is."""
+    positive, negative = pairs
+    # Times P * M, so that it is a whole number and exact. It never falls as the threshold falls.
+    needed = difference * positive.size * negative.size
+
+    def falls_short(threshold: float) -> bool:
+        false_matches, false_non_matches = error_counts(pairs, threshold)
+        return false_matches * positive.size - false_non_matches * negative.size < needed
+
+    best = -math.inf
+    for scores in (positive.values, negative.values):
+        num_reaching = bisect.bisect_left(scores, True, key=falls_short)
+        best = max(best, float(scores[num_reaching - 1]) if num_reaching else -math.inf)
+    return best
+
+
+def count_twice_below(scores: Ranked, others: Ranked) -> int:
+    """Count the pairs of a score and a lower other score, twice, and once those of equal scores."""
+    twice = 0
+    for values, counts in scores.chunks():
+        twice += _sum_of_ranks(others.below(values), counts)
+        twice += _sum_of_ranks(others.below(values, or_equal=True), counts)
+    return twice
+
+
+def _sum_of_ranks(ranks: IntArray, counts: IntArray | None) -> int:
+    if counts is None:
+        return int(ranks.sum())
+    # Exact: in two parts, the sum of the products stays below 2^63 for up to 2^39 pairs.
+    return (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)

@@ -11,7 +11,9 @@ from pairsim.evaluation.pairs.ranked import (
     Ranked,
     SplitScores,
     count_matches,
+    count_twice_below,
     error_counts,
+    highest_reaching,
     lowest_above,
     ratio,
     round_up,
@@ -116,3 +118,17 @@ def test_index_of_a_wrong_probability_is_that_among_all_scores(monkeypatch: pyte
     scores = PairScores.from_scores([0.1, 0.2, 0.3], [1, 1, 1]).ranked.positive
     with pytest.raises(ValueError, match=r"got 2 at index 2"):
         list(scores.probability_chunks(lambda values: np.where(values > 0.25, 2.0, values)))
+
+
+def test_highest_score_with_a_difference_of_the_rates() -> None:
+    pairs = PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0]).ranked
+    # FMR - FNMR is -1/2 at 0.9, 0 at 0.6, 1/2 at 0.4 and 1 at 0.1.
+    assert [highest_reaching(pairs, difference) for difference in (-1, 0, 0.1, 1)] == [0.9, 0.6, 0.4, 0.1]
+    assert highest_reaching(pairs, 1.1) == -math.inf
+
+
+def test_lower_scores_count_twice_and_ties_once() -> None:
+    positive, negative = PairScores.from_scores([3.0, 2.0, 2.0, 1.0], [1, 1, 0, 0]).ranked
+    assert (count_twice_below(positive, negative), count_twice_below(negative, positive)) == (7, 1)
+    for scores in _forms():
+        assert count_twice_below(scores, scores) == 16
