@@ -9,7 +9,7 @@ pairs comparable.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -134,11 +134,8 @@ class Breakdown:
     @property
     def class_errors(self) -> tuple[ClassErrors, ...]:
         """The figures of each class as a row, in the order of `labels`."""
-        columns = (
-            self.num_images, self.fnmr, self.false_non_matches, self.num_positive,
-            self.fmr, self.false_matches, self.num_negative,
-        )  # fmt: skip
-        rows = zip(self.labels, self.names, *(column.tolist() for column in columns), strict=True)
+        figures = (getattr(self, field.name).tolist() for field in fields(ClassErrors)[2:])
+        rows = zip(self.labels, self.names, *figures, strict=True)
         return tuple(ClassErrors(*row) for row in rows)
 
     def weakest(self, n: int = 10) -> tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]]:

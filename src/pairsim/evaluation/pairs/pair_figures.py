@@ -9,18 +9,7 @@ import numpy as np
 
 from pairsim._common.arrays import Float32Array, Float64Array, check_count, check_fraction, check_threshold
 from pairsim.evaluation.curves.roc_curve import RocCurve, exact_curve
-from pairsim.evaluation.pairs.ranked import (
-    IntArray,
-    SplitScores,
-    ToProbability,
-    count_matches,
-    count_twice_below,
-    error_counts,
-    highest_reaching,
-    lowest_above,
-    ratio,
-    weighted_sum,
-)
+from pairsim.evaluation.pairs.ranked import IntArray, SplitScores, ToProbability, ratio, weighted_sum
 
 
 class PairFigures(ABC):
@@ -77,7 +66,7 @@ class PairFigures(ABC):
     def roc_auc(self) -> float:
         """Area under the ROC curve; see `evaluation.roc_auc`."""
         positive, negative = self.ranked
-        return ratio(count_twice_below(positive, negative), 2 * positive.size * negative.size)
+        return ratio(positive.twice_above(negative), 2 * positive.size * negative.size)
 
     def partial_roc_auc(self, max_fmr: float) -> float:
         """Standardised area up to an FMR of `max_fmr`, in (0, 1]; see `evaluation.partial_roc_auc`."""
@@ -96,10 +85,10 @@ class PairFigures(ABC):
         reached = limit * negative.size
         score = float(negative.at(negative.size - 1 - min(int(reached), negative.size - 1)))
         above = negative.above(score)
-        tied = int(count_matches(negative, score)) - above.size
-        twice = 2 * positive.size * above.size - count_twice_below(above, positive)
+        tied = int(negative.matches(score)) - above.size
+        twice = 2 * positive.size * above.size - above.twice_above(positive)
         share = (reached - above.size) / tied
-        before, after = positive.above(score).size, int(count_matches(positive, score))
+        before, after = positive.above(score).size, int(positive.matches(score))
         area = twice / 2 + tied * share * (before + (after - before) * share / 2)
         # The area below the diagonal is limit^2 / 2, that without an error is limit.
         diagonal = limit * limit / 2
@@ -134,7 +123,7 @@ class PairFigures(ABC):
 
     def accuracy(self, threshold: float) -> float:
         """Share of right decisions; see `evaluation.accuracy`."""
-        errors = sum(error_counts(self.ranked, check_threshold(threshold)))
+        errors = sum(self.ranked.error_counts(check_threshold(threshold)))
         return ratio(self.num_pairs - errors, self.num_pairs)
 
     def balanced_accuracy(self, threshold: float) -> float:
@@ -143,7 +132,7 @@ class PairFigures(ABC):
 
     def fmr_fnmr(self, threshold: float) -> tuple[float, float]:
         """False match rate and false non-match rate; see `evaluation.fmr_fnmr`."""
-        false_matches, false_non_matches = error_counts(self.ranked, check_threshold(threshold))
+        false_matches, false_non_matches = self.ranked.error_counts(check_threshold(threshold))
         return ratio(false_matches, self.num_negative), ratio(false_non_matches, self.num_positive)
 
     def equal_error_rate(self) -> float:
@@ -160,10 +149,10 @@ class PairFigures(ABC):
             return math.nan, math.nan
         # The crossing lies on the step from the point `before` to the point `after`. The lowest score of all has FMR 1
         # and FNMR 0, so `after` exists; `before` may be the point where nothing matches.
-        after_score = highest_reaching(pairs, 0)
-        before_score = lowest_above(pairs, after_score)
-        after = error_counts(pairs, after_score)
-        before = (0, num_positive) if before_score is None else error_counts(pairs, before_score)
+        after_score = pairs.highest_reaching(0)
+        before_score = pairs.lowest_above(after_score)
+        after = pairs.error_counts(after_score)
+        before = (0, num_positive) if before_score is None else pairs.error_counts(before_score)
         excess_after, excess_before = (fm * num_positive - fnm * num_negative for fm, fnm in (after, before))
         share = -excess_before / (excess_after - excess_before)
         rate = (before[0] + (after[0] - before[0]) * share) / num_negative
@@ -207,7 +196,7 @@ class PairFigures(ABC):
         if allowed == negative.size:
             return 0.0, float(min(positive.values[0], negative.values[0]))
         highest_rejected = float(negative.at(negative.size - 1 - allowed))
-        threshold = lowest_above(self.ranked, highest_rejected)
+        threshold = self.ranked.lowest_above(highest_rejected)
         if threshold is None:
             # Just above all scores; but no threshold rejects a negative pair that scores +inf.
             dtype = negative.values.dtype

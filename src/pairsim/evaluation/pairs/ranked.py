@@ -52,6 +52,22 @@ class Ranked:
         indices = np.searchsorted(self.values, scores, side="right" if or_equal else "left")
         return np.asarray(indices if self.before is None else self.before[indices])
 
+    def matches(self, thresholds: float | Float64Array) -> IntArray:
+        """Count the scores of at least each threshold, of the shape of the thresholds."""
+        return self.size - self.below(round_up(thresholds, self.values.dtype))
+
+    def twice_above(self, others: Ranked) -> int:
+        """Count the pairs of a score and a lower other score, twice, and once those of equal scores."""
+        twice = 0
+        for values, counts in self.chunks():
+            ranks = others.below(values) + others.below(values, or_equal=True)
+            if counts is None:
+                twice += int(ranks.sum())
+            else:
+                # Exact: in two parts, the sum of the products stays below 2^63 for up to 2^39 pairs.
+                twice += (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)
+        return twice
+
     def at(self, ranks: IntArray | int) -> Scores:
         """Return the scores of some ranks; 0 is the lowest."""
         indices = ranks if self.before is None else np.searchsorted(self.before, ranks, side="right") - 1
@@ -109,6 +125,30 @@ class SplitScores(NamedTuple):
     positive: Ranked
     negative: Ranked
 
+    def error_counts(self, threshold: float) -> tuple[int, int]:
+        """Count the false matches and the false non-matches at a threshold."""
+        return int(self.negative.matches(threshold)), self.positive.size - int(self.positive.matches(threshold))
+
+    def lowest_above(self, score: float) -> float | None:
+        """Return the lowest score of either kind that is higher than one that the dtype holds exactly."""
+        higher = (scores.above(score).values for scores in self)
+        return min((float(values[0]) for values in higher if values.size), default=None)
+
+    def highest_reaching(self, difference: float) -> float:
+        """Return the highest score with FMR - FNMR of at least `difference`, by binary search; -inf where none is."""
+        # Times P * M, so that it is a whole number and exact. It never falls as the threshold falls.
+        needed = difference * self.positive.size * self.negative.size
+
+        def falls_short(threshold: float) -> bool:
+            false_matches, false_non_matches = self.error_counts(threshold)
+            return false_matches * self.positive.size - false_non_matches * self.negative.size < needed
+
+        best = -math.inf
+        for scores in self:
+            num_reaching = bisect.bisect_left(scores.values, True, key=falls_short)
+            best = max(best, float(scores.values[num_reaching - 1]) if num_reaching else -math.inf)
+        return best
+
 
 def sort_by_target(scores: Float64Array, same: BoolArray) -> SplitScores:
     """Separate scores without NaN by target and sort them."""
@@ -135,53 +175,3 @@ def round_up(thresholds: float | Float64Array, dtype: np.dtype[np.floating[Any]]
         rounded = exact.astype(dtype)
         above = np.nextafter(rounded, dtype.type(np.inf))
     return np.where(rounded.astype(np.float64) >= exact, rounded, above)
-
-
-def count_matches(scores: Ranked, thresholds: float | Float64Array) -> IntArray:
-    """Count the scores of at least each threshold, of the shape of the thresholds."""
-    return scores.size - scores.below(round_up(thresholds, scores.values.dtype))
-
-
-def error_counts(pairs: SplitScores, threshold: float) -> tuple[int, int]:
-    """Count the false matches and the false non-matches at a threshold."""
-    positive, negative = pairs
-    return int(count_matches(negative, threshold)), positive.size - int(count_matches(positive, threshold))
-
-
-def lowest_above(pairs: SplitScores, score: float) -> float | None:
-    """Return the lowest score of either kind that is higher than one that the dtype holds exactly."""
-    higher = (scores.above(score).values for scores in pairs)
-    return min((float(values[0]) for values in higher if values.size), default=None)
-
-
-def highest_reaching(pairs: SplitScores, difference: float) -> float:
-    """Return the highest score at which FMR - FNMR is at least `difference`, by binary search; -inf where none is."""
-    positive, negative = pairs
-    # Times P * M, so that it is a whole number and exact. It never falls as the threshold falls.
-    needed = difference * positive.size * negative.size
-
-    def falls_short(threshold: float) -> bool:
-        false_matches, false_non_matches = error_counts(pairs, threshold)
-        return false_matches * positive.size - false_non_matches * negative.size < needed
-
-    best = -math.inf
-    for scores in (positive.values, negative.values):
-        num_reaching = bisect.bisect_left(scores, True, key=falls_short)
-        best = max(best, float(scores[num_reaching - 1]) if num_reaching else -math.inf)
-    return best
-
-
-def count_twice_below(scores: Ranked, others: Ranked) -> int:
-    """Count the pairs of a score and a lower other score, twice, and once those of equal scores."""
-    twice = 0
-    for values, counts in scores.chunks():
-        twice += _sum_of_ranks(others.below(values), counts)
-        twice += _sum_of_ranks(others.below(values, or_equal=True), counts)
-    return twice
-
-
-def _sum_of_ranks(ranks: IntArray, counts: IntArray | None) -> int:
-    if counts is None:
-        return int(ranks.sum())
-    # Exact: in two parts, the sum of the products stays below 2^63 for up to 2^39 pairs.
-    return (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)

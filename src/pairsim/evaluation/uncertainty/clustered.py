@@ -56,7 +56,7 @@ import numpy as np
 from pairsim._common.arrays import Float64Array, Values, image_codes, scores_and_targets
 from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.pair_scores import PairScores, all_pair_scores
-from pairsim.evaluation.pairs.ranked import IntArray, Ranked, error_counts, highest_reaching, round_up
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked, round_up
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
 from pairsim.evaluation.uncertainty.auc_influence import AucInfluence
 from pairsim.evaluation.uncertainty.spread import (
@@ -80,7 +80,7 @@ class _ErrorFigure(NamedTuple):
 
     def square_sum(self, pairs: PairFigures) -> float:
         """Sum of psi^2 over all pairs."""
-        false_matches, false_non_matches = error_counts(pairs.ranked, self.threshold)
+        false_matches, false_non_matches = pairs.ranked.error_counts(self.threshold)
         total = 0.0
         for count, errors, weight, rate in (
             (pairs.num_positive, false_non_matches, self.positive_weight, self.fnmr),
@@ -284,7 +284,7 @@ def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
     as the curve bends on that scale, and is wide enough to hold some pairs of either kind.
     """
     width = max(rate / 2, 1 / math.sqrt(min(pairs.num_positive, pairs.num_negative)))
-    below, above = (highest_reaching(pairs.ranked, difference) for difference in (width, -width))
+    below, above = (pairs.ranked.highest_reaching(difference) for difference in (width, -width))
     change_fmr, change_fnmr = _changes(pairs, below, above)
     return change_fnmr / (change_fmr + change_fnmr) if change_fmr + change_fnmr > 0 else 0.5
 

@@ -43,7 +43,6 @@ from pairsim._common.arrays import (
 from pairsim._common.choices import Unit
 from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.pair_scores import PairScores, all_pair_scores
-from pairsim.evaluation.pairs.ranked import count_matches
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
 from pairsim.evaluation.uncertainty.spread import Intervals, check_confidence, fnmr_name, point_estimates
 
@@ -294,16 +293,13 @@ class _WeightedFigures:
     def edges(self) -> Float64Array:
         """The thresholds `[E]`, ascending."""
         pairs, threshold = self.pairs, check_threshold(self.threshold)
-        few = pairs.num_pairs <= 2 * _CURVE_POINTS
-        chosen = [
-            pairs.roc_curve(None if few else _CURVE_POINTS).thresholds,
-            [threshold, pairs.equal_error_threshold()],
-        ]
+        curve = pairs.roc_curve(None if pairs.num_pairs <= 2 * _CURVE_POINTS else _CURVE_POINTS)
+        others = [threshold, pairs.equal_error_threshold()]
         rates = [check_fraction(target, "fmr") for target in self.fmr_targets] + [pairs.equal_error_rate()]
         if pairs.num_positive and pairs.num_negative:
             around = [min(1.0, rate * factor) for rate in rates for factor in _AROUND_TARGET]
-            chosen.append([pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)])
-        edges = np.unique(np.concatenate([np.asarray(part, dtype=np.float64) for part in chosen]))
+            others += [pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)]
+        edges = np.unique(np.concatenate([curve.thresholds, others]))
         return np.asarray(edges[np.isfinite(edges)])
 
     def read(self, counts: Float64Array) -> dict[str, Float64Array]:
@@ -335,7 +331,7 @@ class _WeightedFigures:
         """
         unweighted = []
         for scores in self.pairs.ranked:
-            below = scores.size - count_matches(scores, self.edges)
+            below = scores.size - scores.matches(self.edges)
             unweighted.append(np.diff(below, prepend=0, append=scores.size))
         coarse = self.read(np.stack(unweighted)[:, :, None].astype(np.float64))
         estimates = point_estimates(self.pairs, self.threshold, self.fmr_targets)
