@@ -8,9 +8,8 @@ import numpy as np
 
 from pairsim._common.arrays import Float64Array, Values, check_probabilities, image_codes, scores_and_targets
 from pairsim.evaluation.curves.roc_curve import RocCurve
-from pairsim.evaluation.pairs.pair_figures import PairFigures
-from pairsim.evaluation.pairs.ranked import IntArray, ToProbability, count_matches
-from pairsim.evaluation.probabilities.calibration_error import mean_gap
+from pairsim.evaluation.pairs.pair_figures import PairFigures, mean_gap
+from pairsim.evaluation.pairs.ranked import IntArray, ToProbability
 from pairsim.evaluation.uncertainty.clustered import image_level_intervals_of_pairs
 
 _MAX_WHOLE_PAIRS, _MAX_POINTS = 20_000, 4_000
@@ -39,7 +38,7 @@ def match_counts(pairs: PairFigures, thresholds: Float64Array) -> tuple[IntArray
         The positive and the negative pairs with a score of at least each threshold, each `[T]`.
     """
     positive, negative = pairs.ranked
-    return count_matches(positive, thresholds), count_matches(negative, thresholds)
+    return positive.matches(thresholds), negative.matches(thresholds)
 
 
 @dataclass(frozen=True, eq=False)

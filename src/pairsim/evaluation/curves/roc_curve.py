@@ -1,8 +1,4 @@
-"""Error curves: the false match rate and the false non-match rate over all thresholds.
-
-FMR, the false match rate, is the share of negative pairs that match (FAR, false positive rate elsewhere); FNMR, the
-false non-match rate, the share of positive pairs that do not (FRR, miss rate elsewhere).
-"""
+"""The points of an error curve."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairsim._common.arrays import Float64Array, check_count
-from pairsim.evaluation.pairs.pair_metric import pair_metric
 from pairsim.evaluation.pairs.ranked import IntArray, SplitScores
 
 
@@ -28,6 +23,7 @@ class RocCurve:
         thresholds: Thresholds `[K]`, falling.
 
     Example:
+        >>> from pairsim.evaluation import roc_curve
         >>> curve = roc_curve([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0])
         >>> curve.fmr.tolist(), curve.fnmr.tolist()
         ([0.0, 0.0, 0.5, 0.5, 1.0], [1.0, 0.5, 0.5, 0.0, 0.0])
@@ -64,47 +60,3 @@ def _ranks(size: int, count: int) -> IntArray:
     if size == 0:
         return np.zeros(0, dtype=np.int64)
     return np.unique(np.rint(np.geomspace(1, size, min(count, size))).astype(np.int64))
-
-
-@pair_metric
-def roc_curve(pairs: SplitScores) -> RocCurve:
-    """Compute FMR and FNMR at every distinct score.
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-
-    Returns:
-        The curve, with one point more than there are distinct scores. FMR is NaN without negative pairs, FNMR without
-        positive ones; empty input gives the first point alone, with both rates NaN.
-
-    Example:
-        >>> roc_curve([0.9, 0.4, 0.6], [1, 1, 0]).tmr.tolist()
-        [0.0, 0.5, 0.5, 1.0]
-
-    References:
-        T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006.
-    """
-    return exact_curve(pairs)
-
-
-@pair_metric
-def det_curve(pairs: SplitScores) -> RocCurve:
-    """Compute the detection error trade-off: FNMR against FMR.
-
-    The points are those of `roc_curve`; a DET plot differs from a ROC plot in its axes only (FNMR instead of TMR, both
-    axes on a normal-deviate or logarithmic scale, where rates of 0 and 1 lie outside the plot).
-
-    Args:
-        pairs: Scores of positive and negative pairs.
-
-    Returns:
-        The curve; use its `fmr` and `fnmr`. NaN and empty input as in `roc_curve`.
-
-    Example:
-        >>> det_curve([0.9, 0.4, 0.6], [1, 1, 0]).fnmr.tolist()
-        [1.0, 0.5, 0.5, 0.0]
-
-    References:
-        A. Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
-    """
-    return exact_curve(pairs)

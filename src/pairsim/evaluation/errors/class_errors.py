@@ -9,7 +9,7 @@ pairs comparable.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -134,11 +134,8 @@ class Breakdown:
     @property
     def class_errors(self) -> tuple[ClassErrors, ...]:
         """The figures of each class as a row, in the order of `labels`."""
-        columns = (
-            self.num_images, self.fnmr, self.false_non_matches, self.num_positive,
-            self.fmr, self.false_matches, self.num_negative,
-        )  # fmt: skip
-        rows = zip(self.labels, self.names, *(column.tolist() for column in columns), strict=True)
+        figures = (getattr(self, field.name).tolist() for field in fields(ClassErrors)[2:])
+        rows = zip(self.labels, self.names, *figures, strict=True)
         return tuple(ClassErrors(*row) for row in rows)
 
     def weakest(self, n: int = 10) -> tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]]:
@@ -172,13 +169,10 @@ class Breakdown:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
-        figures = {
-            "threshold": self.threshold,
-            "classes": self.class_errors,
-            "pair_fmr": None if self.pair_fmr is None else self.pair_fmr.tolist(),
-            "worst_pairs": self.worst_pairs,
-        }
-        return {name: json_value(value) for name, value in figures.items()}
+        pair_fmr = None if self.pair_fmr is None else self.pair_fmr.tolist()
+        rows = {"classes": self.class_errors, "pair_fmr": pair_fmr, "worst_pairs": self.worst_pairs}
+        figures: dict[str, Any] = json_value({"threshold": self.threshold, **rows})
+        return figures
 
 
 def breakdown(

@@ -6,6 +6,7 @@ pair is called a match when its score is at least the threshold. A rate over no 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,6 +51,22 @@ class Ranked:
         """Count the scores below (or equal to) each of some scores of the same dtype."""
         indices = np.searchsorted(self.values, scores, side="right" if or_equal else "left")
         return np.asarray(indices if self.before is None else self.before[indices])
+
+    def matches(self, thresholds: float | Float64Array) -> IntArray:
+        """Count the scores of at least each threshold, of the shape of the thresholds."""
+        return self.size - self.below(round_up(thresholds, self.values.dtype))
+
+    def twice_above(self, others: Ranked) -> int:
+        """Count the pairs of a score and a lower other score, twice, and once those of equal scores."""
+        twice = 0
+        for values, counts in self.chunks():
+            ranks = others.below(values) + others.below(values, or_equal=True)
+            if counts is None:
+                twice += int(ranks.sum())
+            else:
+                # Exact: in two parts, the sum of the products stays below 2^63 for up to 2^39 pairs.
+                twice += (int((ranks >> 24) @ counts) << 24) + int((ranks & 0xFFFFFF) @ counts)
+        return twice
 
     def at(self, ranks: IntArray | int) -> Scores:
         """Return the scores of some ranks; 0 is the lowest."""
@@ -108,6 +125,30 @@ class SplitScores(NamedTuple):
     positive: Ranked
     negative: Ranked
 
+    def error_counts(self, threshold: float) -> tuple[int, int]:
+        """Count the false matches and the false non-matches at a threshold."""
+        return int(self.negative.matches(threshold)), self.positive.size - int(self.positive.matches(threshold))
+
+    def lowest_above(self, score: float) -> float | None:
+        """Return the lowest score of either kind that is higher than one that the dtype holds exactly."""
+        higher = (scores.above(score).values for scores in self)
+        return min((float(values[0]) for values in higher if values.size), default=None)
+
+    def highest_reaching(self, difference: float) -> float:
+        """Return the highest score with FMR - FNMR of at least `difference`, by binary search; -inf where none is."""
+        # Times P * M, so that it is a whole number and exact. It never falls as the threshold falls.
+        needed = difference * self.positive.size * self.negative.size
+
+        def falls_short(threshold: float) -> bool:
+            false_matches, false_non_matches = self.error_counts(threshold)
+            return false_matches * self.positive.size - false_non_matches * self.negative.size < needed
+
+        best = -math.inf
+        for scores in self:
+            num_reaching = bisect.bisect_left(scores.values, True, key=falls_short)
+            best = max(best, float(scores.values[num_reaching - 1]) if num_reaching else -math.inf)
+        return best
+
 
 def sort_by_target(scores: Float64Array, same: BoolArray) -> SplitScores:
     """Separate scores without NaN by target and sort them."""
@@ -134,20 +175,3 @@ def round_up(thresholds: float | Float64Array, dtype: np.dtype[np.floating[Any]]
         rounded = exact.astype(dtype)
         above = np.nextafter(rounded, dtype.type(np.inf))
     return np.where(rounded.astype(np.float64) >= exact, rounded, above)
-
-
-def count_matches(scores: Ranked, thresholds: float | Float64Array) -> IntArray:
-    """Count the scores of at least each threshold, of the shape of the thresholds."""
-    return scores.size - scores.below(round_up(thresholds, scores.values.dtype))
-
-
-def error_counts(pairs: SplitScores, threshold: float) -> tuple[int, int]:
-    """Count the false matches and the false non-matches at a threshold."""
-    positive, negative = pairs
-    return int(count_matches(negative, threshold)), positive.size - int(count_matches(positive, threshold))
-
-
-def lowest_above(pairs: SplitScores, score: float) -> float | None:
-    """Return the lowest score of either kind that is higher than one that the dtype holds exactly."""
-    higher = (scores.above(score).values for scores in pairs)
-    return min((float(values[0]) for values in higher if values.size), default=None)

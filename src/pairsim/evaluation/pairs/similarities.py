@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from pairsim._common.arrays import Float32Array, Values, check_count, labelled_embeddings
+from pairsim._common.progress import progress_bar
 from pairsim.evaluation.pairs.ranked import IntArray
-
-_LONG_S = 2.0  # Shorter work shows no bar unless asked to.
 
 
 def by_class(embeddings: Values, labels: Values) -> tuple[Float32Array, IntArray, IntArray]:
@@ -50,18 +47,8 @@ def similarity_blocks(
     check_count(block_size, "block_size", 1, 1024)
     num_images = len(vectors)
     starts = range(0, num_images, block_size)
-    with tqdm(
-        total=sum(
-            min(block_size, num_images - start) * (num_images - start if upper else num_images) for start in starts
-        ),
-        desc="comparing",
-        unit=" pairs",
-        unit_scale=True,
-        file=sys.stderr,
-        disable=None if progress is None else not progress,
-        delay=_LONG_S if progress is None else 0.0,
-        leave=False,
-    ) as bar:
+    total = sum(min(block_size, num_images - start) * (num_images - start if upper else num_images) for start in starts)
+    with progress_bar(total, "comparing", "pairs", progress) as bar:
         for start in starts:
             products = vectors[start : start + block_size] @ (vectors[start:] if upper else vectors).T
             yield start, np.clip(products, -1.0, 1.0, out=products)

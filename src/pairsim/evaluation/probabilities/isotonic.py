@@ -104,15 +104,8 @@ def _groups(pairs: PairFigures) -> list[_Block]:
     kind = np.where(matches == 0, -1, np.where(matches == totals, -2, np.arange(totals.size)))
     begins = np.flatnonzero(np.concatenate([[True], kind[1:] != kind[:-1]]))
     stops = np.concatenate([begins[1:], [totals.size]]) - 1
-    return list(
-        zip(
-            np.add.reduceat(matches, begins).tolist(),
-            np.add.reduceat(totals, begins).tolist(),
-            lows[begins].tolist(),
-            highs[stops].tolist(),
-            strict=True,
-        )
-    )
+    columns = (np.add.reduceat(matches, begins), np.add.reduceat(totals, begins), lows[begins], highs[stops])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _distinct(scores: Ranked) -> tuple[Float64Array, IntArray]:

@@ -25,7 +25,7 @@ few images make most of the errors, otherwise so many that t is the normal z.
 
 A figure of exactly 0 or 1 has no estimate of its variance. Its interval is that of n independent pairs without an
 error, from 0 to 1 - ((1 - c) / 2)^(1/n) at a confidence c, or the mirror image (3.7 / n for 95 %), with n half the
-number of images, weighted by their pairs (see `num_disjoint_of`). Two pairs with a common image are correlated by at
+number of images, weighted by their pairs (see `spread_of_images`). Two pairs with a common image are correlated by at
 most 1/2, so pairs of this number of images are worth at least n independent ones, and mostly far more: this interval is
 safe, not narrow.
 
@@ -49,31 +49,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pairsim._common.arrays import Float32Array, Float64Array, Values
-from pairsim.evaluation.decisions.equal_error import highest_reaching
+from pairsim._common.arrays import Float64Array, Values, image_codes, scores_and_targets
 from pairsim.evaluation.pairs.pair_figures import PairFigures
-from pairsim.evaluation.pairs.pair_scores import all_pair_scores
-from pairsim.evaluation.pairs.ranked import IntArray, Ranked, error_counts, round_up
+from pairsim.evaluation.pairs.pair_scores import PairScores, all_pair_scores
+from pairsim.evaluation.pairs.ranked import IntArray, Ranked, round_up
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
 from pairsim.evaluation.uncertainty.auc_influence import AucInfluence
-from pairsim.evaluation.uncertainty.estimates import fnmr_name, image_pairs, point_estimates
 from pairsim.evaluation.uncertainty.spread import (
     Intervals,
     check_confidence,
+    fnmr_name,
     interval_of,
-    num_disjoint_of,
+    point_estimates,
     spread_of_images,
-    spread_of_pairs,
-    sum_by,
 )
 
 
-@dataclass(frozen=True)
-class _ErrorFigure:
+class _ErrorFigure(NamedTuple):
     """A figure whose psi is weight x (error indicator - rate), with a weight and a rate for each kind of pair."""
 
     threshold: float
@@ -84,7 +80,7 @@ class _ErrorFigure:
 
     def square_sum(self, pairs: PairFigures) -> float:
         """Sum of psi^2 over all pairs."""
-        false_matches, false_non_matches = error_counts(pairs.ranked, self.threshold)
+        false_matches, false_non_matches = pairs.ranked.error_counts(self.threshold)
         total = 0.0
         for count, errors, weight, rate in (
             (pairs.num_positive, false_non_matches, self.positive_weight, self.fnmr),
@@ -139,8 +135,7 @@ def image_level_intervals(
     """
     check_confidence(confidence)
     pairs = all_pair_scores(embeddings, labels) if pair_scores is None else pair_scores
-    estimates = _estimates(pairs, threshold, fmr_targets)
-    figures = _error_figures(pairs, threshold, fmr_targets, estimates)
+    estimates, figures = _linearise(pairs, threshold, fmr_targets)
     vectors, codes, _ = by_class(embeddings, labels)
     sizes = np.bincount(codes)
     num_positive, num_all = int((sizes * (sizes - 1) // 2).sum()), len(vectors) * (len(vectors) - 1) // 2
@@ -150,21 +145,32 @@ def image_level_intervals(
             f"{pairs.num_positive} of them positive. Pass all_pair_scores(embeddings, labels), or leave it out."
         )
     influence = AucInfluence(pairs)
-    thresholds = sorted({figure.threshold for figure in figures.values()})
-    errors, auc_sums = _per_image(
-        pairs, vectors, codes, thresholds, influence, block_size=block_size, progress=progress
-    )
+    begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
+    # The false matches and the false non-matches of each image at each threshold, and the sum of the AUC's psi.
+    errors = {figure.threshold: np.zeros((2, len(vectors))) for figure in figures.values()}
+    lowest_matches = [(counts, round_up(at, vectors.dtype)) for at, counts in errors.items()]
+    auc_sums = np.zeros(len(vectors))
+    for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
+        # Row by row, so that the intermediate arrays stay in the caches.
+        for image, cosines in enumerate(products, start):
+            scores = pairs._round(cosines)
+            begin, end = int(begins[image]), int(ends[image])
+            # Rows are in class order, so the images of the class of a row are one slice of it.
+            same = np.concatenate((scores[begin:image], scores[image + 1 : end]))
+            other = np.concatenate((scores[:begin], scores[end:]))
+            auc_sums[image] = influence.positive[influence.cells(same)].sum()
+            auc_sums[image] += influence.negative[influence.cells(other)].sum()
+            for counts, lowest_match in lowest_matches:
+                counts[:, image] = np.count_nonzero(other >= lowest_match), np.count_nonzero(same < lowest_match)
     own, others = sizes[codes] - 1, len(vectors) - sizes[codes]
-    square_sum = influence.square_sum()
-    num_disjoint = num_disjoint_of(own / max(1, num_positive) + others / max(1, num_all - num_positive), "roc_auc")
-    spreads = {"roc_auc": spread_of_images(auc_sums, square_sum, num_disjoint, least=square_sum)}
+    weights = own / max(1, num_positive) + others / max(1, num_all - num_positive)
+    spreads = {"roc_auc": spread_of_images(auc_sums, weights, influence.square_sum(), images_each=4)}
     for name, figure in figures.items():
         false_matches, false_non_matches = errors[figure.threshold]
         sums = figure.positive_weight * (false_non_matches - figure.fnmr * own)
         sums += figure.negative_weight * (false_matches - figure.fmr * others)
-        square_sum = figure.square_sum(pairs)
-        num_disjoint = num_disjoint_of(figure.positive_weight * own + figure.negative_weight * others, name)
-        spreads[name] = spread_of_images(sums, square_sum, num_disjoint, least=square_sum)
+        weights = figure.positive_weight * own + figure.negative_weight * others
+        spreads[name] = spread_of_images(sums, weights, figure.square_sum(pairs))
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
@@ -206,10 +212,14 @@ def image_level_intervals_of_pairs(
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
     check_confidence(confidence)
-    given = image_pairs(scores, targets, first, second)
-    values, same, pairs = given.scores, given.same, given.pairs
-    estimates = _estimates(pairs, threshold, fmr_targets)
-    figures = _error_figures(pairs, threshold, fmr_targets, estimates)
+    values, same = scores_and_targets(scores, targets)
+    one, other, num_images = image_codes(first, second, values.size)
+    pairs = PairScores.from_scores(values, same)
+    estimates, figures = _linearise(pairs, threshold, fmr_targets)
+    # Pairs of the same two images would be counted once for each of the two; together they are one pair.
+    keys, group = np.unique(one * num_images + other, return_inverse=True)
+    lower, higher = keys // num_images, keys % num_images
+    apart = lower != higher
     spreads = {}
     for name, estimate in estimates.items():
         if math.isnan(estimate):
@@ -223,25 +233,27 @@ def image_level_intervals_of_pairs(
             figure = figures[name]
             weights = np.where(same, figure.positive_weight, figure.negative_weight)
             off = (same != (values >= figure.threshold)) - np.where(same, figure.fnmr, figure.fmr)
-        of_first, of_second = (sum_by(images, weights, given.num_images) for images in (given.first, given.second))
-        num_disjoint = num_disjoint_of(of_first + of_second, name)
-        spreads[name] = spread_of_pairs(weights * off, given.first, given.second, num_disjoint)
+        psi = _sum_by(group, weights * off, keys.size)
+        # An image paired with itself is in one sum only, so nothing is to be taken off for it.
+        spreads[name] = spread_of_images(
+            _sum_by(lower, psi, num_images) + _sum_by(higher[apart], psi[apart], num_images),
+            _sum_by(one, weights, num_images) + _sum_by(other, weights, num_images),
+            float(np.square(psi[apart]).sum()),
+            least=float(np.square(psi).sum()),
+            images_each=4 if name == "roc_auc" else 2,
+        )
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 
-def _estimates(pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]) -> dict[str, float]:
-    """Compute the figures; NaN for the FNMR at FMRs that the pairs cannot show."""
+def _sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
+    return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
+
+
+def _linearise(
+    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]
+) -> tuple[dict[str, float], dict[str, _ErrorFigure]]:
+    """Compute the figures, and linearise all except the AUC; NaN for the FNMR at FMRs that the pairs cannot show."""
     estimates = point_estimates(pairs, threshold, fmr_targets)
-    for target in fmr_targets:
-        if pairs.num_negative * target < 1 or math.isnan(pairs.threshold_at_fmr(target)):
-            estimates[fnmr_name(target)] = math.nan
-    return estimates
-
-
-def _error_figures(
-    pairs: PairFigures, threshold: float, fmr_targets: Sequence[float], estimates: dict[str, float]
-) -> dict[str, _ErrorFigure]:
-    """Linearise every figure except the AUC."""
     fmr, fnmr, off = estimates["fmr"], estimates["fnmr"], 1 - estimates["accuracy"]
     # Where there are no pairs of a kind, the figure is NaN and its weights are never used.
     p, m, total = (max(1, count) for count in (pairs.num_positive, pairs.num_negative, pairs.num_pairs))
@@ -256,11 +268,13 @@ def _error_figures(
         fmr, fnmr = pairs.fmr_fnmr(eer_threshold)
         figures["eer"] = _ErrorFigure(eer_threshold, (1 - fmr_weight) / p, fnmr, fmr_weight / m, fmr)
     for target in fmr_targets:
-        if not math.isnan(estimates[fnmr_name(target)]):
-            at_target = pairs.threshold_at_fmr(target)
+        name, at_target = fnmr_name(target), pairs.threshold_at_fmr(target)
+        if pairs.num_negative * target < 1 or math.isnan(at_target):
+            estimates[name] = math.nan
+        else:
             fmr, fnmr = pairs.fmr_fnmr(at_target)
-            figures[fnmr_name(target)] = _ErrorFigure(at_target, 1 / p, fnmr, _slope(pairs, target) / m, fmr)
-    return figures
+            figures[name] = _ErrorFigure(at_target, 1 / p, fnmr, _slope(pairs, target) / m, fmr)
+    return estimates, figures
 
 
 def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
@@ -270,7 +284,7 @@ def _eer_weight_of_fmr(pairs: PairFigures, rate: float) -> float:
     as the curve bends on that scale, and is wide enough to hold some pairs of either kind.
     """
     width = max(rate / 2, 1 / math.sqrt(min(pairs.num_positive, pairs.num_negative)))
-    below, above = (highest_reaching(pairs.ranked, difference) for difference in (width, -width))
+    below, above = (pairs.ranked.highest_reaching(difference) for difference in (width, -width))
     change_fmr, change_fnmr = _changes(pairs, below, above)
     return change_fnmr / (change_fmr + change_fnmr) if change_fmr + change_fnmr > 0 else 0.5
 
@@ -291,37 +305,3 @@ def _changes(pairs: PairFigures, below: float, above: float) -> tuple[float, flo
 def _share_below(scores: Ranked, values: Float64Array) -> Float64Array:
     """Return the share of the scores below each value, ties counted half."""
     return (scores.below(values) + scores.below(values, or_equal=True)) / (2 * scores.size)
-
-
-def _per_image(
-    pairs: PairFigures,
-    vectors: Float32Array,
-    codes: IntArray,
-    thresholds: list[float],
-    influence: AucInfluence,
-    *,
-    block_size: int,
-    progress: bool | None,
-) -> tuple[dict[float, tuple[Float64Array, Float64Array]], Float64Array]:
-    """Sum over the pairs of each image: false matches and false non-matches by threshold, and the AUC's psi.
-
-    Rows are in class order, so the images of the class of a row are one slice of it.
-    """
-    num_images = len(vectors)
-    begins, ends = (np.searchsorted(codes, codes, side=side) for side in ("left", "right"))
-    errors = {t: (np.zeros(num_images), np.zeros(num_images)) for t in thresholds}
-    at_thresholds = [(*errors[t], round_up(t, vectors.dtype)) for t in thresholds]
-    auc_sums = np.zeros(num_images)
-    for start, products in similarity_blocks(vectors, block_size, upper=False, progress=progress):
-        # Row by row, so that the intermediate arrays stay in the caches.
-        for image, cosines in enumerate(products, start):
-            scores = pairs._round(cosines)
-            begin, end = int(begins[image]), int(ends[image])
-            same = np.concatenate((scores[begin:image], scores[image + 1 : end]))
-            other = np.concatenate((scores[:begin], scores[end:]))
-            auc_sums[image] = influence.positive[influence.cells(same)].sum()
-            auc_sums[image] += influence.negative[influence.cells(other)].sum()
-            for false_matches, false_non_matches, lowest_match in at_thresholds:
-                false_matches[image] = np.count_nonzero(other >= lowest_match)
-                false_non_matches[image] = np.count_nonzero(same < lowest_match)
-    return errors, auc_sums

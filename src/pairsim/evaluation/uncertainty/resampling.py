@@ -21,6 +21,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,14 +31,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim._common.arrays import Float32Array, Float64Array, Values, check_count, check_fraction, check_threshold
+from pairsim._common.arrays import (
+    Float64Array,
+    Values,
+    check_count,
+    check_fraction,
+    check_threshold,
+    image_codes,
+    scores_and_targets,
+)
 from pairsim._common.choices import Unit
 from pairsim.evaluation.pairs.pair_figures import PairFigures
-from pairsim.evaluation.pairs.pair_scores import all_pair_scores
-from pairsim.evaluation.pairs.ranked import IntArray, count_matches
+from pairsim.evaluation.pairs.pair_scores import PairScores, all_pair_scores
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
-from pairsim.evaluation.uncertainty.estimates import fnmr_name, image_pairs, point_estimates
-from pairsim.evaluation.uncertainty.spread import Intervals, check_confidence, percentiles
+from pairsim.evaluation.uncertainty.spread import Intervals, check_confidence, fnmr_name, point_estimates
 
 _CURVE_POINTS = 201
 _AROUND_TARGET = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 4.0)
@@ -76,7 +83,7 @@ class Resampled:
             ValueError: If `confidence` is out of range.
         """
         check_confidence(confidence)
-        return {name: percentiles(self.figures[name], confidence) for name in self.estimates}
+        return {name: _percentiles(self.figures[name], confidence) for name in self.estimates}
 
 
 def bootstrap(
@@ -127,7 +134,25 @@ def bootstrap(
     units = order if unit == "images" else codes
     num_units = int(units.max(initial=-1)) + 1
     weights = _weights(num_units, num_resamples, seed)[torch.from_numpy(units)]
-    counts = _count_all_pairs(vectors, codes, figures.edges, weights, unit=unit, block_size=block_size)
+    num_cells = len(figures.edges) + 1
+    ends = np.searchsorted(codes, codes, side="right")
+    chunks = [chunk.contiguous() for chunk in weights.split(_RESAMPLES_AT_ONCE, dim=1)]
+    counts = [torch.zeros(2 * num_cells, chunk.shape[1], dtype=torch.float64) for chunk in chunks]
+    bounds = torch.from_numpy(figures.edges)
+    for start, products in similarity_blocks(vectors, block_size, upper=True):
+        cells = torch.bucketize(torch.from_numpy(products).double(), bounds, right=True).to(torch.int32).numpy()
+        for row in range(len(products)):
+            image, end = start + row, int(ends[start + row])
+            keys = cells[row, row + 1 :].astype(np.uint16)
+            keys[end - image - 1 :] += np.uint16(num_cells)
+            rows = torch.from_numpy(np.argsort(keys, kind="stable") + image + 1)
+            offsets = _offsets(keys, 2 * num_cells)
+            for chunk, count in zip(chunks, counts, strict=True):
+                sums = _bag_sums(rows, chunk, offsets)
+                if unit == "classes":  # a class with itself has the weight k, not k squared
+                    sizes = offsets.diff(append=torch.tensor([len(keys)]))
+                    sums[:num_cells] = sizes[:num_cells, None].float()
+                count.addcmul_(sums.double(), chunk[image].double())
     return figures.resampled(counts, unit, num_units, seed)
 
 
@@ -167,20 +192,87 @@ def bootstrap_of_pairs(
         >>> sorted(bootstrap_of_pairs(scores, targets, first, second, 0.5, num_resamples=20).figures)
         ['accuracy', 'balanced_accuracy', 'eer', 'fmr', 'fnmr', 'roc_auc']
     """
-    given = image_pairs(scores, targets, first, second)
-    figures = _WeightedFigures(given.pairs, threshold, fmr_targets)
+    values, same = scores_and_targets(scores, targets)
+    one, other, num_images = image_codes(first, second, values.size)
+    figures = _WeightedFigures(PairScores.from_scores(values, same), threshold, fmr_targets)
     num_cells = len(figures.edges) + 1
-    weights = _weights(given.num_images, num_resamples, seed)
-    keys = np.searchsorted(figures.edges, given.scores, side="right") + num_cells * ~given.same
+    weights = _weights(num_images, num_resamples, seed)
+    keys = np.searchsorted(figures.edges, values, side="right") + num_cells * ~same
     order = np.argsort(keys, kind="stable")
     offsets = _offsets(keys, 2 * num_cells)
-    left, right = (torch.from_numpy(images[order]) for images in (given.first, given.second))
+    left, right = (torch.from_numpy(images[order]) for images in (one, other))
     parts = []
     for chunk in weights.split(max(1, (1 << 24) // max(1, len(keys))), dim=1):
         of_pairs = chunk[left] * torch.where((left != right)[:, None], chunk[right], 1.0)
         parts.append(_bag_sums(torch.arange(len(of_pairs)), of_pairs, offsets).double())
-    counts = torch.cat(parts, dim=1).numpy().reshape(2, num_cells, -1)
-    return figures.resampled(counts, "images", given.num_images, seed)
+    return figures.resampled(parts, "images", num_images, seed)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of a figure of two models on the same pairs.
+
+    Attributes:
+        first: Figure of the first model.
+        second: Figure of the second one.
+        difference: First minus second.
+        low: Lower end of the interval of the difference.
+        high: Upper end.
+        p_value: Two-sided, for the hypothesis of no difference; at least 2 / (resamples + 1).
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_differences(first: Resampled, second: Resampled, *, confidence: float = 0.95) -> dict[str, Difference]:
+    """Compare the figures of two models on the same resampled sets.
+
+    Args:
+        first: Figures of one model.
+        second: Figures of the other, of the same images in the same order, with the same `seed` and number of sets.
+        confidence: Coverage aimed at, in (0, 1).
+
+    Returns:
+        The difference of each figure that both have, with its interval and p-value.
+
+    Raises:
+        ValueError: If the sets were drawn differently, or `confidence` is out of range.
+
+    Example:
+        >>> from pairsim.evaluation import bootstrap
+        >>> angles = np.array([0.0, 0.1, 0.9, 1.0, 1.7, 0.4])
+        >>> embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> resampled = bootstrap(embeddings, [0, 0, 0, 1, 1, 1], 0.8, num_resamples=50)
+        >>> paired_differences(resampled, resampled)["roc_auc"].p_value
+        1.0
+    """
+    same_draws = all(getattr(first, name) == getattr(second, name) for name in ("unit", "num_units", "seed"))
+    sizes = {len(values) for model in (first, second) for values in model.figures.values()}
+    if not same_draws or len(sizes) > 1:
+        raise ValueError(
+            "Expected both to be resampled in the same way, got other units, seeds or numbers of sets. Call bootstrap "
+            "for both with the same images in the same order, unit, num_resamples and seed."
+        )
+    check_confidence(confidence)
+    differences = {}
+    for name in (name for name in first.estimates if name in second.estimates):
+        resampled = first.figures[name] - second.figures[name]
+        known = resampled[~np.isnan(resampled)]
+        sides = [(1 + int(side.sum())) / (known.size + 1) for side in (known <= 0, known >= 0)]
+        difference = first.estimates[name] - second.estimates[name]
+        differences[name] = Difference(
+            first.estimates[name],
+            second.estimates[name],
+            difference,
+            *_percentiles(resampled, confidence),
+            math.nan if math.isnan(difference) else min(1.0, 2 * min(sides)),
+        )
+    return differences
 
 
 @dataclass(frozen=True)
@@ -201,16 +293,13 @@ class _WeightedFigures:
     def edges(self) -> Float64Array:
         """The thresholds `[E]`, ascending."""
         pairs, threshold = self.pairs, check_threshold(self.threshold)
-        few = pairs.num_pairs <= 2 * _CURVE_POINTS
-        chosen = [
-            pairs.roc_curve(None if few else _CURVE_POINTS).thresholds,
-            [threshold, pairs.equal_error_threshold()],
-        ]
+        curve = pairs.roc_curve(None if pairs.num_pairs <= 2 * _CURVE_POINTS else _CURVE_POINTS)
+        others = [threshold, pairs.equal_error_threshold()]
         rates = [check_fraction(target, "fmr") for target in self.fmr_targets] + [pairs.equal_error_rate()]
         if pairs.num_positive and pairs.num_negative:
             around = [min(1.0, rate * factor) for rate in rates for factor in _AROUND_TARGET]
-            chosen.append([pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)])
-        edges = np.unique(np.concatenate([np.asarray(part, dtype=np.float64) for part in chosen]))
+            others += [pairs.threshold_at_fmr(rate) for rate in (*around, *_EVENLY)]
+        edges = np.unique(np.concatenate([curve.thresholds, others]))
         return np.asarray(edges[np.isfinite(edges)])
 
     def read(self, counts: Float64Array) -> dict[str, Float64Array]:
@@ -235,15 +324,18 @@ class _WeightedFigures:
             **{fnmr_name(target): _crossing(fnmr, fmr - target) for target in self.fmr_targets},
         }
 
-    def resampled(self, counts: Float64Array, unit: Unit, num_units: int, seed: int) -> Resampled:
-        """Read the figures of resampled sets, and take off what reading them off few thresholds changes."""
+    def resampled(self, parts: list[Tensor], unit: Unit, num_units: int, seed: int) -> Resampled:
+        """Read the figures of resampled sets, and take off what reading them off few thresholds changes.
+
+        `parts` hold the weight of the pairs between edges `[2 (E + 1), R]` for some sets each, positive pairs first.
+        """
         unweighted = []
         for scores in self.pairs.ranked:
-            below = scores.size - count_matches(scores, self.edges)
+            below = scores.size - scores.matches(self.edges)
             unweighted.append(np.diff(below, prepend=0, append=scores.size))
         coarse = self.read(np.stack(unweighted)[:, :, None].astype(np.float64))
         estimates = point_estimates(self.pairs, self.threshold, self.fmr_targets)
-        figures = self.read(counts)
+        figures = self.read(torch.cat(parts, dim=1).numpy().reshape(2, len(self.edges) + 1, -1))
         shifted = {name: np.clip(figures[name] + (estimates[name] - coarse[name][0]), 0.0, 1.0) for name in estimates}
         return Resampled(estimates, shifted, unit, num_units, seed)
 
@@ -270,38 +362,6 @@ def _weights(num_units: int, num_resamples: int, seed: int) -> Tensor:
     return torch.from_numpy(drawn)
 
 
-def _count_all_pairs(
-    vectors: Float32Array,
-    codes: IntArray,
-    edges: Float64Array,
-    weights: Tensor,
-    *,
-    unit: Unit,
-    block_size: int,
-) -> Float64Array:
-    """Return the weight of the pairs between two edges `[2, E + 1, R]`, positive ones first."""
-    num_cells = len(edges) + 1
-    ends = np.searchsorted(codes, codes, side="right")
-    chunks = [chunk.contiguous() for chunk in weights.split(_RESAMPLES_AT_ONCE, dim=1)]
-    counts = [torch.zeros(2 * num_cells, chunk.shape[1], dtype=torch.float64) for chunk in chunks]
-    bounds = torch.from_numpy(edges)
-    for start, products in similarity_blocks(vectors, block_size, upper=True):
-        cells = torch.bucketize(torch.from_numpy(products).double(), bounds, right=True).to(torch.int32).numpy()
-        for row in range(len(products)):
-            image, end = start + row, int(ends[start + row])
-            keys = cells[row, row + 1 :].astype(np.uint16)
-            keys[end - image - 1 :] += np.uint16(num_cells)
-            order = torch.from_numpy(np.argsort(keys, kind="stable") + image + 1)
-            offsets = _offsets(keys, 2 * num_cells)
-            for chunk, count in zip(chunks, counts, strict=True):
-                sums = _bag_sums(order, chunk, offsets)
-                if unit == "classes":  # a class with itself has the weight k, not k squared
-                    sizes = offsets.diff(append=torch.tensor([len(keys)]))
-                    sums[:num_cells] = sizes[:num_cells, None].float()
-                count.addcmul_(sums.double(), chunk[image].double())
-    return torch.cat(counts, dim=1).numpy().reshape(2, num_cells, -1)
-
-
 def _offsets(keys: np.ndarray[tuple[int], np.dtype[np.integer]], num_keys: int) -> Tensor:
     """Return where each key begins in the sorted keys `[K]`."""
     sizes = np.bincount(keys, minlength=num_keys)
@@ -312,3 +372,12 @@ def _bag_sums(rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
     if not len(rows):
         return torch.zeros(len(offsets), weights.shape[1])
     return functional.embedding_bag(rows, weights, offsets, mode="sum")
+
+
+def _percentiles(values: Float64Array, confidence: float) -> tuple[float, float]:
+    """Return the interval from the quantiles of resampled values, without NaN; NaN where all of them are."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return math.nan, math.nan
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

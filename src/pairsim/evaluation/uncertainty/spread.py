@@ -1,23 +1,41 @@
-"""Intervals from variances; the formulas and their reasons are in `clustered`."""
+"""The figures that get intervals, and intervals from variances; the formulas and their reasons are in `clustered`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from pairsim._common.arrays import Float64Array
-from pairsim.evaluation.pairs.ranked import IntArray
+from pairsim.evaluation.pairs.pair_figures import PairFigures
 
 Intervals: TypeAlias = dict[str, tuple[float, float]]
 """The low and high end of an interval, by the name of the figure."""
 
 
-@dataclass(frozen=True)
-class Spread:
+def fnmr_name(fmr: float) -> str:
+    """Return the key of the FNMR at an FMR."""
+    return f"fnmr_at_fmr_{fmr:g}"
+
+
+def point_estimates(pairs: PairFigures, threshold: float, fmr_targets: Sequence[float]) -> dict[str, float]:
+    """Compute the figures that get intervals."""
+    fmr, fnmr = pairs.fmr_fnmr(threshold)
+    return {
+        "accuracy": pairs.accuracy(threshold),
+        "balanced_accuracy": pairs.balanced_accuracy(threshold),
+        "eer": pairs.equal_error_rate(),
+        "fmr": fmr,
+        "fnmr": fnmr,
+        "roc_auc": pairs.roc_auc(),
+        **{fnmr_name(target): pairs.fnmr_at_fmr(target) for target in fmr_targets},
+    }
+
+
+class Spread(NamedTuple):
     """The variance of a figure, and the number of pairs that counts for a figure of 0 or 1.
 
     Attributes:
@@ -31,45 +49,35 @@ class Spread:
     num_disjoint: float
 
 
-def spread_of_images(image_sums: Float64Array, square_sum: float, num_disjoint: float, *, least: float) -> Spread:
-    """Compute the spread of a figure from the sum of psi of each image, and the sum of psi^2 of all pairs."""
+def spread_of_images(
+    image_sums: Float64Array,
+    image_weights: Float64Array,
+    square_sum: float,
+    *,
+    least: float | None = None,
+    images_each: int = 2,
+) -> Spread:
+    """Compute the spread of a figure.
+
+    For the number of pairs, (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two,
+    a comparison of a positive with a negative pair, as in the AUC, four.
+
+    Args:
+        image_sums: The sum of psi of each image `[N]`.
+        image_weights: The weight that the figure's pairs give each image `[N]`.
+        square_sum: The sum of psi^2 of all pairs.
+        least: The lowest variance; by default `square_sum`.
+        images_each: The number of images that a pair takes.
+    """
     num_images = image_sums.size
     jackknife = num_images * (num_images - 1) / (num_images - 2) ** 2 if num_images > 2 else 1.0
     squares = np.square(image_sums)
     total = float(squares.sum())
     scatter = float(squares @ squares) - total**2 / max(1, num_images)
     freedom = 2 * total**2 / scatter if scatter > 0 else math.inf
-    return Spread(max(jackknife * (total - square_sum), least), freedom, num_disjoint)
-
-
-def spread_of_pairs(psi: Float64Array, one: IntArray, other: IntArray, num_disjoint: float) -> Spread:
-    """Compute the spread of a figure from psi of each pair, and the numbers of its two images, the lower first."""
-    num_images = int(other.max()) + 1
-    # Pairs of the same two images would be counted once for each of the two; together they are one pair.
-    keys, group = np.unique(one * num_images + other, return_inverse=True)
-    merged = sum_by(group, psi, keys.size)
-    one, other = keys // num_images, keys % num_images
-    apart = one != other
-    sums = sum_by(one, merged, num_images) + sum_by(other[apart], merged[apart], num_images)
-    # An image paired with itself is in one sum only, so nothing is to be taken off for it.
-    return spread_of_images(
-        sums, float(np.square(merged[apart]).sum()), num_disjoint, least=float(np.square(merged).sum())
-    )
-
-
-def sum_by(groups: IntArray, values: Float64Array, size: int) -> Float64Array:
-    """Add up the values of each group."""
-    return np.bincount(groups, weights=values, minlength=size).astype(np.float64, copy=False)
-
-
-def num_disjoint_of(image_weights: Float64Array, name: str) -> float:
-    """Return how many pairs without a common image a figure is worth, from the weight that its pairs give each image.
-
-    (sum w)^2 / sum w^2 is the number of images, each counting by its weight; a pair takes two, a comparison of a
-    positive with a negative pair, as in the AUC, four.
-    """
+    variance = max(jackknife * (total - square_sum), square_sum if least is None else least)
     images = float(image_weights.sum()) ** 2 / max(float(image_weights @ image_weights), 1e-300)
-    return images / (4 if name == "roc_auc" else 2)
+    return Spread(variance, freedom, images / images_each)
 
 
 def check_confidence(confidence: float) -> None:
@@ -102,12 +110,3 @@ def interval_of(estimate: float, spread: Spread | None, confidence: float) -> tu
     low, high = (estimate / (estimate + (1 - estimate) * math.exp(m)) for m in (min(margin, 700), -min(margin, 700)))
     # Rounding must not leave the estimate outside.
     return min(low, estimate), max(high, estimate)
-
-
-def percentiles(values: Float64Array, confidence: float) -> tuple[float, float]:
-    """Return the interval from the quantiles of resampled values, without NaN; NaN where all of them are."""
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -10,9 +10,6 @@ from pairsim.evaluation import Logistic, PairCounts, PairScores, all_pair_scores
 from pairsim.evaluation.pairs.ranked import (
     Ranked,
     SplitScores,
-    count_matches,
-    error_counts,
-    lowest_above,
     ratio,
     round_up,
     sort_by_target,
@@ -36,7 +33,7 @@ def test_both_forms_give_the_same(scores: Ranked) -> None:
     assert scores.above(1.0).at(np.arange(3)).tolist() == [2.0, 2.0, 4.0]
     mean, variance = scores.moments(2.0)
     assert (mean, variance) == pytest.approx((9 / 8, np.var([0.5, 1, 1, 2])))
-    assert count_matches(scores, np.array([1.5, 4.0, 9.0])).tolist() == [3, 1, 0]
+    assert scores.matches(np.array([1.5, 4.0, 9.0])).tolist() == [3, 1, 0]
 
 
 def test_equal_scores_do_not_vary() -> None:
@@ -62,8 +59,8 @@ def test_thresholds_are_rounded_up_to_the_dtype() -> None:
 
 def test_errors_at_a_threshold_and_the_next_score() -> None:
     pairs = sort_by_target(np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False]))
-    assert [error_counts(pairs, threshold) for threshold in (0.0, 0.4, 0.6, 1.0)] == [(2, 0), (1, 0), (1, 1), (0, 2)]
-    assert [lowest_above(pairs, score) for score in (0.0, 0.4, 0.9)] == [0.1, 0.6, None]
+    assert [pairs.error_counts(threshold) for threshold in (0.0, 0.4, 0.6, 1.0)] == [(2, 0), (1, 0), (1, 1), (0, 2)]
+    assert [pairs.lowest_above(score) for score in (0.0, 0.4, 0.9)] == [0.1, 0.6, None]
 
 
 def test_sums_and_ratios() -> None:
@@ -116,3 +113,17 @@ def test_index_of_a_wrong_probability_is_that_among_all_scores(monkeypatch: pyte
     scores = PairScores.from_scores([0.1, 0.2, 0.3], [1, 1, 1]).ranked.positive
     with pytest.raises(ValueError, match=r"got 2 at index 2"):
         list(scores.probability_chunks(lambda values: np.where(values > 0.25, 2.0, values)))
+
+
+def test_highest_score_with_a_difference_of_the_rates() -> None:
+    pairs = PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0]).ranked
+    # FMR - FNMR is -1/2 at 0.9, 0 at 0.6, 1/2 at 0.4 and 1 at 0.1.
+    assert [pairs.highest_reaching(difference) for difference in (-1, 0, 0.1, 1)] == [0.9, 0.6, 0.4, 0.1]
+    assert pairs.highest_reaching(1.1) == -math.inf
+
+
+def test_lower_scores_count_twice_and_ties_once() -> None:
+    positive, negative = PairScores.from_scores([3.0, 2.0, 2.0, 1.0], [1, 1, 0, 0]).ranked
+    assert (positive.twice_above(negative), negative.twice_above(positive)) == (7, 1)
+    for scores in _forms():
+        assert scores.twice_above(scores) == 16

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from pairsim.evaluation import PairScores
 from pairsim.evaluation.uncertainty.spread import (
     Spread,
     _t_quantile,
     check_confidence,
+    fnmr_name,
     interval_of,
-    num_disjoint_of,
-    percentiles,
+    point_estimates,
     spread_of_images,
-    spread_of_pairs,
-    sum_by,
 )
 
 
@@ -27,25 +26,45 @@ def test_quantiles_of_students_t(probability: float, freedom: float, quantile: f
     assert _t_quantile(probability, math.inf) == pytest.approx({0.975: 1.95996, 0.995: 2.57583}[probability], abs=1e-5)
 
 
-def test_sums_by_group() -> None:
-    assert sum_by(np.array([0, 2, 0]), np.array([1.0, 2.0, 4.0]), 4).tolist() == [5.0, 0.0, 2.0, 0.0]
+def test_estimates_are_the_figures_of_the_pairs() -> None:
+    pairs = PairScores.from_scores([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0])
+    assert point_estimates(pairs, 0.5, (0.5, 0.001)) == {
+        "accuracy": 0.5, "balanced_accuracy": 0.5, "eer": 0.5, "fmr": 0.5, "fnmr": 0.5, "roc_auc": 0.75,
+        "fnmr_at_fmr_0.5": 0.0, "fnmr_at_fmr_0.001": 0.5,
+    }  # fmt: skip
+    assert fnmr_name(1e-4) == "fnmr_at_fmr_0.0001"
 
 
-def test_spread_of_pairs_is_that_of_the_sums_of_the_images() -> None:
-    one, other, psi = np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([0.375, -0.125, -0.25])
-    sums = np.array([0.25, 0.125, -0.375])
-    squares = float(np.square(psi).sum())
-    assert spread_of_pairs(psi, one, other, 1.5) == spread_of_images(sums, squares, 1.5, least=squares)
+def test_thresholds_and_targets_are_checked() -> None:
+    pairs = PairScores.from_scores([0.9, 0.4], [1, 0])
+    with pytest.raises(ValueError, match="Expected threshold to be a number, got NaN"):
+        point_estimates(pairs, math.nan, ())
+    with pytest.raises(ValueError, match="Expected fmr to be a rate from 0 to 1, got 10"):
+        point_estimates(pairs, 0.5, (10,))
 
 
 def test_variance_is_never_below_that_of_independent_pairs() -> None:
-    assert spread_of_images(np.zeros(3), 0.5, 1.5, least=0.5).variance == 0.5
+    sums, weights = np.zeros(3), np.ones(3)
+    assert spread_of_images(sums, weights, 0.5).variance == 0.5
+    assert spread_of_images(sums, weights, 0.5, least=0.75).variance == 0.75
+
+
+def test_variance_and_degrees_of_freedom() -> None:
+    sums = np.array([0.25, 0.125, -0.375, 0.0])
+    squares = np.square(sums)
+    spread = spread_of_images(sums, np.ones(4), 0.01)
+    assert spread.variance == pytest.approx(4 * 3 / 2**2 * (squares.sum() - 0.01))
+    assert spread.freedom == pytest.approx(2 * squares.sum() ** 2 / ((squares**2).sum() - squares.sum() ** 2 / 4))
+    assert spread_of_images(np.ones(4), np.ones(4), 0.0).freedom == math.inf
 
 
 def test_number_of_pairs_without_a_common_image() -> None:
-    assert num_disjoint_of(np.ones(12), "fmr") == pytest.approx(6)
-    assert num_disjoint_of(np.ones(12), "roc_auc") == pytest.approx(3)
-    assert num_disjoint_of(np.array([1.0, 0.0, 0.0]), "fmr") == pytest.approx(0.5)
+    def num_disjoint(weights: list[float], images_each: int = 2) -> float:
+        return spread_of_images(np.ones(3), np.array(weights), 0.0, images_each=images_each).num_disjoint
+
+    assert num_disjoint([1.0] * 12) == pytest.approx(6)
+    assert num_disjoint([1.0] * 12, images_each=4) == pytest.approx(3)
+    assert num_disjoint([1.0, 0.0, 0.0]) == pytest.approx(0.5)
 
 
 def test_intervals_of_rates() -> None:
@@ -58,11 +77,6 @@ def test_intervals_of_rates() -> None:
     assert np.isnan(interval_of(math.nan, Spread(0.1, 1.0, 1), 0.95)).all()
     assert np.isnan(interval_of(0.5, None, 0.95)).all()
     assert interval_of(0.5, Spread(1e9, math.inf, 1), 0.95) == pytest.approx((0.0, 1.0))
-
-
-def test_percentiles_leave_out_nan() -> None:
-    assert percentiles(np.array([math.nan, *range(101)]), 0.9) == pytest.approx((5.0, 95.0))
-    assert np.isnan(percentiles(np.array([math.nan]), 0.9)).all()
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95, math.nan])
