@@ -67,13 +67,13 @@ class EncodedPictures:
         return len(self.names)
 
     def __str__(self) -> str:
-        rate = (len(self) + len(self.skipped)) / max(self.seconds, 1e-9)
+        given = len(self) + len(self.skipped)
+        rate = given / max(self.seconds, 1e-9)
         lines = [
             f"{len(self):,} pictures embedded in {self.seconds:.3g} s, {rate:,.0f} a second",
             f"{self.decoding:.0%} of the threads' time went into reading pictures, the rest into the net",
         ]
         if self.skipped:
-            given = len(self) + len(self.skipped)
             lines.append(f"{len(self.skipped):,} of {given:,} skipped as unreadable: {_named(self.skipped)}")
         return "\n".join(lines)
 

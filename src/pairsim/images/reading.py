@@ -31,7 +31,6 @@ _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _LARGEST = 2**16 - 1
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
-_WHITE = 255
 
 
 def read_image(
@@ -225,8 +224,7 @@ def _in_channels(image: Image, channels: int) -> Image:
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        page = Image.new("RGBA", rgba.size, (_WHITE, _WHITE, _WHITE, 255))
-        image = Image.alpha_composite(page, rgba).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert(mode)
 
 
@@ -241,6 +239,6 @@ def _resized(picture: Image, size: tuple[int, int], fit: Fit, interpolation: Int
         return ImageOps.fit(picture, size, method)
     scale = min(size[0] / picture.width, size[1] / picture.height)
     width, height = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    page = Image.new(picture.mode, size, _WHITE if picture.mode == "L" else (_WHITE, _WHITE, _WHITE))
+    page = Image.new(picture.mode, size, "white")
     page.paste(picture.resize((width, height), method), ((size[0] - width) // 2, (size[1] - height) // 2))
     return page
