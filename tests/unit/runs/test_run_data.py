@@ -14,8 +14,7 @@ from small_models import small_model
 from pairsim import SimilarityModel, TrainConfig, Trainer
 from pairsim._common import storage
 from pairsim.data import load_data, stratified_split
-from pairsim.data.image_sets import subset
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import images_of, subset
 from pairsim.data.splits import ValidationSplit, read_split, write_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pairsim.data.augment import Augmentation
 from pairsim.data.generators import seeded_generators
-from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
 from pairsim.data.random import stream_key
 from pairsim.errors import PairsimError

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from pairsim._common.choices import Split
-from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labelled_images import LabelledData, LabelledImages
+from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
 from pairsim.data.splits import hold_out_test
 from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing, read_image

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from pairsim._common.choices import Split
-from pairsim.data.image_sets import ImageTensors
-from pairsim.data.labelled_images import LabelledData
+from pairsim.data.image_sets import ImageTensors, LabelledData
 from pairsim.data.splits import hold_out_test
 from pairsim.errors import DataError, require
 
