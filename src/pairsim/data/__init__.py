@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pairsim.data.class_index import ClassIndex as ClassIndex
     from pairsim.data.image_sets import ImageFiles as ImageFiles
     from pairsim.data.image_sets import ImageTensors as ImageTensors
-    from pairsim.data.labelled_images import LabelledData as LabelledData
-    from pairsim.data.labelled_images import LabelledImages as LabelledImages
+    from pairsim.data.image_sets import LabelledData as LabelledData
+    from pairsim.data.image_sets import LabelledImages as LabelledImages
     from pairsim.data.labels import read_labels as read_labels
     from pairsim.data.loading.batches import ClassBalancedBatches as ClassBalancedBatches
     from pairsim.data.loading.resident import make_resident as make_resident

@@ -92,14 +92,12 @@ def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:
         values = np.flatnonzero(present)
         table = np.zeros(high - low + 1, dtype=_code_type(len(values)))
         table[values] = np.arange(len(values))
-        codes = np.empty(len(labels), dtype=table.dtype)
-        for part, out in zip(_parts(labels), _parts(codes), strict=True):
-            out[:] = table[part.astype(np.int64) - low]
-        return (values + low).astype(labels.dtype), codes
-    classes = np.unique(labels)
+        classes = (values + low).astype(labels.dtype)
+    else:
+        table, classes = None, np.unique(labels)
     codes = np.empty(len(labels), dtype=_code_type(len(classes)))
     for part, out in zip(_parts(labels), _parts(codes), strict=True):
-        out[:] = np.searchsorted(classes, part)
+        out[:] = np.searchsorted(classes, part) if table is None else table[part.astype(np.int64) - low]
     return classes, codes
 
 

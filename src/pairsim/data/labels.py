@@ -60,17 +60,22 @@ def _labels_of(dataset: Any, *, read: bool = True) -> npt.NDArray[Any] | None:
     if isinstance(dataset, ConcatDataset):
         parts = [_labels_of(part, read=read) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
-        return _joined(known) if len(known) == len(parts) else None
-    if isinstance(dataset, Subset):
-        inner = _labels_of(dataset.dataset, read=False)
-        stored = None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
-    else:
-        stored = _stored_labels(dataset)
+        if len(known) < len(parts):
+            return None
+        if len({part.dtype.kind == "U" for part in known if len(part)}) > 1:
+            raise DataError(_MIXED)  # numpy would turn numbers into text, and 1 and "1" into one class
+        joined = np.concatenate(known)
+        # numpy joins unsigned and signed 64-bit numbers in floating point, which cannot hold them all
+        return joined if joined.dtype.kind != "f" else _as_labels([label for part in known for label in part.tolist()])
+    stored = _stored_labels(dataset)
     return _labels_by_reading(dataset) if stored is None and read else stored
 
 
 def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     """Return labels that are known without reading an image, or None."""
+    if isinstance(dataset, Subset):
+        inner = _labels_of(dataset.dataset, read=False)
+        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
@@ -84,15 +89,6 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     # A wrapper with another number of items selects or repeats some, and which ones is not known.
     inner = _labels_of(wrapped, read=False) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
     return None if inner is None else _transformed(dataset, inner)
-
-
-def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Concatenate the labels of several datasets."""
-    if len({part.dtype.kind == "U" for part in parts if len(part)}) > 1:
-        raise DataError(_MIXED)  # numpy would turn numbers into text, and 1 and "1" into one class
-    joined = np.concatenate(parts)
-    # numpy joins unsigned and signed 64-bit numbers in floating point, which cannot hold them all
-    return joined if joined.dtype.kind != "f" else _as_labels([label for part in parts for label in part.tolist()])
 
 
 def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:

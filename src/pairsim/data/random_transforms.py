@@ -16,20 +16,15 @@ from pairsim.data.image_sets import fetch_images
 from pairsim.images import Preprocessing
 
 # Random transforms of torchvision (both versions), besides those whose names begin with Random.
-_RANDOM = frozenset(
-    {
-        "AugMix", "AutoAugment", "ColorJitter", "CutMix", "ElasticTransform", "GaussianNoise", "JPEG", "MixUp",
-        "RandAugment", "ScaleJitter", "TrivialAugmentWide",
-    }
-)  # fmt: skip
-_FIXED = frozenset(
-    {
-        "CenterCrop", "ConvertImageDtype", "Grayscale", "Identity", "Normalize", "PILToTensor", "Pad", "Resize",
-        "RGB", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor", "ToTensor",
-    }
-)  # fmt: skip
-_HOLDERS = frozenset({"Compose", "Sequential", "StandardTransform"})
-_MAX_DEPTH = 12
+_RANDOM = {
+    "AugMix", "AutoAugment", "ColorJitter", "CutMix", "ElasticTransform", "GaussianNoise", "JPEG", "MixUp",
+    "RandAugment", "ScaleJitter", "TrivialAugmentWide",
+}  # fmt: skip
+_FIXED = {
+    "CenterCrop", "ConvertImageDtype", "Grayscale", "Identity", "Normalize", "PILToTensor", "Pad", "Resize",
+    "RGB", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor", "ToTensor",
+}  # fmt: skip
+_HOLDERS = {"Compose", "Sequential", "StandardTransform"}
 _ITEMS_READ_TWICE = 8
 
 
@@ -113,21 +108,16 @@ def _is_random(part: Any) -> bool:
 def _parts(dataset: Any) -> Iterator[Any]:
     """Yield a dataset, the datasets in it, and all their transforms, depth first."""
     seen: set[int] = set()
-    waiting: list[tuple[Any, int]] = [(dataset, 0)]
+    waiting = [dataset]
     while waiting:
-        part, depth = waiting.pop()
-        if part is None or id(part) in seen or depth > _MAX_DEPTH:
+        part = waiting.pop()
+        if id(part) in seen:
             continue
         seen.add(id(part))
         yield part
-        waiting += [(inner, depth + 1) for inner in _inside(part)]
-
-
-def _inside(part: Any) -> list[Any]:
-    found: list[Any] = list(part.children()) if isinstance(part, nn.Module) else []
-    for name, value in getattr(part, "__dict__", {}).items():
-        # Transforms of labels (target_transform) do not change images.
-        follow = ("transform" in name or "augment" in name or name == "loader") and not name.startswith("target")
-        for item in value if isinstance(value, list | tuple) and (follow or name == "datasets") else (value,):
-            found += [item] if isinstance(item, Dataset) or (follow and callable(item)) else []
-    return found
+        waiting += part.children() if isinstance(part, nn.Module) else []
+        for name, value in getattr(part, "__dict__", {}).items():
+            # Transforms of labels (target_transform) do not change images.
+            follow = ("transform" in name or "augment" in name or name == "loader") and not name.startswith("target")
+            for item in value if isinstance(value, list | tuple) and (follow or name == "datasets") else (value,):
+                waiting += [item] if isinstance(item, Dataset) or (follow and callable(item)) else []

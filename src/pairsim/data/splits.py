@@ -113,7 +113,20 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
         keys = [hashlib.blake2b(f"classes:{seed}:{label}".encode(), digest_size=8).digest() for label in labels]
         chosen = sorted(range(len(labels)), key=keys.__getitem__)[: int(len(labels) * share + 0.5)]
     else:
-        chosen = _class_numbers(labels, unseen)
+        if isinstance(unseen, str):
+            raise ValueError(f"Expected a share or a collection of labels, got {unseen!r}. Write [{unseen!r}].")
+        wanted = unseen.tolist() if hasattr(unseen, "tolist") else list(unseen)
+        numbers = {label: number for number, label in enumerate(labels)}
+        unknown = [label for label in wanted if label not in numbers]
+        if unknown:
+            first_unknown, first_labels = (
+                ", ".join(map(repr, some[:5])) + (", ..." if len(some) > 5 else "") for some in (unknown, labels)
+            )
+            raise ValueError(
+                f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {first_unknown}. "
+                f"Its labels are {first_labels}."
+            )
+        chosen = sorted({numbers[label] for label in wanted})
     if not 2 <= len(chosen) <= len(labels) - 2:
         raise ValueError(
             f"Expected at least two unseen and two seen classes, as pairs of different classes need them, got "
@@ -123,24 +136,6 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
 
 
-def _class_numbers(labels: list[Any], wanted: Iterable[Any]) -> list[int]:
-    """Return the class numbers of some labels."""
-    if isinstance(wanted, str):
-        raise ValueError(f"Expected a share or a collection of labels, got {wanted!r}. Write [{wanted!r}].")
-    numbers = {label: number for number, label in enumerate(labels)}
-    names = wanted.tolist() if hasattr(wanted, "tolist") else list(wanted)
-    unknown = [name for name in names if name not in numbers]
-    if unknown:
-        first_unknown, first_labels = (
-            ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "") for names in (unknown, labels)
-        )
-        raise ValueError(
-            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {first_unknown}. "
-            f"Its labels are {first_labels}."
-        )
-    return sorted({numbers[name] for name in names})
-
-
 @dataclass(frozen=True, eq=False)
 class ValidationSplit:
     """Which images of a set are held out for validation.
@@ -148,55 +143,10 @@ class ValidationSplit:
     Attributes:
         held_out: Numbers of the validation images, int64 `[V]`, ascending.
         data: Fingerprint of the whole set (`ClassIndex.fingerprint`).
-
-    Example:
-        >>> split = ValidationSplit.of(ClassIndex.from_labels(np.array([0, 0, 1, 1])), np.array([1, 3]))
-        >>> ValidationSplit.from_dict(split.to_dict()).held_out.tolist()
-        [1, 3]
     """
 
     held_out: Int64Array
     data: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, index: ClassIndex, held_out: Int64Array) -> ValidationSplit:
-        """Record the validation images of a set.
-
-        Args:
-            index: Class index of the whole set.
-            held_out: Numbers of the validation images, ascending.
-        """
-        return cls(held_out, index.fingerprint())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The split as JSON values."""
-        is_held_out = np.zeros(self.data["num_images"], dtype=bool)
-        is_held_out[self.held_out] = True
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            **self.data,
-            "num_held_out": len(self.held_out),
-            "held_out": base64.b64encode(np.packbits(is_held_out).tobytes()).decode(),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ValidationSplit:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: If the values are not those of a split, of a newer format, or damaged.
-        """
-        if values.get("format") != FORMAT:
-            raise ValueError(f"expected format {FORMAT}, found {values.get('format')!r}")
-        if values["format_version"] > FORMAT_VERSION:
-            raise ValueError(f"its format version {values['format_version']} needs a newer pairsim")
-        data = {name: values[name] for name in ("num_images", "num_classes", "labels")}
-        packed = np.frombuffer(base64.b64decode(values["held_out"], validate=True), dtype=np.uint8)
-        held_out = np.flatnonzero(np.unpackbits(packed, count=data["num_images"]))
-        if len(packed) != -(-data["num_images"] // 8) or len(held_out) != values["num_held_out"]:
-            raise ValueError(f"expected {values['num_held_out']} of {data['num_images']} images, found others")
-        return cls(held_out, data)
 
 
 def write_split(run: Path, split: ValidationSplit | None) -> None:
@@ -207,8 +157,17 @@ def write_split(run: Path, split: ValidationSplit | None) -> None:
     """
     if split is None:
         (run / FILE_NAME).unlink(missing_ok=True)
-    else:
-        storage.write_file(run / FILE_NAME, storage.to_json(split.to_dict()))
+        return
+    is_held_out = np.zeros(split.data["num_images"], dtype=bool)
+    is_held_out[split.held_out] = True
+    values = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **split.data,
+        "num_held_out": len(split.held_out),
+        "held_out": base64.b64encode(np.packbits(is_held_out).tobytes()).decode(),
+    }
+    storage.write_file(run / FILE_NAME, storage.to_json(values))
 
 
 def read_split(run: Path) -> ValidationSplit | None:
@@ -222,6 +181,15 @@ def read_split(run: Path) -> ValidationSplit | None:
         return None
     values = storage.read_json(path)
     try:
-        return ValidationSplit.from_dict(values)
+        if values.get("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, found {values.get('format')!r}")
+        if values["format_version"] > FORMAT_VERSION:
+            raise ValueError(f"its format version {values['format_version']} needs a newer pairsim")
+        data = {name: values[name] for name in ("num_images", "num_classes", "labels")}
+        packed = np.frombuffer(base64.b64decode(values["held_out"], validate=True), dtype=np.uint8)
+        held_out = np.flatnonzero(np.unpackbits(packed, count=data["num_images"]))
+        if len(packed) != -(-data["num_images"] // 8) or len(held_out) != values["num_held_out"]:
+            raise ValueError(f"expected {values['num_held_out']} of {data['num_images']} images, found others")
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"Expected the validation split of a run in {path}, but: {error}.") from error
+    return ValidationSplit(held_out, data)

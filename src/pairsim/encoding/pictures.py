@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Generator, Iterable, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import get_args
 
@@ -67,13 +67,13 @@ class EncodedPictures:
         return len(self.names)
 
     def __str__(self) -> str:
-        rate = (len(self) + len(self.skipped)) / max(self.seconds, 1e-9)
+        given = len(self) + len(self.skipped)
+        rate = given / max(self.seconds, 1e-9)
         lines = [
             f"{len(self):,} pictures embedded in {self.seconds:.3g} s, {rate:,.0f} a second",
             f"{self.decoding:.0%} of the threads' time went into reading pictures, the rest into the net",
         ]
         if self.skipped:
-            given = len(self) + len(self.skipped)
             lines.append(f"{len(self.skipped):,} of {given:,} skipped as unreadable: {_named(self.skipped)}")
         return "\n".join(lines)
 
@@ -124,103 +124,70 @@ def encode_pictures(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
     inference_dtype(precision, model.device)  # raises before anything is read
+    names: list[str | None] = []
+    skipped: list[Skipped] = []
+    reading_s = net_s = 0.0
+
+    def read(picture: PictureLike) -> tuple[str | None, Tensor | ImageReadError, float]:
+        """Return the name of a picture, its pixels or the error, and the seconds that this took."""
+        began = time.perf_counter()
+        name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        try:
+            pixels: Tensor | ImageReadError = read_pixels(picture, model.preprocessing)
+        except ImageReadError as error:
+            pixels = error
+        return name, pixels, time.perf_counter() - began
+
+    def read_batches(given: Iterable[PictureLike], size: int) -> Generator[Tensor]:
+        """Yield batches for the net; note names, errors and times."""
+        nonlocal reading_s, net_s
+        results = read_ahead(read, given, size)
+        total = len(given) if isinstance(given, Sized) else None
+        with contextlib.closing(results), progress_bar(total, "encoding", "pictures", progress) as bar:
+            while some := list(islice(results, size)):
+                batch = []
+                for name, pixels, seconds in some:
+                    reading_s += seconds
+                    if isinstance(pixels, Tensor):
+                        batch.append(pixels)
+                        names.append(name)
+                    elif on_error == "raise":
+                        raise pixels
+                    else:
+                        skipped.append(Skipped(len(names) + len(skipped), name, str(pixels)))
+                began = time.perf_counter()
+                if batch:
+                    yield torch.stack(batch)
+                    if model.device.type == "cuda":  # else its time would count for nothing
+                        torch.cuda.synchronize(model.device)
+                net_s += time.perf_counter() - began
+                bar.update(len(some))
+
     started = time.perf_counter()
     if isinstance(pictures, Tensor) and pictures.ndim == 4:  # nothing to decode
         embeddings = model.encode(pictures, batch_size=batch_size, precision=precision, progress=progress)
-        return EncodedPictures(
-            embeddings=embeddings,
-            names=(None,) * len(pictures),
-            indices=np.arange(len(pictures)),
-            skipped=(),
-            seconds=time.perf_counter() - started,
-            decoding=0.0,
-        )
-    if isinstance(pictures, str | os.PathLike) and os.path.isdir(pictures):
-        pictures = list(pictures_below(pictures))
-    given = as_pictures(pictures)
-    batch_size = batch_size or default_batch_size(model.device, model.preprocessing.image_size)
-    batches = _PictureBatches(model, given, on_error, batch_size, progress)
-    known = len(given) if isinstance(given, Sized) and on_error == "raise" else None
-    with contextlib.closing(iter(batches)) as images:
-        embeddings = model.encode_batches(images, known, precision=precision, progress=False)
-    skipped, working_s = batches.skipped, batches.reading_s + batches.net_s
-    if skipped and not batches.names:
+        names += [None] * len(pictures)
+    else:
+        if isinstance(pictures, str | os.PathLike) and os.path.isdir(pictures):
+            pictures = list(pictures_below(pictures))
+        given = as_pictures(pictures)
+        known = len(given) if isinstance(given, Sized) and on_error == "raise" else None
+        size = batch_size or default_batch_size(model.device, model.preprocessing.image_size)
+        with contextlib.closing(read_batches(given, size)) as batches:
+            embeddings = model.encode_batches(batches, known, precision=precision, progress=False)
+    if skipped and not names:
         raise DataError(
             f"Expected pictures to embed, but none of {len(skipped):,} can be read: {_named(skipped)}. "
             f"The first: {skipped[0].reason}"
         )
     return EncodedPictures(
         embeddings=embeddings,
-        names=tuple(batches.names),
-        indices=np.array(batches.indices, dtype=np.int64),
+        names=tuple(names),
+        indices=np.delete(np.arange(len(names) + len(skipped)), [one.index for one in skipped]),
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
-        decoding=batches.reading_s / working_s if working_s > 0 else 0.0,
+        decoding=reading_s / (reading_s + net_s) if reading_s + net_s > 0 else 0.0,
     )
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A picture that a thread has read, or the error."""
-
-    name: str | None
-    pixels: Tensor | ImageReadError
-    seconds: float
-
-
-@dataclass
-class _PictureBatches:
-    """Batches of pictures for the net, with the names and indices of those that were read, and the times."""
-
-    model: SimilarityModel
-    pictures: Iterable[PictureLike]
-    on_error: OnError
-    batch_size: int
-    progress: bool | None
-    names: list[str | None] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    reading_s: float = 0.0
-    net_s: float = 0.0
-
-    def __iter__(self) -> Generator[Tensor]:
-        total = len(self.pictures) if isinstance(self.pictures, Sized) else None
-        results = read_ahead(self._read, self.pictures, self.batch_size)
-        with contextlib.closing(results), progress_bar(total, "encoding", "pictures", self.progress) as bar:
-            while some := list(islice(results, self.batch_size)):
-                pixels = self._kept(some)
-                started = time.perf_counter()
-                if pixels:
-                    yield torch.stack(pixels)
-                    if self.model.device.type == "cuda":  # else its time would count for nothing
-                        torch.cuda.synchronize(self.model.device)
-                self.net_s += time.perf_counter() - started
-                bar.update(len(some))
-
-    def _read(self, picture: PictureLike) -> _Read:
-        started = time.perf_counter()
-        name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        try:
-            pixels: Tensor | ImageReadError = read_pixels(picture, self.model.preprocessing)
-        except ImageReadError as error:
-            pixels = error
-        return _Read(name, pixels, time.perf_counter() - started)
-
-    def _kept(self, some: list[_Read]) -> list[Tensor]:
-        """Note names and times of pictures, and return the pixels of those that could be read."""
-        kept = []
-        for one in some:
-            index = len(self.names) + len(self.skipped)
-            self.reading_s += one.seconds
-            if isinstance(one.pixels, Tensor):
-                kept.append(one.pixels)
-                self.names.append(one.name)
-                self.indices.append(index)
-            elif self.on_error == "raise":
-                raise one.pixels
-            else:
-                self.skipped.append(Skipped(index, one.name, str(one.pixels)))
-        return kept
 
 
 def _named(skipped: Sequence[Skipped]) -> str:

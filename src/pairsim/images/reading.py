@@ -31,7 +31,6 @@ _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _LARGEST = 2**16 - 1
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
-_WHITE = 255
 
 
 def read_image(
@@ -199,49 +198,34 @@ def _in_channels(image: Image, channels: int) -> Image:
 
     Raises ValueError if a mode cannot be converted, or its values have no defined scale.
     """
+    from PIL import Image
+
     mode = "L" if channels == 1 else "RGB"
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode == "F":
         raise ValueError("floating point has no defined white")
     if image.mode in _SIXTEEN_BIT:
-        image = _high_byte(image)
+        values = np.asarray(image).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > _LARGEST):  # mode I has 32 bits
+            raise ValueError(f"whole numbers from {values.min()} to {values.max()} have no defined white")
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            values = np.where(values == clear, _LARGEST, values)
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     elif image.mode == "LAB":
-        image = _from_lab(image)
+        from PIL import ImageCms
+
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        assert converted is not None, "not in place"
+        image = converted
     elif image.mode == "La":  # Pillow converts it to LA only
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = _on_white(image)
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert(mode)
-
-
-def _high_byte(image: Image) -> Image:
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > _LARGEST):  # mode I has 32 bits
-        raise ValueError(f"whole numbers from {values.min()} to {values.max()} have no defined white")
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        values = np.where(values == clear, _LARGEST, values)
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _from_lab(image: Image) -> Image:
-    from PIL import ImageCms
-
-    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    assert converted is not None, "not in place"
-    return converted
-
-
-def _on_white(image: Image) -> Image:
-    from PIL import Image
-
-    rgba = image.convert("RGBA")
-    page = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return Image.alpha_composite(page, rgba).convert("RGB")
 
 
 def _resized(picture: Image, size: tuple[int, int], fit: Fit, interpolation: Interpolation) -> Image:
@@ -255,6 +239,6 @@ def _resized(picture: Image, size: tuple[int, int], fit: Fit, interpolation: Int
         return ImageOps.fit(picture, size, method)
     scale = min(size[0] / picture.width, size[1] / picture.height)
     width, height = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    page = Image.new(picture.mode, size, _WHITE if picture.mode == "L" else (_WHITE, _WHITE, _WHITE))
+    page = Image.new(picture.mode, size, "white")
     page.paste(picture.resize((width, height), method), ((size[0] - width) // 2, (size[1] - height) // 2))
     return page

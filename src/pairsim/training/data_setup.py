@@ -181,7 +181,7 @@ def _labelled(
             )
         else:
             notes.append(f"Split off {len(held_out):,} of {len(labelled):,} images as validation data.")
-            split = ValidationSplit.of(index, held_out)
+            split = ValidationSplit(held_out, index.fingerprint())
             images, val = subset(images, kept), subset(images, held_out)
     single = images.index.classes[images.index.counts == 1]
     if len(single):

@@ -14,8 +14,7 @@ from small_models import small_model
 from pairsim import SimilarityModel, TrainConfig, Trainer
 from pairsim._common import storage
 from pairsim.data import load_data, stratified_split
-from pairsim.data.image_sets import subset
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import images_of, subset
 from pairsim.data.splits import ValidationSplit, read_split, write_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
@@ -84,7 +83,7 @@ def numbers(files: Any, folder: Path) -> list[int]:
 
 def test_a_recorded_split_is_used(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
     data, index = tmp_path / "data", load_data(tmp_path / "data", "train").index
-    write_split(run, ValidationSplit.of(index, np.array([1, 2, 9])))  # not what the settings would give
+    write_split(run, ValidationSplit(np.array([1, 2, 9]), index.fingerprint()))  # not what the settings would give
     (run / "run.json").write_bytes(storage.to_json({"data": {}}))
     found = held_out_images(run, model, str(data), None)
     check(found, 3)
@@ -107,7 +106,7 @@ def test_the_split_that_training_records_is_used(model: SimilarityModel, tmp_pat
 
 def test_the_split_val_is_the_recorded_one(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_split(run, ValidationSplit.of(load_data(data, "train").index, np.array([9, 12])))
+    write_split(run, ValidationSplit(np.array([9, 12]), load_data(data, "train").index.fingerprint()))
     found = load_evaluation_data(run, model, str(data), "val", data_dir=None)
     check(found.dataset, 2)
     assert numbers(found.dataset, data) == [9, 12]
@@ -127,7 +126,7 @@ def test_other_data_than_the_run_was_trained_on(
     model: SimilarityModel, run: Path, tmp_path: Path, recorded: bool
 ) -> None:
     if recorded:
-        write_split(run, ValidationSplit.of(load_data(tmp_path / "data", "train").index, np.array([0, 8])))
+        write_split(run, ValidationSplit(np.array([0, 8]), load_data(tmp_path / "data", "train").index.fingerprint()))
     folder_of_classes(tmp_path / "other", "abc", shape=SHAPE)
     expected = r"Expected the data that .*run was trained on \(1[26] images of 2 classes\), found [0-9]+ of 3, or other"
     with pytest.raises(RunError, match=expected):

@@ -6,20 +6,21 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pairsim.data.augment import Augmentation
 from pairsim.data.generators import seeded_generators
-from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
-from pairsim.data.loading.staging import Batch, CudaLane, StagingRing
 from pairsim.data.random import stream_key
 from pairsim.errors import PairsimError
 from pairsim.images import Preprocessing
+
+Batch: TypeAlias = tuple[Tensor, Tensor]  # images and targets
 
 
 @dataclass(eq=False)
@@ -90,18 +91,18 @@ class BatchLoader:
         self.plan = plan
         self.dataset: Any = images_of(dataset)
         self.augment = augment
-        self._device = device
         self._channels_last = channels_last
         self._batches = _PlannedBatches(self.dataset, plan, preprocessing, seed)
         self._items = _EpochItems()
         self._loader: DataLoader[Any] | None = None
-        self._ring: StagingRing | None = None
-        images = self.dataset.images if isinstance(self.dataset, ImageTensors) else None
-        is_resident = images is not None and device in (None, images.device)
-        self._on_device = is_resident and images is not None and images.device.type != "cpu"
+        self._stream: torch.cuda.Stream | None = None
+        in_memory = isinstance(self.dataset, ImageTensors)
+        is_resident = in_memory and device in (None, self.dataset.images.device)
+        self._on_device = is_resident and self.dataset.images.device.type != "cpu"
         if pin_memory and device is not None and device.type == "cuda" and not is_resident:
-            self._ring = StagingRing(CudaLane(device))
-        if images is None:
+            self._stream = torch.cuda.Stream(device)
+        self._device = device if self._stream is None else None  # gets batches one by one
+        if not in_memory:
             self._loader = DataLoader(
                 self._batches,
                 batch_size=None,
@@ -117,7 +118,9 @@ class BatchLoader:
         Raises:
             PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
         """
-        batches = self._picked_on_device(epoch, start) if self._on_device else self._sent(self._read(epoch, start))
+        batches = self._picked_on_device(epoch, start) if self._on_device else self._read(epoch, start)
+        if self._stream is not None:
+            batches = _sent_ahead(batches, self._stream)
         for number, (images, targets) in enumerate(batches, start=start):
             changed = images if self.augment is None else self.augment(images, epoch, number)
             yield changed.contiguous(memory_format=torch.channels_last) if self._channels_last else changed, targets
@@ -138,15 +141,36 @@ class BatchLoader:
             if isinstance(batch, PairsimError):
                 raise batch
             images, targets = batch
+            if self._device is not None:
+                images, targets = (part.to(self._device, non_blocking=True) for part in batch)
             yield images, targets
 
-    def _sent(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        if self._ring is not None:
-            return self._ring(batches)
-        device = self._device
-        if device is None:
-            return batches
-        return ((images.to(device, non_blocking=True), t.to(device, non_blocking=True)) for images, t in batches)
+
+def _sent_ahead(batches: Iterable[Batch], stream: torch.cuda.Stream) -> Iterator[Batch]:
+    """Yield batches on a CUDA device; the copy of batch n + 1 has begun when batch n is returned.
+
+    PyTorch keeps the page-locked memory and uses it again when the copy from it has arrived.
+
+    Args:
+        batches: Tensors in host memory.
+        stream: Only for copies, which run beside the computations of the device's current stream.
+    """
+    sent = (_send(batch, stream) for batch in batches)
+    following = next(sent, None)
+    while following is not None:
+        (images, targets), arrival = following
+        following = next(sent, None)
+        current = torch.cuda.current_stream(stream.device)
+        current.wait_event(arrival)
+        for tensor in (images, targets):
+            tensor.record_stream(current)  # its memory belongs to the side stream, which would reuse it too early
+        yield images, targets
+
+
+def _send(batch: Batch, stream: torch.cuda.Stream) -> tuple[list[Tensor], torch.cuda.Event]:
+    with torch.cuda.stream(stream):
+        sent = [tensor.pin_memory().to(stream.device, non_blocking=True) for tensor in batch]
+        return sent, stream.record_event()
 
 
 class TimedBatches:

@@ -11,12 +11,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from pairsim._common import storage
 from pairsim._common.progress import progress_bar
@@ -57,26 +55,21 @@ def cached_images(
     path = folder / f"{_digest([*names, reading])[:16]}.pixels"
     source = _digest([*map(_state_of, names), reading, dataset.targets.tolist(), PIL.__version__])
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "shape": list(shape), "source": source}
-    made, reason = "written to", None
-    if path.exists():
-        reason = _why_not_usable(path, header, progress)
-        made = "found in" if reason is None else "written again to"
-    if made != "found in":
-        _write(path, header, read_through(dataset, workers=workers, progress=progress, purpose="decoding pictures"))
+    is_new = not path.exists()
+    reason = None if is_new else _why_not_usable(path, header, progress)
+    if is_new or reason is not None:
+        pixels = hashlib.sha256()
+        with storage.replacing(path) as file:
+            file.write(b" " * _HEADER_BYTES)  # overwritten when the checksum is known
+            for images in read_through(dataset, workers=workers, progress=progress, purpose="decoding pictures"):
+                content = images.numpy().reshape(-1).data
+                pixels.update(content)
+                file.write(content)
+            file.seek(0)
+            file.write(json.dumps({**header, "sha256": pixels.hexdigest()}).encode().ljust(_HEADER_BYTES - 1) + b"\n")
+    made = "written to" if is_new else "found in" if reason is None else "written again to"
     note = f"Decoded pictures {made} {path}{'' if reason is None else f', as {reason}'}."
     return MappedImages(path, _HEADER_BYTES, shape, dataset.targets, np.arange(len(dataset))), note
-
-
-def _write(path: Path, header: dict[str, Any], batches: Iterable[Tensor]) -> None:
-    pixels = hashlib.sha256()
-    with storage.replacing(path) as file:
-        file.write(b" " * _HEADER_BYTES)  # overwritten when the checksum is known
-        for images in batches:
-            content = images.numpy().reshape(-1).data
-            pixels.update(content)
-            file.write(content)
-        file.seek(0)
-        file.write(json.dumps({**header, "sha256": pixels.hexdigest()}).encode().ljust(_HEADER_BYTES - 1) + b"\n")
 
 
 def _why_not_usable(path: Path, expected: dict[str, Any], progress: bool | None) -> str | None:
@@ -88,22 +81,18 @@ def _why_not_usable(path: Path, expected: dict[str, Any], progress: bool | None)
                 return "the old file was damaged (no header)"
             if any(header.get(name) != value for name, value in expected.items()):
                 return "pictures, labels or the decoder have changed since"
-            if _sha256(file, math.prod(expected["shape"]), progress) != header.get("sha256"):
+            digest = hashlib.sha256()
+            with progress_bar(math.prod(expected["shape"]), "checking pictures", "bytes", progress) as bar:
+                while part := file.read(_HASHED_AT_ONCE):
+                    digest.update(part)
+                    bar.update(len(part))
+            if digest.hexdigest() != header.get("sha256"):
                 return "the old file was damaged (its SHA-256 differs)"
     except OSError as error:
         return f"the old file could not be read ({error.strerror})"
     except ValueError:
         return "the old file was damaged (no header)"
     return None
-
-
-def _sha256(file: BinaryIO, num_bytes: int, progress: bool | None) -> str:
-    digest = hashlib.sha256()
-    with progress_bar(num_bytes, "checking pictures", "bytes", progress) as bar:
-        while part := file.read(_HASHED_AT_ONCE):
-            digest.update(part)
-            bar.update(len(part))
-    return digest.hexdigest()
 
 
 def _state_of(name: str) -> tuple[str, int, int]:

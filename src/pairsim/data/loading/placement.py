@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from pairsim.data.image_sets import ImageFiles, ImageTensors, MappedImages
-from pairsim.data.labelled_images import images_of
+from pairsim.data.image_sets import ImageFiles, ImageTensors, MappedImages, images_of
 from pairsim.data.loading.loader import num_workers
 from pairsim.data.loading.pixel_cache import cached_images
 from pairsim.data.loading.resident import image_shape, make_resident, memory_budget, why_not_repeatable
@@ -98,7 +97,11 @@ class Placement:
         used = f"{_megabytes(size)} of a budget of {_megabytes(self.budget)}"
         self.notes.append(f"{what} resident on {self.device}: {described}, {used}.")
         if there:
-            return self._laid_out(dataset, size)
+            # The layout is changed once for all, where there is room for the copy.
+            if not self.channels_last or shape[0] == 1 or self._used + size > self.budget:
+                return dataset
+            self._used += size
+            return ImageTensors(dataset.images.contiguous(memory_format=torch.channels_last), dataset.targets)
         self._used += size
         return make_resident(
             dataset,
@@ -119,7 +122,10 @@ class Placement:
         left = self.budget - self._used
         if self.resident is False:
             return "resident=False was asked for"
-        if self.resident is None and not _is_known_fixed(dataset):
+        # Pictures of several sizes do not fit one tensor.
+        several_sizes = isinstance(dataset, ImageFiles) and dataset.image_size is None
+        is_fixed = isinstance(dataset, ImageTensors | MappedImages) or is_known_fixed(dataset)
+        if self.resident is None and (several_sizes or not is_fixed):
             name = random_transform(dataset)
             if name is not None:
                 return f"they have the random transform {name}"
@@ -134,13 +140,6 @@ class Placement:
             return f"their {_megabytes(size)} are more than the {_megabytes(left)} left of the budget"
         return None if self.resident else why_not_repeatable(dataset, preprocessing)
 
-    def _laid_out(self, images: ImageTensors, size: int) -> ImageTensors:
-        """Change to the channels-last layout once for all, where there is room for the copy."""
-        if not self.channels_last or images.images.shape[1] == 1 or self._used + size > self.budget:
-            return images
-        self._used += size
-        return ImageTensors(images.images.contiguous(memory_format=torch.channels_last), images.targets)
-
     def _read_by(self, dataset: Any) -> str:
         if isinstance(dataset, ImageTensors):
             return f"in memory and copied to {self.device} batch by batch"
@@ -148,12 +147,6 @@ class Placement:
         source = f"the cache {dataset.path}" if isinstance(dataset, MappedImages) else "their dataset"
         by = f"{workers} workers" if workers > 1 else "1 worker" if workers else "the training process"
         return f"read from {source} by {by} as they are needed"
-
-
-def _is_known_fixed(dataset: Any) -> bool:
-    if isinstance(dataset, ImageFiles) and dataset.image_size is None:
-        return False  # pictures of several sizes do not fit one tensor
-    return isinstance(dataset, ImageTensors | MappedImages) or is_known_fixed(dataset)
 
 
 def _megabytes(size: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -157,14 +156,12 @@ def make_resident(
             f"found {reason}. Remove it and use augment=, or do not ask for resident=True."
         )
     targets = read_labels(dataset, labels)
-    batches = read_through(dataset, preprocessing, workers=workers, progress=progress)
-    first = next(batches)
-    layout = torch.channels_last if channels_last and first.shape[1] > 1 else torch.contiguous_format
-    held = torch.empty((len(dataset), *first.shape[1:]), dtype=first.dtype, device=device, memory_format=layout)
-    start = 0
-    for images in itertools.chain((first,), batches):
-        held[start : start + len(images)] = images
-        start += len(images)
+    for number, images in enumerate(read_through(dataset, preprocessing, workers=workers, progress=progress)):
+        if number == 0:
+            layout = torch.channels_last if channels_last and images.shape[1] > 1 else torch.contiguous_format
+            shape = (len(dataset), *images.shape[1:])
+            held = torch.empty(shape, dtype=images.dtype, device=device, memory_format=layout)
+        held[number * _READ_AT_ONCE :][: len(images)] = images
     return ImageTensors(held, targets)
 
 

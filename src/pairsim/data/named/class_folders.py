@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from pairsim._common.choices import Split
-from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labelled_images import LabelledData, LabelledImages
+from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
 from pairsim.data.splits import hold_out_test
 from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing, read_image
@@ -48,8 +46,13 @@ def load_folder(
     if preprocessing is not None:
         image_size, channels = preprocessing.image_size, preprocessing.channels
     elif image_size is None or channels is None:
-        default_size, default_channels = _default_reading(paths)
-        image_size, channels = image_size or default_size, channels or default_channels
+        # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
+        height, width = read_image(paths[0], channels=3).shape[1:]
+        scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
+        size = (max(round(height * scale), 8), max(round(width * scale), 8))
+        samples = [read_image(path, channels=3, image_size=size) for path in paths[:: max(len(paths) // 16, 1)]]
+        is_grey = all(bool((image == image[:1]).all()) for image in samples)
+        image_size, channels = image_size or size, channels or (1 if is_grey else 3)
     files = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
     if not has_splits:
         files = hold_out_test(files, split, [path.relative_to(root).as_posix() for path in paths])
@@ -60,13 +63,3 @@ def load_folder(
         channels=channels,
         source=str(root.resolve()),
     )
-
-
-def _default_reading(paths: Sequence[Path]) -> tuple[tuple[int, int], int]:
-    """Choose height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3."""
-    height, width = read_image(paths[0], channels=3).shape[1:]
-    scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
-    size = (max(round(height * scale), 8), max(round(width * scale), 8))
-    samples = [read_image(path, channels=3, image_size=size) for path in paths[:: max(len(paths) // 16, 1)]]
-    is_grey = all(bool((image == image[:1]).all()) for image in samples)
-    return size, 1 if is_grey else 3

@@ -17,7 +17,7 @@ from pairsim._common.choices import Split
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
-    from pairsim.data.labelled_images import LabelledData
+    from pairsim.data.image_sets import LabelledData
     from pairsim.images import Preprocessing
 
 DATASETS: dict[str, str] = {

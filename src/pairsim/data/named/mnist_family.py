@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.data.image_sets import ImageTensors
-from pairsim.data.labelled_images import LabelledData
+from pairsim.data.image_sets import ImageTensors, LabelledData
 from pairsim.errors import DataError, DatasetNotFoundError
 
 _CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairsim._common.choices import Negatives
-from pairsim.data.image_sets import ImageFiles
-from pairsim.data.labelled_images import LabelledImages, image_of, images_of
+from pairsim.data.image_sets import ImageFiles, LabelledImages, image_of, images_of
 from pairsim.data.pairs.pair_files import read_pair_file
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler

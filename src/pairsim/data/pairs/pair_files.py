@@ -30,6 +30,8 @@ _TARGETS = {
     **dict.fromkeys(("1", "1.0", "true", "same", "yes"), 1),
     **dict.fromkeys(("0", "0.0", "false", "different", "no"), 0),
 }
+_CSV_ROW = "path1,path2,label with label 1 (same) or 0 (different) and, if you like, a fold number from 0"
+_LFW_ROW = "'name n1 n2' or 'name1 n1 name2 n2' with tabs between"
 _MARK = "# pairsim pairs"
 _FROZEN = re.compile(_MARK + r": (\d+), sha256 ([0-9a-f]{64})")
 
@@ -156,11 +158,30 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
         raise DataError(f"Expected a readable list of pairs at {file}, but: {error}.") from error
     start = next((number for number, line in enumerate(lines) if not _is_comment(line)), len(lines))
     comments, lines = lines[:start], lines[start:]
-    if any("\t" in line for line in lines[:3]) and not any("," in line for line in lines[:3]):
-        rows, folds, lfw_header = _lfw_rows(file, lines, start), None, lines[0]
+    is_lfw = any("\t" in line for line in lines[:3]) and not any("," in line for line in lines[:3])
+    if is_lfw:
+        records, parse, expected = (line.split("\t") for line in lines), _lfw_row, _LFW_ROW
     else:
-        (rows, folds), lfw_header = _csv_rows(file, lines, start), None
-    return PairTable(file, rows, folds, _is_frozen(file, comments, rows, folds), lfw_header)
+        records, parse, expected = ([f.strip() for f in record] for record in csv.reader(lines)), _csv_row, _CSV_ROW
+    rows: list[Row] = []
+    folds: list[int] = []
+    for number, fields in enumerate(records, start=start + 1):
+        row = parse(fields)
+        if row is None:
+            is_header = len(fields) not in (3, 4) if is_lfw else _is_header(fields)
+            if not any(map(str.strip, fields)) or (number == start + 1 and is_header):
+                continue
+            found = ("\t" if is_lfw else ",").join(fields)
+            raise DataError(f"Expected line {number} of {file} to be {expected}, found {found!r}.")
+        if rows and len(row[1]) != bool(folds):
+            raise DataError(
+                f"Expected a fold in every row of {file} or in none, found line {number} unlike those before. "
+                "Add the missing ones, or remove the column."
+            )
+        rows.append(row[0])
+        folds.extend(row[1])
+    frozen = _is_frozen(file, comments, rows, folds or None)
+    return PairTable(file, rows, folds or None, frozen, lines[0] if is_lfw else None)
 
 
 def write_pair_file(
@@ -250,31 +271,8 @@ def _is_comment(line: str) -> bool:
     return not line.strip() or (line.startswith("#") and _csv_row(next(csv.reader([line]))) is None)
 
 
-def _csv_rows(file: Path, lines: list[str], start: int) -> tuple[list[Row], list[int] | None]:
-    rows: list[Row] = []
-    folds: list[int] = []
-    for number, record in enumerate(csv.reader(lines), start=start + 1):
-        fields = [field.strip() for field in record]
-        if not any(fields) or (number == start + 1 and _is_header(fields)):
-            continue
-        row = _csv_row(fields)
-        if row is None:
-            raise DataError(
-                f"Expected line {number} of {file} to be path1,path2,label with label 1 (same) or 0 (different) and, "
-                f"if you like, a fold number from 0, found {','.join(fields)!r}."
-            )
-        if rows and len(row[1]) != bool(folds):
-            raise DataError(
-                f"Expected a fold in every row of {file} or in none, found line {number} unlike those before. "
-                "Add the missing ones, or remove the column."
-            )
-        rows.append(row[0])
-        folds.extend(row[1])
-    return rows, folds or None
-
-
 def _csv_row(fields: list[str]) -> tuple[Row, list[int]] | None:
-    """Images and target, and the fold if there is one; None if the fields are not a pair."""
+    """Return images and target, and the fold if there is one; None if the fields are not a pair."""
     target = _TARGETS.get(fields[2].strip().lower()) if len(fields) in (3, 4) else None
     if target is None or not all(field.isdecimal() for field in fields[3:]):
         return None
@@ -291,23 +289,13 @@ def _is_header(fields: list[str]) -> bool:
     return False
 
 
-def _lfw_rows(file: Path, lines: list[str], start: int) -> list[Row]:
-    rows = []
-    for number, line in enumerate(lines, start=start + 1):
-        fields = line.split("\t")
-        try:
-            if len(fields) in (3, 4):
-                first, second = (fields[0], fields[1]), (fields[0] if len(fields) == 3 else fields[2], fields[-1])
-                rows.append((_lfw_path(*first), _lfw_path(*second), int(len(fields) == 3)))
-            elif line.strip() and number > start + 1:  # the first line gives the numbers of folds and pairs
-                raise ValueError(line)
-        except ValueError as error:
-            raise DataError(
-                f"Expected line {number} of {file} to be 'name n1 n2' or 'name1 n1 name2 n2' with tabs between, "
-                f"found {line!r}."
-            ) from error
-    return rows
-
-
-def _lfw_path(name: str, number: str) -> str:
-    return f"{name}/{name}_{int(number):04d}.jpg"
+def _lfw_row(fields: list[str]) -> tuple[Row, list[int]] | None:
+    """Return images and target of a row of LFW, and no fold; None if the fields are not a pair."""
+    if len(fields) not in (3, 4):
+        return None
+    pair = (fields[0], fields[1]), (fields[0] if len(fields) == 3 else fields[2], fields[-1])
+    try:
+        first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in pair)
+    except ValueError:
+        return None
+    return (first, second, int(len(fields) == 3)), []

@@ -131,7 +131,10 @@ class PairSampler:
             first[target] = self._paired[among_paired[target]]
         code = index.codes[index.order[first]].astype(np.int64)
         second = np.empty_like(first)
-        second[target] = self._same_class(epoch, k[target], first[target], code[target])
+        # One of the n - 1 other images of the class; positions from the first image on are shifted by one.
+        own = code[target]
+        other = index.offsets[own] + random_below(self._key("second", epoch), k[target], index.counts[own] - 1)
+        second[target] = other + (other >= first[target])
         second[~target] = self._other_class(epoch, k[~target], code[~target])
         return index.order[first].astype(np.int64), index.order[second].astype(np.int64), target
 
@@ -142,12 +145,6 @@ class PairSampler:
         if len(self._strides) > 1:
             slot *= self._strides[random_below(self._key("stride", epoch), group, len(self._strides))]
         return (slot + shift) % self._group_size < self._num_positive
-
-    def _same_class(self, epoch: int, k: Int64Array, first: Int64Array, code: Int64Array) -> Int64Array:
-        """Draw one of the n - 1 other images of the class; positions from the first image on are shifted by one."""
-        other = self.index.offsets[code] + random_below(self._key("second", epoch), k, self.index.counts[code] - 1)
-        other += other >= first
-        return other
 
     def _other_class(self, epoch: int, k: Int64Array, code: Int64Array) -> Int64Array:
         """Draw images of other classes."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairsim.data import ClassBalancedBatches, ClassIndex
 from pairsim.data.image_sets import ImageTensors
 from pairsim.data.loading.batches import SequentialBatches
-from pairsim.data.loading.loader import BatchLoader, TimedBatches, num_workers
+from pairsim.data.loading.loader import BatchLoader, TimedBatches, _sent_ahead, num_workers
 from pairsim.errors import ImageReadError
 
 
@@ -157,3 +159,83 @@ def test_waiting_is_measured_between_steps(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in timed:
         now[0] += 10.0  # the step
     assert timed.seconds == 6.0
+
+
+class FakeStream:
+    """Records what is sent and received."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.sent = 0
+
+    def record_event(self) -> int:
+        self.sent += 1
+        self.log.append(f"send {self.sent}")
+        return self.sent
+
+    def wait_event(self, event: int) -> None:
+        self.log.append(f"receive {event}")
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Any:
+    fake = FakeStream()
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: fake)
+    monkeypatch.setattr(Tensor, "pin_memory", Tensor.clone)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, to: to.log.append("keep"))
+    return fake
+
+
+def batches(sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
+    return [
+        (torch.full((size, 1, 2, 2), number, dtype=torch.uint8), torch.full((size,), number, dtype=torch.int64))
+        for number, size in enumerate(sizes)
+    ]
+
+
+def test_batches_sent_ahead_arrive_whole_and_in_order(stream: Any) -> None:
+    given = batches([4, 4, 4, 4, 4, 5, 3])
+    found = list(_sent_ahead(given, stream))
+    assert len(found) == len(given)
+    for (images, targets), (expected, expected_targets) in zip(found, given, strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(targets, expected_targets)
+
+
+def test_the_next_batch_is_sent_before_one_is_returned(stream: Any) -> None:
+    for _ in _sent_ahead(batches([2, 2, 2]), stream):
+        stream.log.append("compute")
+    received = [["receive 1"], ["send 3", "receive 2"], ["receive 3"]]
+    expected = ["send 1", "send 2"]
+    for part in received:
+        expected += [*part, "keep", "keep", "compute"]
+    assert stream.log == expected
+
+
+def test_nothing_and_one_sent_ahead(stream: Any) -> None:
+    assert list(_sent_ahead([], stream)) == []
+    assert len(list(_sent_ahead(batches([1]), stream))) == 1
+
+
+def test_errors_of_batches_sent_ahead_are_raised(stream: Any) -> None:
+    def failing() -> Iterator[tuple[Tensor, Tensor]]:
+        yield from batches([1, 1])
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(_sent_ahead(failing(), stream))
+
+
+@pytest.mark.gpu
+def test_batches_sent_ahead_to_a_gpu() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    stream = torch.cuda.Stream(device)
+    given = [(torch.randint(0, 256, (64 + k % 3, 3, 32, 32), dtype=torch.uint8), torch.arange(64)) for k in range(200)]
+    for _ in range(2):
+        for (images, targets), (expected, expected_targets) in zip(_sent_ahead(given, stream), given, strict=True):
+            assert images.device == device
+            assert torch.equal(images.cpu(), expected)
+            assert torch.equal(targets.cpu(), expected_targets)
