@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError
-from pairsim.export.description import KINDS, Description
+from pairsim.export.description import Description
 from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
 from pairsim.models.embedding_net import to_unit_length
@@ -69,17 +69,14 @@ class Comparison(nn.Module):
         super().__init__()
         self.embedding: Embedding = Embedding(model)
         calibration = model.calibration
-        self.isotonic: bool = calibration is not None and calibration.method == "isotonic"
-        self.weight: float
-        self.bias: float
-        self.prior_log_odds: float = 0.0
-        x, y = torch.empty(0), torch.empty(0)
-        if calibration is None:
-            self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
-        else:
+        self.isotonic = calibration is not None and calibration.method == "isotonic"
+        self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
+        self.prior_log_odds = 0.0
+        if calibration is not None:
             self.weight, self.bias = calibration.weight, calibration.bias
             self.prior_log_odds = math.log(calibration.prior) - math.log1p(-calibration.prior)
-            x, y = (torch.tensor(v, dtype=torch.float64) for v in (calibration.similarities, calibration.evidence))
+        points = (getattr(calibration, name, ()) for name in ("similarities", "evidence"))
+        x, y = (torch.tensor(values, dtype=torch.float64) for values in points)
         if len(x) == 1:  # constant
             x, y = torch.cat((x, x + 1.0)), torch.cat((y, y))
         self.register_buffer("similarities", x)
@@ -132,8 +129,8 @@ def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
         ExportError: If the net has an operation that cannot be traced.
         ValueError: If the kind is unknown.
     """
-    if kind not in KINDS:
-        raise ValueError(f"Expected kind to be one of {', '.join(KINDS)}, got {kind!r}.")
+    if kind not in INPUTS:
+        raise ValueError(f"Expected kind to be one of {', '.join(INPUTS)}, got {kind!r}.")
     own = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(False)
     images = _random_inputs(own, kind, 2, seed=0)
     embedding_dim = own.encode(images[0]).shape[1]

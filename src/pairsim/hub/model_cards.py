@@ -13,8 +13,7 @@ from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.hub.card_limits import image_kind, limits
-from pairsim.models.identity import saved_sha256
-from pairsim.models.pretrained import find
+from pairsim.models.pretrained import find, saved_sha256
 from pairsim.runs.run_records import (
     Evaluation,
     RunRecords,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -129,9 +129,6 @@ class InferenceNets:
                 chosen = _made_ready(net, images[:_EXAMPLES], dtype, _floating_dtype(tensors))
             ready[dtype if chosen.in_eval_mode else (dtype, shape)] = chosen
         return chosen
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> InferenceNets:
-        return InferenceNets()
 
     def __reduce__(self) -> tuple[type[InferenceNets], tuple[()]]:
         return (InferenceNets, ())
