@@ -68,7 +68,7 @@ def push_to_hub(
             model_or_run.save_pretrained(folder)
             source = folder
         else:
-            source = pretrained.load(Path(model_or_run)).folder  # checks the files
+            source = pretrained.load(Path(model_or_run), nn.Identity()).folder  # checks the files, for any net
             for name in _FILES:
                 storage.write_file(folder / name, (source / name).read_bytes())
         if card:

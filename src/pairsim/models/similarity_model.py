@@ -337,9 +337,8 @@ class SimilarityModel(nn.Module):
             MissingExtraError: If its backbone needs timm, which is not installed.
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
-        saved = pretrained.load(Path(folder))
-        net = pretrained.build_net(saved) if embedding_net is None else embedding_net
-        model = cls(net, preprocessing=saved.preprocessing)
+        saved = pretrained.load(Path(folder), embedding_net)
+        model = cls(saved.net, preprocessing=saved.preprocessing)
         pretrained.load_weights(model, saved)
         model.operating_point, model.calibration = saved.operating_point, saved.calibration
         return model.eval()

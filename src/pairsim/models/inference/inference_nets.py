@@ -172,9 +172,8 @@ def _made_ready(net: nn.Module, example: Tensor, dtype: torch.dtype | None, own:
     faster = inference_copy(net, example, dtype=dtype)
     used = net if faster is None else faster
     last = any(
-        weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
         for weight in used.parameters()
-        if weight.ndim == 4
     )
     layout = torch.channels_last if last else torch.contiguous_format
     return InferenceNet(net=used, dtype=dtype, in_eval_mode=faster is not None, images_dtype=own, layout=layout)
