@@ -188,14 +188,9 @@ def largest_difference(traced: Traced, run: Callable[..., Sequence[Float32Array]
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Suppress warnings and messages of the exporters."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
+    with warnings.catch_warnings(action="ignore"), contextlib.ExitStack() as stack:
+        for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        yield
