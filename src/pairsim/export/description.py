@@ -9,16 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
-from pairsim.models.identity import model_sha256
-from pairsim.models.pretrained import check_format
-
-KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
+from pairsim.models.pretrained import check_format, model_sha256
 
 FORMAT, FORMAT_VERSION = "pairsim-export", 1
 PREFIX = "pairsim."

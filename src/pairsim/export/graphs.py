@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError
-from pairsim.export.description import KINDS, Description
+from pairsim.export.description import Description
 from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
-from pairsim.models.embedding_net import to_unit_length
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -38,25 +37,13 @@ for a single image."""
 class Embedding(nn.Module):
     """uint8 pixels `[N, C, H, W]` to unit-length embeddings `[N, D]`, with the preprocessing inside."""
 
-    factor: Tensor
-    offset: Tensor
-
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
         self.model = model
-        self.overridden: bool = type(model).embed is not SimilarityModel.embed
-        mean, std = model.preprocessing.mean or (0.0,), model.preprocessing.std or (1.0,)
-        deviation, centre = (torch.tensor(values).view(-1, 1, 1) for values in (std, mean))
-        # constants of the graph: those that Preprocessing shares between models must not be seen by the tracer
-        self.register_buffer("factor", 1 / (255.0 * deviation))
-        self.register_buffer("offset", centre / deviation)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch."""
-        if self.overridden:
-            return self.model.embed(images)
-        scaled = images.to(torch.float32) * self.factor - self.offset
-        return to_unit_length(self.model.embedding_net(scaled), self.model.embedding_net)
+        return self.model.embed(images)
 
 
 class Comparison(nn.Module):
@@ -67,19 +54,9 @@ class Comparison(nn.Module):
 
     def __init__(self, model: SimilarityModel) -> None:
         super().__init__()
-        self.embedding: Embedding = Embedding(model)
-        calibration = model.calibration
-        self.isotonic: bool = calibration is not None and calibration.method == "isotonic"
-        self.weight: float
-        self.bias: float
-        self.prior_log_odds: float = 0.0
-        x, y = torch.empty(0), torch.empty(0)
-        if calibration is None:
-            self.weight, self.bias = model.projection.weight.item(), model.projection.bias.item()
-        else:
-            self.weight, self.bias = calibration.weight, calibration.bias
-            self.prior_log_odds = math.log(calibration.prior) - math.log1p(-calibration.prior)
-            x, y = (torch.tensor(v, dtype=torch.float64) for v in (calibration.similarities, calibration.evidence))
+        self.model = model
+        points = (getattr(model.calibration, name, ()) for name in ("similarities", "evidence"))
+        x, y = (torch.tensor(values, dtype=torch.float64) for values in points)
         if len(x) == 1:  # constant
             x, y = torch.cat((x, x + 1.0)), torch.cat((y, y))
         self.register_buffer("similarities", x)
@@ -87,20 +64,23 @@ class Comparison(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pairs."""
-        embeddings = self.embedding(torch.cat((first, second)))  # one run of the net, as in the model
+        embeddings = self.model.embed(torch.cat((first, second)))  # one run of the net, as in the model
         size = first.shape[0]
         similarity = (embeddings[:size] * embeddings[size:]).sum(dim=-1).clamp(-1.0, 1.0)
-        return similarity, torch.sigmoid(self._evidence(similarity.double()).float() + self.prior_log_odds)
+        return similarity, self.probability(similarity)
 
-    def _evidence(self, similarity: Tensor) -> Tensor:
-        if not self.isotonic:
-            return similarity * self.weight + self.bias
-        x, y = self.similarities, self.evidence
+    def probability(self, similarity: Tensor) -> Tensor:
+        """Compute the model's probability with operations that ONNX has."""
+        calibration = self.model.calibration
+        if calibration is None or calibration.method == "platt":
+            return self.model.probability(similarity)
+        x, y, values = self.similarities, self.evidence, similarity.double()
         # searchsorted, which ONNX lacks; comparing with every point costs little beside the net
-        right = (similarity[:, None] >= x).sum(dim=-1).clamp(1, len(x) - 1)
+        right = (values[:, None] >= x).sum(dim=-1).clamp(1, len(x) - 1)
         left = right - 1
-        share = (similarity.clamp(x[0].item(), x[-1].item()) - x[left]) / (x[right] - x[left])
-        return y[left] + share * (y[right] - y[left])
+        share = (values.clamp(x[0].item(), x[-1].item()) - x[left]) / (x[right] - x[left])
+        evidence = y[left] + share * (y[right] - y[left])
+        return torch.sigmoid(evidence.float() + math.log(calibration.prior) - math.log1p(-calibration.prior))
 
 
 @dataclass(frozen=True)
@@ -132,10 +112,11 @@ def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
         ExportError: If the net has an operation that cannot be traced.
         ValueError: If the kind is unknown.
     """
-    if kind not in KINDS:
-        raise ValueError(f"Expected kind to be one of {', '.join(KINDS)}, got {kind!r}.")
+    if kind not in INPUTS:
+        raise ValueError(f"Expected kind to be one of {', '.join(INPUTS)}, got {kind!r}.")
     own = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(False)
     images = _random_inputs(own, kind, 2, seed=0)
+    # also computes the constants of the preprocessing before the tracer sees them: it would replace them by symbols
     embedding_dim = own.encode(images[0]).shape[1]
     graph = Embedding(own) if kind == "embed" else Comparison(own)
     shapes = tuple({0: torch.export.Dim("batch")} for _ in images)
@@ -207,14 +188,9 @@ def largest_difference(traced: Traced, run: Callable[..., Sequence[Float32Array]
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Suppress warnings and messages of the exporters."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
+    with warnings.catch_warnings(action="ignore"), contextlib.ExitStack() as stack:
+        for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        yield

@@ -7,6 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pairsim._common import storage
@@ -125,7 +126,10 @@ def quantize_onnx(
     if len(images) < 2:
         raise ValueError(f"Expected at least two calibration images, got {len(images)}. Give some hundred.")
     proto = onnx.load(os.fspath(source))
-    layers = _layers(proto)[: -float_layers or None]
+    constants = {value.name for value in proto.graph.initializer}
+    # products of two activations stay in float32
+    weighted = [node.name for node in proto.graph.node if node.op_type in _LAYERS and node.input[1] in constants]
+    layers = weighted[: -float_layers or None]
     if not layers:
         raise ValueError(
             f"Expected layers to quantise besides the last {float_layers}, found none. Lower float_layers."
@@ -153,26 +157,11 @@ def quantize_onnx(
     )
 
 
-def _layers(proto: Any) -> list[str]:
-    """Return the names of layers with weights, in order; products of two activations stay in float32."""
-    constants = {value.name for value in proto.graph.initializer}
-    return [node.name for node in proto.graph.node if node.op_type in _LAYERS and node.input[1] in constants]
-
-
-class _CalibrationReader:
-    """Gives the calibration images to onnxruntime batch by batch; `images` for each input."""
-
-    def __init__(self, images: Pixels, inputs: tuple[str, ...]) -> None:
-        batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
-        self._batches = (dict.fromkeys(inputs, batch) for batch in batches)
-
-    def get_next(self) -> dict[str, Pixels] | None:
-        return next(self._batches, None)
-
-
 def _quantized(proto: Any, layers: list[str], images: Pixels, inputs: tuple[str, ...]) -> Any:
-    onnx = require("onnx", extra="onnx", purpose="Quantising")
-    quantization = require("onnxruntime.quantization", extra="onnx", purpose="Quantising")
+    import onnx
+    from onnxruntime import quantization
+
+    batches = (dict.fromkeys(inputs, images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
     # marks the model as preprocessed: constants are folded and shapes known; otherwise a warning goes to stderr
     onnx.helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -180,7 +169,7 @@ def _quantized(proto: Any, layers: list[str], images: Pixels, inputs: tuple[str,
         quantization.quantize_static(
             proto,
             target,
-            _CalibrationReader(images, inputs),
+            SimpleNamespace(get_next=lambda: next(batches, None)),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_LAYERS,
             nodes_to_quantize=layers,

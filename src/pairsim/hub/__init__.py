@@ -5,9 +5,4 @@ from pairsim.hub.model_cards import write_card as write_card
 from pairsim.hub.transfer import from_hub as from_hub
 from pairsim.hub.transfer import push_to_hub as push_to_hub
 
-__all__ = [
-    "from_hub",
-    "model_card",
-    "push_to_hub",
-    "write_card",
-]
+__all__ = ["from_hub", "model_card", "push_to_hub", "write_card"]

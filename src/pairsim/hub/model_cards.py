@@ -13,8 +13,7 @@ from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.hub.card_limits import image_kind, limits
-from pairsim.models.identity import saved_sha256
-from pairsim.models.pretrained import find
+from pairsim.models.pretrained import find, saved_sha256
 from pairsim.runs.run_records import (
     Evaluation,
     RunRecords,
@@ -54,6 +53,7 @@ _FIGURES = (
     _Figure("log_loss", "Log-loss, in nats", md.plain),
     _Figure("brier", "Brier score", md.plain, metric="brier_score"),
     _Figure("ece", "Expected calibration error, 15 bins", md.plain),
+    *(_Figure(f"fnmr_at_fmr_{fmr:g}", f"FNMR at FMR {fmr:.2%}") for fmr in FMR_TARGETS),
 )
 
 
@@ -250,13 +250,12 @@ def _evaluation(records: RunRecords) -> str:
         )
     figures = evaluation.figures
     intervals, at_fmr = figures.get("intervals") or {}, figures.get("fnmr_at_fmr") or {}
-    rows = [
-        (figure.label, _figure(figures, figure.key, figure.write), md.interval(intervals.get(figure.key)))
-        for figure in _FIGURES
-    ]
-    for fmr in FMR_TARGETS:
-        ends = md.interval(intervals.get(f"fnmr_at_fmr_{fmr:g}"))
-        rows.append((f"FNMR at FMR {fmr:.2%}", _figure(at_fmr, f"{fmr:g}", md.rate), ends))
+    values = {**figures, **{f"fnmr_at_fmr_{fmr}": value for fmr, value in at_fmr.items()}}
+    rows = []
+    for key, label, write, _ in _FIGURES:
+        unknown = key in values and md.finite(values[key]) is None
+        written = "not measurable with these pairs" if unknown else write(values.get(key))
+        rows.append((label, written, md.interval(intervals.get(key))))
     where = "data not recorded"
     if evaluation.data:
         where = f"the {md.escape(evaluation.split)} split of {md.escape(last_name(evaluation.data))}"
@@ -366,9 +365,3 @@ def _without_folders(setting: Any) -> str:
 def _data_name(records: RunRecords) -> str:
     data = records.data.get("data")
     return md.escape(last_name(str(data))) if data else f"data {md.NOT_RECORDED}"
-
-
-def _figure(figures: Mapping[str, Any], key: str, write: Callable[[Any], str]) -> str:
-    if key in figures and md.finite(figures[key]) is None:
-        return "not measurable with these pairs"
-    return write(figures.get(key))

@@ -21,7 +21,7 @@ from pairsim._common import storage
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
-from pairsim.models.identity import saved_sha256
+from pairsim.models.pretrained import saved_sha256
 
 _FILES = (pretrained.CONFIG, pretrained.WEIGHTS)
 _LIBRARY = "pairsim"
@@ -62,18 +62,17 @@ def push_to_hub(
         ValueError: If `repo_id` is not a valid name of a repository.
     """
     hub = _hub()
-    title = repo_id.rpartition("/")[2]
     with tempfile.TemporaryDirectory(prefix="pairsim-") as temporary:
         folder = Path(temporary)
         if isinstance(model_or_run, SimilarityModel):
             model_or_run.save_pretrained(folder)
             source = folder
         else:
-            source = pretrained.load(Path(model_or_run)).folder  # checks the files
+            source = pretrained.load(Path(model_or_run), nn.Identity()).folder  # checks the files, for any net
             for name in _FILES:
                 storage.write_file(folder / name, (source / name).read_bytes())
         if card:
-            text = _existing_card(source) or model_card(source, title=title, repo_id=repo_id)
+            text = _existing_card(source) or model_card(source, title=repo_id.rpartition("/")[2], repo_id=repo_id)
             storage.write_file(folder / CARD, text.encode())
         api = hub.HfApi(endpoint=endpoint, token=token, library_name=_LIBRARY)
         with _explained(repo_id, revision, endpoint):
@@ -81,13 +80,7 @@ def push_to_hub(
             if revision is not None:
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
             return str(
-                api.upload_folder(
-                    repo_id=repo_id,
-                    folder_path=folder,
-                    commit_message=commit_message,
-                    revision=revision,
-                    allow_patterns=[*_FILES, CARD],
-                )
+                api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision)
             )
 
 

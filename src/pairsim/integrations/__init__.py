@@ -4,8 +4,4 @@ from pairsim.integrations.tensorboard_log import TensorBoardLog as TensorBoardLo
 from pairsim.integrations.web_app import build_app as build_app
 from pairsim.integrations.web_app import serve as serve
 
-__all__ = [
-    "TensorBoardLog",
-    "build_app",
-    "serve",
-]
+__all__ = ["TensorBoardLog", "build_app", "serve"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from pairsim.training import Callback, EpochRecord, History, Trainer
 from pairsim.visual.curves.training_figures import draw_training_curves
 from pairsim.visual.maps.class_matrix import draw_class_similarity
 from pairsim.visual.page.pixels import to_pixels
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 MAX_EMBEDDINGS = 1000
 """Images that are embedded, at most: the projector draws each picture."""
@@ -49,7 +46,7 @@ class TensorBoardLog(Callback):
         self.folder: Path = Path("tensorboard" if folder is None else folder)
         self._of_run = folder is None
         self._images = images
-        self._writer: SummaryWriter | None = None
+        self._writer: Any = None  # a SummaryWriter from `on_fit_start` to `on_fit_end`
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Open the log. When a run is resumed, steps logged after its checkpoint are replaced."""
@@ -71,15 +68,15 @@ class TensorBoardLog(Callback):
         }
         for name, value in values.items():
             if value is not None:
-                self._open.add_scalar(name, value, record.epoch)
+                self._writer.add_scalar(name, value, record.epoch)
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Log figures and embeddings, and close the log."""
-        writer, last = self._open, len(history)
-        writer.add_figure("training", draw_training_curves(history), last, close=False)
+        last = len(history)
+        self._writer.add_figure("training", draw_training_curves(history), last, close=False)
         if self._images is not None:
             self._write_embeddings(trainer, last)
-        writer.close()
+        self._writer.close()
         self._writer = None
 
     def _write_embeddings(self, trainer: Trainer, epoch: int) -> None:
@@ -90,15 +87,10 @@ class TensorBoardLog(Callback):
         pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
         pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
         chosen = [str(label) for label in labels[indices]]
-        self._open.add_embedding(
+        self._writer.add_embedding(
             embeddings, metadata=chosen, label_img=pictures.expand(-1, 3, -1, -1) / 255, global_step=epoch
         )
         names, codes = np.unique(labels[indices], return_inverse=True)
         if len(names) > 1:
             figure = draw_class_similarity(embeddings, codes, names=[str(name) for name in names])
-            self._open.add_figure("class similarity", figure, epoch, close=False)
-
-    @property
-    def _open(self) -> SummaryWriter:
-        assert self._writer is not None, "on_fit_start opens the log"
-        return self._writer
+            self._writer.add_figure("class similarity", figure, epoch, close=False)

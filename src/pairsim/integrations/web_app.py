@@ -54,6 +54,7 @@ def build_app(
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     gr = require("gradio", extra="app", purpose="The app")
+    mean = model.preprocessing.mean or ()
     with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
         gr.Markdown(f"# {html.escape(name)}\nHow similar are two images, and do they show the same thing?")
         with gr.Row():
@@ -63,7 +64,7 @@ def build_app(
                 elem_id="threshold",
             )  # fmt: skip
             inverted = gr.Checkbox(
-                value=_is_dark(model), label="Drawings are light on dark", elem_id="inverted",
+                value=sum(mean) < _DARK * len(mean), label="Drawings are light on dark", elem_id="inverted",
                 info="Makes drawn strokes light on dark, as the model's images are. Uploads are not changed.",
             )  # fmt: skip
         with gr.Tab("Compare"):
@@ -242,11 +243,6 @@ def _editor(gr: Any, label: str, name: str) -> Any:
 def _is_blank(image: Any) -> bool:
     """Whether there is no image, or only an empty page, which is transparent or white."""
     return image is None or bool((read_image(np.asarray(image, dtype=np.uint8)) == 255).all())
-
-
-def _is_dark(model: SimilarityModel) -> bool:
-    mean = model.preprocessing.mean
-    return mean is not None and sum(mean) / len(mean) < _DARK
 
 
 def _thumbnail(path: str) -> npt.NDArray[np.uint8]:

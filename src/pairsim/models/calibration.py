@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import math
@@ -132,7 +133,7 @@ class Calibration:
             return -math.inf
         if wanted > self.evidence[-1]:
             return math.inf
-        index = next(k for k, value in enumerate(self.evidence) if value >= wanted)
+        index = bisect.bisect_left(self.evidence, wanted)
         (low, high), (below, above) = self.similarities[index - 1 : index + 1], self.evidence[index - 1 : index + 1]
         return low + (high - low) * (wanted - below) / (above - below)
 
@@ -149,16 +150,15 @@ class Calibration:
         return cls(**fields, operating_point=None if point is None else OperatingPoint.from_dict(point))
 
     def __str__(self) -> str:
-        lines = [
+        text = (
             f"{self.method} calibration on {self.num_positive:,} positive and {self.num_negative:,} negative pairs"
             f"{f' ({self.source})' if self.source else ''}; probabilities hold where {self.prior:.4g} of pairs are "
             "positive"
-        ]
-        return "\n".join(lines + ([str(self.operating_point)] if self.operating_point is not None else []))
+        )
+        return text if self.operating_point is None else f"{text}\n{self.operating_point}"
 
     def _interpolated(self, values: Tensor) -> Tensor:
-        x = torch.tensor(self.similarities, dtype=torch.float64, device=values.device)
-        y = torch.tensor(self.evidence, dtype=torch.float64, device=values.device)
+        x, y = (values.new_tensor(points) for points in (self.similarities, self.evidence))
         if len(x) == 1:
             return y.expand(values.shape).where(~values.isnan(), values)
         inside = values.clamp(x[0], x[-1])

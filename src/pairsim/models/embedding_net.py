@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones.registry import find_backbone
-from pairsim.models.backbones.source import channels_of
-from pairsim.models.modes import eval_mode
+from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
@@ -30,6 +30,28 @@ def unit_length(vectors: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     present = length > _EPS
     return vectors / torch.where(present, length, torch.ones_like(length)) * present
+
+
+@contextlib.contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set eval mode inside, and restore the mode of each part of the module afterwards.
+
+    Example:
+        >>> net = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+        >>> with eval_mode(net):
+        ...     net[0].training
+        False
+        >>> [part.training for part in net]
+        [True, False]
+    """
+    training = [part for part in module.modules() if part.training]
+    if training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 class EmbeddingNet(nn.Module):
@@ -92,7 +114,16 @@ class EmbeddingNet(nn.Module):
             raise ValueError(
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
             )
-        chosen = find_backbone(backbone, weights=weights, in_channels=in_channels, image_size=size)
+        chosen: Backbone | None = None
+        if isinstance(backbone, str):
+            chosen = named_backbone(backbone, weights=weights, in_channels=in_channels, image_size=size)
+        elif weights is not None:
+            raise ValueError(
+                f"Expected weights together with a backbone's name, got them with {type(backbone).__name__}. "
+                "Load them into the module before it is given."
+            )
+        elif backbone is not None:
+            chosen = given_backbone(backbone, in_channels=in_channels, image_size=size)
         known = None if chosen is None else chosen.preprocessing
         self.in_channels: int = in_channels or (1 if known is None else known.channels)
         height, width = size or ((28, 28) if known is None else known.image_size)
@@ -152,7 +183,7 @@ def default_preprocessing(net: nn.Module) -> Preprocessing:
     return Preprocessing(image_size=size, channels=channels_of(net) or 1)
 
 
-def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | None = None) -> None:
+def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -> None:
     """Reject what a net cannot embed.
 
     Args:
@@ -173,9 +204,8 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | 
         }.get(images.ndim, "")
         raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
     channels = getattr(net, "in_channels", images.shape[1])
-    made_for_net = preprocessing is not None and preprocessing.channels == channels
-    converted = made_for_net and images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
-    if images.shape[1] != channels and not converted:
+    converted = images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
+    if images.shape[1] != channels and not (converted and preprocessing.channels == channels):
         raise ValueError(
             f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
             f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."

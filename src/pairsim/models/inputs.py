@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Hashable, Iterable, Sized
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -66,9 +66,11 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
     pictures = as_pictures(images)
     if not isinstance(pictures, list):
         return ImageBatches(_read_batches(pictures, preprocessing, batch_size), None)
-    unique, indices = _without_repeats(pictures)
-    batches = _read_batches(unique, preprocessing, batch_size)
-    return ImageBatches(batches, len(unique), None if len(unique) == len(pictures) else torch.tensor(indices))
+    keys: list[Hashable] = [os.fspath(p) if isinstance(p, str | os.PathLike) else id(p) for p in pictures]
+    unique = dict(zip(keys, pictures, strict=True))
+    row_of = {key: row for row, key in enumerate(unique)}
+    indices = None if len(unique) == len(keys) else torch.tensor([row_of[key] for key in keys])
+    return ImageBatches(_read_batches(unique.values(), preprocessing, batch_size), len(unique), indices)
 
 
 def is_single(images: object) -> bool:
@@ -110,21 +112,9 @@ def read_pixels(picture: PictureLike, preprocessing: Preprocessing) -> Tensor:
         if isinstance(picture, Tensor):
             if shape == (channels, *size):
                 return picture.detach().cpu()
-        elif shape in (size, (*size, 1)) and channels == 1:
-            return torch.tensor(np.ascontiguousarray(picture)).view(1, *size)
-        elif shape == (*size, 3) and channels == 3:
-            return torch.tensor(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        elif channels in (1, 3) and (shape == (*size, channels) or (channels == 1 and shape == size)):
+            return torch.tensor(np.ascontiguousarray(picture)).view(*size, channels).permute(2, 0, 1)
     return preprocessing.read(picture)
-
-
-def _without_repeats(pictures: Sequence[PictureLike]) -> tuple[list[PictureLike], list[int]]:
-    """Return each path and each object once, and the index among them of every picture."""
-    keys: list[Hashable] = [os.fspath(p) if isinstance(p, str | os.PathLike) else id(p) for p in pictures]
-    unique: dict[Hashable, PictureLike] = {}
-    for key, picture in zip(keys, pictures, strict=True):
-        unique.setdefault(key, picture)
-    index_of = {key: index for index, key in enumerate(unique)}
-    return list(unique.values()), [index_of[key] for key in keys]
 
 
 def _read_batches(pictures: Iterable[PictureLike], preprocessing: Preprocessing, batch_size: int) -> Generator[Tensor]:

@@ -1,9 +1,18 @@
-"""Save and load model folders: weights in `model.safetensors`, the rest in `config.json`, and no code."""
+"""Save and load model folders: weights in `model.safetensors`, the rest in `config.json`, and no code.
+
+Checksums tell one model from another:
+
+| value | of | stored in |
+|---|---|---|
+| `embedding_sha256` | the net's weights, the preprocessing | galleries, as `model_sha256` |
+| `model_sha256` | all weights, the preprocessing | exported files |
+| `weights_sha256` | all weights | `config.json` of a model folder, `evaluation.json` |
+| `config_sha256` | the bytes of `config.json`: also threshold and calibration | `evaluation.json` |
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +43,10 @@ class SavedModel:
 
     folder: Path
     weights: dict[str, Tensor]
-    architecture: dict[str, Any]
     preprocessing: Preprocessing
     operating_point: OperatingPoint | None
     calibration: Calibration | None
+    net: nn.Module
 
 
 def save(folder: Path, model: SimilarityModel) -> None:
@@ -108,11 +117,18 @@ def check_format(config: Mapping[str, Any], kind: str, version: int, path: Path)
         )
 
 
-def load(folder: Path) -> SavedModel:
+def load(folder: Path, net: nn.Module | None) -> SavedModel:
     """Read a model folder, checking format and checksum.
 
+    Args:
+        folder: A model folder, or a run folder.
+        net: The net that the weights are for; by default it is built, without its weights. A name in the folder is
+            looked up, never imported.
+
     Raises:
-        RunError: If it is not one, is damaged or of a newer format.
+        MissingExtraError: If the net's backbone needs timm, which is not installed.
+        RunError: If it is not a model, is damaged or of a newer format, or its net is code that is not saved or one
+            that the installed libraries do not have.
     """
     folder = find(folder)
     config = storage.read_json(folder / CONFIG)
@@ -124,50 +140,37 @@ def load(folder: Path) -> SavedModel:
             "Copy the folder again, or load best_model.pt."
         )
     point, calibration = config.get("operating_point"), config.get("calibration")
-    with _reading(folder):
+    try:
         return SavedModel(
             folder=folder,
             weights=deserialize(content, folder / WEIGHTS),
-            architecture=config["architecture"],
             preprocessing=Preprocessing.from_dict(config["preprocessing"]),
             operating_point=None if point is None else OperatingPoint.from_dict(point),
             calibration=None if calibration is None else Calibration.from_dict(calibration),
+            net=_build_net(config["architecture"], folder) if net is None else net,
         )
-
-
-def build_net(saved: SavedModel) -> EmbeddingNet:
-    """Build the net of a saved model, without its weights. A name in it is looked up, never imported.
-
-    Raises:
-        MissingExtraError: If its backbone needs timm, which is not installed.
-        RunError: If its backbone is code that is not saved, or one that the installed libraries do not have.
-    """
-    with _reading(saved.folder):
-        values = dict(saved.architecture)
-        backbone = values.pop("backbone", values.get("embedding_net"))
-        if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
-            raise RunError(
-                f"Expected embedding_net=..., as {saved.folder} was trained with {backbone}, which is code and not "
-                "saved. Build the same net and pass it."
-            )
-        height, width = values.pop("image_size")
-        try:
-            return EmbeddingNet(backbone, image_size=(height, width), **values)
-        except ValueError as error:
-            if backbone is None:
-                raise
-            raise RunError(f"The backbone of {saved.folder} cannot be built here: {error}") from error
-
-
-@contextlib.contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder / CONFIG} is damaged, the model cannot be built from it: {type(error).__name__}: {error}. "
             "Copy the folder again."
         ) from error
+
+
+def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
+    values = dict(architecture)
+    backbone = values.pop("backbone", values.get("embedding_net"))
+    if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
+        raise RunError(
+            f"Expected embedding_net=..., as {folder} was trained with {backbone}, which is code and not "
+            "saved. Build the same net and pass it."
+        )
+    height, width = values.pop("image_size")
+    try:
+        return EmbeddingNet(backbone, image_size=(height, width), **values)
+    except ValueError as error:
+        if backbone is None:
+            raise
+        raise RunError(f"The backbone of {folder} cannot be built here: {error}") from error
 
 
 def load_weights(model: nn.Module, saved: SavedModel) -> None:
@@ -180,3 +183,36 @@ def load_weights(model: nn.Module, saved: SavedModel) -> None:
         model.load_state_dict(saved.weights, strict=True)
     except RuntimeError as error:
         raise RunError(f"The weights in {saved.folder} do not fit the model: {error}") from error
+
+
+def embedding_sha256(model: SimilarityModel) -> str:
+    """Return the SHA-256 of what embeddings depend on: the net's weights and the preprocessing."""
+    return _sha256(model.embedding_net, model.preprocessing)
+
+
+def model_sha256(model: SimilarityModel) -> str:
+    """Return the SHA-256 of all weights, the projection's too, and the preprocessing."""
+    return _sha256(model, model.preprocessing)
+
+
+def saved_sha256(model_folder: Path) -> dict[str, str]:
+    """Return `weights_sha256` and `config_sha256` of a saved model, whose weights are not read.
+
+    Args:
+        model_folder: The folder that holds the model itself.
+
+    Raises:
+        RunError: If the config cannot be read.
+    """
+    path = model_folder / CONFIG
+    weights_sha256 = str(storage.read_json(path).get("weights_sha256"))
+    return {"weights_sha256": weights_sha256, "config_sha256": storage.sha256(path.read_bytes())}
+
+
+def short(sha256: str | None) -> str:
+    """Return the beginning of a SHA-256, for messages."""
+    return f"SHA-256 {(sha256 or '')[:12]}"
+
+
+def _sha256(module: nn.Module, preprocessing: Preprocessing) -> str:
+    return storage.sha256(serialize(module.state_dict()) + storage.to_json(preprocessing.to_dict()))

@@ -17,11 +17,14 @@ from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
 from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
-from pairsim.models.embedding_net import EmbeddingNet, check_images, default_preprocessing, to_unit_length
-from pairsim.models.inference.embedder import embedder
-from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
+from pairsim.models.embedding_net import EmbeddingNet, check_images, default_preprocessing, eval_mode, to_unit_length
+from pairsim.models.inference.inference_nets import (
+    MAX_WITHOUT_COPY,
+    InferenceNet,
+    InferenceNets,
+    default_batch_size,
+)
 from pairsim.models.inputs import Images, image_batches, joined_pair
-from pairsim.models.modes import eval_mode
 from pairsim.models.verdict import OperatingPoint, Verdict
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
@@ -191,8 +194,23 @@ class SimilarityModel(nn.Module):
             torch.Size([5, 128])
         """
         dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
-        embed = embedder(self, self._inference_nets, dtype, num_images, own_embed=own_embed)
-        embeddings = collect((embed(batch) for batch in batches if len(batch)), num_images, progress=progress)
+        chosen = InferenceNet(net=self.embed, dtype=dtype) if own_embed else None
+        few = dtype is None and num_images is not None and num_images <= MAX_WITHOUT_COPY
+
+        def embed(images: Tensor) -> Tensor:
+            nonlocal chosen
+            check_images(images, self.embedding_net, self.preprocessing)
+            images = images.to(self.device)
+            if not own_embed:
+                images = self.preprocessing(images)
+            if chosen is None:  # the first batch selects the net that runs
+                chosen = self._inference_nets.get(self.embedding_net, images, dtype, few=few)
+            # a copy stays in eval mode, so that the model's own mode need not change, which other threads would see
+            with contextlib.nullcontext() if chosen.in_eval_mode else self.evaluating():
+                embeddings = chosen(images)
+            return embeddings if own_embed else to_unit_length(embeddings, self.embedding_net)
+
+        embeddings = collect(map(embed, filter(len, batches)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
         return embeddings
@@ -319,9 +337,8 @@ class SimilarityModel(nn.Module):
             MissingExtraError: If its backbone needs timm, which is not installed.
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
-        saved = pretrained.load(Path(folder))
-        net = pretrained.build_net(saved) if embedding_net is None else embedding_net
-        model = cls(net, preprocessing=saved.preprocessing)
+        saved = pretrained.load(Path(folder), embedding_net)
+        model = cls(saved.net, preprocessing=saved.preprocessing)
         pretrained.load_weights(model, saved)
         model.operating_point, model.calibration = saved.operating_point, saved.calibration
         return model.eval()

@@ -19,8 +19,7 @@ from pairsim._common import storage
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained
-from pairsim.models.identity import saved_sha256
-from pairsim.models.pretrained import check_format
+from pairsim.models.pretrained import check_format, saved_sha256
 from pairsim.training import TrainConfig
 from pairsim.training.config_options import options_of
 from pairsim.verification.verification_report import VerificationReport

@@ -30,7 +30,7 @@ from pairsim._common import storage
 from pairsim._common.ordered_map import ordered_map
 from pairsim.errors import RunError
 from pairsim.models import pretrained
-from pairsim.models.identity import short
+from pairsim.models.pretrained import short
 from pairsim.search.gallery_ids import Id
 
 FORMAT = "pairsim-gallery"
@@ -112,7 +112,7 @@ def save(folder: Path, embeddings: Tensor, ids: Sequence[Id], embedding_sha256: 
         folder: Made if needed. Another gallery in it is replaced.
         embeddings: `[N, D]`, float32.
         ids: Their ids `[N]`.
-        embedding_sha256: Of the model (see `pairsim.models.identity`); `load` compares with it.
+        embedding_sha256: Of the model (see `pairsim.models.pretrained`); `load` compares with it.
         state: What `load` or the last `save` returned, with all changes since.
 
     Returns:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pairsim.models import SimilarityModel
-from pairsim.models.identity import embedding_sha256, short
+from pairsim.models.pretrained import embedding_sha256, short
 from pairsim.search import gallery_files
 from pairsim.search.gallery_ids import Id, IdTable
 

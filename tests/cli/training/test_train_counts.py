@@ -69,9 +69,9 @@ class Counts:
                 file.write(f"{path}\n")
             return read_image(path, **options)
 
-        def model(folder: Path) -> Any:
+        def model(folder: Path, net: Any) -> Any:
             self.models.append(folder)
-            return load(folder)
+            return load(folder, net)
 
         replace(monkeypatch, read_labels, labels_of)
         replace(monkeypatch, read_image, picture)

@@ -6,7 +6,7 @@ import pytest
 
 from pairsim._common import choices
 from pairsim.data.named import SPLITS
-from pairsim.export.description import KINDS
+from pairsim.export.graphs import INPUTS
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_tuples_have_the_same_names() -> None:
     assert get_args(choices.PrecisionName) == choices.PRECISIONS
     assert get_args(choices.Negatives) == choices.NEGATIVES
     assert get_args(choices.Split) == SPLITS == ("train", "val", "test")
-    assert get_args(choices.ExportKind) == KINDS == ("embed", "pair")
+    assert get_args(choices.ExportKind) == tuple(INPUTS) == ("embed", "pair")

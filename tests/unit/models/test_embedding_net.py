@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pairsim import EmbeddingNet
+from pairsim.models.embedding_net import eval_mode
 
 REFERENCE = {
     "conv.0.weight": (32, 1, 5, 5), "conv.0.bias": (32,), "conv.1.weight": (32,), "conv.1.bias": (32,),
@@ -111,3 +112,29 @@ def test_pooling_before_relu_is_the_notebooks_order() -> None:
             assert b is not None
             torch.testing.assert_close(a, b, rtol=0, atol=0)
         torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=0)
+
+
+def partly_in_eval_mode() -> nn.Sequential:
+    made = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2), nn.ReLU()))
+    made[1].eval()
+    return made
+
+
+def test_each_part_gets_its_own_mode_back() -> None:
+    module = partly_in_eval_mode()
+    before = [part.training for part in module.modules()]
+    with eval_mode(module):
+        assert not any(part.training for part in module.modules())
+    assert [part.training for part in module.modules()] == before
+    module.eval()
+    with eval_mode(module):
+        pass
+    assert not any(part.training for part in module.modules())
+
+
+def test_after_an_error_too() -> None:
+    module = partly_in_eval_mode()
+    with pytest.raises(ValueError, match="stop"), eval_mode(module):
+        raise ValueError("stop")
+    assert module.training
+    assert not module[1].training

@@ -13,7 +13,7 @@ from trained_run import FOLDER, NAMES, keep, ten_classes
 
 from pairsim import SimilarityModel, TrainConfig, VerificationReport, calibrate, evaluate
 from pairsim.errors import RunError
-from pairsim.models.identity import saved_sha256
+from pairsim.models.pretrained import saved_sha256
 from pairsim.runs.run_records import (
     changed_settings,
     last_name,

@@ -1,4 +1,4 @@
-"""Find backbones among their sources."""
+"""Find backbones of torchvision and timm by name, and take modules as backbones."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ import dataclasses
 import difflib
 import importlib.util
 import os
+from dataclasses import dataclass
 
 from torch import nn
 
 from pairsim.errors import require
 from pairsim.images import Preprocessing
-from pairsim.models.backbones.source import Backbone, BackboneRequest, BackboneSource, channels_of
-from pairsim.models.backbones.timm_nets import TimmNets
-from pairsim.models.backbones.torchvision_nets import TorchvisionNets
+from pairsim.models.backbones import timm_nets, torchvision_nets
+from pairsim.models.backbones.building import BackboneRequest, channels_of
 
-SOURCES: dict[str, BackboneSource] = {
-    "": TorchvisionNets(),
-    "timm/": TimmNets(),
-}
-"""Each source by the prefix of its names. A module that no source knows is a backbone as it is."""
+_TIMM = "timm/"
+"""Prefix of the names of timm's nets; the others are torchvision's. Any other module is a backbone as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A net that computes features, and what is known about it.
+
+    Attributes:
+        module: From images `[N, C, H, W]` to features.
+        name: By which it can be built again; `None` if it was given as a module.
+        preprocessing: Size, channels and normalisation of its training; `None` if that is not known.
+        pretrained: Whether weights were loaded into it.
+    """
+
+    module: nn.Module
+    name: str | None = None
+    preprocessing: Preprocessing | None = None
+    pretrained: bool = False
 
 
 def backbone_names(contains: str = "") -> list[str]:
@@ -35,40 +49,15 @@ def backbone_names(contains: str = "") -> list[str]:
         >>> backbone_names("resnet18")[0]
         'resnet18'
     """
-    names = [
-        prefix + name
-        for prefix, source in SOURCES.items()
-        if source.package is None or importlib.util.find_spec(source.package) is not None
-        for name in sorted(source.names())
-    ]
+    names = sorted(torchvision_nets.names())
+    if importlib.util.find_spec("timm") is not None:
+        names += [_TIMM + name for name in sorted(timm_nets.names())]
     return [name for name in names if contains.lower() in name.lower()]
 
 
 def is_backbone_name(name: str) -> bool:
     """Return whether a text has the form of a backbone's name, rather than of a class such as `package.module.Net`."""
-    return _prefix_of(name) != "" or "." not in name
-
-
-def find_backbone(
-    backbone: nn.Module | str | None,
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    in_channels: int | None = None,
-    image_size: tuple[int, int] | None = None,
-) -> Backbone | None:
-    """Return a backbone by its name, or a module as a backbone; see `named_backbone` and `given_backbone`.
-
-    Raises:
-        ValueError: If weights are given together with a module, and as for `named_backbone`.
-    """
-    if isinstance(backbone, str):
-        return named_backbone(backbone, weights=weights, in_channels=in_channels, image_size=image_size)
-    if weights is not None:
-        raise ValueError(
-            f"Expected weights together with a backbone's name, got them with {type(backbone).__name__}. "
-            "Load them into the module before it is given."
-        )
-    return None if backbone is None else given_backbone(backbone, in_channels=in_channels, image_size=image_size)
+    return name.startswith(_TIMM) or "." not in name
 
 
 def named_backbone(
@@ -99,11 +88,11 @@ def named_backbone(
         >>> named_backbone("resnet18").preprocessing.mean
         (0.485, 0.456, 0.406)
     """
-    prefix = _prefix_of(name)
-    source, plain = SOURCES[prefix], name.removeprefix(prefix)
-    if source.package is not None:
-        require(source.package, extra=source.package, purpose=f"The backbone {name}")
-    if plain not in source.names():
+    plain = name.removeprefix(_TIMM)
+    nets = torchvision_nets if plain == name else timm_nets
+    if nets is timm_nets:
+        require("timm", extra="timm", purpose=f"The backbone {name}")
+    if plain not in nets.names():
         near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(
@@ -111,7 +100,7 @@ def named_backbone(
             'List them with pairsim.models.backbones.backbone_names("...").'
         )
     request = BackboneRequest(name=name, weights=weights, in_channels=in_channels, image_size=image_size)
-    module, known = source.build(plain, request)
+    module, known = nets.build(plain, request)
     preprocessing = _for_images(known, in_channels or known.channels, image_size)
     return Backbone(module=module, name=name, preprocessing=preprocessing, pretrained=weights is not None)
 
@@ -129,25 +118,20 @@ def given_backbone(
     Returns:
         The backbone; its preprocessing is known for nets of torchvision and timm only.
     """
-    for source in SOURCES.values():
-        adapted = source.adapt(module)
-        if adapted is not None:
-            module, known = adapted
-            channels = in_channels or channels_of(module) or known.channels
-            return Backbone(module=module, preprocessing=_for_images(known, channels, image_size))
-    return Backbone(module=module)
-
-
-def _prefix_of(name: str) -> str:
-    return max((prefix for prefix in SOURCES if name.startswith(prefix)), key=len)
+    adapted = torchvision_nets.adapt(module) or timm_nets.adapt(module)
+    if adapted is None:
+        return Backbone(module=module)
+    module, known = adapted
+    channels = in_channels or channels_of(module) or known.channels
+    return Backbone(module=module, preprocessing=_for_images(known, channels, image_size))
 
 
 def _for_images(known: Preprocessing, channels: int, image_size: tuple[int, int] | None) -> Preprocessing:
     """Change channels and size: grey gets the mean over the colours as its normalisation, others get none."""
-    mean, std = known.mean, known.std
     if channels != known.channels:
-        grey = channels == 1 and mean is not None and std is not None
-        mean = (sum(mean) / len(mean),) if grey and mean is not None else None
-        std = (sum(std) / len(std),) if grey and std is not None else None
-    size = image_size or known.image_size
-    return dataclasses.replace(known, image_size=size, channels=channels, mean=mean, std=std)
+        mean, std = (
+            (sum(values) / len(values),) if channels == 1 and values is not None else None
+            for values in (known.mean, known.std)
+        )
+        known = dataclasses.replace(known, channels=channels, mean=mean, std=std)
+    return dataclasses.replace(known, image_size=image_size or known.image_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 _FOLDABLE: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
     nn.BatchNorm1d: (nn.Linear, nn.Conv1d),
@@ -87,11 +88,16 @@ def inference_copy(net: nn.Module, example: Tensor, *, dtype: torch.dtype | None
                 folded = fold_batch_norm(faster, example)
                 if not (folded or layout is torch.channels_last or dtype is not None):
                     return None
-                _set_layout(faster, layout)
+                faster.to(memory_format=layout)
+                if layout is torch.channels_last and all(value.device.type == "cpu" for value in faster.parameters()):
+                    for name in [name for name, module in faster.named_modules() if _is_pool_of_two(module)]:
+                        faster.set_submodule(name, PairwiseMax())
                 if not _agree(expected, faster(example.contiguous(memory_format=layout)), example.device):
                     continue
                 if dtype is not None:
-                    _cast_layers(faster, dtype)
+                    for module in faster.modules():
+                        if type(module) in _LAYERS:
+                            module.to(dtype)
                     with torch.autocast(example.device.type, dtype=dtype):
                         faster(example.contiguous(memory_format=layout))
         except Exception:  # noqa: S112
@@ -111,18 +117,12 @@ def fold_batch_norm(net: nn.Module, example: Tensor) -> int:
         The number of folded batch norms.
     """
     # Twice, with one image and with two: a net may run other code on a batch of one image.
-    one, two = (_watch(net, torch.cat((example, example))[:size]) for size in (1, 2))
+    one, two = (_foldable_pairs(net, torch.cat((example, example))[:size]) for size in (1, 2))
     pairs = [pair for pair in one if pair in two]
-    modules = dict(net.named_modules())
+    modules: dict[str, Any] = dict(net.named_modules())
     for layer_name, norm_name in pairs:
-        layer, norm = modules[layer_name], modules[norm_name]
-        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
-        if isinstance(layer, nn.Linear):
-            fused: nn.Module = fuse_linear_bn_eval(layer, norm)
-        else:
-            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-            fused = fuse_conv_bn_eval(layer, norm)
-        net.set_submodule(layer_name, fused)
+        fuse: Any = fuse_linear_bn_eval if isinstance(modules[layer_name], nn.Linear) else fuse_conv_bn_eval
+        net.set_submodule(layer_name, fuse(modules[layer_name], modules[norm_name]))
         net.set_submodule(norm_name, nn.Identity())
     return len(pairs)
 
@@ -146,87 +146,58 @@ class PairwiseMax(nn.Module):
         return torch.maximum(wide[..., 0:height:2, :], wide[..., 1:height:2, :])
 
 
-class _Watch(TorchFunctionMode):
-    """Counts how often torch functions get each tensor as an argument, except while `paused`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.uses: Counter[int] = Counter()
-        self.paused = 0
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if not self.paused:
-            self.uses.update(id(tensor) for tensor in _tensors((args, kwargs or {})))
-        return func(*args, **(kwargs or {}))
-
-
-def _watch(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
+def _foldable_pairs(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     """Run a net, and return the names of layers and of the batch norms that are the only users of their outputs."""
-    names = {module: name for name, module in net.named_modules()}
-    shared = {m for m, n in Counter(m for _, m in net.named_modules(remove_duplicate=False)).items() if n > 1}
+    names: dict[Any, str] = {module: name for name, module in net.named_modules()}
+    places = Counter(module for _, module in net.named_modules(remove_duplicate=False))
     calls: Counter[nn.Module] = Counter()
-    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so that no other gets their id
-    taken: list[tuple[nn.Module, int]] = []
-    watch = _Watch()
+    outputs: dict[int, tuple[Any, Tensor]] = {}  # keeps the tensors, so that no other gets their id
+    norms_of: dict[int, list[Any]] = {}
+    uses: Counter[int] = Counter()  # by other torch functions than those of batch norms
+    before: dict[nn.Module, int] = {}
+
+    class CountUses(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            uses.update(map(id, tree_leaves((args, kwargs))))
+            return func(*args, **(kwargs or {}))
 
     def after_layer(module: nn.Module, _: Any, output: Any) -> None:
         calls[module] += 1
-        outputs[id(output)] = (module, output)
-        watch.uses[id(output)] = 0  # not those of an earlier tensor with this id
+        outputs[id(output)], norms_of[id(output)] = (module, output), []
+        uses[id(output)] = 0  # not those of an earlier tensor with this id
 
     def before_norm(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         calls[module] += 1
-        taken.append((module, id(inputs[0])))
-        watch.paused += 1
+        norms_of.get(id(inputs[0]), []).append(module)
+        before[module] = uses[id(inputs[0])]
 
-    def after_norm(*_: Any) -> None:
-        watch.paused -= 1
+    def after_norm(module: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        uses[id(inputs[0])] = before[module]
 
-    hooks = []
+    hooks = [module.register_forward_hook(after_layer) for module in names if type(module) in _LAYERS]
     for module in names:
-        if type(module) in _LAYERS:
-            hooks.append(module.register_forward_hook(after_layer))
-        elif type(module) in _FOLDABLE:
-            hooks.append(module.register_forward_pre_hook(before_norm))
-            hooks.append(module.register_forward_hook(after_norm))
+        if type(module) in _FOLDABLE:
+            hooks += [module.register_forward_pre_hook(before_norm), module.register_forward_hook(after_norm)]
     try:
-        with watch:
+        with CountUses():
             result = net(images)
     finally:
         for hook in hooks:
             hook.remove()
-    takers = Counter(key for _, key in taken)
-    pairs = []
-    for norm, key in taken:
-        layer, _ = outputs.get(key, (None, None))
-        if (
-            layer is not None
-            and takers[key] == 1
-            and watch.uses[key] == 0
-            and result is not outputs[key][1]
-            and calls[layer] == calls[norm] == 1
-            and not shared & {layer, norm}
-            and _can_fold(layer, norm)
-        ):
-            pairs.append((names[layer], names[norm]))
-    return pairs
-
-
-def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
-    size = layer.out_features if isinstance(layer, nn.Linear) else getattr(layer, "out_channels", None)
-    statistics = getattr(norm, "running_mean", None)
-    return type(layer) in _FOLDABLE[type(norm)] and statistics is not None and len(statistics) == size
-
-
-def _set_layout(net: nn.Module, layout: torch.memory_format) -> None:
-    net.to(memory_format=layout)
-    if layout is not torch.channels_last:
-        return
-    for name, module in list(net.named_modules()):
-        if _is_pool_of_two(module) and all(value.device.type == "cpu" for value in net.parameters()):
-            net.set_submodule(name, PairwiseMax())
+    return [
+        (names[layer], names[norm])
+        for key, (layer, output) in outputs.items()
+        for norm in norms_of[key]
+        if len(norms_of[key]) == 1
+        and uses[key] == 0
+        and result is not output
+        and calls[layer] == calls[norm] == places[layer] == places[norm] == 1
+        and type(layer) in _FOLDABLE[type(norm)]
+        and norm.running_mean is not None
+        and len(norm.running_mean) == len(layer.weight)
+    ]
 
 
 def _is_pool_of_two(module: nn.Module) -> bool:
@@ -234,12 +205,6 @@ def _is_pool_of_two(module: nn.Module) -> bool:
         return False
     settings = ((module.kernel_size, 2), (module.stride, 2), (module.padding, 0), (module.dilation, 1))
     return all(value in (wanted, (wanted, wanted)) for value, wanted in settings)
-
-
-def _cast_layers(net: nn.Module, dtype: torch.dtype) -> None:
-    for module in net.modules():
-        if type(module) in _LAYERS:
-            module.to(dtype)
 
 
 def _agree(expected: Any, computed: Any, device: torch.device) -> bool:
@@ -251,14 +216,3 @@ def _agree(expected: Any, computed: Any, device: torch.device) -> bool:
     # GPUs may multiply in TF32, with 10 bits after the point
     tolerance = 1e-4 if device.type == "cpu" else 1e-2
     return torch.allclose(expected / length, computed / length, rtol=0, atol=tolerance, equal_nan=True)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +130,6 @@ class InferenceNets:
             ready[dtype if chosen.in_eval_mode else (dtype, shape)] = chosen
         return chosen
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> InferenceNets:
-        return InferenceNets()
-
     def __reduce__(self) -> tuple[type[InferenceNets], tuple[()]]:
         return (InferenceNets, ())
 
@@ -175,9 +172,8 @@ def _made_ready(net: nn.Module, example: Tensor, dtype: torch.dtype | None, own:
     faster = inference_copy(net, example, dtype=dtype)
     used = net if faster is None else faster
     last = any(
-        weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
         for weight in used.parameters()
-        if weight.ndim == 4
     )
     layout = torch.channels_last if last else torch.contiguous_format
     return InferenceNet(net=used, dtype=dtype, in_eval_mode=faster is not None, images_dtype=own, layout=layout)

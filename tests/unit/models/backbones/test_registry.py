@@ -1,4 +1,4 @@
-"""Backbones are found by name among their sources, and modules are used as they are."""
+"""Backbones are found by name in torchvision and timm, and modules are used as they are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import MissingExtraError, RunError
-from pairsim.images import Preprocessing
 from pairsim.models.backbones import backbone_names, given_backbone, named_backbone
-from pairsim.models.backbones.registry import SOURCES
-from pairsim.models.backbones.source import BackboneRequest, BackboneSource
 
 
 def test_names() -> None:
@@ -47,6 +44,8 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r"backbone timm/resnet10t needs the package timm.*pairsim\[timm\]"):
         EmbeddingNet("timm/resnet10t")
+    assert "resnet18" in backbone_names()
+    assert backbone_names("timm/") == []
 
 
 def test_without_a_network_pretrained_weights_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,46 +143,11 @@ def test_a_given_net_of_other_channels() -> None:
     assert net.preprocessing.mean == pytest.approx((sum(IMAGENET[0]) / 3,))
 
 
-class ToyNets(BackboneSource):
-    """A source with one net."""
-
-    def names(self) -> list[str]:
-        return ["net"]
-
-    def build(self, name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
-        assert name == "net"
-        known = Preprocessing(image_size=(6, 8), channels=2, mean=(0.1, 0.2), std=(0.3, 0.4))
-        return nn.Conv2d(request.in_channels or known.channels, 5, 3), known
-
-    def adapt(self, module: nn.Module) -> tuple[nn.Module, Preprocessing] | None:
-        return None
-
-
-def test_a_new_source_takes_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(SOURCES, "toy/", ToyNets())
-    assert backbone_names("toy") == ["toy/net"]
-    net = EmbeddingNet("toy/net", embedding_dim=3)
-    assert (net.backbone_name, net.image_size, net.in_channels, net.pretrained) == ("toy/net", (6, 8), 2, False)
-    assert net(torch.rand(2, 2, 6, 8)).shape == (2, 3)
-    grey = EmbeddingNet("toy/net", in_channels=1, image_size=7)
-    assert grey.preprocessing is not None
-    assert (grey.preprocessing.image_size, grey.preprocessing.channels) == ((7, 7), 1)
-    assert grey.preprocessing.mean == pytest.approx((0.15,))
-    assert grey.preprocessing.std == pytest.approx((0.35,))
-    with pytest.raises(ValueError, match=r"got 'toy/nets'\. Did you mean toy/net\?"):
-        EmbeddingNet("toy/nets")
+def test_a_net_that_was_built_by_its_name_is_loaded_by_it(tmp_path: Path) -> None:
+    net = EmbeddingNet("resnet18", image_size=(32, 24), embedding_dim=3)
+    assert (net.backbone_name, net.image_size, net.in_channels, net.pretrained) == ("resnet18", (32, 24), 3, False)
     model = SimilarityModel(net).eval()
     model.save_pretrained(tmp_path)
     loaded = SimilarityModel.from_pretrained(tmp_path)
-    pixels = torch.randint(0, 256, (4, 2, 6, 8), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (2, 3, 32, 24), dtype=torch.uint8)
     assert torch.equal(loaded.encode(pixels), model.encode(pixels))
-
-
-def test_a_source_that_is_not_installed_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Absent(ToyNets):
-        package = "absent_package"
-
-    monkeypatch.setitem(SOURCES, "toy/", Absent())
-    assert backbone_names("toy") == []
-    with pytest.raises(MissingExtraError, match=r"backbone toy/net needs the package absent_package"):
-        EmbeddingNet("toy/net")

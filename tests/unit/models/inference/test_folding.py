@@ -145,6 +145,27 @@ def test_batch_norm_over_another_dimension_than_the_linear_layers() -> None:
     assert inference_copy(net, torch.rand(2, 1, 3, 3)) is None
 
 
+class Dense(nn.Module):
+    """Blocks as in a DenseNet, whose first batch norm takes a tensor that is freed afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = [3 + 2 * number for number in range(8)]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in sizes)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(size, 2, 1), nn.BatchNorm2d(2)) for size in sizes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            images = torch.cat((images, block(norm(images.relu()))), dim=1)
+        return images.flatten(1)
+
+
+def test_a_tensor_in_the_memory_of_an_earlier_one_is_another_tensor() -> None:
+    net = trained(Dense())
+    with torch.no_grad():
+        assert fold_batch_norm(net, torch.rand(2, 3, 6, 6)) == 8
+
+
 def test_reference_net_is_folded_whole_and_left_alone() -> None:
     net = trained(EmbeddingNet())
     state = {name: value.clone() for name, value in net.state_dict().items()}

@@ -1,35 +1,24 @@
-"""The interface of a source of backbones, and what all sources share."""
+"""What the backbones of torchvision and timm share: the request and its errors, and weights from files."""
 
 from __future__ import annotations
 
 import copy
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Collection
+import pickle
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, Final
 
-from torch import nn
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from pairsim.errors import RunError
-from pairsim.images import Preprocessing
 
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A net that computes features, and what is known about it.
-
-    Attributes:
-        module: From images `[N, C, H, W]` to features.
-        name: By which it can be built again; `None` if it was given as a module.
-        preprocessing: Size, channels and normalisation of its training; `None` if that is not known.
-        pretrained: Whether weights were loaded into it.
-    """
-
-    module: nn.Module
-    name: str | None = None
-    preprocessing: Preprocessing | None = None
-    pretrained: bool = False
+PRETRAINED: Final = "pretrained"
+"""Given instead of a file: the weights that the backbone's library downloads or has downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,38 +55,37 @@ class BackboneRequest:
         )
 
 
-class BackboneSource(ABC):
-    """A library of nets that are built by name. A new one takes one line in `registry.SOURCES`.
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict from a file, without running code that might be in it.
 
-    Attributes:
-        package: Python package and extra of pairsim that it needs; `None` if it is always installed.
+    Args:
+        path: `.safetensors`, or what `torch.save(model.state_dict(), path)` wrote.
+
+    Returns:
+        The tensors by their names, on the CPU.
+
+    Raises:
+        RunError: If there is no such file, or no state dict in it.
     """
-
-    package: ClassVar[str | None] = None
-
-    @abstractmethod
-    def names(self) -> Collection[str]:
-        """Return the names of its nets, without the source's prefix."""
-
-    @abstractmethod
-    def build(self, name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
-        """Build a net without its classifier.
-
-        Args:
-            name: One of `names()`.
-            request: What was asked for; its name has the source's prefix.
-
-        Returns:
-            The net, and the preprocessing that its default weights were trained with.
-
-        Raises:
-            RunError: If weights cannot be read or downloaded.
-            ValueError: If it cannot be built for such images, or the weights do not fit.
-        """
-
-    @abstractmethod
-    def adapt(self, module: nn.Module) -> tuple[nn.Module, Preprocessing] | None:
-        """Return a net of this library that was given as a module, without its classifier; `None` for any other."""
+    file = Path(path)
+    if not file.is_file():
+        raise RunError(f"Expected weights at {file}, found no such file. Check the path, or use weights='pretrained'.")
+    try:
+        if file.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(file))
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"Expected a state dict in {file}, but reading it failed ({type(error).__name__}). Save the weights with "
+            "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file; pickled modules are not loaded."
+        ) from error
+    for key in ("state_dict", "model"):  # checkpoints of common training scripts
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise RunError(f"Expected a state dict, names and tensors, in {file}, found something else.")
+    consume_prefix_in_state_dict_if_present(content, "module.")  # of data-parallel training
+    return content
 
 
 def channels_of(net: nn.Module) -> int | None:
