@@ -36,10 +36,8 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
     except RuntimeError as error:
         raise ValueError(f'Expected device to be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}.') from error
     count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
-    absent = (device.type == "cuda" and (device.index or 0) >= count) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if absent:
+    missing_mps = device.type == "mps" and not torch.backends.mps.is_available()
+    if missing_mps or (device.type == "cuda" and (device.index or 0) >= count):
         raise DeviceError(
             f"Expected a device for {name!r}, but PyTorch {torch.__version__} finds "
             f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or fix the driver "
@@ -79,10 +77,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -51,20 +51,14 @@ def front_matter(values: Mapping[str, Any]) -> str:
 
 def _yaml(value: Any, indent: str) -> list[str]:
     lines: list[str] = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            name = key if _KEY.fullmatch(key) else _scalar(key)
-            if isinstance(item, Mapping | list | tuple) and item:
-                lines += [f"{indent}{name}:", *_yaml(item, f"{indent}  ")]
-            else:
-                lines.append(f"{indent}{name}: {_scalar(item)}")
-        return lines
-    for item in value:
+    named = isinstance(value, Mapping)
+    for key, item in value.items() if named else [("", item) for item in value]:
+        start = f"{indent}{key if _KEY.fullmatch(key) else _scalar(key)}:" if named else f"{indent}-"
         if isinstance(item, Mapping | list | tuple) and item:
             first, *rest = _yaml(item, f"{indent}  ")
-            lines += [f"{indent}- {first.lstrip()}", *rest]
+            lines += [start, first, *rest] if named else [f"{start} {first.lstrip()}", *rest]
         else:
-            lines.append(f"{indent}- {_scalar(item)}")
+            lines.append(f"{start} {_scalar(item)}")
     return lines
 
 
