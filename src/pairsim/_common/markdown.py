@@ -93,7 +93,5 @@ def plain(value: Any) -> str:
 
 def interval(values: Any) -> str:
     """Format the two ends of an interval of a rate."""
-    ends = [finite(value) for value in values] if isinstance(values, list | tuple) else []
-    if len(ends) != 2 or ends[0] is None or ends[1] is None:
-        return NOT_MEASURED
-    return f"{ends[0]:.3%} to {ends[1]:.3%}"
+    ends = [rate(value) for value in values] if isinstance(values, list | tuple) else []
+    return " to ".join(ends) if len(ends) == 2 and NOT_MEASURED not in ends else NOT_MEASURED

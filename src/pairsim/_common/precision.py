@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from pairsim._common.choices import PRECISIONS, PrecisionName
 from pairsim.errors import DeviceError
 
-_DTYPES: dict[Literal["fp32", "bf16", "fp16"], torch.dtype | None] = {
-    "fp32": None,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+_DTYPES: dict[PrecisionName, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dtype | None:
@@ -65,7 +60,7 @@ class Precision:
         device_type: Type of the device, for autocast.
     """
 
-    name: Literal["fp32", "bf16", "fp16"]
+    name: PrecisionName
     device_type: str
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
+from importlib.util import find_spec
 from typing import Any
 
 from pairsim.cli.arguments import Json
@@ -35,34 +35,37 @@ def doctor(*, json: Json = False) -> None:
     from pairsim.data.named import data_root
 
     device = resolve_device("auto")
-    precision = resolve_precision("auto", device)
-    environment = describe_environment(device)
     root = data_root()
     datasets = {
         name: any((base / folder / "raw").is_dir() for base in (root, root / name))
         for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
     }
-    installed = {module: importlib.util.find_spec(module) is not None for module in _OPTIONAL}
     optional = [
-        {"package": package, "extra": extra, "purpose": purpose, "installed": installed[module]}
+        {"package": package, "extra": extra, "purpose": purpose, "installed": find_spec(module) is not None}
         for module, (package, extra, purpose) in _OPTIONAL.items()
     ]
+    installed = {module: item["installed"] for module, item in zip(_OPTIONAL, optional, strict=True)}
     missing = [
         f"{item['package']} is missing, so {item['purpose']} would fail. Fix: pip install 'pairsim[{item['extra']}]'"
         for item in optional
         if not item["installed"]
     ]
-    others = _torchvision_problems() + [
+    others = [
         f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
         for name, present in datasets.items()
         if not present
     ]
+    try:
+        import torchvision  # noqa: F401  fails here if it is compiled for another version of torch
+    except (ImportError, RuntimeError) as error:
+        text = f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"
+        others.insert(0, text)
     result: dict[str, Any] = {
-        **environment,
+        **describe_environment(device),
         "platform": platform.platform(terse=True),
         "num_cpus": os.cpu_count(),
         "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "precision_auto": precision.name,
+        "precision_auto": resolve_precision("auto", device).name,
         "data_dir": str(root),
         "datasets": {"digits": installed["sklearn"], **datasets},
         "extras": installed,
@@ -70,17 +73,6 @@ def doctor(*, json: Json = False) -> None:
         "problems": missing + others,
     }
     print_result(result, _describe(result, others), json)
-
-
-def _torchvision_problems() -> list[str]:
-    """Check that torchvision is compiled for this version of torch; otherwise it fails only when it is used."""
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        return [f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"]
-    return []
 
 
 def _describe(result: dict[str, Any], problems: list[str]) -> str:
