@@ -40,16 +40,16 @@ def doctor(*, json: Json = False) -> None:
         name: any((base / folder / "raw").is_dir() for base in (root, root / name))
         for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
     }
-    optional = [
-        {"package": package, "extra": extra, "purpose": purpose, "installed": find_spec(module) is not None}
-        for module, (package, extra, purpose) in _OPTIONAL.items()
-    ]
-    installed = {module: item["installed"] for module, item in zip(_OPTIONAL, optional, strict=True)}
-    missing = [
-        f"{item['package']} is missing, so {item['purpose']} would fail. Fix: pip install 'pairsim[{item['extra']}]'"
-        for item in optional
-        if not item["installed"]
-    ]
+    installed = {module: find_spec(module) is not None for module in _OPTIONAL}
+    width = max(len(package) for package, _, _ in _OPTIONAL.values())
+    optional, packages, missing = [], [], []
+    for found, (package, extra, purpose) in zip(installed.values(), _OPTIONAL.values(), strict=True):
+        fix = f"pip install 'pairsim[{extra}]'"
+        optional.append({"package": package, "extra": extra, "purpose": purpose, "installed": found})
+        packages.append(f"  {'installed' if found else 'missing  '}  {package:<{width}}  {purpose}")
+        if not found:
+            packages[-1] += f": {fix}"
+            missing.append(f"{package} is missing, so {purpose} would fail. Fix: {fix}")
     others = [
         f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
         for name, present in datasets.items()
@@ -72,28 +72,18 @@ def doctor(*, json: Json = False) -> None:
         "optional_packages": optional,
         "problems": missing + others,
     }
-    print_result(result, _describe(result, others), json)
-
-
-def _describe(result: dict[str, Any], problems: list[str]) -> str:
     versions = "  ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"{versions}  Python {result['python']}  {result['system']}",
         f"device auto: {result['device']} ({result['device_name']}, {result['cpu_capability']}), "
         f"{result['num_threads']} threads of {result['num_cpus']} cores; precision auto: {result['precision_auto']}",
         f"CUDA devices: {', '.join(result['cuda_devices']) or 'none'}",
-        f"data in {result['data_dir']}: "
+        f"data in {root}: "
         + ", ".join(f"{name} {'found' if found else 'not there'}" for name, found in result["datasets"].items()),
         "optional packages:",
+        *packages,
+        *(f"! {problem}" for problem in others),
     ]
-    packages = result["optional_packages"]
-    width = max(len(item["package"]) for item in packages)
-    lines += [
-        f"  {'installed' if item['installed'] else 'missing  '}  {item['package']:<{width}}  {item['purpose']}"
-        + ("" if item["installed"] else f": pip install 'pairsim[{item['extra']}]'")
-        for item in packages
-    ]
-    lines += [f"! {problem}" for problem in problems]
     if not result["problems"]:
         lines.append("Nothing would fail.")
-    return "\n".join(lines)
+    print_result(result, "\n".join(lines), json)
