@@ -50,19 +50,18 @@ def as_array(values: Values, name: str) -> npt.NDArray[Any]:
         ) from error
 
 
-def vector(values: Values, name: str, kinds: str = "biuf") -> npt.NDArray[Any]:
+def vector(values: Values, name: str) -> npt.NDArray[Any]:
     """Convert values to a one-dimensional array of numbers.
 
     Args:
         values: Values `[P]`.
         name: Their name in messages.
-        kinds: The kinds of dtype that are accepted, as in `numpy.dtype.kind`.
 
     Returns:
         The array `[P]`; empty input gives an empty array.
 
     Raises:
-        TypeError: If the dtype is of another kind.
+        TypeError: If the values are not real numbers.
         ValueError: If the values are not one-dimensional.
 
     Example:
@@ -75,11 +74,11 @@ def vector(values: Values, name: str, kinds: str = "biuf") -> npt.NDArray[Any]:
             f"Expected {name} to be one-dimensional, [P], got shape {list(array.shape)}. "
             "Give one value per pair, flattened with .reshape(-1)."
         )
-    if array.size == 0 and array.dtype.kind not in kinds:
-        return np.zeros(0)
-    if array.dtype.kind not in kinds:
+    if array.dtype.kind in "biuf":
+        return array
+    if array.size:
         raise TypeError(f"Expected {name} to be real numbers, got dtype {array.dtype}. Convert them first.")
-    return array
+    return np.zeros(0)
 
 
 def scores_and_targets(scores: Values, targets: Values, name: str = "scores") -> tuple[Float64Array, BoolArray]:

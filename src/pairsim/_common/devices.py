@@ -25,42 +25,29 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
         ValueError: If the name is not that of a device.
         DeviceError: If the machine does not have the device.
     """
-    if local_rank is not None:
-        return _device_of_process(name, local_rank)
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if local_rank is not None and name not in ("auto", "cpu", "cuda"):
+        raise ValueError(
+            f'Expected device to be "auto", "cpu" or "cuda" with several processes, got {name!r}. '
+            "Each computes on the GPU of its LOCAL_RANK; choose GPUs by CUDA_VISIBLE_DEVICES."
+        )
+    if name == "auto" and torch.cuda.is_available():
+        name = "cuda"
+    elif name == "auto":
+        name = "mps" if local_rank is None and torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f'Expected device to be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}.') from error
     count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
-    absent = (device.type == "cuda" and (device.index or 0) >= count) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if absent:
+    no_mps = device.type == "mps" and not torch.backends.mps.is_available()
+    if no_mps or (device.type == "cuda" and (device.index or 0) >= count):
         raise DeviceError(
             f"Expected a device for {name!r}, but PyTorch {torch.__version__} finds "
             f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or fix the driver "
             "(pairsim doctor shows the devices)."
         )
-    return device
-
-
-def _device_of_process(name: str, local_rank: int) -> torch.device:
-    """Resolve the device of one of several processes."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ValueError(
-            f'Expected device to be "auto", "cpu" or "cuda" with several processes, got {name!r}. '
-            "Each computes on the GPU of its LOCAL_RANK; choose GPUs by CUDA_VISIBLE_DEVICES."
-        )
-    if name == "cpu":
-        return torch.device("cpu")
-    resolve_device("cuda")
-    count = torch.cuda.device_count()
+    if local_rank is None or device.type == "cpu":
+        return device
     if local_rank >= count:
         raise DeviceError(
             f"Expected a GPU for each process, found {count} for LOCAL_RANK {local_rank}. "
@@ -79,10 +66,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

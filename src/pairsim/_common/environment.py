@@ -26,13 +26,12 @@ def describe_environment(device: torch.device, *, num_processes: int = 1) -> dic
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "versions": versions,
         "python": platform.python_version(),
         "system": platform.system(),
         "device": str(device) if num_processes == 1 else device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
         **({} if num_processes == 1 else {"num_processes": num_processes}),

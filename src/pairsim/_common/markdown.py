@@ -51,20 +51,14 @@ def front_matter(values: Mapping[str, Any]) -> str:
 
 def _yaml(value: Any, indent: str) -> list[str]:
     lines: list[str] = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            name = key if _KEY.fullmatch(key) else _scalar(key)
-            if isinstance(item, Mapping | list | tuple) and item:
-                lines += [f"{indent}{name}:", *_yaml(item, f"{indent}  ")]
-            else:
-                lines.append(f"{indent}{name}: {_scalar(item)}")
-        return lines
-    for item in value:
+    named = isinstance(value, Mapping)
+    for key, item in value.items() if named else [("", item) for item in value]:
+        start = f"{indent}{key if _KEY.fullmatch(key) else _scalar(key)}:" if named else f"{indent}-"
         if isinstance(item, Mapping | list | tuple) and item:
             first, *rest = _yaml(item, f"{indent}  ")
-            lines += [f"{indent}- {first.lstrip()}", *rest]
+            lines += [start, first, *rest] if named else [f"{start} {first.lstrip()}", *rest]
         else:
-            lines.append(f"{indent}- {_scalar(item)}")
+            lines.append(f"{start} {_scalar(item)}")
     return lines
 
 
@@ -99,7 +93,5 @@ def plain(value: Any) -> str:
 
 def interval(values: Any) -> str:
     """Format the two ends of an interval of a rate."""
-    ends = [finite(value) for value in values] if isinstance(values, list | tuple) else []
-    if len(ends) != 2 or ends[0] is None or ends[1] is None:
-        return NOT_MEASURED
-    return f"{ends[0]:.3%} to {ends[1]:.3%}"
+    ends = [rate(value) for value in values] if isinstance(values, list | tuple) else []
+    return " to ".join(ends) if len(ends) == 2 and NOT_MEASURED not in ends else NOT_MEASURED

@@ -12,13 +12,7 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    threads: int,
-    ahead: int,
-    name: str = "pairsim",
-    initializer: Callable[[], object] | None = None,
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str = "pairsim"
 ) -> Generator[Result]:
     """Apply a function to items in threads, and yield the results in the order of the items.
 
@@ -33,7 +27,6 @@ def ordered_map(
         threads: Threads that call `function`; 0 calls it in the caller's thread, one item at a time.
         ahead: Items that are worked on or done beyond the result that is asked for, at least 0.
         name: Threads get this name and a number.
-        initializer: Called in each thread before its first item.
 
     Yields:
         One result for each item.
@@ -45,7 +38,7 @@ def ordered_map(
     if threads < 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(threads, name, initializer) as pool:
+    with ThreadPoolExecutor(threads, name) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:

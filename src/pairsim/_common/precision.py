@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from pairsim._common.choices import PRECISIONS, PrecisionName
 from pairsim.errors import DeviceError
+
+_DTYPES: dict[PrecisionName, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dtype | None:
@@ -40,17 +41,14 @@ def inference_dtype(precision: PrecisionName, device: torch.device) -> torch.dty
         return torch.bfloat16 if device.type == "cpu" and cpu_computes_bf16() else None
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
         raise DeviceError("Expected a GPU that computes in bf16, found one that does not. Use precision fp16 or auto.")
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return _DTYPES[precision]
 
 
 def cpu_computes_bf16() -> bool:
     """Whether this processor multiplies in bf16."""
     # PyTorch has no public function for this. Other processors emulate bf16, slower than fp32.
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        check = getattr(torch.cpu, name, None)
-        if check is not None and check():
-            return True
-    return False
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Precision:
         device_type: Type of the device, for autocast.
     """
 
-    name: Literal["fp32", "bf16", "fp16"]
+    name: PrecisionName
     device_type: str
 
     @property
@@ -72,10 +70,8 @@ class Precision:
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which the net runs."""
-        if self.name == "fp32":
-            return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
-        return torch.autocast(self.device_type, dtype=dtype)
+        dtype = _DTYPES[self.name]
+        return contextlib.nullcontext() if dtype is None else torch.autocast(self.device_type, dtype=dtype)
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
@@ -93,4 +89,4 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
         ValueError: If there is no such precision.
     """
     dtype = inference_dtype(name, device)
-    return Precision("fp32" if dtype is None else "bf16" if dtype == torch.bfloat16 else "fp16", device.type)
+    return Precision(next(known for known, value in _DTYPES.items() if value == dtype), device.type)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,9 +30,11 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    """A new file, which is on disk at the end."""
+    with path.open("xb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
@@ -49,6 +50,23 @@ def _explained(path: Path) -> Iterator[None]:
             f"Could not write {path}: {error.strerror or error}. What was saved there before is untouched. "
             "Free some space or choose another folder, then run the same command again."
         ) from error
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """A free path in the same folder. What is written to it replaces `path` at the end, or is removed on failure."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.parent / f".{path.name}.{os.urandom(8).hex()}.tmp"
+        try:
+            yield beside
+            os.replace(beside, path)
+        except BaseException:
+            if beside.is_dir():
+                shutil.rmtree(beside, ignore_errors=True)
+            else:
+                beside.unlink(missing_ok=True)
+            raise
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -76,24 +94,11 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         RunError: If one cannot be written (disk full, no permission); the message names it.
     """
-    waiting: dict[Path, Path] = {}
-    try:
-        for name, content in files.items():
-            with _explained(folder / name):
-                folder.mkdir(parents=True, exist_ok=True)
-                handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
-                os.close(handle)
-                waiting[folder / name] = Path(temporary)
-                _write_synced(Path(temporary), content)
-                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp allows the owner alone
-        for path, beside in waiting.items():
-            with _explained(path):
-                os.replace(beside, path)
-    except BaseException:
-        for beside in waiting.values():
-            beside.unlink(missing_ok=True)
-        raise
     with _explained(folder):
+        with contextlib.ExitStack() as stack:  # renames in reverse order of writing
+            for name in reversed([*files]):
+                with _synced(stack.enter_context(_in_place_of(folder / name))) as file:
+                    file.write(files[name])
         _sync_folder(folder)
 
 
@@ -112,26 +117,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             is unchanged and no temporary file is left.
     """
     with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        beside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(beside, 0o666 & ~_umask())  # as in write_files
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        with _in_place_of(path) as beside, _synced(beside) as file:
+            yield file
         _sync_folder(path.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
@@ -170,18 +158,13 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         RunError: If it cannot be written. No files are left.
     """
     with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        try:
+        with _in_place_of(path) as beside:
+            beside.mkdir()
             sums = {name: sha256(content) for name, content in files.items()}
             for name, content in {**files, CHECKSUMS: to_json(sums)}.items():
-                _write_synced(beside / name, content)
+                with _synced(beside / name) as file:
+                    file.write(content)
             _sync_folder(beside)
-            os.chmod(beside, 0o777 & ~_umask())  # mkdtemp allows the owner alone
-            os.rename(beside, path)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
         _sync_folder(path.parent)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from pairsim import __version__
 from pairsim.cli.failures import one_line, report_failure
@@ -48,28 +48,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 """In the order of the help: what a newcomer needs first."""
 
 
-def make_app(config_file: Path | None = None) -> App:
-    """Make the application.
-
-    Args:
-        config_file: TOML or JSON file with values of options that are not given, below the name of their command, such
-            as `[train]` in TOML.
-
-    Returns:
-        The application.
-    """
-    sources = []
-    if config_file is not None:
-        from cyclopts.config import Json, Toml
-
-        kind = Json if config_file.suffix == ".json" else Toml
-        sources.append(kind(config_file, must_exist=True))
+def make_app() -> App:
+    """Make the application."""
     app = App(
         name="pairsim",
         help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.",
         version=__version__,
         help_format="plaintext",
-        config=sources,
+        config=_fill_in,
         result_action="return_value",
         default_parameter=Parameter(negative_iterable=()),
     )
@@ -104,7 +90,7 @@ def _parse(tokens: Sequence[str]) -> Callable[[], object]:
     """The command with its arguments, ready to run."""
     name = tokens[0] if tokens and tokens[0] in {command.__name__ for command in COMMANDS} else ""
     try:
-        app = make_app(_config_file(tokens))
+        app = make_app()
         if name and list(tokens[1:]) == ["--help"]:  # parsing would collect the options of the command once more
             return partial(app.help_print, [name])
         command, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
@@ -119,11 +105,12 @@ def _unwrapped(docstring: str) -> str:
     return re.sub(r"(?<=\S)\n(?: {8})?(?=\S)", " ", inspect.cleandoc(docstring))
 
 
-def _config_file(tokens: Sequence[str]) -> Path | None:
-    """The value of --config, which is needed before the other options can be parsed."""
-    for index, argument in enumerate(tokens):
-        if argument.startswith("--config="):
-            return Path(argument.partition("=")[2])
-        if argument == "--config" and index + 1 < len(tokens):
-            return Path(tokens[index + 1])
-    return None
+def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in options that are not given from the file of --config, such as from the table `[train]` in TOML."""
+    for argument in arguments:
+        if argument.name == "--config" and argument.tokens:
+            from cyclopts.config import Json, Toml
+
+            path = Path(argument.tokens[-1].value)
+            kind = Json if path.suffix == ".json" else Toml
+            kind(path, must_exist=True)(app, commands, arguments)

@@ -11,36 +11,30 @@ FAILURE: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
-_FAILURES: dict[type[BaseException] | str, tuple[int, str]] = {
-    UsageError: (USAGE_ERROR, "{error}"),
-    PairsimError: (FAILURE, "{error}"),
-    ValueError: (FAILURE, "{error}"),
-    TypeError: (FAILURE, "{error}"),
-    KeyboardInterrupt: (INTERRUPTED, "interrupted. Saved files are complete; the same command continues from there."),
-    "torch.OutOfMemoryError": (FAILURE, "out of memory on the device ({error}) Use a smaller --batch-size."),
-}
-"""Exit status and line by exception class, or by the name of one that is not imported here."""
-
 
 def report_failure(error: BaseException) -> int:
     """Print one line on an exception to stderr.
 
     Args:
-        error: The exception; the most specific of its classes in the table decides.
+        error: The exception.
 
     Returns:
         The exit status.
 
     Raises:
-        BaseException: The exception itself, if none of its classes is in the table.
+        BaseException: The exception itself, if it is a bug.
     """
-    for kind in type(error).__mro__:
-        failure = _FAILURES.get(kind) or _FAILURES.get(f"{kind.__module__}.{kind.__qualname__}")
-        if failure is not None:
-            status, text = failure
-            note(f"pairsim: {text.format(error=one_line(error))}")
-            return status
-    raise error
+    classes = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if isinstance(error, KeyboardInterrupt):
+        status, text = INTERRUPTED, "interrupted. Saved files are complete; the same command continues from there."
+    elif "torch.OutOfMemoryError" in classes:  # torch is not imported here
+        status, text = FAILURE, f"out of memory on the device ({one_line(error)}) Use a smaller --batch-size."
+    elif isinstance(error, PairsimError | ValueError | TypeError):
+        status, text = USAGE_ERROR if isinstance(error, UsageError) else FAILURE, one_line(error)
+    else:
+        raise error
+    note(f"pairsim: {text}")
+    return status
 
 
 def one_line(error: BaseException) -> str:

@@ -36,7 +36,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("failing", ["fsync", "rename"])
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_full_disk_leaves_no_part_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     monkeypatch.setattr(os, failing, no_space)
     with pytest.raises(RunError, match="No space left on device"):

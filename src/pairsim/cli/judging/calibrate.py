@@ -45,10 +45,8 @@ def calibrate(
 
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir).dataset
-    if split == "val" and pairs is None:
-        source = f"validation images of {data}"
-    else:
-        source = f"{split} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
+    kind = "validation" if split == "val" and pairs is None else split
+    source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":
         note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
     calibration = pairsim.calibrate(

@@ -43,10 +43,8 @@ def evaluate(
     from pairsim.runs import save_evaluation
     from pairsim.runs.run_data import load_evaluation_data
 
-    expect(
-        against is None or threshold is None,
-        "--threshold or --against, got both: each model is compared at its own threshold.",
-    )
+    one = against is None or threshold is None
+    expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir)
     if against is not None:

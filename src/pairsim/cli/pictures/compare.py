@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -63,11 +62,17 @@ def compare(
         if out is not None:
             verdicts.to_csv(out)
             note(f"Verdicts written to {out}.")
-        lines = _describe_each(verdicts) if out is None else []
+        columns = (verdicts.similarity.tolist(), verdicts.probability.tolist(), verdicts.match.tolist())
+        rows = zip(verdicts.first, verdicts.second, *columns, strict=True) if out is None else ()
+        lines = [
+            f"{'MATCH   ' if match else 'NO MATCH'}  similarity {similarity:7.4f}  probability {probability:.4f}  "
+            f"{one} and {other}"
+            for one, other, similarity, probability, match in rows
+        ]
         print_result(verdicts.to_dict(), "\n".join([*lines, str(verdicts)]), json)
     elif first is not None and second is not None:
         verdict = model.verify(first, second, threshold)
-        result = {"first": first, "second": second, **dataclasses.asdict(verdict)}
+        result = {"first": first, "second": second, **vars(verdict)}
         print_result(result, describe(verdict, first, second), json)
 
 
@@ -75,12 +80,3 @@ def describe(verdict: pairsim.Verdict, first: str, second: str) -> str:
     """Return a verdict in two lines, with the names of the pictures."""
     decision, numbers = str(verdict).splitlines()
     return f"{decision}: {os.path.basename(first)} and {os.path.basename(second)}\n{numbers}"
-
-
-def _describe_each(verdicts: pairsim.PairVerdicts) -> list[str]:
-    columns = (verdicts.similarity.tolist(), verdicts.probability.tolist(), verdicts.match.tolist())
-    return [
-        f"{'MATCH   ' if match else 'NO MATCH'}  similarity {similarity:7.4f}  probability {probability:.4f}  "
-        f"{first} and {second}"
-        for first, second, similarity, probability, match in zip(verdicts.first, verdicts.second, *columns, strict=True)
-    ]

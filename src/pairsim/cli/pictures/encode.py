@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pairsim
 from pairsim._common.choices import OnError, PrecisionName
 from pairsim.cli.arguments import Device, Json, Pictures, Run, check_ending, load_model
 from pairsim.cli.output import print_result
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 def encode(
@@ -35,7 +30,8 @@ def encode(
     """
     import numpy as np
 
-    from pairsim._common import storage
+    from pairsim._common.csv_files import write_csv
+    from pairsim._common.storage import replacing
     from pairsim.images import pictures_below
 
     ending = check_ending(out, ".npz", ".csv")
@@ -44,10 +40,12 @@ def encode(
     ids = [_id_of(name, folder) for name in pictures.names]
     embeddings = pictures.embeddings.cpu().numpy()
     if ending == ".npz":
-        with storage.replacing(out) as file:
+        with replacing(out) as file:
             np.savez(file, ids=np.array(ids, dtype=np.str_), embeddings=embeddings)
     else:
-        storage.write_file(out, _to_csv(ids, embeddings))
+        header = ["id", *(f"e{index}" for index in range(embeddings.shape[1]))]
+        rows = zip(ids, embeddings, strict=True)  # nine digits give back the same float32
+        write_csv(out, header, ([name, *(f"{value:.9g}" for value in row)] for name, row in rows))
     result = {
         "num_images": len(pictures),
         "embedding_dim": embeddings.shape[1],
@@ -63,15 +61,3 @@ def _id_of(name: str | None, folder: Path) -> str:
     """The path below the folder, with slashes on every system."""
     assert name is not None, "a folder has files"
     return Path(name).relative_to(folder).as_posix()
-
-
-def _to_csv(ids: list[str], embeddings: npt.NDArray[np.float32]) -> bytes:
-    """A header and a line for each picture; nine digits give back the same float32."""
-    import csv
-    import io
-
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["id", *(f"e{index}" for index in range(embeddings.shape[1]))])
-    lines.writerows([name, *(f"{value:.9g}" for value in row)] for name, row in zip(ids, embeddings, strict=True))
-    return text.getvalue().encode()

@@ -42,35 +42,44 @@ def search(
 
     expect(top >= 1, f"--top to be at least 1, got {top}.")
     model = load_model(run, device)
-    saved = is_gallery(gallery_folder)
-    paths = [] if saved else pictures_below(gallery_folder)
+    paths = [] if is_gallery(gallery_folder) else pictures_below(gallery_folder)
     queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once
-    skipped = []
-    gallery = pairsim.Gallery.load(gallery_folder, model) if saved else pairsim.Gallery(model)
-    if not saved:
+    skipped: tuple[pairsim.Skipped, ...] = ()
+    if paths:
+        gallery, names = pairsim.Gallery(model), [path.relative_to(gallery_folder).as_posix() for path in paths]
         try:
-            names = [path.relative_to(gallery_folder).as_posix() for path in paths]
-            skipped = [picture.reason for picture in gallery.add(paths, names, on_error=on_error)]
+            skipped = gallery.add(paths, names, on_error=on_error)
         except ImageReadError as error:
             raise ImageReadError(_unreadable(paths, model) or str(error)) from error
-    for reason in skipped:
-        note(f"Skipped: {reason}")
+    else:
+        gallery = pairsim.Gallery.load(gallery_folder, model)
+    for picture in skipped:
+        note(f"Skipped: {picture.reason}")
     if save is not None:
         gallery.save(save)
-    neighbors = gallery.search_embeddings(queries, top)
+    found = gallery.search_embeddings(queries, top)
     threshold = model.threshold
     floor = lowest_match(threshold)
-    rows = zip(neighbors.ids, neighbors.similarities.tolist(), neighbors.probabilities.tolist(), strict=True)
-    results = [
-        {
-            "query": name,
-            "neighbors": [
-                {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= floor}
-                for image, similarity, probability in zip(*row, strict=True)
-            ],
-        }
-        for name, row in zip(query, rows, strict=True)
-    ]
+    width = max(len(str(image)) for ids in found.ids for image in ids)
+    results: list[dict[str, Any]] = []
+    blocks = []
+    for name, *row in zip(query, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True):
+        neighbors = [
+            {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= floor}
+            for image, similarity, probability in zip(*row, strict=True)
+        ]
+        lines = [
+            f"{rank:>4}. {neighbor['id']!s:<{width}}  similarity {neighbor['similarity']:7.4f}  "
+            f"probability {neighbor['probability']:.4f}{'  match' if neighbor['match'] else ''}"
+            for rank, neighbor in enumerate(neighbors, start=1)
+        ]
+        results.append({"query": name, "neighbors": neighbors})
+        blocks.append("\n".join([name, *lines]))
+    meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
+    left_out = f", {len(skipped):,} skipped" if skipped else ""
+    blocks.append(f"{len(gallery):,} pictures searched{left_out}; {meaning}")
+    if save is not None:
+        blocks[-1] += f"\nThe gallery is saved in {save}: give that folder to search it again."
     result = {
         "results": results,
         "threshold": threshold,
@@ -78,27 +87,7 @@ def search(
         "num_skipped": len(skipped),
         "saved": None if save is None else str(save),
     }
-    print_result(result, describe(result), json)
-
-
-def describe(result: dict[str, Any]) -> str:
-    """A block for each query with a line for each neighbor; neighbors from the threshold on are marked "match"."""
-    width = max(len(str(neighbor["id"])) for query in result["results"] for neighbor in query["neighbors"])
-    blocks = []
-    for query in result["results"]:
-        lines = [
-            f"{rank:>4}. {neighbor['id']!s:<{width}}  similarity {neighbor['similarity']:7.4f}  "
-            f"probability {neighbor['probability']:.4f}{'  match' if neighbor['match'] else ''}"
-            for rank, neighbor in enumerate(query["neighbors"], start=1)
-        ]
-        blocks.append("\n".join([query["query"], *lines]))
-    threshold = result["threshold"]
-    meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
-    skipped = f", {result['num_skipped']:,} skipped" if result["num_skipped"] else ""
-    last = f"{result['num_images']:,} pictures searched{skipped}; {meaning}"
-    if result["saved"] is not None:
-        last += f"\nThe gallery is saved in {result['saved']}: give that folder to search it again."
-    return "\n\n".join([*blocks, last])
+    print_result(result, "\n\n".join(blocks), json)
 
 
 def _unreadable(paths: list[Path], model: pairsim.SimilarityModel) -> str:

@@ -41,8 +41,11 @@ def app(
         port: Port; by default the first that is free from 7860.
         browser: Open the page in a browser.
     """
+    from PIL import Image
+
     from pairsim.images import pictures_below
     from pairsim.integrations import build_app, serve
+    from pairsim.visual import to_pixels
 
     expect(port is None or 0 < port < 65536, f"--port from 1 to 65535, got {port}.")
     model = load_model(run, device)
@@ -50,33 +53,19 @@ def app(
     if gallery is not None:
         pictures = pairsim.Gallery(model)
         pictures.add(pictures_below(gallery))
+    if examples is not None:
+        shown = [model.preprocessing.read(path) for path in pictures_below(examples)[:_MAX_EXAMPLES]]
+    else:
+        shown = _test_images(run, model, data_dir)
     with tempfile.TemporaryDirectory(prefix="pairsim-app-") as folder:
-        shown = _write_examples(run, model, examples, data_dir, Path(folder))
-        page = build_app(model, examples=shown, gallery=pictures, name=run.resolve().name)
+        files = [Path(folder, f"example-{number}.png") for number in range(len(shown))]
+        for file, pixels in zip(files, to_pixels(shown), strict=True):
+            Image.fromarray(pixels).save(file)
+        page = build_app(model, examples=files, gallery=pictures, name=run.resolve().name)
         note("Serving the page; stop it with Ctrl+C.")
         address = serve(page, host=host, port=port, browser=browser, wait=False)
         note(f"Open {address}")
         page.block_thread()
-
-
-def _write_examples(
-    run: Path, model: pairsim.SimilarityModel, examples: Path | None, data_dir: Path | None, folder: Path
-) -> list[Path]:
-    """Write pictures to try as files; about half of the neighbouring ones are of one class."""
-    from PIL import Image
-
-    from pairsim.images import pictures_below
-    from pairsim.visual import to_pixels
-
-    if examples is not None:
-        arrays = [model.preprocessing.read(path) for path in pictures_below(examples)[:_MAX_EXAMPLES]]
-    else:
-        arrays = _test_images(run, model, data_dir)
-    paths = []
-    for number, pixels in enumerate(to_pixels(arrays)):
-        paths.append(folder / f"example-{number}.png")
-        Image.fromarray(pixels).save(paths[-1])
-    return paths
 
 
 def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | None) -> list[Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
+from importlib.util import find_spec
 from typing import Any
 
 from pairsim.cli.arguments import Json
@@ -35,73 +35,55 @@ def doctor(*, json: Json = False) -> None:
     from pairsim.data.named import data_root
 
     device = resolve_device("auto")
-    precision = resolve_precision("auto", device)
-    environment = describe_environment(device)
     root = data_root()
     datasets = {
         name: any((base / folder / "raw").is_dir() for base in (root, root / name))
         for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
     }
-    installed = {module: importlib.util.find_spec(module) is not None for module in _OPTIONAL}
-    optional = [
-        {"package": package, "extra": extra, "purpose": purpose, "installed": installed[module]}
-        for module, (package, extra, purpose) in _OPTIONAL.items()
-    ]
-    missing = [
-        f"{item['package']} is missing, so {item['purpose']} would fail. Fix: pip install 'pairsim[{item['extra']}]'"
-        for item in optional
-        if not item["installed"]
-    ]
-    others = _torchvision_problems() + [
+    installed = {module: find_spec(module) is not None for module in _OPTIONAL}
+    width = max(len(package) for package, _, _ in _OPTIONAL.values())
+    optional, packages, missing = [], [], []
+    for found, (package, extra, purpose) in zip(installed.values(), _OPTIONAL.values(), strict=True):
+        fix = f"pip install 'pairsim[{extra}]'"
+        optional.append({"package": package, "extra": extra, "purpose": purpose, "installed": found})
+        packages.append(f"  {'installed' if found else 'missing  '}  {package:<{width}}  {purpose}")
+        if not found:
+            packages[-1] += f": {fix}"
+            missing.append(f"{package} is missing, so {purpose} would fail. Fix: {fix}")
+    others = [
         f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
         for name, present in datasets.items()
         if not present
     ]
+    try:
+        import torchvision  # noqa: F401  fails here if it is compiled for another version of torch
+    except (ImportError, RuntimeError) as error:
+        text = f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"
+        others.insert(0, text)
     result: dict[str, Any] = {
-        **environment,
+        **describe_environment(device),
         "platform": platform.platform(terse=True),
         "num_cpus": os.cpu_count(),
         "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "precision_auto": precision.name,
+        "precision_auto": resolve_precision("auto", device).name,
         "data_dir": str(root),
         "datasets": {"digits": installed["sklearn"], **datasets},
         "extras": installed,
         "optional_packages": optional,
         "problems": missing + others,
     }
-    print_result(result, _describe(result, others), json)
-
-
-def _torchvision_problems() -> list[str]:
-    """Check that torchvision is compiled for this version of torch; otherwise it fails only when it is used."""
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        return [f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"]
-    return []
-
-
-def _describe(result: dict[str, Any], problems: list[str]) -> str:
     versions = "  ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"{versions}  Python {result['python']}  {result['system']}",
         f"device auto: {result['device']} ({result['device_name']}, {result['cpu_capability']}), "
         f"{result['num_threads']} threads of {result['num_cpus']} cores; precision auto: {result['precision_auto']}",
         f"CUDA devices: {', '.join(result['cuda_devices']) or 'none'}",
-        f"data in {result['data_dir']}: "
+        f"data in {root}: "
         + ", ".join(f"{name} {'found' if found else 'not there'}" for name, found in result["datasets"].items()),
         "optional packages:",
+        *packages,
+        *(f"! {problem}" for problem in others),
     ]
-    packages = result["optional_packages"]
-    width = max(len(item["package"]) for item in packages)
-    lines += [
-        f"  {'installed' if item['installed'] else 'missing  '}  {item['package']:<{width}}  {item['purpose']}"
-        + ("" if item["installed"] else f": pip install 'pairsim[{item['extra']}]'")
-        for item in packages
-    ]
-    lines += [f"! {problem}" for problem in problems]
     if not result["problems"]:
         lines.append("Nothing would fail.")
-    return "\n".join(lines)
+    print_result(result, "\n".join(lines), json)

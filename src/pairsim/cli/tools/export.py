@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pairsim
 from pairsim._common.choices import ExportKind
@@ -33,7 +33,7 @@ def export(
             folder. Ranges come from its training images; quality is compared on the images kept for validation.
     """
     from pairsim.export import export_onnx, quantize_onnx
-    from pairsim.runs.run_data import load_labelled
+    from pairsim.runs.run_data import held_out_images, load_labelled
 
     check_ending(out, ".onnx")
     if quantize is not None:
@@ -50,20 +50,14 @@ def export(
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), json)
     else:
         images = load_labelled(model, calibration_data, "train", data_dir)
-        held_out = _held_out(run, model, calibration_data, data_dir)
+        records_validation = (run / "run.json").is_file() or (Path(calibration_data) / "val").is_dir()
+        held_out = held_out_images(run, model, calibration_data, data_dir) if records_validation else None
+        if not records_validation:
+            kept = f"{run} does not record which images were kept for validation"
+            note(f"{kept}: only similarities are compared, not accuracy.")
         with tempfile.TemporaryDirectory() as folder:
             full = export_onnx(model, Path(folder) / "float32.onnx", kind=kind)
             small = quantize_onnx(full.path, out, calibration=images, held_out=held_out)
         # The figures are those of the float32 graph, the file is the quantized one.
         file = {"file": str(small.path), "num_bytes": small.bytes_after, "quantization": small.to_dict()}
         print_result({"run": str(run), **full.to_dict(), **file}, str(small), json)
-
-
-def _held_out(run: Path, model: pairsim.SimilarityModel, data: str, data_dir: Path | None) -> Any:
-    """Labelled images kept for validation, or `None` for a folder that does not record them."""
-    from pairsim.runs.run_data import held_out_images
-
-    if (run / "run.json").is_file() or (Path(data) / "val").is_dir():
-        return held_out_images(run, model, data, data_dir)
-    note(f"{run} does not record which images were kept for validation: only similarities are compared, not accuracy.")
-    return None

@@ -50,12 +50,10 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
         model=model,
     ).figures
     storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
-    pictures = _write_pictures(test, out / "images")
+    first, *others = _write_pictures(test, out / "images")
     figures = _draw(model, test, out, seed)
-    compared = [(pictures[0], pictures[1]), (pictures[0], pictures[2])]
-    verdicts = [describe(model.verify(first, second), first.name, second.name) for first, second in compared]
-    names = ("model", "best_model.pt", "metrics.json", "report.html", *figures, "images")
-    written = [out / name for name in names]
+    verdicts = [describe(model.verify(first, other), first.name, other.name) for other in others]
+    written = [out / name for name in ("model", "best_model.pt", "metrics.json", "report.html", *figures, "images")]
     text = [
         str(report),
         "",
@@ -64,7 +62,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
         f"Done in {time.perf_counter() - began:.0f} s. Written:",
         *(f"  {path}" for path in written),
         "Try next:",
-        f"  pairsim compare {out} {pictures[0]} {pictures[1]}",
+        f"  pairsim compare {out} {first} {others[0]}",
         "  pairsim train mnist --out runs/mnist && pairsim evaluate runs/mnist mnist",
         "  pairsim train YOUR_FOLDER --out runs/mine      (one sub-folder for each class)",
     ]
@@ -76,11 +74,8 @@ def _write_pictures(test: LabelledData, folder: Path) -> list[Path]:
     """Write three test images as files to try `compare` on: two of one class and one of another."""
     from PIL import Image
 
-    from pairsim.data import ClassIndex
-
     folder.mkdir(parents=True, exist_ok=True)
-    index = ClassIndex.from_labels(test.dataset.targets)
-    paths = []
+    index, paths = test.index, []
     for digit, position in ((3, 0), (3, 1), (8, 0)):
         number = int(index.order[index.offsets[digit] + position])
         paths.append(folder / f"digit{digit}_{'ab'[position]}.png")
@@ -92,10 +87,9 @@ def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: i
     """Draw a row of pairs, and one image beside one example of every class; return the names of the files."""
     import numpy as np
 
-    from pairsim.data import ClassIndex
     from pairsim.visual import draw_class_ranking, draw_pairs
 
-    images = test.dataset.images
+    images, index = test.dataset.images, test.index
     pairs = pairsim.PairDataset(test.dataset, _NUM_SHOWN_PAIRS, seed=seed).all_pairs()
     first, second = images[pairs.first], images[pairs.second]
     similarity = (model.encode(first) * model.encode(second)).sum(dim=-1)
@@ -108,7 +102,6 @@ def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: i
         threshold=model.threshold,
         title="Pairs of held-out digits",
     )
-    index = ClassIndex.from_labels(test.dataset.targets)
     query, example = np.random.default_rng(seed).permuted(np.arange(index.counts.min()))[:2]
     ranking = draw_class_ranking(
         model,

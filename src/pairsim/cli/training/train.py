@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,22 +90,21 @@ def train(
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
-    make_net = partial(_make_net, backbone, weights=weights, embedding_dim=embedding_dim, seed=options.seed)
+    make_net = partial(_make_net, options.seed, backbone=backbone, weights=weights, embedding_dim=embedding_dim)
     net = preprocessing = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        net = make_net(channels=channels, image_size=size)
+        net = make_net(in_channels=channels, image_size=size)
         preprocessing = net.preprocessing
     loaded = load_data(
         data, "train", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
     )
     if net is None:
-        net = make_net(channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
+        net = make_net(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = own_validation(data, loaded, data_dir, preprocessing)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    model = pairsim.SimilarityModel(net)
-    trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
+    trainer = pairsim.Trainer(pairsim.SimilarityModel(net), options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
@@ -126,15 +124,15 @@ def train(
     }
     storage.write_file(options.out / "data.json", storage.to_json(record))
     written = _write_pages(options.out, trainer, data, loaded) if report else []
-    best, point = history.best, trainer.model.operating_point
+    best = history.best
     assert best is not None
     result: dict[str, Any] = {
         "run": str(options.out),
         "epochs": len(history),
-        "best": dataclasses.asdict(best),
+        "best": best,
         "threshold": trainer.model.threshold,
         "written": [str(path) for path in written],
-        "operating_point": None if point is None else dataclasses.asdict(point),
+        "operating_point": trainer.model.operating_point,
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:
@@ -148,36 +146,19 @@ def train(
 
 
 def make_trainer(
-    loaded: LabelledData,
-    config: pairsim.TrainConfig,
-    *,
-    embedding_dim: int = 128,
-    val: Any = None,
-    callbacks: tuple[Callback, ...] = (_EpochLines(),),
+    loaded: LabelledData, config: pairsim.TrainConfig, *, callbacks: tuple[Callback, ...] = (_EpochLines(),)
 ) -> pairsim.Trainer:
     """Make a trainer of the reference network on loaded data, with weights initialised by the seed."""
-    net = _make_net(
-        None, channels=loaded.channels, image_size=loaded.image_size, embedding_dim=embedding_dim, seed=config.seed
-    )
-    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded, val=val, callbacks=callbacks)
+    net = _make_net(config.seed, in_channels=loaded.channels, image_size=loaded.image_size)
+    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded, callbacks=callbacks)
 
 
-def _make_net(
-    backbone: str | None,
-    *,
-    weights: str | None = None,
-    channels: int | None,
-    image_size: tuple[int, int] | None,
-    embedding_dim: int,
-    seed: int,
-) -> pairsim.EmbeddingNet:
+def _make_net(seed: int, **options: Any) -> pairsim.EmbeddingNet:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return pairsim.EmbeddingNet(
-            backbone, weights=weights, in_channels=channels, image_size=image_size, embedding_dim=embedding_dim
-        )
+        return pairsim.EmbeddingNet(**options)
 
 
 def _write_pages(run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData) -> list[Path]:
