@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -51,10 +52,11 @@ def picture(figure: Figure, label: str) -> Any:
 
 def misplaced(figure: Figure) -> list[tuple[str, str]]:
     """Texts and axes (with their ticks and labels) that lie on one another or leave the page."""
-    figure.canvas.draw()
-    boxes = [(text.get_text(), text.get_window_extent()) for text in figure.texts]
+    # One renderer for all texts: without it, matplotlib makes a new one of the size of the page for each.
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
     for axes in figure.axes:
-        box = axes.get_tightbbox()
+        box = axes.get_tightbbox(renderer)
         assert box is not None
         boxes.append((str(axes.get_label()), box))
     page = figure.bbox

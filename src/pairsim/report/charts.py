@@ -113,9 +113,7 @@ def draw_chart(
     Returns:
         An SVG element as markup; texts in it are escaped.
     """
-    named = [line for line in lines if line.name]
-    widths = [44 + 6.1 * len(line.name) for line in named]
-    legend = [(round(LEFT + sum(widths[:k])), line) for k, line in enumerate(named)]
+    widths = [44 + 6.1 * len(line.name) for line in lines]
     return render(
         "chart.svg",
         title=title,
@@ -127,8 +125,8 @@ def draw_chart(
         x_ticks=[(_across(x, tick), x.text(tick)) for tick in x.ticks],
         y_ticks=[(_down(y, tick), y.text(tick)) for tick in y.ticks],
         lines=[{"kind": line.kind, "dots": line.dots, "points": _points(line, x, y)} for line in lines],
-        legend=legend,
-        marks=[_placed(mark, x, y) for mark in marks],
+        legend=[(round(LEFT + sum(widths[:k])), line) for k, line in enumerate(lines)],
+        marks=[(mark, _across(x, mark.x), TOP if mark.y is None else _down(y, mark.y)) for mark in marks],
     )
 
 
@@ -144,12 +142,6 @@ def _points(line: Line, x: Axis, y: Axis) -> list[tuple[float, float]]:
     across, up = (np.repeat(line.x, 2)[1:-1], np.repeat(line.y, 2)) if line.steps else (line.x, line.y)
     points = zip(across.tolist(), up.tolist(), strict=True)
     return [(_across(x, a), _down(y, b)) for a, b in points if x.contains(a) and y.contains(b)]
-
-
-def _placed(mark: Mark, x: Axis, y: Axis) -> dict[str, object]:
-    left = _across(x, mark.x)
-    top = TOP if mark.y is None else _down(y, mark.y)
-    return {**vars(mark), "left": left, "top": top, "at_end": left > WIDTH * 0.6}
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:

@@ -14,13 +14,7 @@ from pairsim._common.arrays import Float64Array
 from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.errors import DataError
 from pairsim.evaluation import RocCurve, label_agreement
-from pairsim.evaluation.curve_data import (
-    Reliability,
-    ScoreHistogram,
-    match_counts,
-    reliability,
-    score_histogram,
-)
+from pairsim.evaluation.curve_data import Reliability, ScoreHistogram, match_counts, reliability, score_histogram
 from pairsim.evaluation.errors.class_errors import ClassErrors, breakdown
 from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_pairs
 from pairsim.evaluation.pairs.ranked import IntArray
@@ -169,22 +163,22 @@ def find(
         rows = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.similarity.tolist(), probability, strict=True)
         return tuple(PairError(images=(shown(a), shown(b)), similarity=s, probability=p) for a, b, s, p in rows)
 
-    def suspects() -> tuple[tuple[Suspect, ...], int]:
-        if len(scored.classes) < 2:
-            return (), 0
+    suspects: tuple[Suspect, ...] = ()
+    num_suspects = 0
+    if len(class_names) > 1:
         agreement = label_agreement(scored.embeddings, scored.codes)
         margins = np.nan_to_num(agreement.score, nan=-np.inf)
-        total = int(np.count_nonzero(margins > 0))
-        listed = np.argsort(-margins, kind="stable")[: min(most, total)].tolist()
-        return tuple(
+        num_suspects = int(np.count_nonzero(margins > 0))
+        suspects = tuple(
             Suspect(image=shown(k), proposed=class_names[int(agreement.proposed[k])], margin=float(margins[k]))
-            for k in listed
-        ), total
-
+            for k in np.argsort(-margins, kind="stable")[: min(most, num_suspects)].tolist()
+        )
     worst = worst_pairs(scored.embeddings, scored.codes, lowest_match(threshold), most)
-    thresholds = _thresholds(scored, threshold)
+    # From the lowest similarity or the model's threshold on.
+    lowest = min(threshold, *(float(ranked.values[0]) for ranked in scored.pairs.ranked if ranked.size))
+    thresholds = np.round(np.arange(-STEPS_PER_UNIT, STEPS_PER_UNIT + 1) / STEPS_PER_UNIT, 6)
+    thresholds = thresholds[max(int(np.searchsorted(thresholds, lowest, side="right")) - 1, 0) :]
     matching_positive, matching_negative = match_counts(scored.pairs, thresholds - MATCH_TOLERANCE)
-    listed, num_suspects = suspects()
     return Findings(
         figures=report_on(model, scored),
         thresholds=thresholds,
@@ -198,14 +192,6 @@ def find(
         num_false_matches=worst.false_matches.total,
         false_non_matches=errors(worst.false_non_matches),
         num_false_non_matches=worst.false_non_matches.total,
-        suspects=listed,
+        suspects=suspects,
         num_suspects=num_suspects,
     )
-
-
-def _thresholds(scored: AllPairsScored, threshold: float) -> Float64Array:
-    """Return the thresholds of the slider, from the lowest similarity or the model's threshold on."""
-    lowest = min(threshold, *(float(ranked.values[0]) for ranked in scored.pairs.ranked if ranked.size))
-    steps = np.arange(-STEPS_PER_UNIT, STEPS_PER_UNIT + 1)
-    thresholds = np.round(steps / STEPS_PER_UNIT, 6)
-    return thresholds[max(int(np.searchsorted(thresholds, lowest, side="right")) - 1, 0) :]

@@ -1,23 +1,111 @@
-"""Values of the page of a report: charts, counts for its slider, and facts."""
+"""Evaluate a run on data and write the HTML report: its charts, the counts for its slider, and facts."""
 
 from __future__ import annotations
 
+import datetime
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pairsim.evaluation.errors.class_errors import ClassErrors
+from pairsim._common import storage
+from pairsim._common.devices import resolve_device
+from pairsim._common.environment import describe_environment
+from pairsim.models import SimilarityModel
 from pairsim.report.charts import LEFT, RIGHT, Axis, Line, Mark, draw_chart, nice_ticks
-from pairsim.report.findings import STEPS_PER_UNIT, Findings
-from pairsim.report.rendering import percent
-from pairsim.runs.run_records import RunRecords
+from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
+from pairsim.report.rendering import percent, render
+from pairsim.runs.run_records import read_run
 
 MAX_CLASSES = 500
 """Maximum number of classes in the table: more would make the page slow and too long to read."""
 _SHOWN_SETTINGS = ("objective", "epochs", "batch_size", "optimizer", "learning_rate", "scheduler", "augment", "seed")
 _DECADES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def write_report(
+    run: str | os.PathLike[str],
+    dataset: Any,
+    out: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    data: str = "",
+    split: str = "",
+    source: str = "",
+    most: int = 12,
+    batch_size: int | None = None,
+    model: SimilarityModel | None = None,
+    device: str = "auto",
+    progress: bool | None = None,
+) -> Findings:
+    """Evaluate a model on all pairs of labelled images, and write one HTML page that needs no other file.
+
+    Args:
+        run: Run folder, or model folder.
+        dataset: Labelled images on which the model was not trained.
+        out: The page to write, `.html`; an existing one is replaced.
+        names: A name for each class, in the order of the sorted labels; by default the labels.
+        title: Title of the page; by default made from the name of the run.
+        data: Name of the data on the command line, for "how to reproduce".
+        split: Split of the data: "test", "val" or "train".
+        source: Origin of the images, in words.
+        most: Maximum number of errors of each kind, and of label suspects.
+        batch_size: Images embedded at once; by default a size that suits the device.
+        model: The model of the run where it is loaded already; it stays on its device, and `device` is ignored. By
+            default it is loaded from `run`.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        The data of the page.
+
+    Raises:
+        DataError: If there are fewer than two images, names do not fit, or the model has no threshold.
+        RunError: If there is no model, or the page cannot be written.
+        ValueError: If `out` does not end in .html or .htm.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
+    where = resolve_device(device) if model is None else model.device
+    records = read_run(run)
+    if model is None:
+        model = SimilarityModel.from_pretrained(run).to(where)
+    findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
+    figures, classes = findings.figures, findings.classes
+    share = figures.num_positive / figures.num_pairs if figures.num_pairs else math.nan
+    known, here = set(map(str, records.data.get("class_names", ()))), {row.name for row in classes}
+    if len(classes) > MAX_CLASSES:
+        most_errors = sorted(classes, key=lambda row: row.false_non_matches + row.false_matches, reverse=True)
+        classes = tuple(most_errors[:MAX_CLASSES])
+    page = render(
+        "page.html",
+        title=title or f"Similarity report: {records.name}",
+        data=data,
+        split=split,
+        source=source,
+        environment=describe_environment(where),
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        findings=findings,
+        figures=figures,
+        run=records,
+        positive_share=share,
+        other_share=abs(share - figures.prior) > 0.05,
+        seen_classes="none" if known and not here & known else "all" if known and here <= known else "",
+        classes=classes,
+        training_data={key: records.data[key] for key in ("data", "num_images") if key in records.data},
+        settings={key: records.config[key] for key in _SHOWN_SETTINGS if key in records.config},
+        histogram=histogram(findings),
+        curves=curves(findings),
+        training=training_curves(records.epochs),
+        counts=slider_counts(findings),
+    )
+    storage.write_file(path, page.encode("utf-8"))
+    return findings
 
 
 def histogram(findings: Findings) -> str:
@@ -57,28 +145,20 @@ def curves(findings: Findings) -> list[str]:
         summary=f"True match rate over false match rate on a logarithmic scale; area {figures.roc_auc:.4f}.",
     )
     ends, ticks = (5e-5, 0.6), (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
-    det_x, det_y = (
-        Axis(label=label, low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks)
-        for label in ("false match rate", "false non-match rate")
-    )
     det = draw_chart(
         "DET curve",
-        det_x,
-        det_y,
+        Axis(label="false match rate", low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks),
+        Axis(label="false non-match rate", low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks),
         [Line(name="model", x=fmr, y=fnmr), Line(name="equal rates", x=np.array(ends), y=np.array(ends), kind="plain")],
         marks=[Mark(x=figures.eer, y=figures.eer, text=f"EER {percent(figures.eer, 2)}")],
         name="det",
         summary=f"False non-match rate over false match rate; they are equal at {figures.eer:.4f}.",
     )
-    unit = np.array([0.0, 1.0])
-    predicted, observed = (
-        Axis(label=label, low=0.0, high=1.0, ticks=nice_ticks(0, 1), percent=True)
-        for label in ("predicted probability of the same class", "share of pairs of the same class")
-    )
+    unit, fifths = np.array([0.0, 1.0]), nice_ticks(0, 1)
     reliability = draw_chart(
         "Reliability of the probabilities",
-        predicted,
-        observed,
+        Axis(label="predicted probability of the same class", low=0.0, high=1.0, ticks=fifths, percent=True),
+        Axis(label="share of pairs of the same class", low=0.0, high=1.0, ticks=fifths, percent=True),
         [
             Line(name="perfect", x=unit, y=unit, kind="plain"),
             Line(name="model", x=bins.mean_probability, y=bins.positive_share, dots=True),
@@ -94,15 +174,14 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Draw loss, and balanced accuracy if it was measured, over the epochs of a run; an empty list for no epoch."""
     if not epochs:
         return []
-    columns = {
-        key: np.array([record.get(key) for record in epochs], dtype=np.float64)
+    numbers, train, val, accuracy = (
+        np.array([record.get(key) for record in epochs], dtype=np.float64)
         for key in ("epoch", "train_loss", "val_loss", "val_balanced_accuracy")
-    }
-    numbers, accuracy = columns["epoch"], columns["val_balanced_accuracy"]
+    )
     first, last = float(numbers[0]), float(numbers[-1])
     whole_ticks = tuple(sorted({float(round(tick)) for tick in nice_ticks(first, last)}))
     x = Axis(label="epoch", low=first, high=last, ticks=whole_ticks)
-    losses = np.concatenate([columns["train_loss"], columns["val_loss"]])
+    losses = np.concatenate([train, val])
     top = float(np.max(losses, where=np.isfinite(losses), initial=0.0)) or 1.0
     charts = [
         draw_chart(
@@ -110,8 +189,8 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
             x,
             Axis(label="loss (nats)", low=0.0, high=top, ticks=nice_ticks(0.0, top)),
             [
-                Line(name="training", x=numbers, y=columns["train_loss"], kind="second", dots=True),
-                Line(name="validation", x=numbers, y=columns["val_loss"], dots=True),
+                Line(name="training", x=numbers, y=train, kind="second", dots=True),
+                Line(name="validation", x=numbers, y=val, dots=True),
             ],
             name="loss",
             summary=f"Loss over {len(epochs)} epochs.",
@@ -152,30 +231,3 @@ def slider_counts(findings: Findings) -> dict[str, Any]:
         "low": float(findings.histogram.edges[0]),
         "chart": {"left": LEFT, "width": RIGHT - LEFT},
     }
-
-
-def page_values(findings: Findings, run: RunRecords) -> dict[str, Any]:
-    """Return the values of the page's template that are computed from a report's data and the records of the run."""
-    figures = findings.figures
-    share = figures.num_positive / figures.num_pairs if figures.num_pairs else math.nan
-    known, here = set(map(str, run.data.get("class_names", ()))), {row.name for row in findings.classes}
-    most_errors = sorted(findings.classes, key=_num_errors, reverse=True)[:MAX_CLASSES]
-    return {
-        "findings": findings,
-        "figures": figures,
-        "run": run,
-        "positive_share": share,
-        "other_share": abs(share - figures.prior) > 0.05,
-        "seen_classes": "none" if known and not here & known else "all" if known and here <= known else "",
-        "classes": findings.classes if len(most_errors) == len(findings.classes) else most_errors,
-        "training_data": {key: run.data[key] for key in ("data", "num_images") if key in run.data},
-        "settings": {key: run.config[key] for key in _SHOWN_SETTINGS if key in run.config},
-        "histogram": histogram(findings),
-        "curves": curves(findings),
-        "training": training_curves(run.epochs),
-        "counts": slider_counts(findings),
-    }
-
-
-def _num_errors(row: ClassErrors) -> int:
-    return row.false_non_matches + row.false_matches

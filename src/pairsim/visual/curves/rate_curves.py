@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
 from pairsim._common.arrays import Float64Array, Values
 from pairsim.evaluation import PairFigures
-from pairsim.visual.curves.curve_parts import Intervals, RatedModel, draw_curves, read_rated
-from pairsim.visual.curves.pair_input import ScoredPairs
-from pairsim.visual.page.plot import Plot, Style, show_percent
-from pairsim.visual.page.text_styles import format_rate
+from pairsim.visual.curves.pair_input import Intervals, RatedModel, ScoredPairs, read_models
+from pairsim.visual.page.plot import LINES, Plot, Style, show_percent
+from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ToY: TypeAlias = Callable[[Float64Array], Float64Array]
+
 _DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999)
 _FMR = "false match rate, FMR (%)"
 _TICK_GAP = 0.45
 """Inches between ticks."""
+_MAX_MARKED_POINTS = 30
+"""The points of a curve with no more of them are marked."""
+_MIN_BAND_POINTS = 8
+_AT_FMR = "fnmr_at_fmr_"
+_MAX_NAME_ON_CURVE = 14
+_SLACK = 1.35
+"""Axes shrink when the layout makes room for the legend; then names take a larger share of them."""
 _OUTSIDE = "at every threshold a rate is 0 or 100 %,\nwhich is outside these axes"
 
 
@@ -71,27 +79,28 @@ def draw_roc(
         >>> figure.axes[0].get_ylabel()
         'true match rate, 1 − FNMR (%)'
     """
-    models = read_rated(scores, targets, threshold, intervals)
+    models = read_models(scores, targets, threshold, intervals)
     plot = Plot(ax, style, size=(5.6, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
     axes = plot.panels[0]
     chance: Float64Array = np.array([0.0, 1.0])
     if log_fmr:
-        from matplotlib.ticker import LogLocator, NullLocator
-
         low = 10.0 ** min(math.floor(math.log10(min(1 / model.pairs.num_negative for model in models))), -2)
         chance = np.geomspace(low, 1.0, 200)
         axes.set_xscale("log")
         # As many decades as there is room for their texts.
-        axes.xaxis.set_major_locator(LogLocator(numticks=max(3, int(plot.inches.width / _TICK_GAP))))
-        axes.xaxis.set_minor_locator(NullLocator())
+        axes.locator_params(axis="x", numticks=max(3, int(plot.inches.width / _TICK_GAP)))
+        axes.minorticks_off()
         axes.set_xlim(low, 1.0)
-        bottom = _lowest_tmr(models, low)
+        lowest = min(float(np.min(model.curve.tmr[model.curve.fmr >= low], initial=1.0)) for model in models)
+        # A round rate below all curves.
+        bottom = next((rate for rate in (0.98, 0.95, 0.9, 0.8, 0.6) if rate + 0.3 * (1 - rate) <= lowest), 0.0)
     else:
         axes.set_xlim(-0.02, 1.0)
         bottom = 0.0
     axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
     show_percent(axes.xaxis, axes.yaxis)
-    draw_curves(plot, models, lambda fnmr: 1.0 - fnmr, _auc_text, name_above=False)
+    texts = [f"AUC {100 * model.pairs.roc_auc():.4g} %" for model in models]
+    _draw_curves(plot, models, lambda fnmr: 1.0 - fnmr, texts, name_above=False)
     axes.plot(chance, chance, color=plot.palette.quiet, linewidth=1.0, linestyle=":", label="chance")
     return plot.finish(title or ("ROC curve" if len(models) == 1 else "ROC curves"))
 
@@ -137,72 +146,52 @@ def draw_det(
     References:
         A. Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
     """
-    models = read_rated(scores, targets, threshold, intervals)
+    models = read_models(scores, targets, threshold, intervals)
     plot = Plot(ax, style, size=(5.6, 5.8), xlabel=_FMR, ylabels=["false non-match rate, FNMR (%)"])
     axes = plot.panels[0]
     rates = [model.pairs.equal_error_rate() for model in models]
     high = 0.6 if max(rates) < 0.2 else 0.95
-    points = np.concatenate([(model.curve.fmr, model.curve.fnmr) for model in models], axis=1)
+    curves = [np.stack([model.curve.fmr, model.curve.fnmr]) for model in models]
+    points = np.concatenate(curves, axis=1)
     points = points[:, ((points > 0) & (points <= high)).all(axis=0)]
     sides = (plot.inches.width, 2 * plot.inches.height)
     for name, least_rate, inches in zip("xy", points.min(axis=1, initial=0.05).tolist(), sides, strict=True):
-        _set_deviate_axis(axes, name, least_rate, high, inches)
+        low = max([tick for tick in _DET_TICKS if tick <= least_rate], default=_DET_TICKS[0])
+        # Limits first: the default ones, 0 and 1, are infinite on this scale.
+        getattr(axes, f"set_{name}lim")(low, high)
+        getattr(axes, f"set_{name}scale")("function", functions=(_to_deviate, _from_deviate))
+        getattr(axes, f"{name}axis").set_ticks(_deviate_ticks(low, high, inches))
     axes.set_box_aspect(1.0)
     show_percent(axes.xaxis, axes.yaxis)
-    draw_curves(plot, models, lambda fnmr: fnmr, _eer_text, name_above=True)
+    texts = [_eer_text(rate, model.intervals) for rate, model in zip(rates, models, strict=True)]
+    _draw_curves(plot, models, lambda fnmr: fnmr, texts, name_above=True)
     inside = [rate for rate in rates if 0 < rate < 1]
     if inside:
         look: dict[str, Any] = {"markersize": 10, "markeredgecolor": plot.palette.ink, "markeredgewidth": 1.3}
         axes.plot(inside, inside, "s", **look, markerfacecolor="none", zorder=5, label="equal error rate (EER)")
-    _name_outside(plot, models)
+    visible = [((points > 0) & (points < 1)).all(axis=0).any() for points in curves]
+    if not all(visible):
+        names = ", ".join(model.name for model, seen in zip(models, visible, strict=True) if not seen)
+        text = f"{names}:\n{_OUTSIDE}" if names else _OUTSIDE
+        plot.annotate(text, (0.5, 0.55), horizontalalignment="center", verticalalignment="center")
     return plot.finish(title or ("DET curve" if len(models) == 1 else "DET curves"))
 
 
-def _auc_text(model: RatedModel) -> str:
-    return f"AUC {100 * model.pairs.roc_auc():.4g} %"
-
-
-def _eer_text(model: RatedModel) -> str:
-    low, high = model.intervals.get("eer", (math.nan, math.nan))
-    text = f"EER {format_rate(model.pairs.equal_error_rate())}"
+def _eer_text(rate: float, intervals: Intervals) -> str:
+    low, high = intervals.get("eer", (math.nan, math.nan))
+    text = f"EER {format_rate(rate)}"
     return text if math.isnan(low) else f"{text} [{100 * low:.3g}, {100 * high:.3g}]"
 
 
-def _lowest_tmr(models: list[RatedModel], low: float) -> float:
-    """Return a round true match rate below all curves within the axes."""
-    lowest = min(float(np.min(model.curve.tmr[model.curve.fmr >= low], initial=1.0)) for model in models)
-    return next((bottom for bottom in (0.98, 0.95, 0.9, 0.8, 0.6) if bottom + 0.3 * (1 - bottom) <= lowest), 0.0)
-
-
-def _name_outside(plot: Plot, models: list[RatedModel]) -> None:
-    """Name the curves that are entirely outside the axes, such as those of models without an error."""
-    outside = []
-    for model in models:
-        rates = np.stack([model.curve.fmr, model.curve.fnmr])
-        if not ((rates > 0) & (rates < 1)).all(axis=0).any():
-            outside.append(model.short_name)
-    if outside:
-        names = ", ".join(filter(None, outside))
-        text = f"{names}:\n{_OUTSIDE}" if names else _OUTSIDE
-        plot.annotate(text, (0.5, 0.55), horizontalalignment="center", verticalalignment="center")
-
-
-def _set_deviate_axis(axes: Axes, name: str, least_rate: float, high: float, inches: float) -> None:
-    """Set limits, scale and ticks of a normal-deviate axis, with ticks at least `_TICK_GAP` inches apart."""
-    from matplotlib.ticker import FixedLocator
-
-    low = max([tick for tick in _DET_TICKS if tick <= min(least_rate, 0.05)], default=_DET_TICKS[0])
-    # Limits first: the default ones, 0 and 1, are infinite on this scale.
-    getattr(axes, f"set_{name}lim")(low, high)
-    getattr(axes, f"set_{name}scale")("function", functions=(_to_deviate, _from_deviate))
-    candidates = np.array([tick for tick in reversed(_DET_TICKS) if low <= tick <= high])
-    positions = _to_deviate(candidates)
-    gap = _TICK_GAP / inches * float(_to_deviate(np.array(high)) - _to_deviate(np.array(low)))
-    ticks: list[int] = []
-    for k, position in enumerate(positions):
-        if not ticks or positions[ticks[-1]] - position >= gap:
-            ticks.append(k)
-    getattr(axes, f"{name}axis").set_major_locator(FixedLocator(candidates[ticks].tolist()))
+def _deviate_ticks(low: float, high: float, inches: float) -> list[float]:
+    """Return the ticks of a normal-deviate axis, from the highest, at least `_TICK_GAP` inches apart."""
+    candidates = [tick for tick in reversed(_DET_TICKS) if low <= tick <= high]
+    gap = _TICK_GAP / inches * float(np.ptp(_to_deviate(np.array([low, high]))))
+    ticks = candidates[:1]
+    for tick, position in zip(candidates, _to_deviate(np.array(candidates)), strict=True):
+        if _to_deviate(np.array(ticks[-1])) - position >= gap:
+            ticks.append(tick)
+    return ticks
 
 
 def _to_deviate(rates: Float64Array) -> Float64Array:
@@ -211,3 +200,76 @@ def _to_deviate(rates: Float64Array) -> Float64Array:
 
 def _from_deviate(deviates: Float64Array) -> Float64Array:
     return np.asarray(torch.special.ndtr(torch.as_tensor(np.asarray(deviates, dtype=np.float64))))
+
+
+def _draw_curves(plot: Plot, models: list[RatedModel], to_y: ToY, texts: list[str], *, name_above: bool) -> None:
+    """Draw curves, intervals, operating points and names into axes whose limits are set.
+
+    Args:
+        plot: Plot of one panel.
+        models: At most as many as there are line styles.
+        to_y: Maps the FNMR to the y axis.
+        texts: Text of each model in the legend.
+        name_above: Whether names are above the curves or below.
+    """
+    axes, colors, interval_label = plot.panels[0], plot.palette.series, "95 % interval"
+    for model, text, color, line in zip(models, texts, colors, LINES, strict=False):
+        marker = "." if len(model.curve.fmr) <= _MAX_MARKED_POINTS else None
+        look: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.8, "marker": marker}
+        label = ": ".join(filter(None, (model.name, text)))
+        axes.plot(model.curve.fmr, to_y(model.curve.fnmr), **look, label=label, zorder=3)
+        bars = sorted(
+            (float(key.removeprefix(_AT_FMR)), *ends)
+            for key, ends in model.intervals.items()
+            if key.startswith(_AT_FMR) and not any(map(math.isnan, ends))
+        )
+        if bars:
+            fmr, *ends = np.array(bars, dtype=np.float64).T
+            low, high = (to_y(np.maximum(end, 1e-9)) for end in ends)  # zero is at infinity on a deviate axis
+            # Between a few bars the straight edges of a band would leave the curve.
+            if len(fmr) >= _MIN_BAND_POINTS:
+                axes.fill_between(fmr, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
+            axes.vlines(fmr, low, high, color=color, linewidth=4, alpha=0.45, zorder=2, label=interval_label)
+            interval_label = ""  # once in the legend
+    for model, color in zip(models, colors, strict=False):
+        if model.threshold is not None:
+            fmr, fnmr = model.pairs.fmr_fnmr(model.threshold)
+            x = float(np.clip(fmr, *axes.get_xlim()))
+            y = float(np.clip(to_y(np.array(fnmr)), *axes.get_ylim()))
+            missing = (math.nan, math.nan)
+            fmr_ends, fnmr_ends = (np.maximum(model.intervals.get(key, missing), 1e-9) for key in ("fmr", "fnmr"))
+            for across, up in ((fmr_ends, [y, y]), ([x, x], to_y(fnmr_ends))):
+                if not np.isnan([*across, *up]).any():
+                    axes.plot(across, up, color=plot.palette.ink, linewidth=1.2, zorder=4)
+            point = ", ".join(filter(None, (model.name, f"threshold {format_signed(model.threshold, 3)}")))
+            label = f"{point}: FMR {format_rate(fmr)}, FNMR {format_rate(fnmr)}"
+            look = {"markersize": 7, "markerfacecolor": color, "markeredgecolor": plot.palette.ink}
+            axes.plot([x], [y], "D", **look, zorder=6, clip_on=False, label=label)
+    if len(models) > 1:
+        _name_curves(plot, models, to_y, above=name_above)
+
+
+def _name_curves(plot: Plot, models: list[RatedModel], to_y: ToY, *, above: bool) -> None:
+    """Write the name of each model on its curve, where it does not overlap another name."""
+    axes, colors = plot.panels[0], plot.palette.series
+    inch_x, inch_y = 1 / plot.inches.width, 1 / plot.inches.height
+    to_axes = axes.transData + axes.transAxes.inverted()
+    height = _SLACK * 1.3 * SMALL_BOLD.size / 72 * inch_y
+    names: list[tuple[float, float, float]] = []
+    for k, model in enumerate(models):
+        name = shorten_text(model.name, _MAX_NAME_ON_CURVE)
+        width = _SLACK * SMALL_BOLD.width(name) * inch_x
+        points = np.stack([model.curve.fmr, to_y(model.curve.fnmr)], axis=1)
+        # Rates of 0, and on deviate axes of 1, are outside the axes.
+        points = points[(points > 0).all(axis=1) & (points < (1.0 if above else 1.1)).all(axis=1)]
+        positions = to_axes.transform(points).reshape(-1, 2)
+        positions[:, 1] += (4 if above else -12) / 72 * inch_y
+        inside = ((positions > 0.02) & (positions < (0.98 - width, 0.98 - height))).all(axis=1)
+        positions = positions[inside]
+        # The preferred position differs between models, so that names on close curves do not overlap.
+        preferred = 0.25 + 0.5 * k / len(models)
+        for x, y in positions[np.argsort(np.abs(positions[:, 0] - preferred), kind="stable")].tolist():
+            if all(x >= left + wide or left >= x + width or abs(y - low) >= height for left, low, wide in names):
+                names.append((x, y, width))
+                plot.annotate(name, (x, y), color=colors[k], fontweight="bold", zorder=7)
+                break

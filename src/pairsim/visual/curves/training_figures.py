@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pairsim.errors import RunError
 from pairsim.training.history import EpochRecord, History
-from pairsim.visual.page.plot import LINES, THRESHOLD_LINE, Palette, Plot, Style
+from pairsim.visual.page.plot import LINES, THRESHOLD_LINE, Plot, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LOG = "log.jsonl"
 _MAX_MARKED = 40
 """Maximum number of epochs whose values are marked one by one."""
 
@@ -63,6 +62,8 @@ def draw_training_curves(
     if not validated:
         height, ylabels, heights = 4.8, ylabels[::2], heights[::2]
     plot = Plot(ax, style, size=(6.4, height), xlabel="epoch", ylabels=ylabels, heights=heights)
+    from matplotlib.ticker import MaxNLocator
+
     panels, palette = plot.panels, plot.palette
     loss, rate = panels[0], panels[-1]
 
@@ -83,51 +84,40 @@ def draw_training_curves(
         rate.set_yscale("log")
         rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
-    best = History(records).best
-    subtitle = "" if best is None else _mark_best(panels, palette, best)
-    _set_epoch_axes(panels, [record.epoch for record in records])
+    best, subtitle = History(records).best, ""
+    if best is not None:
+        star = best.train_loss if best.val_loss is None else best.val_loss
+        look: dict[str, Any] = {"markersize": 13, "markerfacecolor": palette.page, "markeredgecolor": palette.ink}
+        loss.plot(best.epoch, star, "*", **look, markeredgewidth=1.2, zorder=5, label="best epoch")
+        subtitle = f"best epoch: {best.epoch}"
+        if best.val_loss is not None:
+            subtitle += f", validation loss {best.val_loss:.4f}"
+        if best.val_balanced_accuracy is not None:
+            subtitle += f", balanced accuracy {100 * best.val_balanced_accuracy:.2f} %"
+    epochs = [record.epoch for record in records]
+    first, last = min(epochs), max(epochs)
+    margin = max(0.3, 0.03 * (last - first))
+    for panel in panels:
+        if best is not None:
+            panel.axvline(best.epoch, color=palette.quiet, linewidth=1.1, linestyle=THRESHOLD_LINE, zorder=1)
+        panel.set_xlim(first - margin, last + margin)
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
+        panel.tick_params(axis="x", labelbottom=panel is rate)
     count = f"{len(records)} epoch{'s' if len(records) != 1 else ''}"
     return plot.finish(title or f"Training: {count}", subtitle=subtitle, columns=3)
 
 
-def _mark_best(panels: list[Axes], palette: Palette, best: EpochRecord) -> str:
-    """Mark the best epoch, and return its values as text."""
-    for axes in panels:
-        axes.axvline(best.epoch, color=palette.quiet, linewidth=1.1, linestyle=THRESHOLD_LINE, zorder=1)
-    loss = best.train_loss if best.val_loss is None else best.val_loss
-    look: dict[str, Any] = {"markersize": 13, "markerfacecolor": palette.page, "markeredgecolor": palette.ink}
-    panels[0].plot([best.epoch], [loss], "*", **look, markeredgewidth=1.2, zorder=5, label="best epoch")
-    parts = [f"best epoch: {best.epoch}"]
-    if best.val_loss is not None:
-        parts.append(f"validation loss {best.val_loss:.4f}")
-    if best.val_balanced_accuracy is not None:
-        parts.append(f"balanced accuracy {100 * best.val_balanced_accuracy:.2f} %")
-    return ", ".join(parts)
-
-
-def _set_epoch_axes(panels: list[Axes], epochs: list[int]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    first, last = min(epochs), max(epochs)
-    margin = max(0.3, 0.03 * (last - first))
-    for axes in panels:
-        axes.set_xlim(first - margin, last + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
-        axes.tick_params(axis="x", labelbottom=axes is panels[-1])
-
-
 def _read_log(path: Path) -> list[EpochRecord]:
-    log = path / _LOG if path.is_dir() else path
+    log = path / "log.jsonl" if path.is_dir() else path
     if not log.is_file():
         raise RunError(
             f"Expected the log of a run at {log}, found no such file. Pass a run folder, or what Trainer.fit returned."
         )
-    wanted = {column.name for column in fields(EpochRecord)}
     records = []
     for number, line in enumerate(filter(str.strip, log.read_text(encoding="utf-8").splitlines()), 1):
         try:
             values = json.loads(line)
-            records.append(EpochRecord(**{name: values[name] for name in wanted}))
+            records.append(EpochRecord(**{column.name: values[column.name] for column in fields(EpochRecord)}))
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(
                 f"Expected one epoch of a training run on each line of {log}, found something else on line {number}. "

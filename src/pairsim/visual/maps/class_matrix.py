@@ -9,7 +9,7 @@ import numpy as np
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.visual.page.layout import similarity_colormap
 from pairsim.visual.page.plot import Plot, Style
-from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, Names, format_signed, format_tick, name_of
+from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, Names, format_signed, label_axis, name_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -100,7 +100,10 @@ def draw_class_similarity(
     classes, means = class_similarity(embeddings, labels)
     if len(classes) < 2:
         raise ValueError(f"Expected at least two classes, got {len(classes)}. Add images of other classes.")
-    shown = _most_similar(means, max_classes)
+    between = means.copy()
+    np.fill_diagonal(between, -np.inf)
+    # Those with the highest similarity to another one, in the order of their labels.
+    shown = np.sort(np.argsort(-between.max(axis=1), kind="stable")[:max_classes])
     subtitle = "mean cosine of all pairs; diagonal: within a class"
     if len(shown) < len(classes):
         subtitle += f"\nthe {len(shown)} of {len(classes):,} classes with the highest similarity to another one"
@@ -115,42 +118,23 @@ def draw_class_similarity(
     cmap = similarity_colormap().with_extremes(bad=palette.page)
     low = min(0.0, float(np.floor(4 * np.nanmin(part)) / 4))
     image = axes.imshow(part, cmap=cmap, vmin=low, vmax=1.0, interpolation="nearest", aspect="equal", origin="upper")
-    look = SMALL.colored(palette.ink).properties() | {"parse_math": False}
+    look = SMALL.colored(palette.ink).properties()
     axes.set_xticks(range(len(shown)), texts, rotation=90 if max(map(len, texts)) > 3 else 0, **look)
     axes.set_yticks(range(len(shown)), texts, **look)
     if len(shown) <= MAX_NUMBERED:
-        _write_numbers(axes, part, palette.ink)
-    _draw_scale(plot, image, low)
+        colors = image.to_rgba(part)[..., :3]
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+        # Black and white text have the same contrast at a luminance of 0.18.
+        light = linear @ (0.2126, 0.7152, 0.0722) > 0.18
+        for row, column in np.ndindex(*part.shape):
+            value = float(part[row, column])
+            text, color = format_signed(value, 2), "#000000" if light[row, column] else "#FFFFFF"
+            if np.isnan(value):
+                text, color = "–", palette.ink
+            number = (SMALL_BOLD if row == column else SMALL).colored(color)
+            axes.text(column, row, text, **number.properties(), ha="center", va="center")
+    scale = plot.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
+    label_axis(scale.ax.yaxis, "mean similarity (cosine)", np.arange(low, 1.01, 0.25).tolist(), palette.ink)
+    scale.ax.tick_params(colors=palette.ink, labelsize=SMALL.size, labelfontfamily=FONT)
+    scale.outline.set(edgecolor=palette.quiet, linewidth=0.8)
     return plot.finish(title or "Similarity between classes", subtitle=subtitle)
-
-
-def _most_similar(means: Float64Array, count: int) -> npt.NDArray[np.int64]:
-    """Return the classes with the highest similarity to another one, in the order of their labels."""
-    if len(means) <= count:
-        return np.arange(len(means))
-    between = means.copy()
-    np.fill_diagonal(between, -np.inf)
-    return np.sort(np.argsort(-between.max(axis=1), kind="stable")[:count])
-
-
-def _write_numbers(axes: Axes, part: Float64Array, ink: str) -> None:
-    colors = axes.images[0].to_rgba(part)[..., :3]
-    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-    # Black and white text have the same contrast at a luminance of 0.18.
-    light = linear @ (0.2126, 0.7152, 0.0722) > 0.18
-    for row, column in np.ndindex(*part.shape):
-        value = float(part[row, column])
-        text, color = format_signed(value, 2), "#000000" if light[row, column] else "#FFFFFF"
-        if np.isnan(value):
-            text, color = "–", ink
-        style = (SMALL_BOLD if row == column else SMALL).colored(color)
-        axes.text(column, row, text, **style.properties(), ha="center", va="center")
-
-
-def _draw_scale(plot: Plot, image: Any, low: float) -> None:
-    ink, ticks = plot.palette.ink, np.arange(low, 1.01, 0.25).tolist()
-    scale = plot.figure.colorbar(image, ax=plot.panels[0], ticks=ticks, fraction=0.05, pad=0.03)
-    scale.set_ticklabels([format_tick(tick) for tick in ticks])
-    scale.ax.tick_params(colors=ink, labelsize=SMALL.size, labelfontfamily=FONT)
-    scale.set_label("mean similarity (cosine)", **SMALL.colored(ink).properties())
-    scale.outline.set(edgecolor=plot.palette.quiet, linewidth=0.8)

@@ -13,7 +13,6 @@ from pairsim.visual.page.plot import MARKERS, Plot, Style
 from pairsim.visual.page.text_styles import Names, name_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -122,7 +121,25 @@ def draw_embedding_map(
     sample = np.arange(len(points))
     if len(points) > max_points:
         sample = np.sort(np.random.default_rng(seed).choice(len(points), max_points, replace=False))
-    positions, (xlabel, ylabel) = _map(points, sample, method, seed)
+    if method == "pca":
+        positions, shares = principal_axes(points)
+        positions = positions[sample]
+        xlabel, ylabel = (
+            f"{number} principal axis ({100 * share:.1f} % of the variance)"
+            for number, share in zip(("first", "second"), shares.tolist(), strict=True)
+        )
+    else:
+        if method == "tsne":
+            manifold = require("sklearn.manifold", extra="digits", purpose="t-SNE")
+            # The perplexity must be lower than the number of points.
+            projection = manifold.TSNE(perplexity=min(30.0, (len(sample) - 1) / 3), init="pca", random_state=seed)
+        else:
+            umap = require("umap", extra="umap", purpose="UMAP")
+            # With more than one job, equal seeds do not give equal maps.
+            projection = umap.UMAP(n_neighbors=min(15, len(sample) - 1), random_state=seed, n_jobs=1)
+        positions = np.asarray(projection.fit_transform(points[sample]))
+        xlabel = f"{_TITLES[method]} 1 (no unit: distances between groups mean nothing)"
+        ylabel = f"{_TITLES[method]} 2"
     numbers = numbers[sample]
 
     classes, sizes = np.unique(numbers, return_counts=True)
@@ -143,11 +160,9 @@ def draw_embedding_map(
     size = 5.5 if len(sample) <= 500 else 4.0
     for k, label in enumerate(named):
         marker = MARKERS[k % len(MARKERS)]
-        look = {
-            "markersize": size * _GROWTH.get(marker, 1.0),
-            "markerfacecolor": palette.series[k % len(palette.series)],
-        }
-        look |= {"markeredgecolor": palette.page, "markeredgewidth": 0.3, "alpha": 0.85}
+        color = palette.series[k % len(palette.series)]
+        look = {"markersize": size * _GROWTH.get(marker, 1.0), "markerfacecolor": color, "alpha": 0.85}
+        look |= {"markeredgecolor": palette.page, "markeredgewidth": 0.3}
         axes.plot(*positions[numbers == label].T, marker, **look, label=name_of(label, names, _MAX_NAME), zorder=2)
     if method == "pca":
         axes.set_aspect("equal", adjustable="datalim")
@@ -157,27 +172,3 @@ def draw_embedding_map(
     columns = 10 if longest <= 3 else 5 if longest <= 8 else 3
     heading = title or f"Map of embeddings ({_TITLES[method]})"
     return plot.finish(heading, subtitle="; ".join(limits), columns=columns, narrow=True)
-
-
-def _map(
-    points: Float64Array, sample: npt.NDArray[np.int64], method: Method, seed: int
-) -> tuple[npt.NDArray[np.floating[Any]], tuple[str, str]]:
-    """Return the positions of the sampled points, and the labels of the axes."""
-    if method == "pca":
-        positions, shares = principal_axes(points)
-        first, second = (
-            f"{number} principal axis ({100 * share:.1f} % of the variance)"
-            for number, share in zip(("first", "second"), shares.tolist(), strict=True)
-        )
-        return positions[sample], (first, second)
-    points = points[sample]
-    if method == "tsne":
-        manifold = require("sklearn.manifold", extra="digits", purpose="t-SNE")
-        # The perplexity must be lower than the number of points.
-        fitted = manifold.TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed)
-    else:
-        umap = require("umap", extra="umap", purpose="UMAP")
-        # With more than one job, equal seeds do not give equal maps.
-        fitted = umap.UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1)
-    unit = "no unit: distances between groups mean nothing"
-    return np.asarray(fitted.fit_transform(points)), (f"{_TITLES[method]} 1 ({unit})", f"{_TITLES[method]} 2")

@@ -11,7 +11,7 @@ from torch import nn
 
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.backbones import channels_of
-from pairsim.visual.nets.net_outline import NetBlock, num_parameters, outline_net
+from pairsim.visual.nets.net_outline import num_parameters, outline_net
 from pairsim.visual.page.layout import Page
 from pairsim.visual.page.text_styles import ARROW, BOLD, INK, SMALL, TextStyle, shorten_text
 
@@ -66,20 +66,6 @@ def draw_embedding_net(
         preprocessing, net = net.preprocessing, net.embedding_net
         image_size = preprocessing.image_size if image_size is None else image_size
         in_channels = preprocessing.channels if in_channels is None else in_channels
-    shape = _input_shape(net, image_size, in_channels)
-    blocks = outline_net(net, shape, depth=depth)
-    if isinstance(net, EmbeddingNet) and net.normalize:
-        blocks[-1] = replace(blocks[-1], layers=(*blocks[-1].layers, "unit length"))
-    total, in_blocks = num_parameters(net), sum(block.num_parameters for block in blocks)
-    notes = "below: layers, size of the output, parameters; sides of boxes on a logarithmic scale"
-    if total > in_blocks:
-        notes += f"; {total - in_blocks:,} parameters belong to no block"
-    return _lay_out(_items(shape, blocks), title or f"{type(net).__name__}: {total:,} parameters", notes)
-
-
-def _input_shape(
-    net: nn.Module, image_size: int | tuple[int, int] | None, in_channels: int | None
-) -> tuple[int, int, int]:
     size = getattr(net, "image_size", None) if image_size is None else image_size
     if size is None:
         raise ValueError(
@@ -93,7 +79,22 @@ def _input_shape(
         )
     if min(height, width, channels) < 1:
         raise ValueError(f"Expected image_size and in_channels of at least 1, got {size} and {channels}.")
-    return channels, height, width
+    shape = (channels, height, width)
+    blocks = outline_net(net, shape, depth=depth)
+    if isinstance(net, EmbeddingNet) and net.normalize:
+        blocks[-1] = replace(blocks[-1], layers=(*blocks[-1].layers, "unit length"))
+    total, in_blocks = num_parameters(net), sum(block.num_parameters for block in blocks)
+    notes = "below: layers, size of the output, parameters; sides of boxes on a logarithmic scale"
+    if total > in_blocks:
+        notes += f"; {total - in_blocks:,} parameters belong to no block"
+    shapes = [shape, *(block.output_shape for block in blocks)]
+    items = [_Item("image", _box(shape, shapes), [("image", SMALL), (size_text(shape), BOLD)])]
+    for k, block in enumerate(blocks):
+        lines = [(shorten_text(name, _MAX_LAYER_NAME), SMALL) for name in block.layers]
+        count = (f"{block.num_parameters:,}" if block.num_parameters else "none", SMALL.quiet)
+        lines += [(size_text(block.output_shape), BOLD), count]
+        items.append(_Item(f"block {k}", _box(block.output_shape, shapes), lines))
+    return _lay_out(items, title or f"{type(net).__name__}: {total:,} parameters", notes)
 
 
 def size_text(shape: tuple[int, ...]) -> str:
@@ -114,24 +115,6 @@ class _Item:
     @cached_property
     def width(self) -> float:
         return max(self.box[0] + self.box[2], *(style.width(text) for text, style in self.lines))
-
-    @cached_property
-    def text_height(self) -> float:
-        return sum(style.height() for _, style in self.lines)
-
-
-def _items(input_shape: tuple[int, int, int], blocks: list[NetBlock]) -> list[_Item]:
-    shapes = [input_shape, *(block.output_shape for block in blocks)]
-    layers = [("image",), *(block.layers for block in blocks)]
-    items = []
-    for k, (shape, names) in enumerate(zip(shapes, layers, strict=True)):
-        lines = [(shorten_text(name, _MAX_LAYER_NAME), SMALL) for name in names]
-        lines.append((size_text(shape), BOLD))
-        if k:
-            count = blocks[k - 1].num_parameters
-            lines.append((f"{count:,}" if count else "none", SMALL.quiet))
-        items.append(_Item(f"block {k - 1}" if k else "image", _box(shape, shapes), lines))
-    return items
 
 
 def _box(shape: tuple[int, ...], shapes: list[tuple[int, ...]]) -> tuple[float, float, float]:
@@ -164,7 +147,8 @@ def _lay_out(items: list[_Item], title: str, notes: str) -> Figure:
             rows.append([])
         rows[-1].append(item)
     tallest = [max(item.box[1] + item.box[2] for item in row) for row in rows]
-    heights = [tall + _BELOW + max(item.text_height for item in row) for tall, row in zip(tallest, rows, strict=True)]
+    texts = [max(sum(style.height() for _, style in item.lines) for item in row) for row in rows]
+    heights = [tall + _BELOW + below for tall, below in zip(tallest, texts, strict=True)]
     width = max(map(_row_width, rows)) + 0.1
     height = sum(heights) + _ROW_GAP * (len(rows) - 1)
     page = Page(title, width, height, subtitle=notes, min_width=_MIN_TITLE_WIDTH)

@@ -12,12 +12,10 @@ from pairsim.models import SimilarityModel
 from pairsim.visual.nets.architecture import size_text
 from pairsim.visual.nets.net_outline import num_parameters
 from pairsim.visual.page.layout import Page, box_size
-from pairsim.visual.page.pixels import ImageTensorLike, one_image, to_pixels
-from pairsim.visual.page.text_styles import ARROW, BOLD, INK, SMALL, TEXT, format_signed, format_tick
-from pairsim.visual.pictures.embedding import embed_shown
+from pairsim.visual.page.pixels import ImageTensorLike, embed, one_image, to_pixels
+from pairsim.visual.page.text_styles import ARROW, BOLD, INK, SMALL, TEXT, format_signed, label_axis
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -68,14 +66,9 @@ def draw_similarity_model(
     similarity, images = None, None
     if first is not None and second is not None:
         images = [one_image(first, "first"), one_image(second, "second")]
-        a, b = embed_shown(model, images[:1], "first"), embed_shown(model, images[1:], "second")
+        a, b = embed(model, images[:1], "first"), embed(model, images[1:], "second")
         similarity = float((a * b).sum().clamp(-1.0, 1.0))
     return _lay_out(model, images, similarity, title or "Similarity model")
-
-
-def _probability(model: SimilarityModel, similarity: Tensor) -> list[float]:
-    probability: list[float] = model.probability(similarity.to(model.device, torch.float32)).tolist()
-    return probability
 
 
 def _texts(model: SimilarityModel, similarity: float | None) -> dict[str, list[str]]:
@@ -90,10 +83,9 @@ def _texts(model: SimilarityModel, similarity: float | None) -> dict[str, list[s
         platt = calibration.method == "platt"
         formula = _line(calibration.weight, calibration.bias) if platt else ["isotonic: by a", "rising function"]
         logit = ["calibration", *formula, "= evidence"]
-        prior = f"{calibration.prior:.4g}"
         below = [
-            f"probability = 1 / (1 + exp(−evidence − log-odds of {prior})), for {100 * calibration.prior:.4g} % "
-            "positive pairs"
+            f"probability = 1 / (1 + exp(−evidence − log-odds of {calibration.prior:.4g})), "
+            f"for {100 * calibration.prior:.4g} % positive pairs"
         ]
     cosine = ["similarity", "cosine of both", "in [−1, 1]"]
     threshold = model.threshold
@@ -110,10 +102,9 @@ def _texts(model: SimilarityModel, similarity: float | None) -> dict[str, list[s
         value = (model.logits(at) if calibration is None else calibration.log_likelihood_ratio(at)).item()
         cosine.append(f"here {here}")
         logit.append(f"here {format_signed(value, 3)}")
-        decision = (
-            "" if math.isnan(threshold) else ": ● match" if similarity >= lowest_match(threshold) else ": ○ no match"
-        )
-        below.append(f"here: similarity {here}, probability {_probability(model, at[None])[0]:.3f}{decision}")
+        below.append(f"here: similarity {here}, probability {model.probability(at).item():.3f}")
+        if not math.isnan(threshold):
+            below[-1] += ": ● match" if similarity >= lowest_match(threshold) else ": ○ no match"
     return {
         "net": ["embedding net", type(net).__name__, f"{num_parameters(net):,} parameters", "one net for both"],
         "embedding": ["embedding", "length 1" if dim is None else f"[{dim}], length 1"],
@@ -157,7 +148,7 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
     center = _IMAGE_COLUMN / 2
     for name, image, middle in zip(("first", "second"), pixels, middles, strict=True):
         across, high = (1.0, 1.0) if image is None else box_size([image], 1.0)
-        across, high = (side / max(across, high, 1.0) * _SIDE for side in (across, high))
+        across, high = (side / max(across, high) * _SIDE for side in (across, high))
         image_box = (center - across / 2, middle - high / 2, across, high)
         if image is None:
             page.axes(image_box, label=name, ticks=False).set_facecolor("#E8E8E8")
@@ -174,23 +165,18 @@ def _lay_out(model: SimilarityModel, images: list[Tensor] | None, similarity: fl
     box("logit", middle, 1.3)
     arrow(lefts["logit"], middle)
     arrow(left, middle)
-    _draw_curve(page.axes((plot_left, 0.05, _PLOT_WIDTH, _PLOT_HEIGHT), label="probability"), model, similarity)
-    page.text(0.0, _HEIGHT + 0.2, below)
-    return page.figure
-
-
-def _draw_curve(axes: Axes, model: SimilarityModel, similarity: float | None) -> None:
+    axes = page.axes((plot_left, 0.05, _PLOT_WIDTH, _PLOT_HEIGHT), label="probability")
     # A net that ends with a ReLU has no negative similarities, but the curve is defined there as well.
     values = torch.linspace(-1.0, 1.0, 401)
-    axes.plot(values.numpy(), _probability(model, values), color="#0072B2", linewidth=1.8)
+    axes.plot(values.numpy(), model.probability(values.to(model.device)).tolist(), color="#0072B2", linewidth=1.8)
     if math.isfinite(model.threshold):
         axes.axvline(model.threshold, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
     if similarity is not None:
-        here = _probability(model, torch.tensor([similarity]))
+        here = model.probability(torch.tensor([similarity], device=model.device)).tolist()
         axes.plot([similarity], here, "o", color=INK, markersize=6, clip_on=False)
     axes.set(xlim=(-1, 1), ylim=(0, 1))
-    for set_ticks, ticks in ((axes.set_xticks, [-1, -0.5, 0, 0.5, 1]), (axes.set_yticks, [0, 0.5, 1])):
-        set_ticks(ticks, [format_tick(tick) for tick in ticks])
-    axes.set_xlabel("similarity (cosine)", **SMALL.properties())
-    axes.set_ylabel("probability of same class", **SMALL.properties())
+    label_axis(axes.xaxis, "similarity (cosine)", [-1, -0.5, 0, 0.5, 1])
+    label_axis(axes.yaxis, "probability of same class", [0, 0.5, 1])
     axes.spines[["top", "right"]].set_visible(False)
+    page.text(0.0, _HEIGHT + 0.2, below)
+    return page.figure

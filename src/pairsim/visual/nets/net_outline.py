@@ -74,12 +74,10 @@ def outline_net(net: nn.Module, input_shape: tuple[int, int, int], *, depth: int
     if depth is not None and depth < 1:
         raise ValueError(f"Expected depth to be at least 1, got {depth}. Use 1 for the children of the net.")
     shapes = _output_shapes(net, input_shape)
-    if depth is not None:
-        blocks = _blocks(net, shapes, depth, every=True)
-    else:
+    blocks = _blocks(net, shapes, depth or 1, every=depth is not None)
+    if depth is None:
         deeper = (_blocks(net, shapes, level, every=False) for level in range(2, _MAX_DEPTH + 1))
-        few_blocks = takewhile(lambda blocks: len(blocks) <= MAX_BLOCKS, deeper)
-        blocks = [_blocks(net, shapes, 1, every=False), *few_blocks][-1]
+        blocks = [blocks, *takewhile(lambda blocks: len(blocks) <= MAX_BLOCKS, deeper)][-1]
     return blocks or [NetBlock((_kind(net),), shapes[net], num_parameters(net))]
 
 
@@ -132,15 +130,11 @@ def _blocks(net: nn.Module, shapes: Shapes, depth: int, *, every: bool) -> list[
             continue
         kind, shape, last = _kind(module), shapes[module], blocks[-1] if blocks else None
         size = num_parameters(module) + (last.num_parameters if last else 0)
-        if last and _is_leaf(module) and any(base.__module__ in _ATTACHED for base in type(module).__mro__):
+        leaf = _is_leaf(module)
+        if last and leaf and any(base.__module__ in _ATTACHED for base in type(module).__mro__):
             layers = (*last.layers, *flatten, kind)
             blocks[-1] = replace(last, layers=layers, output_shape=shape, num_parameters=size)
-        elif (
-            last
-            and not _is_leaf(module)
-            and last.layers == (_times(kind, last.repeats),)
-            and last.output_shape == shape
-        ):
+        elif last and not leaf and (last.layers, last.output_shape) == ((_times(kind, last.repeats),), shape):
             repeats = last.repeats + 1
             blocks[-1] = NetBlock((_times(kind, repeats),), shape, size, repeats)
         else:
@@ -154,7 +148,7 @@ def _times(kind: str, repeats: int) -> str:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    return not any(True for _ in module.children())
+    return next(module.children(), None) is None
 
 
 def _opened(module: nn.Module, shapes: Shapes, depth: int, every: bool) -> Iterator[nn.Module]:

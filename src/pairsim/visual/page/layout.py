@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, width and height."""
+Size: TypeAlias = tuple[float, float]
+"""Width and height, or horizontal and vertical."""
 Frame: TypeAlias = tuple[str, float]
 """Colour and line width."""
+
+Align: TypeAlias = Literal["left", "center", "right"]
+"""Side of a text that is at its position."""
 
 QUIET_FRAME: Frame = (QUIET_INK, 0.6)
 DPI = 150
@@ -76,16 +81,8 @@ class Page:
         widest = max(width, TITLE.width(title), TEXT.width(subtitle))
         self._width, self._height = widest + 2 * _MARGIN, self._top + height + _MARGIN
         self.figure: Figure = module.Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
-        self.figure.suptitle(
-            title,
-            x=_MARGIN / self._width,
-            y=1 - _MARGIN / self._height,
-            **TITLE.properties(),
-            horizontalalignment="left",
-            verticalalignment="top",
-            linespacing=1.2,
-            parse_math=False,
-        )
+        left, top = _MARGIN / self._width, 1 - _MARGIN / self._height
+        self.figure.suptitle(title, x=left, y=top, **TITLE.properties(), horizontalalignment="left")
         self.text(0.0, below_title - self._top, subtitle, TEXT.quiet)
 
     def axes(self, box: Box, *, label: str, ticks: bool = True) -> Axes:
@@ -125,15 +122,7 @@ class Page:
         axes.spines[:].set(color=frame[0], linewidth=frame[1])
         return axes
 
-    def text(
-        self,
-        left: float,
-        top: float,
-        text: str,
-        style: TextStyle = TEXT,
-        *,
-        align: Literal["left", "center", "right"] = "left",
-    ) -> None:
+    def text(self, left: float, top: float, text: str, style: TextStyle = TEXT, *, align: Align = "left") -> None:
         """Add lines of text, the first one in a line box that begins `top` inches below the top of the content.
 
         Baselines depend on the position alone, not on the letters of a line. Dollar signs do not start formulas. Empty
@@ -143,18 +132,11 @@ class Page:
             if not line:
                 continue
             baseline = self._top + top + (number + _BASELINE) * style.height()
-            self.figure.text(
-                (_MARGIN + left) / self._width,
-                1 - baseline / self._height,
-                line,
-                **style.properties(),
-                horizontalalignment=align,
-                verticalalignment="baseline",
-                parse_math=False,
-            )
+            position = ((_MARGIN + left) / self._width, 1 - baseline / self._height)
+            self.figure.text(*position, line, **style.properties(), horizontalalignment=align)
 
 
-def box_size(pixels: Sequence[Pixels], side: float) -> tuple[float, float]:
+def box_size(pixels: Sequence[Pixels], side: float) -> Size:
     """Compute the size in inches of a box with the mean proportions of images and the area of a square.
 
     Args:

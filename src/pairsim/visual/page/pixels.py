@@ -1,4 +1,4 @@
-"""Conversion of images, as a model takes them, to pixels that can be displayed."""
+"""Images of figures: read, checked, converted to pixels that can be displayed, and embedded."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pairsim.data.image_sets import fetch_images
 from pairsim.images import Preprocessing
+from pairsim.models import SimilarityModel
 
 ImageTensorLike: TypeAlias = Tensor | Sequence[Tensor]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -115,11 +116,45 @@ def png_data_uri(pixels: Pixels, *, largest_side: int = 96) -> str:
     from PIL import Image
 
     shown = Image.fromarray(pixels)
-    if max(shown.size) > largest_side:
-        shown.thumbnail((largest_side, largest_side))
+    shown.thumbnail((largest_side, largest_side))  # leaves smaller ones as they are
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def embed(model: SimilarityModel, images: ImageTensorLike, name: str) -> Tensor:
+    """Embed images that are displayed in a figure.
+
+    Args:
+        model: The model, which runs in eval mode and without gradients.
+        images: `[N, C, H, W]`, one image, or a sequence of images (see `to_pixels`). uint8 images are resized to the
+            model's size; floating-point images must be preprocessed and of one size.
+        name: What messages call them.
+
+    Returns:
+        `[N, D]`, on the model's device.
+
+    Raises:
+        TypeError: If `model` is not a `SimilarityModel`, or images are not tensors.
+        ValueError: If images do not fit the model.
+
+    Example:
+        >>> embed(SimilarityModel(), torch.zeros(2, 1, 40, 30, dtype=torch.uint8), "images").shape
+        torch.Size([2, 128])
+    """
+    if not isinstance(model, SimilarityModel):
+        raise TypeError(f"Expected model to be a SimilarityModel, got {type(model).__name__}. Wrap the net in one.")
+    parts = separate_images(images, name)
+    pixels = [part.dtype == torch.uint8 for part in parts]
+    if all(pixels):
+        return model.encode(parts)
+    shapes = {tuple(part.shape) for part in parts}
+    if any(pixels) or len(shapes) > 1:
+        raise ValueError(
+            f"Expected {name} as uint8, or preprocessed to one size, got {len(shapes)} shapes"
+            f"{' and both dtypes' if any(pixels) else ''}. Give them as uint8 pixels, which are resized."
+        )
+    return model.encode(torch.stack(parts))
 
 
 def _as_chw(image: Tensor, name: str) -> Tensor:
@@ -153,7 +188,16 @@ def _pixels(image: Tensor, preprocessing: Preprocessing | None) -> Pixels:
         if not bool(torch.isfinite(image).all()):
             raise ValueError("Expected finite images, found NaN or infinite values. Check the transform.")
         if preprocessing is None or preprocessing.mean is None or preprocessing.std is None:
-            _check_unit_range(image, preprocessing)
+            low, high = image.amin().item(), image.amax().item()
+            if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+                lacks, advice = "as preprocessing has no", "the preprocessing that was used"
+                if preprocessing is None:
+                    lacks, advice = "without", "preprocessing=model.preprocessing"
+                raise ValueError(
+                    f"Expected floating-point images in [0, 1], {lacks} mean and std, found values from {low:.4g} to "
+                    f"{high:.4g}. Pass {advice} if they are normalised, or x.to(torch.uint8) if they are pixels 0 to "
+                    "255."
+                )
         else:
             if len(preprocessing.mean) != len(image):
                 raise ValueError(
@@ -165,14 +209,3 @@ def _pixels(image: Tensor, preprocessing: Preprocessing | None) -> Pixels:
         image = (image * 255.0).round().clamp(0, 255).to(torch.uint8)
     pixels: Pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
     return pixels
-
-
-def _check_unit_range(image: Tensor, preprocessing: Preprocessing | None) -> None:
-    low, high = image.amin().item(), image.amax().item()
-    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-        lacks = "without" if preprocessing is None else "as preprocessing has no"
-        advice = "preprocessing=model.preprocessing" if preprocessing is None else "the preprocessing that was used"
-        raise ValueError(
-            f"Expected floating-point images in [0, 1], {lacks} mean and std, found values from {low:.4g} to "
-            f"{high:.4g}. Pass {advice} if they are normalised, or x.to(torch.uint8) if they are pixels 0 to 255."
-        )

@@ -40,21 +40,11 @@ class Palette:
     series: tuple[str, ...]
 
 
+_LIGHT_SERIES = ("#0072B2", "#C24A00", "#00785A", "#9C3F78", "#6B5B00", "#3D3D3D", "#5A4FCF")
+_DARK_SERIES = ("#56B4E9", "#F08A3C", "#35C29A", "#E58BBE", "#F0E442", "#D0D0D0", "#A79BFF")
 _PALETTES: Mapping[str, Palette] = {
-    "light": Palette(
-        page="#FFFFFF",
-        ink=INK,
-        quiet=QUIET_INK,
-        grid="#DDDDDD",
-        series=("#0072B2", "#C24A00", "#00785A", "#9C3F78", "#6B5B00", "#3D3D3D", "#5A4FCF"),
-    ),
-    "dark": Palette(
-        page="#15181C",
-        ink="#F2F2F2",
-        quiet="#B4B8BD",
-        grid="#3B4047",
-        series=("#56B4E9", "#F08A3C", "#35C29A", "#E58BBE", "#F0E442", "#D0D0D0", "#A79BFF"),
-    ),
+    "light": Palette(page="#FFFFFF", ink=INK, quiet=QUIET_INK, grid="#DDDDDD", series=_LIGHT_SERIES),
+    "dark": Palette(page="#15181C", ink="#F2F2F2", quiet="#B4B8BD", grid="#3B4047", series=_DARK_SERIES),
 }
 _DASHES = ((5, 2), (1, 1.3), (7, 2, 1.5, 2), (9, 3), (3, 1, 1, 1, 1, 1))
 LINES: tuple[Any, ...] = ("-", *((0, dashes) for dashes in _DASHES), ":")
@@ -64,6 +54,7 @@ THRESHOLD_LINE = (0, (8, 2, 2, 2))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 """Markers. Their number and that of the colours have no common factor, so that both together identify 77 classes."""
 
+_LEGEND: dict[str, Any] = {"frameon": False, "borderaxespad": 0.3, "borderpad": 0.0, "labelspacing": 0.3}
 _GAP = 4.0
 """Points between legend, subtitle and title."""
 _PANEL_GAP = 0.12
@@ -121,20 +112,18 @@ class Plot:
         else:
             self.panels = [ax, *_add_panels(ax, heights)]
         self.figure: Figure = cast("Figure", self.panels[0].get_figure(root=True))
+        palette, look = self.palette, TEXT.colored(self.palette.ink).properties()
         for panel, ylabel in zip(self.panels, ylabels, strict=True):
-            self._style(panel, xlabel if panel is self.panels[-1] else "", ylabel)
-
-    def _style(self, ax: Axes, xlabel: str, ylabel: str) -> None:
-        palette = self.palette
-        ax.set_facecolor(palette.page)
-        ax.set_axisbelow(True)
-        ax.grid(False, which="both")
-        ax.grid(True, color=palette.grid, linewidth=0.6, linestyle="-")
-        ax.tick_params(which="both", colors=palette.ink, labelsize=SMALL.size, labelfontfamily=FONT)
-        for side, spine in ax.spines.items():
-            spine.set(color=palette.quiet, linewidth=0.8, visible=side in ("left", "bottom"))
-        ax.set_xlabel(xlabel, **TEXT.colored(palette.ink).properties())
-        ax.set_ylabel(ylabel, **TEXT.colored(palette.ink).properties())
+            panel.set_facecolor(palette.page)
+            panel.set_axisbelow(True)
+            panel.grid(False, which="both")
+            panel.grid(True, color=palette.grid, linewidth=0.6, linestyle="-")
+            panel.tick_params(which="both", colors=palette.ink, labelsize=SMALL.size, labelfontfamily=FONT)
+            for side, spine in panel.spines.items():
+                spine.set(color=palette.quiet, linewidth=0.8, visible=side in ("left", "bottom"))
+            panel.set_ylabel(ylabel, **look)
+            # The caller's own label may have a formula.
+            panel.set_xlabel(xlabel if panel is self.panels[-1] else "", **look | {"parse_math": True})
 
     @property
     def inches(self) -> BboxBase:
@@ -152,8 +141,8 @@ class Plot:
         from matplotlib.patheffects import withStroke
 
         outline = [withStroke(linewidth=2.5, foreground=self.palette.page)]
-        options = {"xycoords": "axes fraction", **SMALL.colored(self.palette.ink).properties(), **options}
-        self.panels[0].annotate(text, position, path_effects=outline, parse_math=False, **options)
+        look = {"xycoords": "axes fraction", "path_effects": outline} | SMALL.colored(self.palette.ink).properties()
+        self.panels[0].annotate(text, position, **look | options)
 
     def finish(self, title: str, *, subtitle: str = "", columns: int = 1, narrow: bool = False) -> Figure:
         """Write title, subtitle and legend one above the other on top of the first panel, where they cover no data.
@@ -170,38 +159,20 @@ class Plot:
         ax, palette, above = self.panels[0], self.palette, _GAP
         width = max(self.inches.width, 3.0)
         if ax.get_legend_handles_labels()[0]:
+            font = {"family": font_families(), "size": SMALL.size}
+            look: dict[str, Any] = {"labelcolor": palette.ink, "prop": font, "handlelength": 1.0 if narrow else 2.6}
             legend = ax.legend(
-                loc="lower left",
-                bbox_to_anchor=(0.0, 1.0),
-                ncols=columns,
-                frameon=False,
-                borderaxespad=0.3,
-                borderpad=0.0,
-                labelspacing=0.3,
-                handlelength=1.0 if narrow else 2.6,
-                columnspacing=1.2,
-                labelcolor=palette.ink,
-                prop={"family": font_families(), "size": SMALL.size},
+                loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, columnspacing=1.2, **_LEGEND | look
             )
             for text in legend.get_texts():
                 text.set_parse_math(False)
             above += legend.get_window_extent().height * 72 / self.figure.dpi + _GAP
         if subtitle:
             subtitle = TEXT.wrap(subtitle, width)
-            ax.annotate(
-                subtitle,
-                (0.0, 1.0),
-                xycoords="axes fraction",
-                xytext=(0.0, above),
-                textcoords="offset points",
-                **TEXT.colored(palette.quiet).properties(),
-                verticalalignment="bottom",
-                parse_math=False,
-                annotation_clip=False,
-            )
+            look = TEXT.colored(palette.quiet).properties() | {"verticalalignment": "bottom", "path_effects": None}
+            self.annotate(subtitle, (0.0, 1.0), xytext=(0.0, above), textcoords="offset points", **look)
             above += TEXT.height(subtitle) * 72 + _GAP / 2
-        look = TITLE.colored(palette.ink).properties()
-        ax.set_title(TITLE.wrap(title, width), loc="left", y=1.0, pad=above, **look, parse_math=False)
+        ax.set_title(TITLE.wrap(title, width), loc="left", y=1.0, pad=above, **TITLE.colored(palette.ink).properties())
         return self.figure
 
 

@@ -6,9 +6,12 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pairsim.errors import require
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 Names: TypeAlias = Mapping[Any, str] | Sequence[str] | None
 """Names by label (`names[label]`), or none."""
@@ -59,8 +62,9 @@ class TextStyle:
         return self.colored(QUIET_INK)
 
     def properties(self) -> dict[str, Any]:
-        """Return the properties of a matplotlib text."""
-        return {"fontsize": self.size, "fontweight": self.weight, "fontfamily": font_families(), "color": self.color}
+        """Return the properties of a matplotlib text, in which dollar signs do not start formulas."""
+        look = {"fontsize": self.size, "fontweight": self.weight, "fontfamily": font_families(), "color": self.color}
+        return look | {"parse_math": False}
 
     def height(self, text: str = "") -> float:
         """Return the height of the lines of a text."""
@@ -138,14 +142,10 @@ def format_signed(value: float, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def format_tick(value: float) -> str:
-    """Format the number of a tick as short as possible, with a typographic minus sign.
-
-    Example:
-        >>> format_tick(-0.5)
-        '−0.5'
-    """
-    return f"{value:g}".replace("-", "−")
+def label_axis(axis: Axis, label: str, ticks: Sequence[float], color: str = INK) -> None:
+    """Label an axis and its ticks in small print."""
+    axis.set_ticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+    axis.set_label_text(label, **SMALL.colored(color).properties())
 
 
 def format_rate(rate: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,38 +52,22 @@ def read_values(name: str, values: Values, count: int, of: str) -> Float64Array:
     return array.clip(low, high)
 
 
-def check_finite_threshold(threshold: float) -> float:
-    """Return a threshold as a float, and reject one that cannot be drawn.
+def check_finite_threshold(threshold: float | None) -> None:
+    """Reject a threshold that cannot be drawn; None is no threshold.
 
     Raises:
         ValueError: If it is not finite.
     """
-    if not math.isfinite(threshold):
+    if threshold is not None and not math.isfinite(threshold):
         raise ValueError(
             f"Expected threshold to be finite, got {threshold}. Choose a threshold of similarity in [-1, 1]; a model "
             "whose projection does not rise with similarity has none of its own."
         )
-    return float(threshold)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model predicts for the N pairs of a figure; None where it was not given.
-
-    Attributes:
-        similarity: `[N]` in [-1, 1].
-        probability: `[N]` in [0, 1].
-        matches: Whether the similarity reaches the threshold, to within 2^-19, `[N]`.
-    """
-
-    similarity: Float64Array | None
-    probability: Float64Array | None
-    matches: BoolArray | None
 
 
 def read_predictions(
     count: int, similarity: Values | None, probability: Values | None, threshold: float | None, *, total: int = 0
-) -> Predictions:
+) -> tuple[Float64Array | None, Float64Array | None, BoolArray | None]:
     """Check the predictions for the pairs of a figure.
 
     Args:
@@ -93,6 +76,10 @@ def read_predictions(
         probability: In [0, 1], `[N]` or `[total]`.
         threshold: Threshold of similarity.
         total: Number of all pairs, of which the figure shows the first N; N if it is lower.
+
+    Returns:
+        Similarity in [-1, 1], probability in [0, 1], and whether the similarity reaches the threshold, to within 2^-19,
+        each `[N]`; None where it was not given.
 
     Raises:
         ValueError: As `read_values`, if the threshold is not finite, or if it is given without similarities.
@@ -111,5 +98,6 @@ def read_predictions(
             raise ValueError(
                 "Expected similarity along with threshold, got none. Pass model.get_raw_similarity(first, second)."
             )
-        matches = similarities >= lowest_match(check_finite_threshold(threshold))
-    return Predictions(similarities, probabilities, matches)
+        check_finite_threshold(threshold)
+        matches = similarities >= lowest_match(float(threshold))
+    return similarities, probabilities, matches

@@ -86,38 +86,35 @@ def draw_neighbors(
     rows, columns = min(len(parts), MAX_QUERIES), min(len(result.ids[0]), MAX_NEIGHBORS)
     shown = [ids[:columns] for ids in result.ids[:rows]]
     unique = list(dict.fromkeys(name for ids in shown for name in ids))
-    plain = pictures is None or isinstance(pictures, Mapping | Tensor | list | tuple)
-    source = pictures if plain else in_memory(pictures)
+    source = pictures if isinstance(pictures, Tensor) else in_memory(pictures)
     images = [_picture(source, name, preprocessing) for name in unique]
     pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
     cells = []
     for row, (ids, query) in enumerate(zip(shown, to_pixels(parts[:rows], preprocessing), strict=True)):
-        caption: list[Note] = []
+        notes: list[Note] = []
         if query_labels is not None:
-            caption.append((name_of(query_labels[row], names, _MAX_NAME), SMALL))
+            notes = [(name_of(query_labels[row], names, _MAX_NAME), SMALL)]
         heading = None if row else ("query", SMALL_BOLD.quiet)
-        cells.append(Cell(pixels=[query], labels=[f"query {row}"], heading=heading, notes=caption, frame=(INK, 1.2)))
+        cells.append(Cell(pictures={f"query {row}": query}, heading=heading, notes=notes, frame=(INK, 1.2)))
         for rank, name in enumerate(ids):
             similarity, right = format_signed(result.similarities[row, rank].item(), 3), None
-            notes: list[Note] = [(similarity, SMALL), (shorten_text(os.path.basename(str(name)), _MAX_NAME), SMALL)]
+            notes = [(similarity, SMALL), (shorten_text(os.path.basename(str(name)), _MAX_NAME), SMALL)]
             if gallery_labels is not None:
                 label = _look_up(gallery_labels, name, "label")
                 right = bool(label == query_labels[row])
                 notes = [verdict_note(right, similarity, SMALL), (name_of(label, names, _MAX_NAME), SMALL)]
             heading = None if row else (str(rank + 1), SMALL_BOLD.quiet)
-            labels = [f"neighbor {row} {rank}"]
-            cells.append(Cell(pixels=[pixels[name]], labels=labels, heading=heading, notes=notes, verdict=right))
+            picture = {f"neighbor {row} {rank}": pixels[name]}
+            cells.append(Cell(pictures=picture, heading=heading, notes=notes, verdict=right))
     limits = [f"the first {rows} of {len(parts):,} queries"] if rows < len(parts) else []
     if columns < len(result.ids[0]):
         limits.append(f"the first {columns} of {len(result.ids[0]):,} neighbours")
-    figure_title = ": ".join(filter(None, (title or "Queries and their nearest images", ", ".join(limits))))
+    title = ": ".join(filter(None, (title or "Queries and their nearest images", ", ".join(limits))))
     subtitle = "below: similarity, and the image's name"
     if query_labels is not None:
         num_right = sum(cell.verdict is True for cell in cells)
         subtitle = f"✓ class of the query, ✗ another class: {num_right} of {rows * columns} neighbours drawn are right"
-    return draw_grid(
-        cells, columns + 1, title=figure_title, subtitle=subtitle, side=0.72, gaps=(0.12, 0.14), first_gap=0.18
-    )
+    return draw_grid(cells, columns + 1, title=title, subtitle=subtitle, side=0.72, gaps=(0.12, 0.14), first_gap=0.18)
 
 
 def _look_up(values: Any, name: Id, what: str) -> Any:

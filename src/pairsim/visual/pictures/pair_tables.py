@@ -22,8 +22,6 @@ from pairsim.visual.page.values import read_predictions
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-    from pairsim.data.pairs.pair_sampler import PairIndices
-
 Pairs: TypeAlias = PairDataset | tuple[Any, Any, Any, Any]
 """A `PairDataset`, or `(dataset, first, second, target)` with the numbers of the images and 1 = same class."""
 
@@ -82,20 +80,45 @@ def pair_table(
     check_count(count, "count", 1, 10)
     source, labels = _read_pairs(pairs)
     total, shown = len(source), min(count, len(source))
-    predictions = read_predictions(shown, similarity, probability, threshold, total=total)
+    similarities, probabilities, matches = read_predictions(shown, similarity, probability, threshold, total=total)
     drawn = source.pairs_at(np.arange(shown))
-    table = pandas.DataFrame(_columns(source, drawn, labels, names, preprocessing), index=range(shown))
+    numbers = {"first": drawn.first.tolist(), "second": drawn.second.tolist()}
+    unique = sorted({*numbers["first"], *numbers["second"]})
+    images = fetch_separate(in_memory(source.dataset), unique, preprocessing)
+    pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
+    columns: dict[str, list[Any]] = {
+        side: [_image(pixels[k], f"{side} image of pair {row}") for row, k in enumerate(indices)]
+        for side, indices in numbers.items()
+    }
+    columns |= {f"{side} number": indices for side, indices in numbers.items()}
+    for side, indices in numbers.items():
+        if labels is not None:
+            columns[f"{side} class"] = [name_of(labels[k], names) for k in indices]
+        elif isinstance(source.dataset, ImageFiles):
+            columns[f"{side} file"] = [os.path.basename(source.dataset.paths[k]) for k in indices]
+    table = pandas.DataFrame(columns, index=range(shown))
     table["target"] = [_TARGETS[int(target)] for target in drawn.target]
-    if predictions.similarity is not None:
-        table["similarity"] = predictions.similarity
-    if predictions.probability is not None:
-        table["probability"] = predictions.probability
-    if predictions.matches is not None:
-        table["judged"] = np.where(predictions.matches == (drawn.target == 1), "✓ right", "✗ wrong")
+    for name, values in (("similarity", similarities), ("probability", probabilities)):
+        if values is not None:
+            table[name] = values
+    if matches is not None:
+        table["judged"] = np.where(matches == (drawn.target == 1), "✓ right", "✗ wrong")
     caption = f"The first {shown:,} of {total:,} pairs" if shown < total else f"{total:,} pairs"
     if threshold is not None:
         caption += f"; match at similarity ≥ {format_signed(threshold, 3)}"
-    return _styled(table, caption)
+    style = require("pandas.io.formats.style", extra="table", purpose="pair_table()")
+    # An id made from the content, not at random: the same notebook gives the same text.
+    digest = hashlib.sha256((caption + table.to_csv()).encode()).hexdigest()[:8]
+    styler: Styler = style.Styler(table, uuid=digest, cell_ids=False, caption=caption)
+    formats = {"similarity": lambda value: format_signed(value, 3), "probability": "{:.3f}"}
+    texts = [name for name in table.columns if name not in ("first", "second")]
+    styler = styler.format(formats, escape="html", subset=texts)
+    return styler.set_table_styles(
+        [
+            {"selector": "caption", "props": "text-align: left; font-weight: bold; padding-bottom: 0.4em"},
+            {"selector": "th, td", "props": "text-align: left; vertical-align: middle; padding: 0.2em 0.6em"},
+        ]
+    )
 
 
 def _read_pairs(pairs: Pairs) -> tuple[PairDataset, Any]:
@@ -114,50 +137,11 @@ def _read_pairs(pairs: Pairs) -> tuple[PairDataset, Any]:
         return source, None
 
 
-def _columns(
-    source: PairDataset, drawn: PairIndices, labels: Any, names: Names, preprocessing: Preprocessing | None
-) -> dict[str, list[Any]]:
-    numbers = {"first": drawn.first.tolist(), "second": drawn.second.tolist()}
-    unique = sorted({*numbers["first"], *numbers["second"]})
-    images = fetch_separate(in_memory(source.dataset), unique, preprocessing)
-    pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
-    columns: dict[str, list[Any]] = {
-        side: [_image(pixels[k], f"{side} image of pair {row}") for row, k in enumerate(indices)]
-        for side, indices in numbers.items()
-    }
-    columns |= {f"{side} number": indices for side, indices in numbers.items()}
-    for side, indices in numbers.items():
-        if labels is not None:
-            columns[f"{side} class"] = [name_of(labels[k], names) for k in indices]
-        elif isinstance(source.dataset, ImageFiles):
-            columns[f"{side} file"] = [os.path.basename(source.dataset.paths[k]) for k in indices]
-    return columns
-
-
 def _image(pixels: Pixels, text: str) -> str:
     height, width = pixels.shape[:2]
     scale = _SIDE / max(height, width)
-    style = (
-        f"{'image-rendering: pixelated; ' if scale > 1 else ''}max-width: none"  # show the pixels of enlarged images
-    )
+    # Shows the pixels of enlarged images.
+    style = f"{'image-rendering: pixelated; ' if scale > 1 else ''}max-width: none"
     size = f'width="{max(round(width * scale), 1)}" height="{max(round(height * scale), 1)}"'
     uri = png_data_uri(pixels, largest_side=_PNG_SIDE)
     return f'<img src="{uri}" alt="{html.escape(text)}" {size} style="{style}">'
-
-
-def _styled(table: Any, caption: str) -> Styler:
-    style = require("pandas.io.formats.style", extra="table", purpose="pair_table()")
-    # An id made from the content, not at random: the same notebook gives the same text.
-    digest = hashlib.sha256((caption + table.to_csv()).encode()).hexdigest()[:8]
-    styler: Styler = style.Styler(table, uuid=digest, cell_ids=False, caption=caption)
-    styler = styler.format(escape="html", subset=[name for name in table.columns if name not in ("first", "second")])
-    if "similarity" in table:
-        styler = styler.format(lambda value: format_signed(value, 3), subset=["similarity"])
-    if "probability" in table:
-        styler = styler.format("{:.3f}", subset=["probability"])
-    return styler.set_table_styles(
-        [
-            {"selector": "caption", "props": "text-align: left; font-weight: bold; padding-bottom: 0.4em"},
-            {"selector": "th, td", "props": "text-align: left; vertical-align: middle; padding: 0.2em 0.6em"},
-        ]
-    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pairsim.visual.page.layout import QUIET_FRAME, Frame, Page, box_size
+from pairsim.visual.page.layout import QUIET_FRAME, Frame, Page, Size, box_size
 from pairsim.visual.page.pixels import Pixels
 from pairsim.visual.page.text_styles import BAD_INK, GOOD_INK, TEXT, TextStyle
 
@@ -26,16 +26,14 @@ class Cell:
     """One cell of a grid: an image, or two images side by side.
 
     Attributes:
-        pixels: The images.
-        labels: Label of the axes of each image.
+        pictures: The images, by the label of their axes.
         heading: Line above.
         notes: Lines below.
         verdict: Whether the cell is right, which is shown by the frame; None without a verdict.
         frame: Colour and line width of the frame of a cell without a verdict.
     """
 
-    pixels: Sequence[Pixels]
-    labels: Sequence[str]
+    pictures: Mapping[str, Pixels]
     heading: Note | None = None
     notes: Sequence[Note] = ()
     verdict: bool | None = None
@@ -48,20 +46,13 @@ def verdict_note(right: bool, text: str, style: TextStyle = TEXT) -> Note:
 
 
 def draw_grid(
-    cells: Sequence[Cell],
-    max_columns: int,
-    *,
-    title: str,
-    subtitle: str = "",
-    side: float,
-    gaps: tuple[float, float],
-    first_gap: float = 0.0,
+    cells: Sequence[Cell], columns: int, *, title: str, subtitle: str, side: float, gaps: Size, first_gap: float = 0.0
 ) -> Figure:
     """Draw cells in rows.
 
     Args:
         cells: At least one.
-        max_columns: Cells in a row.
+        columns: Cells in a row.
         title: Title of the figure.
         subtitle: Line below the title.
         side: Side in inches of a square with the area of an image.
@@ -71,11 +62,11 @@ def draw_grid(
     Returns:
         A figure that belongs to no window.
     """
-    columns = min(len(cells), max_columns)
+    columns = min(len(cells), columns)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     column_gap, row_gap = gaps
-    box_width, box_height = box_size([image for cell in cells for image in cell.pixels], side)
-    pictures_width = len(cells[0].pixels) * (box_width + _INNER_GAP) - _INNER_GAP
+    box_width, box_height = box_size([image for cell in cells for image in cell.pictures.values()], side)
+    pictures_width = len(cells[0].pictures) * (box_width + _INNER_GAP) - _INNER_GAP
     lines = [line for cell in cells for line in (cell.heading, *cell.notes) if line]
     cell_width = max(pictures_width, *(style.width(text) for text, style in lines), 0.0)
     above = [max(cell.heading[1].height() + _ABOVE if cell.heading else 0.0 for cell in row) for row in rows]
@@ -92,10 +83,11 @@ def draw_grid(
                 page.text(center, row_top, *cell.heading, align="center")
             top = row_top + heading_height
             frame = cell.frame if cell.verdict is None else (GOOD_INK if cell.verdict else BAD_INK, 1.6)
-            anchors: Sequence[Literal["C", "E", "W"]] = ("C",) if len(cell.pixels) == 1 else ("E", "W")
-            for number, (image, label, anchor) in enumerate(zip(cell.pixels, cell.labels, anchors, strict=True)):
+            anchors: Sequence[Literal["C", "E", "W"]] = ("C",) if len(cell.pictures) == 1 else ("E", "W")
+            for number, (label, image) in enumerate(cell.pictures.items()):
                 left = center - pictures_width / 2 + number * (box_width + _INNER_GAP)
-                page.picture(image, (left, top, box_width, box_height), label=label, frame=frame, anchor=anchor)
+                box = (left, top, box_width, box_height)
+                page.picture(image, box, label=label, frame=frame, anchor=anchors[number])
             top += box_height + _BELOW
             for text, style in cell.notes:
                 page.text(center, top, text, style, align="center")

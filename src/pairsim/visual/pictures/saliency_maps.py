@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairsim.audits.saliency import Map, PairSaliency, SaliencyMethod, prepared_image, similarity_saliency
+from pairsim.audits.saliency import Map, SaliencyMethod, prepared_image, similarity_saliency
 from pairsim.images import PictureLike
 from pairsim.models import SimilarityModel
 from pairsim.visual.page.layout import Page, box_size
-from pairsim.visual.page.pixels import Pixels, to_pixels
+from pairsim.visual.page.pixels import to_pixels
 from pairsim.visual.page.text_styles import INK, SMALL_BOLD, TEXT, format_signed
 
 if TYPE_CHECKING:
@@ -71,21 +71,13 @@ def draw_saliency(
         to_pixels(prepared_image(model, image, name), model.preprocessing)[0]
         for image, name in ((first, "first"), (second, "second"))
     ]
+    explanation = "gradient × input: the slope of the similarity at each pixel, times its value"
+    if saliency.method == "occlusion":
+        explanation = (
+            f"occlusion: how much the similarity falls where patches of {saliency.patch} × {saliency.patch} pixels are "
+            "replaced by their local mean"
+        )
     heading = f"{title or 'Saliency of two images'}: similarity {format_signed(saliency.similarity, 3)}"
-    return _lay_out(pixels, saliency, heading)
-
-
-def _method(saliency: PairSaliency) -> str:
-    if saliency.method == "gradient":
-        return "gradient × input: the slope of the similarity at each pixel, times its value"
-    side = saliency.patch
-    return (
-        f"occlusion: how much the similarity falls where patches of {side} × {side} pixels are replaced by their local "
-        "mean"
-    )
-
-
-def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str) -> Figure:
     boxes = [box_size([image], _SIDE) for image in pixels]
     tallest = max(height for _, height in boxes)
     scale_left = sum(2 * width + _GAP for width, _ in boxes) + _PAIR_GAP + _SCALE_GAP
@@ -98,7 +90,7 @@ def _lay_out(pixels: list[Pixels], saliency: PairSaliency, title: str) -> Figure
     below = TEXT.wrap(legend, width)
     top = SMALL_BOLD.height() + 0.03
     bottom = top + tallest + 0.12
-    page = Page(title, width, bottom + TEXT.height(below), subtitle=_method(saliency))
+    page = Page(heading, width, bottom + TEXT.height(below), subtitle=explanation)
     left, mapped = 0.0, None
     for name, image, values, (across, high) in zip(("first", "second"), pixels, maps, boxes, strict=True):
         for label in (name, f"{name} map"):

@@ -33,22 +33,18 @@ class Suspects(Protocol):
     @property
     def images(self) -> Int64Array:
         """Image numbers."""
-        ...
 
     @property
     def given(self) -> npt.NDArray[Any]:
         """Labels of the images."""
-        ...
 
     @property
     def proposed(self) -> npt.NDArray[Any]:
         """Labels proposed instead."""
-        ...
 
     @property
     def score(self) -> npt.NDArray[np.float64]:
         """Degree of suspicion."""
-        ...
 
 
 def draw_suspects(
@@ -108,8 +104,7 @@ def draw_suspects(
     pixels = to_pixels(fetch_separate(images, numbers.tolist(), preprocessing), preprocessing)
     cells = [
         Cell(
-            pixels=[pixels[k]],
-            labels=[f"suspect {k}"],
+            pictures={f"suspect {k}": pixels[k]},
             heading=(f"no. {suspects.images[row]}", BOLD),
             notes=[
                 (f"✗ {name_of(suspects.given[row], names, _MAX_NAME)}", TEXT.colored(BAD_INK)),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from number_data import scored_pairs
 
 from pairsim.evaluation import PairCounts, PairScores
 from pairsim.visual.curves.pair_input import read_models, read_pairs
@@ -20,12 +21,12 @@ def test_arrays_and_tensors_become_pair_scores() -> None:
 def test_counted_pairs_are_passed_on() -> None:
     counted = PairCounts.from_scores([0.9, 0.1], [1, 0])
     assert read_pairs(counted, None) is counted
-    assert read_models({"a": counted, "b": ([0.9, 0.1], [1, 0])}, None)["a"] is counted
+    assert read_models({"a": counted, "b": ([0.9, 0.1], [1, 0])}, None)[0].pairs is counted
 
 
 def test_a_single_model_has_no_name() -> None:
-    assert list(read_models([0.9, 0.1], np.array([1, 0]))) == [""]
-    assert list(read_models({1: ([0.9, 0.1], [1, 0])}, None)) == ["1"]  # type: ignore[dict-item]
+    assert [model.name for model in read_models([0.9, 0.1], np.array([1, 0]))] == [""]
+    assert [model.name for model in read_models({1: ([0.9, 0.1], [1, 0])}, None)] == ["1"]  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,12 @@ def test_a_single_model_has_no_name() -> None:
 def test_pairs_that_cannot_be_drawn_are_rejected(scores: Any, targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_pairs(scores, targets)
+
+
+def test_one_threshold_is_for_all_models_and_several_are_by_name() -> None:
+    scores = {"a": scored_pairs(), "b": scored_pairs(seed=1)}
+    assert [model.threshold for model in read_models(scores, None, 0.25)] == [0.25, 0.25]
+    assert [model.threshold for model in read_models(scores, None, {"b": 0.5})] == [None, 0.5]
+    assert [model.intervals for model in read_models(scores, None, None, {"a": {"eer": (0.0, 0.1)}})] == [
+        {"eer": (0.0, 0.1)}, {}
+    ]  # fmt: skip

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from figure_parts import model_images
+from torch import Tensor, nn
 
+from pairsim import SimilarityModel
 from pairsim.images import Preprocessing
 from pairsim.visual import to_pixels
+from pairsim.visual.page.pixels import embed
 
 MNIST = Preprocessing(image_size=(16, 16), channels=1, mean=(0.1307,), std=(0.3081,))
 COLOUR = Preprocessing(image_size=(16, 16), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -99,3 +102,27 @@ def test_what_cannot_be_shown_is_said(images: Tensor, preprocessing: Preprocessi
 def test_other_kinds_are_refused(images: Any) -> None:
     with pytest.raises(TypeError, match=r"Read pictures with pairsim.images.read_image"):
         to_pixels(images)
+
+
+def test_embeddings_are_those_of_the_model() -> None:
+    model, images = SimilarityModel().eval(), model_images(3)
+    expected = model.encode(images)
+    assert torch.allclose(embed(model, images, "images"), expected, atol=1e-6)
+    assert torch.allclose(embed(model, model.preprocessing(images), "images"), expected, atol=1e-6)
+    assert torch.allclose(embed(model, list(images), "images"), expected, atol=1e-6)
+    assert embed(model, images[0], "images").shape == (1, 128)
+
+
+def test_pixels_of_any_size_are_resized_and_preprocessed_images_are_not() -> None:
+    model = SimilarityModel()
+    pixels = [torch.zeros(1, 20, 30, dtype=torch.uint8), torch.zeros(1, 28, 28, dtype=torch.uint8)]
+    assert embed(model, pixels, "images").shape == (2, 128)
+    with pytest.raises(ValueError, match="Expected queries as uint8, or preprocessed to one size, got 2 shapes"):
+        embed(model, [image.float() for image in pixels], "queries")
+    with pytest.raises(ValueError, match="got 1 shapes and both dtypes"):
+        embed(model, [pixels[1], pixels[1].float()], "queries")
+
+
+def test_other_models_are_rejected() -> None:
+    with pytest.raises(TypeError, match="Expected model to be a SimilarityModel, got Linear"):
+        embed(nn.Linear(1, 1), model_images(1), "images")  # type: ignore[arg-type]

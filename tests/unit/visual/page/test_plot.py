@@ -153,17 +153,13 @@ def test_a_title_of_ones_own_is_written_as_it_is(draw: Draw) -> None:
 
 
 @every_figure
-def test_no_figure_is_left_open(draw: Draw) -> None:
+def test_no_figure_is_left_open_and_axes_say_what_they_show(draw: Draw) -> None:
     before = plt.get_fignums()
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=40)
+    figure = draw()
+    figure.savefig(buffer, format="png", dpi=40)
     assert buffer.getvalue().startswith(b"\x89PNG")
     assert plt.get_fignums() == before
-
-
-@every_figure
-def test_axes_say_what_they_show(draw: Draw) -> None:
-    figure = draw()
     assert all(axes.get_ylabel() for axes in panels(figure))
     assert any(axes.get_xlabel() for axes in panels(figure))
 

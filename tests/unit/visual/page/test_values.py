@@ -39,24 +39,25 @@ def test_values_that_do_not_fit_are_rejected(name: str, values: Any, message: st
 
 
 def test_predictions_are_matches_from_the_threshold_on() -> None:
-    predictions = read_predictions(3, [0.5, 0.4, 0.6], None, 0.5)
-    assert predictions.matches is not None
-    assert predictions.matches.tolist() == [True, False, True]
-    assert predictions.probability is None
-    assert read_predictions(3, None, None, None).matches is None
+    _, probability, matches = read_predictions(3, [0.5, 0.4, 0.6], None, 0.5)
+    assert matches is not None
+    assert matches.tolist() == [True, False, True]
+    assert probability is None
+    assert read_predictions(3, None, None, None) == (None, None, None)
 
 
 def test_values_of_all_pairs_are_cut_to_those_of_the_figure() -> None:
-    predictions = read_predictions(2, [0.1, 0.2, 0.3], [0.4, 0.5], None, total=3)
-    assert predictions.similarity is not None
-    assert predictions.probability is not None
-    assert (predictions.similarity.tolist(), predictions.probability.tolist()) == ([0.1, 0.2], [0.4, 0.5])
+    similarity, probability, _ = read_predictions(2, [0.1, 0.2, 0.3], [0.4, 0.5], None, total=3)
+    assert similarity is not None
+    assert probability is not None
+    assert (similarity.tolist(), probability.tolist()) == ([0.1, 0.2], [0.4, 0.5])
     with pytest.raises(ValueError, match=r"similarity in \[-1, 1\]"):  # also of pairs that are not drawn
         read_predictions(2, [0.1, 0.2, 3.0], None, None, total=3)
 
 
 def test_thresholds_must_be_finite_and_have_similarities() -> None:
-    assert check_finite_threshold(1) == 1.0
+    for threshold in (1, None):
+        check_finite_threshold(threshold)
     with pytest.raises(ValueError, match="Expected threshold to be finite, got inf"):
         check_finite_threshold(float("inf"))
     with pytest.raises(ValueError, match="Expected similarity along with threshold, got none"):

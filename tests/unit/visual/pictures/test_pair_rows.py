@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -10,13 +11,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from figure_parts import MNIST, font_sizes, misplaced, picture, texts, title
+from figure_parts import MNIST, font_sizes, misplaced, model_images, picture, random_images, texts, title
 from figure_parts import random_images as images
 from matplotlib.colors import to_hex, to_rgb
 
+from pairsim.data import ImageTensors
 from pairsim.errors import MissingExtraError
-from pairsim.visual import draw_pairs
-from pairsim.visual.pictures.pair_rows import MAX_PAIRS
+from pairsim.visual import draw_confusing_pairs, draw_pairs
+from pairsim.visual.pictures import pair_rows
 
 
 def test_each_pair_has_its_two_images_truth_scores_and_verdict() -> None:
@@ -72,17 +74,16 @@ def test_six_pairs_stand_in_a_row() -> None:
     assert not misplaced(figure)
 
 
-def test_more_pairs_than_fit_are_counted_in_the_title() -> None:
-    count = MAX_PAIRS + 7
-    target, similarity = torch.ones(count), torch.full((count,), 0.9)
+def test_more_pairs_than_fit_are_counted_in_the_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pair_rows.MAX_PAIRS == 24
+    monkeypatch.setattr(pair_rows, "MAX_PAIRS", 3)
+    target, similarity = torch.ones(10), torch.full((10,), 0.9)
     similarity[-1] = 0.0
-    figure = draw_pairs(
-        images(count, 1), images(count, 2), target, similarity=similarity, threshold=0.5, title="Test pairs"
-    )
-    assert len(figure.axes) == 2 * MAX_PAIRS
-    assert title(figure) == f"Test pairs: the first {MAX_PAIRS} of {count} pairs"
-    assert any(f"{count - 1} of {count} correct" in text for text in texts(figure))
-    assert f"of {MAX_PAIRS}" not in title(draw_pairs(images(MAX_PAIRS, 1), images(MAX_PAIRS, 2)))
+    figure = draw_pairs(images(10, 1), images(10, 2), target, similarity=similarity, threshold=0.5, title="Test pairs")
+    assert len(figure.axes) == 6
+    assert title(figure) == "Test pairs: the first 3 of 10 pairs"
+    assert any("9 of 10 correct" in text for text in texts(figure))
+    assert "of 3" not in title(draw_pairs(images(3, 1), images(3, 2)))
 
 
 def test_normalised_images_show_their_own_grey_levels() -> None:
@@ -165,3 +166,43 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(MissingExtraError, match=r"needs the package matplotlib.*pip install 'pairsim\[viz\]'"):
         draw_pairs(images(1), images(1))
+
+
+def test_confusing_pairs_are_counted() -> None:
+    images = model_images(4)
+    figure = draw_confusing_pairs(ImageTensors(images, [0, 0, 1, 1]), torch.eye(2)[[0, 1, 0, 1]], 0.5)
+    assert title(figure).replace("- ", "-").endswith("2 of 2 false matches and 2 of 2 false non-matches")
+    assert np.array_equal(picture(figure, "second 0"), images[2, 0].numpy())
+    assert not misplaced(figure)
+
+
+def test_preprocessed_images_do_not_wrap() -> None:
+    dark_and_light = MNIST(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 12, 12)) * 1.5
+    figure = draw_confusing_pairs(ImageTensors(dark_and_light, [0, 0]), torch.eye(2), 0.5, preprocessing=MNIST)
+    assert picture(figure, "first 0").max() == 0
+    assert picture(figure, "second 0").min() == 255
+
+
+MESSAGES: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (
+        lambda: draw_confusing_pairs(ImageTensors(random_images(2), [0, 1]), torch.eye(2), 0.5),
+        ValueError,
+        "Expected an error at threshold 0.5, found none: all 1 pairs",
+    ),
+    (
+        lambda: draw_confusing_pairs(ImageTensors(random_images(2), [0, 0]), torch.eye(2), 0.5, count=13),
+        ValueError,
+        "Expected count to be at most 12, got 13",
+    ),
+    (
+        lambda: draw_confusing_pairs(ImageTensors(random_images(2), [0, 0]), torch.eye(2), float("inf")),
+        ValueError,
+        "Expected threshold to be finite, got inf",
+    ),
+]
+
+
+@pytest.mark.parametrize(("draw", "error", "message"), MESSAGES, ids=[message[:40] for *_, message in MESSAGES])
+def test_errors_that_cannot_be_drawn_are_said(draw: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        draw()

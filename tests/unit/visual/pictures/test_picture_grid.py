@@ -13,9 +13,8 @@ from pairsim.visual.pictures.picture_grid import Cell, draw_grid, verdict_note
 
 
 def cell(number: int, images: int = 1, **options: Any) -> Cell:
-    pixels = [np.full((8, 8), 10 * number + k, dtype=np.uint8) for k in range(images)]
-    labels = [f"{number} {k}" for k in range(images)]
-    return Cell(pixels=pixels, labels=labels, notes=[(f"note {number}", TEXT)], **options)
+    pictures = {f"{number} {k}": np.full((8, 8), 10 * number + k, dtype=np.uint8) for k in range(images)}
+    return Cell(pictures=pictures, notes=[(f"note {number}", TEXT)], **options)
 
 
 def draw(cells: list[Cell], columns: int = 3, **options: float) -> Figure:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from figure_parts import axes_of, misplaced, texts, title
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.audits.saliency import similarity_saliency
+from pairsim.audits.saliency import PairSaliency, similarity_saliency
 from pairsim.visual import draw_saliency
 
 
@@ -18,25 +19,29 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return images[0], images[1]
 
 
-def test_maps_and_pixels_are_those_of_similarity_saliency() -> None:
+@pytest.fixture(scope="module")
+def drawn() -> tuple[Figure, PairSaliency]:
+    torch.manual_seed(0)
     model, (a, b) = SimilarityModel().eval(), pair()
     figure = draw_saliency(model, a, b, patch=7, stride=7)
-    expected = similarity_saliency(model, a, b, patch=7, stride=7)
+    return figure, similarity_saliency(model, a, b, patch=7, stride=7)
+
+
+def test_maps_and_pixels_are_those_of_similarity_saliency(drawn: tuple[Figure, PairSaliency]) -> None:
+    figure, expected = drawn
     maps = [axes_of(figure, name).images[1] for name in ("first map", "second map")]
     assert np.array_equal(maps[0].get_array(), expected.first)  # type: ignore[arg-type]
     assert np.array_equal(maps[1].get_array(), expected.second)  # type: ignore[arg-type]
     limit = max(abs(expected.first).max(), abs(expected.second).max())
     assert all(one.get_clim() == pytest.approx((-limit, limit)) for one in maps)
-    assert np.array_equal(axes_of(figure, "first").images[0].get_array(), a[0].numpy())  # type: ignore[arg-type]
+    assert np.array_equal(axes_of(figure, "first").images[0].get_array(), pair()[0][0].numpy())  # type: ignore[arg-type]
     assert title(figure) == f"Saliency of two images: similarity {expected.similarity:.3f}"
     assert "patches of 7 × 7 pixels" in " ".join(texts(figure))
     assert not misplaced(figure)
 
 
-def test_lines_surround_what_adds_most() -> None:
-    model, (a, b) = SimilarityModel().eval(), pair()
-    figure = draw_saliency(model, a, b)
-    found = similarity_saliency(model, a, b)
+def test_lines_surround_what_adds_most(drawn: tuple[Figure, PairSaliency]) -> None:
+    figure, found = drawn
     limit = max(abs(found.first).max(), abs(found.second).max())
     for name, values in (("first", found.first), ("second", found.second)):
         expected = 2 * (int(values.max() > limit / 2) + int(values.min() < -limit / 2))  # white below dark
