@@ -84,15 +84,19 @@ class SavedState:
         sha256: Of the index when it was last written or read.
         shards: In order.
         homes: For the first rows of the gallery, the row among those of all shards that each was saved as, ascending;
-            later rows are new.
+            later rows are new. At first all rows that the shards keep.
         changed: Which of these have been given another embedding.
     """
 
     folder: Path | None = None
     sha256: str = ""
-    shards: tuple[Shard, ...] = ()
-    homes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    changed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    shards: Sequence[Shard] = ()
+    homes: npt.NDArray[np.int64] = field(init=False)
+    changed: npt.NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.homes = np.flatnonzero(np.concatenate([np.zeros(0, bool), *(shard.kept() for shard in self.shards)]))
+        self.changed = np.zeros(len(self.homes), bool)
 
     def update(self, indices: Sequence[int]) -> None:
         """Mark rows of the gallery as changed."""
@@ -149,10 +153,10 @@ def save(folder: Path, embeddings: Tensor, ids: Sequence[Id], embedding_sha256: 
     if index["sha256"] != state.sha256:
         storage.write_file(folder / INDEX, storage.to_json(index))
     listed = {name for shard in shards for name in (shard.embeddings_file, shard.ids_file)}
-    for name in [match.string for match in _shard_files(folder)] + [_OLD_EMBEDDINGS]:
+    for name in {match.string for match in _shard_files(folder)} | {_OLD_EMBEDDINGS}:
         if name not in listed:
             (folder / name).unlink(missing_ok=True)
-    return _state(folder, index["sha256"], shards)
+    return SavedState(folder, index["sha256"], shards)
 
 
 def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedState]:
@@ -189,7 +193,7 @@ def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedSt
     parts = [(shard, embeddings[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
     ids = itertools.chain(*ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads))
-    return embeddings, list(ids), _state(folder, digest, shards)
+    return embeddings, list(ids), SavedState(folder, digest, shards)
 
 
 def is_gallery(folder: Path) -> bool:
@@ -218,12 +222,6 @@ def _pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, 
 
 def _spans(first: int, end: int, max_rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + max_rows, end)) for start in range(first, end, max_rows)]
-
-
-def _state(folder: Path, digest: str, shards: Sequence[Shard]) -> SavedState:
-    kept = np.concatenate([np.zeros(0, bool), *(shard.kept() for shard in shards)])
-    homes = np.flatnonzero(kept)
-    return SavedState(folder, digest, tuple(shards), homes, np.zeros(len(homes), bool))
 
 
 def _index_sha256(folder: Path) -> str | None:
