@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pairsim._common.csv_files import write_csv
+from pairsim._common.json_values import json_value
 from pairsim.encoding.pictures import Skipped
 
 Kind: TypeAlias = Literal["identical file", "identical pixels", "near"]
@@ -77,10 +78,7 @@ class DuplicateReport:
             "num_images": self.num_images,
             "num_duplicates": self.num_duplicates,
             "threshold": self.threshold,
-            "clusters": [
-                {"keep": cluster.keep, "members": [dict(vars(member)) for member in cluster.members]}
-                for cluster in self.clusters
-            ],
+            "clusters": json_value(self.clusters),
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
         }
 

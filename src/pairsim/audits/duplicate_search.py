@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from pairsim._common.arrays import Float64Array
 from pairsim._common.choices import OnError
 from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
-from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
+from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport, Kind
 from pairsim.audits.picture_matching import (
     COARSE_SLACK,
     NEAR_DUPLICATE_SIMILARITY,
@@ -32,6 +30,7 @@ from pairsim.audits.picture_matching import (
     mixed_descriptors,
     pixel_digests,
 )
+from pairsim.data.random import Int64Array
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike, Preprocessing, read_image
@@ -104,10 +103,8 @@ def find_duplicates(
     threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
-    load = partial(_load, preprocessing=None if model is None else model.preprocessing, on_error=on_error)
-    read: list[_Picture] = []
-    skipped: list[Skipped] = []
-    pixels = _read(_sources(pictures), load, read, skipped, progress)
+    found: list[_Picture | Skipped] = []
+    pixels = _read(pictures, None if model is None else model.preprocessing, on_error, found, progress)
     if model is None:
         thumbs = list(pixels)
     else:
@@ -116,16 +113,13 @@ def find_duplicates(
         if not bool(torch.isfinite(embeddings).all()):
             raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
 
+    read = [one for one in found if isinstance(one, _Picture)]
     ranked = sorted(range(len(read)), key=lambda k: read[k].rank)
     same = [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]
     unique = [indices[0] for indices in same]  # still by rank
-    comparison: _Comparison = (
-        _PixelComparison([Thumbnail(thumbs[k], read[k].size) for k in unique])
-        if model is None
-        else _EmbeddingComparison(embeddings[unique])
-    )
+    compared = [Thumbnail(thumbs[k], read[k].size) for k in unique] if model is None else embeddings[unique]
     clusters = []
-    for head, near in _stars(len(unique), comparison, threshold, progress).items():
+    for head, near in _stars(compared, threshold, progress).items():
         copies = [read[k] for k in same[head]]
         others = [(read[k], similarity) for row, similarity in near for k in same[row]]
         if len(copies) > 1 or others:
@@ -134,7 +128,7 @@ def find_duplicates(
         num_images=len(read),
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
         threshold=threshold,
-        skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
+        skipped=tuple(sorted((one for one in found if isinstance(one, Skipped)), key=lambda one: str(one.name))),
     )
 
 
@@ -155,156 +149,126 @@ def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A picture to read, its name and, if it is a file, its path."""
+class _Picture:
+    """A picture, its name and, if it is a file, its path; its size and the digest of its pixels if it was read."""
 
     index: int
     picture: PictureLike
     name: str
     path: str | None
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A picture that was read: its size and the digest of its pixels."""
-
-    source: _Source
-    size: Size
-    digest: bytes
+    size: Size = (0, 0)
+    digest: bytes = b""
 
     @property
     def rank(self) -> tuple[int, str, int]:
         """Sort key: the largest picture first, then by name."""
-        name = "" if self.source.path is None else self.source.name
-        return -self.size[0] * self.size[1], name, self.source.index
+        return -self.size[0] * self.size[1], "" if self.path is None else self.name, self.index
 
 
-def _sources(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_Source]:
+def _listed(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_Picture]:
     """List the pictures, and each file once: a second path or a link to it is no duplicate."""
-    folder, sources = None, []
+    folder, listed = None, []
     if isinstance(pictures, str | os.PathLike):
         folder = Path(pictures)
         pictures = pictures_below(folder)
     for index, picture in enumerate(pictures):
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         name = f"#{index}" if path is None else path if folder is None else Path(path).relative_to(folder).as_posix()
-        sources.append(_Source(index, picture, name, path))
-    unique: dict[str | int, _Source] = {}
-    for source in sorted(sources, key=lambda one: (one.path is not None and os.path.islink(one.path), one.name)):
-        unique.setdefault(source.index if source.path is None else os.path.realpath(source.path), source)
-    return sorted(unique.values(), key=lambda source: source.index)
-
-
-def _load(
-    source: _Source, *, preprocessing: Preprocessing | None, on_error: OnError
-) -> tuple[_Picture, Tensor] | Skipped:
-    """Read a picture, and return it with the input of the model, or with its thumbnail without a model."""
-    try:
-        image = read_image(source.picture)
-    except ImageReadError as error:
-        if on_error == "raise":
-            raise
-        return Skipped(source.index, source.name, str(error))
-    pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
-    return _Picture(source, (image.shape[1], image.shape[2]), pixel_digests(image[None])[0]), pixels
+        listed.append(_Picture(index, picture, name, path))
+    unique: dict[str | int, _Picture] = {}
+    for one in sorted(listed, key=lambda one: (one.path is not None and os.path.islink(one.path), one.name)):
+        unique.setdefault(one.index if one.path is None else os.path.realpath(one.path), one)
+    return sorted(unique.values(), key=lambda one: one.index)
 
 
 def _read(
-    sources: Sequence[_Source],
-    load: Callable[[_Source], tuple[_Picture, Tensor] | Skipped],
-    read: list[_Picture],
-    skipped: list[Skipped],
+    pictures: str | os.PathLike[str] | Sequence[PictureLike],
+    preprocessing: Preprocessing | None,
+    on_error: OnError,
+    found: list[_Picture | Skipped],
     progress: bool | None,
 ) -> Generator[Tensor]:
-    """Read pictures in threads, add each to `read` or `skipped`, and yield the pixels of those read."""
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    with progress_bar(len(sources), "reading pictures", "pictures", progress) as bar:
-        for result in ordered_map(load, sources, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
+    """Read pictures in threads, add each to `found`, and yield of those that can be read what is compared.
+
+    This is the input of a model, or the thumbnail without `preprocessing`.
+    """
+
+    def load(one: _Picture) -> tuple[_Picture | Skipped, Tensor | None]:
+        try:
+            image = read_image(one.picture)
+        except ImageReadError as error:
+            if on_error == "raise":
+                raise
+            return Skipped(one.index, one.name, str(error)), None
+        pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
+        return replace(one, size=(image.shape[1], image.shape[2]), digest=pixel_digests(image[None])[0]), pixels
+
+    listed, threads = _listed(pictures), min(_MAX_THREADS, os.cpu_count() or 1)
+    with progress_bar(len(listed), "reading pictures", "pictures", progress) as bar:
+        for one, pixels in ordered_map(load, listed, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
             bar.update()
-            if isinstance(result, Skipped):
-                skipped.append(result)
-            else:
-                read.append(result[0])
-                yield result[1]
-
-
-class _PixelComparison:
-    """Compares pictures by their pixels."""
-
-    slack = COARSE_SLACK
-
-    def __init__(self, thumbs: Sequence[Thumbnail]) -> None:
-        self._thumbs = thumbs
-        self.gallery: Tensor = mixed_descriptors(thumbs, shifted=False)
-
-    def queries(self, indices: Sequence[int]) -> Tensor:
-        return mixed_descriptors([self._thumbs[k] for k in indices], shifted=True)
-
-    def similarities(self, query: int, others: Sequence[int]) -> Float64Array:
-        return mixed_correlations(self._thumbs[query], [self._thumbs[k] for k in others])
-
-
-class _EmbeddingComparison:
-    """Compares pictures by their embeddings."""
-
-    slack = _ROUNDING
-
-    def __init__(self, embeddings: Tensor) -> None:
-        self.gallery: Tensor = embeddings[:, None]
-
-    def queries(self, indices: Sequence[int]) -> Tensor:
-        return self.gallery[list(indices)]
-
-    def similarities(self, query: int, others: Sequence[int]) -> Float64Array:
-        # pair by pair in double precision, so that the result does not depend on the order or number of the others
-        cosine = (self.gallery[list(others), 0].double() * self.gallery[query, 0].double()).sum(dim=1)
-        similarity: Float64Array = cosine.clamp(-1.0, 1.0).numpy()
-        return similarity
-
-
-_Comparison: TypeAlias = _PixelComparison | _EmbeddingComparison
+            found.append(one)
+            if pixels is not None:
+                yield pixels
 
 
 def _stars(
-    num_pictures: int, comparison: _Comparison, threshold: float, progress: bool | None
+    pictures: Sequence[Thumbnail] | Tensor, threshold: float, progress: bool | None
 ) -> dict[int, list[tuple[int, float]]]:
     """Cluster pictures in order: each that is not yet taken takes the later ones similar to it.
+
+    Args:
+        pictures: Thumbnails, whose pixels are compared, or embeddings `[N, D]`.
+        threshold: Similarity from which pictures are near-duplicates.
+        progress: As for `find_duplicates`.
 
     Returns:
         For each picture that takes others, or none, their indices and similarities.
     """
-    free = np.ones(num_pictures, dtype=bool)
+    gallery = pictures[:, None] if isinstance(pictures, Tensor) else mixed_descriptors(pictures, shifted=False)
+    at_least = threshold - (_ROUNDING if isinstance(pictures, Tensor) else COARSE_SLACK)
+    free = np.ones(len(pictures), dtype=bool)
     stars: dict[int, list[tuple[int, float]]] = {}
-    with progress_bar(num_pictures, "comparing pictures", "pictures", progress) as bar:
-        for start in range(0, num_pictures, _QUERIES_AT_ONCE):
+    with progress_bar(len(pictures), "comparing pictures", "pictures", progress) as bar:
+        for start in range(0, len(pictures), _QUERIES_AT_ONCE):
             others = start + np.flatnonzero(free[start:])
-            queries = others[others < start + _QUERIES_AT_ONCE].tolist()
-            candidates = coarse_matches(
-                comparison.queries(queries), comparison.gallery[others], threshold - comparison.slack
-            )
-            for rows, columns in candidates:
-                for row, query in enumerate(queries):
+            queries = others[others < start + _QUERIES_AT_ONCE]
+            if isinstance(pictures, Tensor):
+                described = gallery[queries]
+            else:
+                described = mixed_descriptors([pictures[k] for k in queries], shifted=True)
+            for rows, columns in coarse_matches(described, gallery[others], at_least):
+                for row, query in enumerate(queries.tolist()):
                     if not free[query]:
                         continue
                     rest = np.sort(others[columns[rows == row]])
                     rest = rest[(rest > query) & free[rest]]
-                    similarity = comparison.similarities(query, rest.tolist())
+                    similarity = _similarities(pictures, query, rest)
                     near = similarity >= threshold
                     free[rest[near]] = False
                     stars[query] = list(zip(rest[near].tolist(), similarity[near].tolist(), strict=True))
-            bar.update(min(_QUERIES_AT_ONCE, num_pictures - start))
+            bar.update(min(_QUERIES_AT_ONCE, len(pictures) - start))
     return stars
+
+
+def _similarities(pictures: Sequence[Thumbnail] | Tensor, query: int, others: Int64Array) -> Float64Array:
+    if not isinstance(pictures, Tensor):
+        return mixed_correlations(pictures[query], [pictures[k] for k in others])
+    # pair by pair in double precision, so that the result does not depend on the order or number of the others
+    cosine = (pictures[others].double() * pictures[query].double()).sum(dim=1)
+    similarity: Float64Array = cosine.clamp(-1.0, 1.0).numpy()
+    return similarity
 
 
 def _cluster(copies: Sequence[_Picture], near: Sequence[tuple[_Picture, float]]) -> DuplicateCluster:
     """Make a cluster of pictures with the same pixels, the first of which is kept, and near-duplicates."""
-    kept = copies[0].source
-    content = _file_digest(kept.path) if len(copies) > 1 else None
-    members = [Duplicate(file=picture.source.name, similarity=value, kind="near") for picture, value in near]
-    for copy in copies[1:]:
-        same_file = content is not None and _file_digest(copy.source.path) == content
-        kind: Literal["identical file", "identical pixels"] = "identical file" if same_file else "identical pixels"
-        members.append(Duplicate(file=copy.source.name, similarity=1.0, kind=kind))
+    kept, *same = copies
+    content = _file_digest(kept.path) if same else None
+    members = [Duplicate(file=picture.name, similarity=value, kind="near") for picture, value in near]
+    for copy in same:
+        same_file = content is not None and _file_digest(copy.path) == content
+        kind: Kind = "identical file" if same_file else "identical pixels"
+        members.append(Duplicate(file=copy.name, similarity=1.0, kind=kind))
     members.sort(key=lambda member: (-member.similarity, member.kind == "near", member.file))
     return DuplicateCluster(keep=kept.name, members=tuple(members))
 

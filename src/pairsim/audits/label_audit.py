@@ -26,7 +26,7 @@ from pairsim.training import TrainConfig, Trainer
 
 _COLUMNS = ("image", "given", "proposed", "score")
 _SHOWN = 20
-_STEPS, _MAX_EPOCHS = 200, 10
+_STEPS, _BATCH_SIZE, _MAX_EPOCHS = 200, 128, 10
 """Of each fold's training, by default: enough to separate classes, too few to memorise wrong labels."""
 
 
@@ -172,7 +172,9 @@ def audit_labels(
             "labels, it may have memorised wrong ones."
         )
     else:
-        config = config or _short_training(len(given) * (folds - 1) // folds, seed)
+        if config is None:
+            epochs = math.ceil(_STEPS * _BATCH_SIZE / max(len(given) * (folds - 1) // folds, 1))
+            config = TrainConfig(epochs=min(epochs, _MAX_EPOCHS), batch_size=_BATCH_SIZE, seed=seed)
         if progress is not None:
             config = dataclasses.replace(config, progress=progress)
         agreement = _out_of_fold(images, folds, config, seed)
@@ -187,12 +189,6 @@ def audit_labels(
         not_judged=tuple(np.flatnonzero(np.isnan(agreement.score)).tolist()),
         notes=(note,),
     )
-
-
-def _short_training(num_images: int, seed: int) -> TrainConfig:
-    batch_size = 128
-    epochs = math.ceil(_STEPS * batch_size / max(num_images, 1))
-    return TrainConfig(epochs=min(epochs, _MAX_EPOCHS), batch_size=batch_size, seed=seed)
 
 
 def _out_of_fold(images: LabelledImages, folds: int, config: TrainConfig, seed: int) -> LabelAgreement:

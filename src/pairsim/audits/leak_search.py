@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim._common.arrays import BoolArray, Float64Array
+from pairsim._common.arrays import Float64Array
 from pairsim._common.progress import progress_bar
 from pairsim.audits.leak_report import ImageMatch, LeakReport
 from pairsim.audits.picture_matching import (
@@ -59,7 +59,7 @@ def find_leaks(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> LeakReport:
-    """Find images, classes and pairs with which a test set gives too good results.
+    """Find images, classes and pairs in a test set that make results look better than they are.
 
     Exact duplicates have the same pixels, shape and dtype. Near-duplicates have a correlation of their pixels of at
     least `near_duplicate_similarity`, over images averaged down to 32 x 32 if they are larger, in the best of nine
@@ -105,7 +105,14 @@ def find_leaks(
     if threshold is not None and not 0.0 < threshold <= 1.0:  # also catches NaN
         raise ValueError(f"Expected near_duplicate_similarity to be in (0, 1], got {threshold}. Use 0.99, or None.")
     for name, dataset in (("train", train), ("test", test)):
-        _check_dataset(name, dataset)
+        transform = random_transform(dataset)
+        if transform is not None:
+            raise DataError(
+                f"Expected {name} to give the same images every time, found the random transform {transform}. "
+                "Pass the dataset without it."
+            )
+        if hasattr(dataset, "__len__") and len(dataset) == 0:
+            raise DataError(f"Expected images in {name}, found none. Check the path, the split or the filter.")
     train_labels, test_labels = read_labels(train), read_labels(test)
     if (train_labels.dtype.kind == "U") != (test_labels.dtype.kind == "U"):
         raise DataError(
@@ -134,30 +141,36 @@ def find_leaks(
             for k in order
         )
 
-    tests, trains = _same_digests(test_digests, train_digests)
+    groups = indices_by_key(train_digests)
+    copies = [(t, n) for t, digest in enumerate(test_digests) for n in groups.get(digest, [])[:MAX_MATCHES]]
+    tests, trains = np.array(copies, dtype=np.int64).reshape(-1, 2).T
     exact, near = matches(tests, trains, np.ones(len(tests))), None
     if threshold is not None and queries is not None and gallery is not None:
-        tests, trains = _candidates(queries, gallery, threshold - COARSE_SLACK, progress)
+        parts = []
+        with progress_bar(len(queries), "comparing images", "images", progress) as bar:
+            for part in coarse_matches(queries, gallery, threshold - COARSE_SLACK, limit=_MAX_CANDIDATES):
+                parts.append(np.stack(part))
+                bar.update(min(BATCH_SIZE, len(queries) - bar.n))
+        tests, trains = np.concatenate(parts, axis=1)
         differ = np.array([test_digests[t] != train_digests[n] for t, n in zip(tests, trains, strict=True)], dtype=bool)
         tests, trains = tests[differ], trains[differ]
         similarity = _correlations(test_images, tests, train_images, trains, size)
         reached = similarity >= threshold
         near = matches(tests[reached], trains[reached], similarity[reached])
-    itself, repeated, identical = (np.zeros(0, dtype=bool) for _ in range(3))
-    if pair_indices is not None:
-        paired: Any = pairs.dataset if isinstance(pairs, PairDataset) else test
-        known = test_digests if paired is test else train_digests if paired is train else None
-        itself, repeated, identical = _pair_flaws(*pair_indices, in_memory(paired), known)
+    paired: Any = pairs.dataset if isinstance(pairs, PairDataset) else test
+    known = test_digests if paired is test else train_digests if paired is train else None
+    first, second = pair_indices or np.zeros((2, 0), dtype=np.int64)
+    itself, repeated, identical = _pair_flaws(first, second, paired, known)
     return LeakReport(
         num_train=len(train),
         num_test=len(test),
-        num_pairs=None if pair_indices is None else len(pair_indices[0]),
+        num_pairs=None if pair_indices is None else len(first),
         exact_duplicates=exact,
         near_duplicates=near,
         shared_classes=tuple(np.intersect1d(train_labels, test_labels).tolist()) if unseen_classes else (),
-        self_pairs=tuple(np.flatnonzero(itself).tolist()),
-        repeated_pairs=tuple(np.flatnonzero(repeated).tolist()),
-        identical_pairs=tuple(np.flatnonzero(identical).tolist()),
+        self_pairs=itself,
+        repeated_pairs=repeated,
+        identical_pairs=identical,
         near_duplicate_similarity=threshold,
     )
 
@@ -170,17 +183,6 @@ class _Unresized(Preprocessing):
 
 
 _PICTURES = _Unresized(image_size=(1, 1), channels=3)
-
-
-def _check_dataset(name: str, dataset: Any) -> None:
-    transform = random_transform(dataset)
-    if transform is not None:
-        raise DataError(
-            f"Expected {name} to give the same images every time, found the random transform {transform}. "
-            "Pass the dataset without it."
-        )
-    if hasattr(dataset, "__len__") and len(dataset) == 0:
-        raise DataError(f"Expected images in {name}, found none. Check the path, the split or the filter.")
 
 
 def _pair_indices(pairs: Pairs, num_images: int) -> tuple[Int64Array, Int64Array]:
@@ -220,26 +222,6 @@ def _scan(
     return digests, torch.cat(parts) if parts else None
 
 
-def _same_digests(tests: Sequence[bytes], trains: Sequence[bytes]) -> tuple[Int64Array, Int64Array]:
-    """Return the indices of test and training images with equal digests."""
-    groups = indices_by_key(trains)
-    pairs = [(test, train) for test, digest in enumerate(tests) for train in groups.get(digest, [])[:MAX_MATCHES]]
-    columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return columns[:, 0], columns[:, 1]
-
-
-def _candidates(
-    queries: Tensor, gallery: Tensor, threshold: float, progress: bool | None
-) -> tuple[Int64Array, Int64Array]:
-    parts = []
-    with progress_bar(len(queries), "comparing images", "images", progress) as bar:
-        for part in coarse_matches(queries, gallery, threshold, limit=_MAX_CANDIDATES):
-            parts.append(np.stack(part))
-            bar.update(min(BATCH_SIZE, len(queries) - bar.n))
-    tests, trains = np.concatenate(parts, axis=1)
-    return tests, trains
-
-
 def _correlations(test: Any, tests: Int64Array, train: Any, trains: Int64Array, size: Size) -> Float64Array:
     """Correlate the pixels of pairs of images `[n]`."""
     correlations = np.zeros(len(tests))
@@ -253,8 +235,8 @@ def _correlations(test: Any, tests: Int64Array, train: Any, trains: Int64Array, 
 
 def _pair_flaws(
     first: Int64Array, second: Int64Array, dataset: Any, known: Sequence[bytes] | None
-) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Mark pairs of an image with itself, repeated pairs, and pairs of images with the same pixels.
+) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of pairs of an image with itself, repeated pairs, and pairs of images with the same pixels.
 
     Args:
         first: Index of each first image `[P]`.
@@ -270,9 +252,11 @@ def _pair_flaws(
 
     digests = dict(enumerate(known or ()))
     if known is None:
+        dataset = in_memory(dataset)
         used = np.unique(np.concatenate((first, second)))
         for start in range(0, len(used), BATCH_SIZE):
             part = used[start : start + BATCH_SIZE]
             digests |= zip(part.tolist(), pixel_digests(fetch_images(dataset, part, _PICTURES)), strict=True)
     same = [digests[a] == digests[b] for a, b in zip(first.tolist(), second.tolist(), strict=True)]
-    return itself, repeated, np.array(same, dtype=bool) & ~itself
+    flaws = (itself, repeated, np.array(same, dtype=bool) & ~itself)
+    return tuple(tuple(np.flatnonzero(flaw).tolist()) for flaw in flaws)

@@ -247,11 +247,9 @@ def mixed_descriptors(thumbs: Sequence[Thumbnail], *, shifted: bool) -> Tensor:
         `[N, W, D]`.
     """
     descriptors = torch.empty(len(thumbs), 9 if shifted else 1, _COARSE_SIDE**2)
-    for rows in indices_by_key(thumb.pixels.shape for thumb in thumbs).values():
-        for start in range(0, len(rows), BATCH_SIZE):
-            part = rows[start : start + BATCH_SIZE]
-            grey = torch.stack([thumbs[row].pixels for row in part]).float().mean(dim=1, keepdim=True)
-            descriptors[part] = coarse_descriptors(resized(grey, (MAX_SIDE, MAX_SIDE)), shifted=shifted)
+    for _, part in _batches(thumb.pixels.shape for thumb in thumbs):
+        grey = torch.stack([thumbs[row].pixels for row in part]).float().mean(dim=1, keepdim=True)
+        descriptors[part] = coarse_descriptors(resized(grey, (MAX_SIDE, MAX_SIDE)), shifted=shifted)
     return descriptors
 
 
@@ -266,15 +264,18 @@ def mixed_correlations(first: Thumbnail, others: Sequence[Thumbnail]) -> Float64
         `[n]` in [-1, 1], see `pixel_correlations`; 0 where too few pixels are left.
     """
     correlations = np.zeros(len(others))
-    keys = [(comparison_grid(first.size, other.size), other.pixels.shape) for other in others]
-    for (grid, _), rows in indices_by_key(keys).items():
-        if grid is None:
-            continue
-        for start in range(0, len(rows), BATCH_SIZE):
-            part = rows[start : start + BATCH_SIZE]
+    for (grid, _), part in _batches((comparison_grid(first.size, other.size), other.pixels.shape) for other in others):
+        if grid is not None:
             stacked = torch.stack([others[row].pixels for row in part])
             correlations[part] = pixel_correlations(resized(first.pixels[None], grid), resized(stacked, grid)).numpy()
     return correlations
+
+
+def _batches(keys: Iterable[Key]) -> Iterator[tuple[Key, list[int]]]:
+    """Yield each key and the indices of those equal to it, `BATCH_SIZE` at a time."""
+    for key, rows in indices_by_key(keys).items():
+        for start in range(0, len(rows), BATCH_SIZE):
+            yield key, rows[start : start + BATCH_SIZE]
 
 
 def _positions(thumbs: Tensor, *, shifted: bool) -> Tensor:

@@ -170,9 +170,7 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
         raise RunError(f"{path} is damaged: it has no figures. Write it again with: pairsim evaluate RUN DATA")
     return Evaluation(
         figures=figures,
-        data=str(body.get("data", "")),
-        split=str(body.get("split", "")),
-        source=str(body.get("source", "")),
+        **{name: str(body.get(name, "")) for name in ("data", "split", "source")},
         class_names=tuple(map(str, names)),
         of_these_weights=body.get("weights_sha256") == now["weights_sha256"],
         of_this_calibration=body.get("config_sha256") == now["config_sha256"],

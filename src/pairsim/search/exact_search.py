@@ -76,22 +76,18 @@ def nearest(queries: Tensor, gallery: Tensor, k: int, *, block_bytes: int | None
         block_bytes = BLOCK_BYTES if gallery.device.type == "cpu" else GPU_BLOCK_BYTES
     values = torch.empty((len(queries), k), dtype=torch.float64, device=gallery.device)
     rows = torch.empty((len(queries), k), dtype=torch.int64, device=gallery.device)
-    open_queries = torch.arange(len(queries), device=gallery.device)
+    is_open = torch.ones(len(queries), dtype=torch.bool, device=gallery.device)
     for dtype in _precisions(gallery, len(queries)):
         error = _bfloat16_error(queries * _SHORTER, gallery) if dtype == torch.bfloat16 else _float32_error(gallery)
-        left = [open_queries[:0]]
-        for part in open_queries.split(_QUERIES) if len(open_queries) else ():
+        for part in is_open.nonzero().flatten().split(_QUERIES) if is_open.any() else ():
             (best, best_rows), done = _filtered(
                 queries[part], gallery, k, dtype=dtype, error=error, block_bytes=block_bytes
             )
-            values[part[done]], rows[part[done]] = best, best_rows
-            left.append(part[~done])
+            values[part[done]], rows[part[done]], is_open[part[done]] = best, best_rows, False
             if dtype == torch.bfloat16 and not done.any():  # the rest is likely to be of the same kind
-                left.append(open_queries[part[-1] + 1 :])
                 break
-        open_queries = torch.cat(left)
-    if len(open_queries):
-        values[open_queries], rows[open_queries] = _scan(queries[open_queries], gallery, k, block_bytes)
+    if is_open.any():
+        values[is_open], rows[is_open] = _scan(queries[is_open], gallery, k, block_bytes)
     return values, rows
 
 
@@ -193,7 +189,9 @@ def _candidates(queries: Tensor, gallery: Tensor, k: int, error: float, block_by
         if missing:
             products = functional.pad(products, (0, missing), value=-math.inf)
         grouped = products.view(len(queries), group, -1)  # rows far apart, as maxima over columns are faster
-        largest = _maxima(grouped)
+        # Positive numbers have the order of their bits, which PyTorch compares several times faster.
+        bits = grouped.view(torch.int16) if dtype == torch.bfloat16 else grouped
+        largest = bits.amax(dim=1).view(dtype)  # too low in bfloat16 if none is above 0
         seen.append(largest)
         if len(seen) > min(first // rows // 2, 8):  # less often later, as little changes then
             best = torch.cat((best, *seen), dim=1).topk(k, dim=1).values
@@ -213,16 +211,6 @@ def _candidates(queries: Tensor, gallery: Tensor, k: int, error: float, block_by
     keep = (done[query] & (rough >= _below(best[:, -1], error)[query])).nonzero().flatten()
     keep = keep[(query[keep] * len(gallery) + row[keep]).argsort()]
     return (query[keep], row[keep], rough[keep]), done
-
-
-def _maxima(grouped: Tensor) -> Tensor:
-    """Return the largest product of each group `[Q, groups]`; in bfloat16 too low if none is above 0.
-
-    Positive numbers have the order of their bits, which PyTorch compares several times faster.
-    """
-    if grouped.dtype != torch.bfloat16:
-        return grouped.amax(dim=1)
-    return grouped.view(torch.int16).amax(dim=1).view(torch.bfloat16)
 
 
 def _multiplied(queries: Tensor, rows: Tensor) -> Tensor:

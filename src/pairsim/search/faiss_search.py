@@ -62,9 +62,6 @@ class FaissIndex:
         """
         return require("faiss", extra="faiss", purpose=f'A gallery with index="{kind}"')
 
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
     def extend(self, embeddings: Tensor) -> bool:
         """Add embeddings at the end, unless they are so many that a new index is better.
 
@@ -76,8 +73,9 @@ class FaissIndex:
         """
         if len(embeddings) > 2 * self._built_for:
             return False
-        if len(embeddings) > len(self):
-            self._index.add(embeddings[len(self) :].cpu().numpy())
+        new = embeddings[self._index.ntotal :]
+        if len(new):
+            self._index.add(new.cpu().numpy())
         return True
 
     def search(self, queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:

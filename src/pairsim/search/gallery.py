@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Values, check_count
@@ -16,11 +17,12 @@ from pairsim._common.choices import OnError
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.models import SimilarityModel
 from pairsim.models.inputs import Images, is_single
+from pairsim.models.pretrained import embedding_sha256, short
+from pairsim.search import gallery_files
 from pairsim.search.exact_search import nearest, unit_rows
 from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
-from pairsim.search.gallery_ids import Id, Ids, as_ids, named_images
+from pairsim.search.gallery_ids import Id, Ids, IdTable, as_ids, check_number, named_images
 from pairsim.search.gallery_results import ClassPrediction, Labels, SearchResult, class_votes, labels_by_id
-from pairsim.search.gallery_rows import GalleryRows, check_number
 
 __all__ = ["ClassPrediction", "Gallery", "Id", "SearchResult"]
 
@@ -60,14 +62,17 @@ class Gallery:
             FaissIndex.check(index)  # now, and not after images were embedded
         self.model = model
         self.index: IndexName = index
-        self._rows = GalleryRows(model)
+        self._table = IdTable()
+        self._parts: list[Tensor] = []
+        self._made_by: str | None = None
+        self._saved = gallery_files.SavedState()
         self._faiss: FaissIndex | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._table)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows.table.indices
+        return name in self._table.indices
 
     def __repr__(self) -> str:
         return f"Gallery({len(self)} images)" if self.exact else f"Gallery({len(self)} images, index={self.index!r})"
@@ -80,7 +85,7 @@ class Gallery:
     @property
     def ids(self) -> list[Id]:
         """The ids `[N]`, in order of addition, as a new list."""
-        return list(self._rows.table.names)
+        return list(self._table.names)
 
     @property
     def embeddings(self) -> npt.NDArray[np.float32]:
@@ -88,7 +93,7 @@ class Gallery:
 
         If the model is on the CPU it is a view, which `update` changes. Before anything was added it is `[0, 0]`.
         """
-        view: npt.NDArray[np.float32] = self._rows.joined().cpu().numpy().view()
+        view: npt.NDArray[np.float32] = self._joined().cpu().numpy().view()
         view.flags.writeable = False
         return view
 
@@ -124,10 +129,10 @@ class Gallery:
             ValueError: If an id is there already, comes twice, or is of another kind than the rest, or there are not
                 as many ids as images.
         """
-        images, names = named_images(images, ids, self._rows.table)
-        self._rows.table.new(names)  # before the images are embedded, which takes long
+        images, names = named_images(images, ids, self._table)
+        self._table.new(names)  # before the images are embedded, which takes long
         embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        self._rows.append(embeddings, names)
+        self._append(embeddings, names)
         return skipped
 
     def add_embeddings(self, embeddings: Values, ids: Ids | None = None) -> None:
@@ -141,8 +146,10 @@ class Gallery:
             TypeError: If the embeddings are not of a float dtype, or an id neither a string nor a whole number.
             ValueError: If shapes do not fit, an embedding is not of length 1, or ids are wrong as in `add`.
         """
-        rows, table = unit_rows(embeddings), self._rows.table
-        self._rows.append(rows, table.new(table.numbers(len(rows)) if ids is None else as_ids(ids)))
+        rows = self._checked(embeddings)
+        names = self._table.new(self._table.numbers(len(rows)) if ids is None else as_ids(ids))
+        check_number(len(rows), names)
+        self._append(rows, names)
 
     def update(
         self,
@@ -170,10 +177,9 @@ class Gallery:
             TypeError: As for `add`.
             ValueError: As for `add`, except for ids that are there already.
         """
-        names = self._rows.table.of_one_kind(as_ids(ids))
+        names = self._table.of_one_kind(as_ids(ids))
         embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        if self._rows.put(embeddings, names):
-            self._faiss = None
+        self._put(embeddings, names)
         return skipped
 
     def remove(self, ids: Ids) -> None:
@@ -192,8 +198,10 @@ class Gallery:
                 f"Expected ids of the gallery's {len(self)} images, got {absent!r}, which is not among them. "
                 "See gallery.ids."
             )
-        kept = [index for index, name in enumerate(self._rows.table.names) if name not in leaving]
-        self._rows.keep(kept)
+        kept = [index for index, name in enumerate(self._table.names) if name not in leaving]
+        self._parts = [self._joined()[kept]]
+        self._table.keep(kept)
+        self._saved.keep(kept)
         self._faiss = None
 
     def search(
@@ -232,14 +240,20 @@ class Gallery:
             ValueError: If the gallery is empty, `k` below 1, shapes do not fit, or an embedding is not of length 1.
         """
         count = min(self._check_search(k), len(self))
-        queries, gallery = unit_rows(embeddings), self._rows.joined()
+        queries, gallery = unit_rows(embeddings), self._joined()
         if queries.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"Expected query embeddings of the gallery's size, [Q, {gallery.shape[1]}], got {list(queries.shape)}. "
                 "Embed both with the same model."
             )
-        products, indices = self._search(queries.to(gallery.device), gallery, count)
-        names = self._rows.table.names
+        queries = queries.to(gallery.device)
+        if self.exact:
+            products, indices = nearest(queries, gallery, count)
+        else:
+            if self._faiss is None or not self._faiss.extend(gallery):
+                self._faiss = FaissIndex(self.index, gallery)
+            products, indices = self._faiss.search(queries, gallery, count)
+        names = self._table.names
         similarities = products.float().clamp(-1.0, 1.0).to(self.model.device)
         return SearchResult(
             ids=[[names[index] for index in row] for row in indices.tolist()],
@@ -272,7 +286,7 @@ class Gallery:
             ImageReadError: If a file cannot be read; the message names it.
             ValueError: If a neighbour has no label, or there are not as many labels as images, and as for `search`.
         """
-        by_id = labels_by_id(labels, self._rows.table.names)
+        by_id = labels_by_id(labels, self._table.names)
         return class_votes(self.search(queries, k, batch_size=batch_size, progress=progress), by_id)
 
     def predict_embeddings(self, embeddings: Values, labels: Labels, k: int = 5) -> ClassPrediction:
@@ -290,7 +304,7 @@ class Gallery:
             TypeError: As for `search_embeddings`.
             ValueError: As for `predict` and `search_embeddings`.
         """
-        return class_votes(self.search_embeddings(embeddings, k), labels_by_id(labels, self._rows.table.names))
+        return class_votes(self.search_embeddings(embeddings, k), labels_by_id(labels, self._table.names))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Save embeddings and ids in a folder, no images; again, only what changed since (see `gallery_files`).
@@ -302,7 +316,13 @@ class Gallery:
             RunError: If it cannot be written; what was there stays whole.
             ValueError: If the model's weights changed since the first image was added.
         """
-        self._rows.save(Path(folder))
+        current = embedding_sha256(self.model)
+        if len(self) and current != self._made_by:
+            raise ValueError(
+                f"Expected the model that made the embeddings ({short(self._made_by)}), found its weights changed "
+                f"({short(current)}). Make a new gallery and add the images again."
+            )
+        self._saved = gallery_files.save(Path(folder), self._joined(), self._table.names, current, self._saved)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], model: SimilarityModel, *, index: IndexName = "exact") -> Gallery:
@@ -321,15 +341,48 @@ class Gallery:
             RunError: If it is not there, is damaged or of a newer format, or its embeddings are of another model.
         """
         gallery = cls(model, index=index)
-        gallery._rows = GalleryRows.load(Path(folder), model)
+        gallery._made_by = embedding_sha256(model)
+        embeddings, names, gallery._saved = gallery_files.load(Path(folder), gallery._made_by)
+        gallery._parts, gallery._table = [embeddings], IdTable(names)
         return gallery
 
-    def _search(self, queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        if self.exact:
-            return nearest(queries, gallery, k)
-        if self._faiss is None or not self._faiss.extend(gallery):
-            self._faiss = FaissIndex(self.index, gallery)
-        return self._faiss.search(queries, gallery, k)
+    def _joined(self) -> Tensor:
+        """Return all embeddings `[N, D]` on the model's device, `[0, 0]` if there are none; no copy."""
+        device = self.model.device
+        parts = [part.to(device) for part in self._parts]
+        if len(parts) != 1:  # joined when needed, so that many small additions do not copy everything each time
+            parts = [torch.cat(parts) if parts else torch.empty((0, 0), device=device)]
+        self._parts = parts
+        return parts[0]
+
+    def _append(self, embeddings: Tensor, names: list[Id]) -> None:
+        """Add embeddings that `_checked` returned, with new ids."""
+        if names and not len(self):
+            self._parts, self._made_by = [], embedding_sha256(self.model)
+        if names:
+            self._parts.append(embeddings)
+            self._table.append(names)
+
+    def _put(self, embeddings: Tensor, names: list[Id]) -> None:
+        """Replace the embeddings of ids that are there, and add the others."""
+        old = [row for row, name in enumerate(names) if name in self]
+        new = [row for row, name in enumerate(names) if name not in self]
+        if old:
+            indices, joined = [self._table.indices[names[row]] for row in old], self._joined()
+            joined[indices] = embeddings[old].to(joined.device)
+            self._saved.update(indices)
+            self._faiss = None
+        self._append(embeddings[new], [names[row] for row in new])
+
+    def _checked(self, embeddings: Values) -> Tensor:
+        """Return embeddings as rows of the gallery, in float32."""
+        rows = unit_rows(embeddings)
+        if len(self) and len(rows) and rows.shape[1] != self._parts[0].shape[1]:
+            raise ValueError(
+                f"Expected embeddings of the gallery's size, [n, {self._parts[0].shape[1]}], got {list(rows.shape)}. "
+                "Embed both with the same model."
+            )
+        return rows
 
     def _encode(
         self, images: Images, names: list[Id], on_error: OnError, batch_size: int | None, progress: bool | None
@@ -339,7 +392,7 @@ class Gallery:
         check_number(count, names)
         encoded = encode_pictures(self.model, images, on_error=on_error, batch_size=batch_size, progress=progress)
         check_number(len(encoded) + len(encoded.skipped), names)
-        return unit_rows(encoded.embeddings), [names[index] for index in encoded.indices], encoded.skipped
+        return self._checked(encoded.embeddings), [names[index] for index in encoded.indices], encoded.skipped
 
     def _check_search(self, k: int) -> int:
         count = check_count(k, "k", 1, 10)

@@ -12,6 +12,7 @@ until they are more than half of it; a shard with an updated row is written agai
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -83,15 +84,19 @@ class SavedState:
         sha256: Of the index when it was last written or read.
         shards: In order.
         homes: For the first rows of the gallery, the row among those of all shards that each was saved as, ascending;
-            later rows are new.
+            later rows are new. At first all rows that the shards keep.
         changed: Which of these have been given another embedding.
     """
 
     folder: Path | None = None
     sha256: str = ""
-    shards: tuple[Shard, ...] = ()
-    homes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    changed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    shards: Sequence[Shard] = ()
+    homes: npt.NDArray[np.int64] = field(init=False)
+    changed: npt.NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.homes = np.flatnonzero(np.concatenate([np.zeros(0, bool), *(shard.kept() for shard in self.shards)]))
+        self.changed = np.zeros(len(self.homes), bool)
 
     def update(self, indices: Sequence[int]) -> None:
         """Mark rows of the gallery as changed."""
@@ -148,10 +153,10 @@ def save(folder: Path, embeddings: Tensor, ids: Sequence[Id], embedding_sha256: 
     if index["sha256"] != state.sha256:
         storage.write_file(folder / INDEX, storage.to_json(index))
     listed = {name for shard in shards for name in (shard.embeddings_file, shard.ids_file)}
-    for name in [match.string for match in _shard_files(folder)] + [_OLD_EMBEDDINGS]:
+    for name in {match.string for match in _shard_files(folder)} | {_OLD_EMBEDDINGS}:
         if name not in listed:
             (folder / name).unlink(missing_ok=True)
-    return _state(folder, index["sha256"], shards)
+    return SavedState(folder, index["sha256"], shards)
 
 
 def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedState]:
@@ -181,18 +186,14 @@ def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedSt
         )
     embeddings = torch.empty(index["num_images"], index["embedding_dim"])
     if index["format_version"] == 1:
-        _read_rows(folder / _OLD_EMBEDDINGS, embeddings, index["embeddings_sha256"])
+        _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], embeddings)
         return embeddings, index["ids"], SavedState()
     shards = [Shard(**{**entry, "removed": tuple(map(tuple, entry["removed"]))}) for entry in index["shards"]]
     ends = np.cumsum([int(shard.kept().sum()) for shard in shards]).tolist()
     parts = [(shard, embeddings[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    ids = [
-        name
-        for names in ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads)
-        for name in names
-    ]
-    return embeddings, ids, _state(folder, digest, shards)
+    ids = itertools.chain(*ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads))
+    return embeddings, list(ids), SavedState(folder, digest, shards)
 
 
 def is_gallery(folder: Path) -> bool:
@@ -223,18 +224,11 @@ def _spans(first: int, end: int, max_rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + max_rows, end)) for start in range(first, end, max_rows)]
 
 
-def _state(folder: Path, digest: str, shards: Sequence[Shard]) -> SavedState:
-    kept = np.concatenate([np.zeros(0, bool), *(shard.kept() for shard in shards)])
-    homes = np.flatnonzero(kept)
-    return SavedState(folder, digest, tuple(shards), homes, np.zeros(len(homes), bool))
-
-
 def _index_sha256(folder: Path) -> str | None:
     try:
-        digest = storage.read_json(folder / INDEX).get("sha256")
+        return storage.read_json(folder / INDEX).get("sha256")
     except RunError:
         return None
-    return digest if isinstance(digest, str) else None
 
 
 def _shard_files(folder: Path) -> list[re.Match[str]]:
@@ -246,46 +240,30 @@ def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> list[Id]:
     """Read the embeddings of a shard into a tensor, and return its ids."""
     shard, into = part
     kept = shard.kept()
-    path = folder / shard.ids_file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
-    if storage.sha256(content) != shard.ids_sha256:
-        raise _damaged(path)
-    names: list[Id] = json.loads(content)
-    if kept.all():
-        _read_rows(folder / shard.embeddings_file, into, shard.embeddings_sha256)
+    names: list[Id] = json.loads(_read(folder / shard.ids_file, shard.ids_sha256))
+    rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
+    _read(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
+    if rows is into:
         return names
-    rows = torch.empty(shard.rows, into.shape[1])
-    _read_rows(folder / shard.embeddings_file, rows, shard.embeddings_sha256)
     into.copy_(rows[torch.from_numpy(kept)])
-    return [name for name, stays in zip(names, kept.tolist(), strict=True) if stays]
+    return list(itertools.compress(names, kept.tolist()))
 
 
-def _read_rows(path: Path, into: Tensor, sha256: str) -> None:
-    """Read the one tensor of a safetensors file, whose bytes are the last of the file, and check all of them."""
-    view = into.numpy().reshape(-1).data.cast("B") if into.numel() else memoryview(b"")
-    digest = hashlib.sha256()
+def _read(path: Path, sha256: str, into: Tensor | None = None) -> bytes:
+    """Read a file, check it and return its bytes; those of the tensor at its end, if any, directly into that tensor."""
+    view = memoryview(b"") if into is None or not into.numel() else into.numpy().reshape(-1).data.cast("B")
     try:
         with path.open("rb", buffering=0) as file:
-            head = os.fstat(file.fileno()).st_size - len(view)
-            if not 0 <= head <= _CHUNK:
-                raise _damaged(path)
-            digest.update(file.read(head))
-            start = 0
+            head = file.read(max(os.fstat(file.fileno()).st_size - len(view), 0))
+            digest, start = hashlib.sha256(head), 0
             while start < len(view) and (read := file.readinto(view[start : start + _CHUNK])):
                 digest.update(view[start : start + read])
                 start += read
-    except RunError:
-        raise
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
     if digest.hexdigest() != sha256:
-        raise _damaged(path)
-
-
-def _damaged(path: Path) -> RunError:
-    return RunError(
-        f"{path} is damaged or from another save: its SHA-256 differs from the one in {INDEX}. Copy the folder again."
-    )
+        raise RunError(
+            f"{path} is damaged or from another save: its SHA-256 differs from the one in {INDEX}. "
+            "Copy the folder again."
+        )
+    return head

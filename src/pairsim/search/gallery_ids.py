@@ -143,3 +143,13 @@ def _as_id(name: Any) -> Id:
         raise TypeError(
             f"Expected ids to be strings or whole numbers, got {name!r} of type {type(name).__name__}. Convert them."
         ) from error
+
+
+def check_number(num_images: int | None, ids: Sequence[Id]) -> None:
+    """Check that there are as many ids as images, if their number is known.
+
+    Raises:
+        ValueError: If not.
+    """
+    if num_images not in (None, len(ids)):
+        raise ValueError(f"Expected one id per image, got {len(ids)} ids for {num_images} images. Give one for each.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pairsim._common.devices import deterministic, resolve_device
-from pairsim._common.environment import describe_environment
-from pairsim._common.precision import Precision, resolve_precision
+from pairsim._common.devices import deterministic
+from pairsim._common.precision import Precision
 from pairsim._common.progress import progress_bar
 from pairsim.data.loading.loader import TimedBatches
 from pairsim.data.random import stream_key
@@ -24,16 +21,14 @@ from pairsim.models import SimilarityModel
 from pairsim.training.callbacks import Callback
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.config import TrainConfig
-from pairsim.training.data_setup import TrainingData, set_up_data
-from pairsim.training.distributed.world import World, check_same
+from pairsim.training.data_setup import TrainingData
+from pairsim.training.distributed.world import World
 from pairsim.training.history import EpochRecord, History
-from pairsim.training.objectives.objective import Objective
-from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.allocator import keeping_freed_memory
-from pairsim.training.optimize.batch_norm import processes_note, share_buffers, synchronised, syncs_batch_norm
-from pairsim.training.optimize.optimizers import FrozenParts, Scheduler, known_backbone, make_scheduler, recipe_note
-from pairsim.training.optimize.step import TrainingStep
-from pairsim.training.training_state import TrainingState, end_epoch
+from pairsim.training.optimize.batch_norm import share_buffers, synchronised
+from pairsim.training.optimize.optimizers import Scheduler
+from pairsim.training.run_setup import RunSetup
+from pairsim.training.training_state import end_epoch
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -95,49 +90,19 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
-        backbone, world = known_backbone(model), World.from_env()
-        num_images = len(train) if hasattr(train, "__len__") else None
-        config = (config or TrainConfig()).resolved(num_images, backbone=backbone)
-        several = world.size > 1
-        self.device: torch.device = resolve_device(config.device, local_rank=world.local_rank if several else None)
-        self.precision: Precision = resolve_precision(config.precision, self.device)
-        self.is_main: bool = world.is_main
-        # Record the resolved device and precision so that a resume cannot silently change them.
-        self.config: TrainConfig = dataclasses.replace(
-            config,
-            device=self.device.type if several else str(self.device),
-            precision=self.precision.name,
-            progress=config.progress if self.is_main else False,
-        )
-        config = self.config
-        self.world: World = dataclasses.replace(world, device=self.device)
-        world = self.world
-        self._syncs_batch_norm = syncs_batch_norm(model, config, world)
-        if several and self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-        world.init_process_group()
-        self._frozen = FrozenParts(model, config.freeze)
-        model.to(self.device)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        objective = objective_for(config)
-        with world.main_first(config.cache_dir is not None):  # which fills the cache
-            self.data: TrainingData = set_up_data(train, val, config, objective, model, world=world)
-        check_same(world, self.data.fingerprint, config, model)
-        world.broadcast((*model.parameters(), *model.buffers()))
-        notes = list(self.data.notes)
-        if backbone is not None:
-            notes.append(recipe_note(config))
-        if several:
-            notes.append(processes_note(world, self._syncs_batch_norm, model))
-        assert config.epochs is not None, "the config is resolved"
-        self._num_epochs: int = config.epochs
+        self._setup = setup = RunSetup(model, config or TrainConfig(), train, val)
+        self.config: TrainConfig = setup.config
+        self.world: World = setup.world
+        self.device: torch.device = setup.world.device
+        self.precision: Precision = setup.precision
+        self.data: TrainingData = setup.data
+        self.is_main: bool = self.world.is_main
         self.callbacks: tuple[Callback, ...] = tuple(callbacks) if self.is_main else ()
-        self.history: History = History(num_images=self.data.loader.plan.num_images, notes=notes)
-        self._state = self._new_state(objective)
+        self.history: History = History(num_images=self.data.loader.plan.num_images, notes=setup.notes)
+        self._state = setup.new_state(model, self.history)
         self.optimizer: Optimizer = self._state.training_step.optimizer
         self.scheduler: Scheduler | None = self._state.scheduler
-        self._run = RunFolder(config.out if self.is_main else None)
+        self._run = RunFolder(self.config.out if self.is_main else None)
 
     def stop(self) -> None:
         """End training after the current epoch; for callbacks."""
@@ -171,13 +136,13 @@ class Trainer:
             raise ValueError(f'Expected resume to be "auto" or "never", got {resume!r}.')
         self._start(resume == "auto")
         state = self._state
-        total, done = (epochs * self.history.num_images for epochs in (self._num_epochs, state.next[0]))
+        total, done = (epochs * self.history.num_images for epochs in (self._setup.num_epochs, state.next[0]))
         with (
             progress_bar(total, "", "images", self.config.progress, initial=done, leave=True) as bar,
-            self._frozen.without_gradients(self.model),
-            synchronised(state.models if self._syncs_batch_norm else (), skip=self._frozen.holds),
+            self._setup.frozen.without_gradients(self.model),
+            synchronised(state.models if self._setup.syncs_batch_norm else (), skip=self._setup.frozen.holds),
         ):
-            while state.next[0] < self._num_epochs and not self.world.any_rank(state.stopped):
+            while state.next[0] < self._setup.num_epochs and not self.world.any_rank(state.stopped):
                 with (
                     keeping_freed_memory(self.device),
                     deterministic(self.config.deterministic),
@@ -192,26 +157,12 @@ class Trainer:
             callback.on_fit_end(self, self.history)
         self.world.destroy_at_exit()
 
-    def _new_state(self, objective: Objective) -> TrainingState:
-        """Create optimizer, schedule and moving average for the start of training."""
-        model, config, history = self.model, self.config, self.history
-        step = TrainingStep(model, objective, config, self.precision, note=history.notes.append, world=self.world)
-        steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / config.grad_accumulation)
-        scheduler = make_scheduler(config, step.optimizer, total_steps=self._num_epochs * steps_per_epoch)
-        ema = None
-        if config.ema_decay is not None:
-            ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-        loss_sum = torch.zeros((), dtype=torch.float32, device=self.device)
-        return TrainingState(model, step, scheduler, ema, loss_sum, history.records, history.seconds, history.waiting)
-
     def _start(self, resume: bool) -> None:
         """Open the run folder, restore the newest checkpoint if there is one, and compile."""
-        info = {
-            "data": self.data.fingerprint,
-            "precision": self.precision.name,
-            "environment": describe_environment(self.device, num_processes=self.world.size),
-        }
-        saved = self.world.call_on_main(lambda: self._run.start(info, self.config, self.data.split, resume=resume))
+        description = self._setup.description()
+        saved = self.world.call_on_main(
+            lambda: self._run.start(description, self.config, self.data.split, resume=resume)
+        )
         if saved is not None:
             self._state.load_state_dict(saved)
             self.history.notes += saved["problems"]
@@ -228,9 +179,9 @@ class Trainer:
         state, images_per_target = self._state, self._state.training_step.objective.images_per_target
         epoch, first_batch = state.next
         num_batches = self.data.loader.plan.num_batches
-        bar.set_description(f"epoch {epoch + 1}/{self._num_epochs}", refresh=False)
+        bar.set_description(f"epoch {epoch + 1}/{self._setup.num_epochs}", refresh=False)
         self.model.train()
-        self._frozen.set_eval(self.model)
+        self._setup.frozen.set_eval(self.model)
         batches = TimedBatches(self.data.loader.epoch(epoch, start=first_batch))
         for number, (images, targets) in enumerate(batches, start=first_batch):
             # Dropout and other random layers depend on the step only, so that a resumed run draws the same numbers.
@@ -247,7 +198,9 @@ class Trainer:
                     state.next = (epoch, number + 1)
                     self._save_checkpoint()
             bar.update(len(targets) * images_per_target)  # of all processes
-        record = end_epoch(state, self.data, self._frozen, self._run, train_loss=float(state.loss_sum) / num_batches)
+        record = end_epoch(
+            state, self.data, self._setup.frozen, self._run, train_loss=float(state.loss_sum) / num_batches
+        )
         kind, loss = ("train", record.train_loss) if record.val_loss is None else ("val", record.val_loss)
         if isinstance(state.scheduler, ReduceLROnPlateau):
             state.scheduler.step(loss)
@@ -284,5 +237,5 @@ class Trainer:
             )
 
     def _save_checkpoint(self) -> None:
-        share_buffers(self._state.models, self.world, skip=self._frozen.holds)
+        share_buffers(self._state.models, self.world, skip=self._setup.frozen.holds)
         self._run.write_checkpoint(self._state)

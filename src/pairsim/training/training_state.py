@@ -180,4 +180,4 @@ def _similarities(step: TrainingStep, model: SimilarityModel, data: ValidationDa
 def _of_main(world: World, model: SimilarityModel, validation: Validation) -> Validation:
     """Take projection and results from rank 0, so that all processes decide equally: GPUs may round differently."""
     world.broadcast(model.projection.parameters())
-    return world.of_main(validation)
+    return Validation(*world.of_main(dataclasses.astuple(validation)))

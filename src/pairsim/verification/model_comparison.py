@@ -12,8 +12,9 @@ from pairsim._common.json_values import json_value
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import Difference, paired_differences
 from pairsim.models import SimilarityModel
-from pairsim.verification.model_evaluation import FMR_TARGETS, measurable_rates
+from pairsim.verification.model_evaluation import measurable_rates
 from pairsim.verification.scoring import score_pairs
+from pairsim.verification.verification_report import readable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +55,12 @@ class ModelComparison:
         ]
         for name, row in self.differences.items():
             if not math.isnan(row.difference):
+                p_value = f"{row.p_value:.2g}" if row.p_value >= 0.001 else "< 0.001"
                 lines.append(
-                    f"  {_READABLE.get(name, name.replace('_', ' ')):<22}{row.first:>10.3%}{row.second:>10.3%}"
-                    f"{row.difference:>+12.3%}  [{row.low:+.3%}, {row.high:+.3%}], p {_p_value(row.p_value)}"
+                    f"  {readable(name):<22}{row.first:>10.3%}{row.second:>10.3%}"
+                    f"{row.difference:>+12.3%}  [{row.low:+.3%}, {row.high:+.3%}], p {p_value}"
                 )
         return "\n".join(lines)
-
-
-_READABLE = {
-    "roc_auc": "ROC AUC",
-    "eer": "equal error rate",
-    "fmr": "false match rate",
-    "fnmr": "false non-match rate",
-    "balanced_accuracy": "balanced accuracy",
-    **{f"fnmr_at_fmr_{target:g}": f"FNMR at FMR {target:.2%}" for target in FMR_TARGETS},
-}
-
-
-def _p_value(p: float) -> str:
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def compare_models(

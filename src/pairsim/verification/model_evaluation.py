@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from pairsim._common.choices import Unit
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown, k_fold_accuracy, negatives_needed
 from pairsim.evaluation.pairs.ranked import ToProbability
+from pairsim.evaluation.uncertainty.spread import point_estimates
 from pairsim.models import SimilarityModel
-from pairsim.verification.scoring import AllPairsScored, GivenPairsScored, Scored, score_pairs
+from pairsim.verification.scoring import GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
 
 FMR_TARGETS = (0.1, 0.01, 0.001, 0.0001)
@@ -64,12 +64,7 @@ def evaluate(
         28
     """
     scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
-    report = report_on(model, scored, threshold, resample=resample, num_resamples=num_resamples, seed=seed)
-    if folds is None:
-        return report
-    if not isinstance(scored, GivenPairsScored):
-        raise ValueError("Expected a PairDataset with folds, got a labelled dataset. Folds are of given pairs.")
-    return replace(report, k_fold=k_fold_accuracy(scored.similarity, scored.target, folds))
+    return report_on(model, scored, threshold, folds=folds, resample=resample, num_resamples=num_resamples, seed=seed)
 
 
 def measurable_rates(scored: Scored) -> list[float]:
@@ -92,11 +87,12 @@ def report_on(
     scored: Scored,
     threshold: float | None = None,
     *,
+    folds: Values | None = None,
     resample: Unit | None = None,
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> VerificationReport:
-    """Report on pairs that are scored already, without folds; arguments as for `evaluate`."""
+    """Report on pairs that are scored already; arguments as for `evaluate`."""
     threshold = model.threshold if threshold is None else float(threshold)
     lowest = lowest_match(threshold)
     measurable = measurable_rates(scored)
@@ -109,9 +105,13 @@ def report_on(
     losses = scores.log_loss_by_target(probability)
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
-    fmr, fnmr = scores.fmr_fnmr(lowest)
     weakest: tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]] = (), ()
-    if isinstance(scored, AllPairsScored) and not math.isnan(threshold):
+    k_fold = None
+    if isinstance(scored, GivenPairsScored):
+        k_fold = None if folds is None else k_fold_accuracy(scored.similarity, scored.target, folds)
+    elif folds is not None:
+        raise ValueError("Expected a PairDataset with folds, got a labelled dataset. Folds are of given pairs.")
+    elif not math.isnan(threshold):
         names = [str(name) for name in scored.classes]
         weakest = breakdown(scored.embeddings, scored.codes, lowest, names=names).weakest(_NUM_WEAKEST)
     return VerificationReport(
@@ -120,13 +120,8 @@ def report_on(
         num_pairs=scores.num_pairs,
         num_positive=scores.num_positive,
         threshold=threshold,
-        accuracy=scores.accuracy(lowest),
-        balanced_accuracy=scores.balanced_accuracy(lowest),
-        fmr=fmr,
-        fnmr=fnmr,
-        roc_auc=scores.roc_auc(),
+        **point_estimates(scores, lowest, ()),
         average_precision=scores.average_precision(),
-        eer=scores.equal_error_rate(),
         d_prime=scores.d_prime(),
         fnmr_at_fmr={
             f"{target:g}": scores.fnmr_at_fmr(target) if target in measurable else math.nan for target in FMR_TARGETS
@@ -139,4 +134,5 @@ def report_on(
         intervals=intervals,
         weakest_classes=weakest[0],
         weakest_pairs=weakest[1],
+        k_fold=k_fold,
     )

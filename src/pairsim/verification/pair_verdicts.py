@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
@@ -97,10 +96,7 @@ class PairVerdicts:
         Raises:
             RunError: If it cannot be written.
         """
-        columns = self._columns() | {"threshold": [self.threshold] * len(self), "fmr": [self.fmr] * len(self)}
-        for name in ("target", "correct"):
-            if name in columns:
-                columns[name] = columns.pop(name)  # the last columns
+        columns = self._columns(threshold=[self.threshold] * len(self), fmr=[self.fmr] * len(self))
         for name in {"match", "correct"} & set(columns):
             columns[name] = [int(value) for value in columns[name]]
         write_csv(path, tuple(columns), zip(*columns.values(), strict=True))
@@ -125,13 +121,14 @@ class PairVerdicts:
             )
         return "\n".join(lines)
 
-    def _columns(self) -> dict[str, Sequence[Any]]:
+    def _columns(self, **more: Sequence[Any]) -> dict[str, Sequence[Any]]:
         columns: dict[str, Sequence[Any]] = {
             "first": self.first,
             "second": self.second,
             "similarity": self.similarity.tolist(),
             "probability": self.probability.tolist(),
             "match": self.match.tolist(),
+            **more,
         }
         if self.target is not None and self.correct is not None:
             columns |= {"target": self.target.tolist(), "correct": self.correct.tolist()}
@@ -176,28 +173,31 @@ def verify_pairs(
     threshold = _checked_threshold(model, threshold)
     rows, folder = _read(pairs)
     folder = Path(root) if root is not None else folder
-    first, second, targets = zip(*rows, strict=True) if rows else ((), (), ())
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
     number = {name: k for k, name in enumerate(names)}
-    left, right = (np.array([number[name] for name in column], dtype=np.int64) for column in (first, second))
+    numbers = np.array([(number[first], number[second]) for first, second, _ in rows], dtype=np.int64).reshape(-1, 2)
     paths = names if folder is None else [str(folder / name) for name in names]
     encoded = encode_pictures(model, paths, on_error=on_error, progress=progress)
     row_of = np.full(len(names), -1)
     row_of[encoded.indices] = np.arange(len(encoded))
-    kept = np.flatnonzero((row_of[left] >= 0) & (row_of[right] >= 0))
-    similarity, probability = _scores(model, encoded.embeddings, row_of[left[kept]], row_of[right[kept]])
+    kept = np.flatnonzero((row_of[numbers] >= 0).all(axis=1)).tolist()
+    similarity = pair_similarity(encoded.embeddings, *torch.from_numpy(row_of[numbers[kept]]).T)
+    # both in the precision of `SimilarityModel.verify`
+    cosine, probability = torch.stack((similarity, model.probability(similarity))).double().cpu().numpy()
+    if not np.isfinite((cosine, probability)).all():
+        raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
     own = model.operating_point
     return PairVerdicts(
-        first=tuple(first[k] for k in kept),
-        second=tuple(second[k] for k in kept),
-        similarity=similarity,
+        first=tuple(rows[k][0] for k in kept),
+        second=tuple(rows[k][1] for k in kept),
+        similarity=cosine,
         probability=probability,
-        match=similarity >= lowest_match(threshold),
+        match=cosine >= lowest_match(threshold),
         threshold=threshold,
         fmr=own.fmr if own is not None and own.threshold == threshold else None,
-        target=np.array([targets[k] for k in kept], dtype=np.int64) if rows and targets[0] is not None else None,
+        target=np.array([rows[k][2] for k in kept], dtype=np.int64) if rows and rows[0][2] is not None else None,
         skipped=tuple(
-            Skipped(int(np.flatnonzero((left == one.index) | (right == one.index))[0]), names[one.index], one.reason)
+            Skipped(int((numbers == one.index).any(axis=1).argmax()), names[one.index], one.reason)
             for one in encoded.skipped
         ),
         num_skipped_pairs=len(rows) - len(kept),
@@ -260,14 +260,3 @@ def _without_targets(file: Path) -> list[_Row] | None:
                 f"Expected line {number} of {file} to be first,second, like the first one, found {','.join(fields)!r}."
             )
     return [(first, second, None) for _, (first, second) in records]
-
-
-def _scores(
-    model: SimilarityModel, embeddings: Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the similarity and the probability of pairs `[P]`, as `SimilarityModel.verify` computes them."""
-    similarity = pair_similarity(embeddings, torch.from_numpy(first), torch.from_numpy(second))
-    both = torch.stack((similarity, model.probability(similarity))).double().cpu()
-    if not bool(torch.isfinite(both).all()):
-        raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
-    return both[0].numpy(), both[1].numpy()

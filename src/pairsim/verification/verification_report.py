@@ -10,6 +10,13 @@ from typing import Any
 from pairsim._common.json_values import json_value
 from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
 
+_READABLE = {
+    "roc_auc": "ROC AUC",
+    "eer": "equal error rate",
+    "fmr": "false match rate",
+    "fnmr": "false non-match rate",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
@@ -77,26 +84,30 @@ class VerificationReport:
 
     def __str__(self) -> str:
         negatives = self.num_pairs - self.num_positive
+        decisions = ("balanced_accuracy", "accuracy", "fmr", "fnmr")
+        rows = {name: getattr(self, name) for name in (*decisions, "roc_auc", "eer")}
+        rows |= {f"fnmr_at_fmr_{target}": value for target, value in self.fnmr_at_fmr.items()}
+        figures = [f"  {readable(name):<22}{percent(value)}{self._interval(name)}" for name, value in rows.items()]
         lines = [
             f"{self.protocol} of {self.num_images:,} images: {self.num_pairs:,} pairs, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
             f"at similarity threshold {self.threshold:.4f}:",
-            self._row("balanced accuracy", "balanced_accuracy"),
-            self._row("accuracy", "accuracy"),
-            self._row("false match rate", "fmr"),
-            self._row("false non-match rate", "fnmr"),
+            *figures[: len(decisions)],
             "over all thresholds:",
-            self._row("ROC AUC", "roc_auc"),
-            self._row("equal error rate", "eer"),
-            *(self._at_fmr(float(target), value) for target, value in self.fnmr_at_fmr.items()),
+            *figures[len(decisions) :],
             f"  {'d-prime':<22}{self.d_prime:.2f}",
             f"of the probabilities, stated for {self.prior:.3g} of pairs positive "
             f"(here {self.num_positive / self.num_pairs:.3g}):",
             f"  {'log-loss':<22}{self.log_loss:.4f}  (positives and negatives alike: {self.balanced_log_loss:.4f})",
             f"  {'Brier score':<22}{self.brier:.4f}",
             f"  {'calibration error':<22}{self.ece:.4f}",
-            *self._weakest(),
         ]
+        if self.weakest_classes:
+            lines.append("weakest classes (false non-match rate within, false match rate with others):")
+            lines += [f"  {row.name:<21} {percent(row.fnmr)}, {percent(row.fmr)}" for row in self.weakest_classes]
+        if self.weakest_pairs:
+            lines.append("weakest pairs of classes (false match rate between):")
+            lines += [f"  {' and '.join(row.names):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
         if self.k_fold is not None:
             lines.append(
                 f"{len(self.k_fold.folds)}-fold accuracy, thresholds from the other folds: {self.k_fold.accuracy:.3%} "
@@ -104,25 +115,20 @@ class VerificationReport:
             )
         return "\n".join(lines)
 
-    def _weakest(self) -> list[str]:
-        lines = []
-        if self.weakest_classes:
-            lines.append("weakest classes (false non-match rate within, false match rate with others):")
-            lines += [f"  {row.name:<21} {percent(row.fnmr)}, {percent(row.fmr)}" for row in self.weakest_classes]
-        if self.weakest_pairs:
-            lines.append("weakest pairs of classes (false match rate between):")
-            lines += [f"  {' and '.join(row.names):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
-        return lines
-
-    def _at_fmr(self, target: float, value: float) -> str:
-        return f"  FNMR at FMR {target:<10.2%}{percent(value)}{self._interval(f'fnmr_at_fmr_{target:g}')}"
-
-    def _row(self, name: str, key: str) -> str:
-        return f"  {name:<22}{percent(getattr(self, key))}{self._interval(key)}"
-
-    def _interval(self, key: str) -> str:
-        low, high = self.intervals.get(key, (math.nan, math.nan))
+    def _interval(self, name: str) -> str:
+        low, high = self.intervals.get(name, (math.nan, math.nan))
         return "" if math.isnan(low) else f"  [{low:.3%}, {high:.3%}]"
+
+
+def readable(name: str) -> str:
+    """Return the name of a figure in words.
+
+    Example:
+        >>> readable("fnmr"), readable("fnmr_at_fmr_0.001")
+        ('false non-match rate', 'FNMR at FMR 0.10%')
+    """
+    _, at_rate, target = name.partition("fnmr_at_fmr_")
+    return f"FNMR at FMR {float(target):.2%}" if at_rate else _READABLE.get(name, name.replace("_", " "))
 
 
 def percent(value: float) -> str:

@@ -176,6 +176,20 @@ def test_updates_and_removals_equal_a_gallery_from_scratch(model: SimilarityMode
     assert gallery.embeddings.shape == (2, 9)
 
 
+def test_what_does_not_fit_changes_nothing(model: SimilarityModel, images: Tensor) -> None:
+    gallery = Gallery(model)
+    gallery.add_embeddings(unit(2, 5, 0), ["a", "b"])
+    for call in (gallery.add, gallery.update):
+        with pytest.raises(ValueError, match=r"gallery's size, \[n, 5\], got \[1, 6\]"):
+            call(images[:1], ["c"])
+    with pytest.raises(ValueError, match="one id per image, got 1 ids for 2 images"):
+        gallery.add_embeddings(unit(2, 5, 1), ["c"])
+    np.testing.assert_array_equal(gallery.embeddings, unit(2, 5, 0).numpy())
+    gallery.remove(["a", "b"])
+    gallery.add(images[:1], ["c"])  # without images any size fits
+    assert gallery.embeddings.shape == (1, 6)
+
+
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_any_history_equals_a_gallery_from_scratch(data: st.DataObject) -> None:

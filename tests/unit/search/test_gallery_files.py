@@ -40,7 +40,7 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def replace(gallery: Gallery, rows: Tensor, ids: list[Any]) -> None:
     """`update` with embeddings."""
-    gallery._rows.put(rows, ids)
+    gallery._put(rows, ids)
 
 
 def same(a: Gallery, b: Gallery) -> None:

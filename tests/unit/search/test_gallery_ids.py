@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pairsim.errors import DataError
-from pairsim.search.gallery_ids import IdTable, as_ids, named_images
+from pairsim.search.gallery_ids import IdTable, as_ids, check_number, named_images
 
 
 def test_the_table_follows_every_change() -> None:
@@ -89,3 +89,10 @@ def test_names_of_images(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="Expected pictures"):
         named_images(tmp_path / "none", None, IdTable())
+
+
+def test_numbers_of_ids() -> None:
+    check_number(None, ["a"])
+    check_number(1, ["a"])
+    with pytest.raises(ValueError, match="got 1 ids for 0 images"):
+        check_number(0, ["a"])

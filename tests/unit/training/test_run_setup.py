@@ -31,7 +31,7 @@ def test_open_settings_are_resolved_and_recorded() -> None:
     assert (config.epochs, config.batch_size) == (30, 128)  # 30 is the most of the recipe
     assert trainer._state.training_step.objective.batch_size == 128
     assert trainer.world.size == 1
-    assert not trainer._syncs_batch_norm
+    assert not trainer._setup.syncs_batch_norm
 
 
 def test_the_model_is_moved_and_laid_out() -> None:
@@ -52,7 +52,7 @@ def test_the_description_holds_data_precision_and_environment(tmp_path: Path) ->
 
 
 def test_parts_to_freeze_are_checked() -> None:
-    assert set_up(freeze="conv")._frozen.holds("embedding_net.conv.0.weight")
+    assert set_up(freeze="conv")._setup.frozen.holds("embedding_net.conv.0.weight")
     with pytest.raises(ValueError, match=r"Expected freeze to name parts of the net"):
         set_up(freeze="layer9")
 

@@ -5,7 +5,7 @@ import math
 
 from pairsim import SimilarityModel, VerificationReport, evaluate
 from pairsim.data import ImageTensors
-from pairsim.verification.verification_report import percent
+from pairsim.verification.verification_report import percent, readable
 
 
 def test_weakest_classes_are_named(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
@@ -31,3 +31,10 @@ def test_json_and_text(model: SimilarityModel, splits: tuple[ImageTensors, ...])
 def test_rates_as_percentages() -> None:
     assert percent(0.01234) == "1.234%"
     assert percent(math.nan) == "not measurable with so few pairs"
+
+
+def test_names_of_figures_in_words() -> None:
+    names = ("roc_auc", "eer", "balanced_accuracy", "fnmr", "fnmr_at_fmr_0.0001")
+    assert [readable(name) for name in names] == [
+        "ROC AUC", "equal error rate", "balanced accuracy", "false non-match rate", "FNMR at FMR 0.01%",
+    ]  # fmt: skip

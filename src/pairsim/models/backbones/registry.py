@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import os
 from dataclasses import dataclass
+from types import ModuleType
 
 from torch import nn
 
@@ -15,8 +16,12 @@ from pairsim.images import Preprocessing
 from pairsim.models.backbones import timm_nets, torchvision_nets
 from pairsim.models.backbones.building import BackboneRequest, channels_of
 
-_TIMM = "timm/"
-"""Prefix of the names of timm's nets; the others are torchvision's. Any other module is a backbone as it is."""
+SOURCES: dict[str, ModuleType] = {"": torchvision_nets, "timm/": timm_nets}
+"""Modules with nets by the prefix of their names.
+
+Each has `EXTRA`, the extra and the package that the nets need, if any; `names()`; `build(name, request)`; and
+`adapt(module)`, which is `None` for a module of another library.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +54,22 @@ def backbone_names(contains: str = "") -> list[str]:
         >>> backbone_names("resnet18")[0]
         'resnet18'
     """
-    names = sorted(torchvision_nets.names())
-    if importlib.util.find_spec("timm") is not None:
-        names += [_TIMM + name for name in sorted(timm_nets.names())]
+    names = [
+        prefix + name
+        for prefix, nets in SOURCES.items()
+        if nets.EXTRA is None or importlib.util.find_spec(nets.EXTRA) is not None
+        for name in sorted(nets.names())
+    ]
     return [name for name in names if contains.lower() in name.lower()]
 
 
 def is_backbone_name(name: str) -> bool:
     """Return whether a text has the form of a backbone's name, rather than of a class such as `package.module.Net`."""
-    return name.startswith(_TIMM) or "." not in name
+    return _prefix(name) != "" or "." not in name
+
+
+def _prefix(name: str) -> str:
+    return next((prefix for prefix in SOURCES if prefix and name.startswith(prefix)), "")
 
 
 def named_backbone(
@@ -88,10 +100,10 @@ def named_backbone(
         >>> named_backbone("resnet18").preprocessing.mean
         (0.485, 0.456, 0.406)
     """
-    plain = name.removeprefix(_TIMM)
-    nets = torchvision_nets if plain == name else timm_nets
-    if nets is timm_nets:
-        require("timm", extra="timm", purpose=f"The backbone {name}")
+    prefix = _prefix(name)
+    plain, nets = name.removeprefix(prefix), SOURCES[prefix]
+    if nets.EXTRA is not None:
+        require(nets.EXTRA, extra=nets.EXTRA, purpose=f"The backbone {name}")
     if plain not in nets.names():
         near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -118,7 +130,7 @@ def given_backbone(
     Returns:
         The backbone; its preprocessing is known for nets of torchvision and timm only.
     """
-    adapted = torchvision_nets.adapt(module) or timm_nets.adapt(module)
+    adapted = next(filter(None, (nets.adapt(module) for nets in SOURCES.values())), None)
     if adapted is None:
         return Backbone(module=module)
     module, known = adapted

@@ -11,6 +11,9 @@ from torch import nn
 from pairsim.images import Preprocessing
 from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, copy_sharing_tensors, read_weights
 
+EXTRA = "timm"
+"""The extra and the package that the nets need."""
+
 _FITS: dict[str, Literal["stretch", "crop", "pad"]] = {"center": "crop", "squash": "stretch", "border": "pad"}
 
 

@@ -11,6 +11,9 @@ from torch import nn
 from pairsim.images import Preprocessing
 from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, copy_sharing_tensors, read_weights
 
+EXTRA = None
+"""torchvision is always installed."""
+
 _CLASSIFIERS = ("fc", "classifier", "head", "heads")
 _AUXILIARY = ("AuxLogits", "aux1", "aux2")
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -162,30 +163,43 @@ class World:
                 tensor.copy_(part.view(tensor.shape))
 
     def of_main(self, value: T) -> T:
-        """Return the value of rank 0, which is pickled for the other processes."""
-        values = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(values, src=0, device=self.device)
-        return values[0]
+        """Return the value of rank 0.
+
+        Args:
+            value: Nested lists, tuples and dictionaries of numbers, text and tensors, which are sent without pickling
+                other objects. Tensors arrive on the CPU.
+        """
+        if self.size == 1:
+            return value
+        content = io.BytesIO()
+        torch.save(value if self.is_main else None, content)
+        length = torch.tensor(content.tell(), device=self.device)
+        self.broadcast([length])
+        sent = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.is_main:
+            sent.copy_(torch.frombuffer(content.getbuffer(), dtype=torch.uint8))
+        self.broadcast([sent])
+        received = io.BytesIO(sent.cpu().numpy().tobytes())
+        return cast("T", torch.load(received, map_location="cpu", weights_only=True))
 
     def call_on_main(self, read: Callable[[], T]) -> T:
         """Call a function in rank 0 and return its result in all processes, whose machines may not have its files.
 
         Args:
-            read: Returns what can be pickled.
+            read: Returns what `of_main` takes.
 
         Raises:
             RunError: If `read` raised it in rank 0, with the same message in all processes.
         """
-        result: Any = None
+        result, failure = None, None
         if self.is_main:
             try:
                 result = read()
             except RunError as error:
-                result = error
-        result = self.of_main(result)
-        if isinstance(result, RunError):
-            raise result
+                failure = error
+        result, message = self.of_main((result, None if failure is None else str(failure)))
+        if message is not None:
+            raise failure or RunError(message)
         return cast("T", result)
 
     @torch.no_grad()

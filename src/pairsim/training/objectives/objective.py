@@ -1,4 +1,4 @@
-"""Objectives: batches to train on, a loss to minimize, and default settings. The interface, and two objectives."""
+"""Objectives: batches to train on, a loss to minimize, and default settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pairsim._common.choices import Negatives
 from pairsim.data import ClassBalancedBatches, ClassIndex, LabelledImages, PairDataset
-from pairsim.data.loading.batches import BatchPlan, PairBatches
-from pairsim.errors import DataError, TrainingError
+from pairsim.data.loading.batches import BatchPlan
+from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
 from pairsim.training.config import ObjectiveFunction, SchedulerName, TrainConfig
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 800, 2, 30
-_MAX_DEFAULT_PAIRS = 20_000
 _IMAGES_PER_CLASS = 4
 _MIN_GROUPS = 10
 """Groups of a class in a batch: with fewer, the classes of batches differ so much that batch norm suffers."""
@@ -201,61 +198,3 @@ class ClassBalancedObjective(Objective):
                 f"one class has no negative pair. Use batch_size={2 * size} or more, or fewer images_per_class."
             )
         return size
-
-
-@dataclass(kw_only=True)
-class PairsObjective(Objective):
-    """Mean binary cross-entropy of pairs, drawn from labelled images or given as a `PairDataset`.
-
-    A batch is the first images of its pairs, then the second images `[2N]`; targets are 1 = same class, 0 = different,
-    float `[N]`.
-    """
-
-    recipe: ClassVar[Recipe] = Recipe(batch_size=256, epochs=30, scheduler="plateau")
-    images_per_target: ClassVar[int] = 2
-
-    num_pairs: int | None
-    positive_fraction: float
-    negatives: Negatives
-
-    def batches(self, images: LabelledImages, *, note: Callable[[str], object]) -> PairBatches:  # noqa: ARG002
-        """Plan batches of pairs that are drawn in each epoch."""
-        pairs = PairDataset(
-            images,
-            self.num_pairs or min(_MAX_DEFAULT_PAIRS, len(images)),
-            positive_fraction=self.positive_fraction,
-            seed=self.seed,
-            negatives=self.negatives,
-        )
-        return self.pair_batches(pairs)
-
-    def pair_batches(self, pairs: PairDataset) -> PairBatches:
-        """Plan batches of the pairs of a dataset."""
-        return PairBatches(pairs, self.batch_size)
-
-    def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:
-        """Compute the mean cross-entropy of `[2N, D]` embeddings, float32."""
-        first, second = embeddings.chunk(2)
-        return functional.binary_cross_entropy_with_logits(model.logits((first * second).sum(dim=-1)), targets)
-
-
-@dataclass(kw_only=True)
-class FunctionObjective(ClassBalancedObjective):
-    """The loss of a function `(embeddings, labels) -> loss`, which does not train the projection."""
-
-    trains_projection = False
-
-    def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
-        """Compute the loss, and check that it is one number.
-
-        Raises:
-            TrainingError: If it is not a tensor of one element.
-        """
-        assert callable(self.objective)
-        loss = self.objective(embeddings, targets)
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            returned = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise TrainingError(
-                f"Expected the objective to return a scalar tensor, got {returned}. Take the mean of its losses."
-            )
-        return loss.reshape(())

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pairsim.training.objectives.objective import Objective
 
 _BUILT_IN = {
-    "pairs": "pairsim.training.objectives.objective:PairsObjective",
+    "pairs": "pairsim.training.objectives.pairs_objective:PairsObjective",
     "all-pairs": "pairsim.training.objectives.all_pairs_objective:AllPairsObjective",
 }
-_FUNCTION = "pairsim.training.objectives.objective:FunctionObjective"
+_FUNCTION = "pairsim.training.objectives.function_objective:FunctionObjective"
 _REGISTERED: dict[str, type[Objective]] = {}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pairsim.errors import DeviceError
-from pairsim.models.modes import eval_mode
+from pairsim.models.embedding_net import eval_mode
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 

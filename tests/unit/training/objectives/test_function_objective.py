@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pairsim import PairDataset, SimilarityModel, TrainConfig
 from pairsim.errors import TrainingError
-from pairsim.training.objectives.objective import FunctionObjective, Objective
+from pairsim.training.objectives.function_objective import FunctionObjective
+from pairsim.training.objectives.objective import Objective
 from pairsim.training.objectives.objective_registry import objective_for
 
 

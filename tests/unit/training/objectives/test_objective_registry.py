@@ -19,7 +19,8 @@ from pairsim import PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.training import ClassBalancedObjective, Recipe, register_objective
 from pairsim.training.objectives import objective_registry as registry
 from pairsim.training.objectives.all_pairs_objective import AllPairsObjective
-from pairsim.training.objectives.objective import FunctionObjective, PairsObjective
+from pairsim.training.objectives.function_objective import FunctionObjective
+from pairsim.training.objectives.pairs_objective import PairsObjective
 
 
 @dataclass(kw_only=True)

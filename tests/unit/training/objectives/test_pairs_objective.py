@@ -9,8 +9,9 @@ from pair_losses import batch_of, projection_model
 
 from pairsim import PairDataset, TrainConfig
 from pairsim.data import ImageTensors, LabelledImages
-from pairsim.training.objectives.objective import Objective, PairsObjective
+from pairsim.training.objectives.objective import Objective
 from pairsim.training.objectives.objective_registry import objective_for
+from pairsim.training.objectives.pairs_objective import PairsObjective
 
 
 def objective_of(**settings: Any) -> Objective:

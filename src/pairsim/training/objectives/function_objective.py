@@ -1,0 +1,33 @@
+"""A function as objective: any loss of embeddings and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pairsim.errors import TrainingError
+from pairsim.models import SimilarityModel
+from pairsim.training.objectives.objective import ClassBalancedObjective
+
+
+@dataclass(kw_only=True)
+class FunctionObjective(ClassBalancedObjective):
+    """The loss of a function `(embeddings, labels) -> loss`, which does not train the projection."""
+
+    trains_projection = False
+
+    def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Compute the loss, and check that it is one number.
+
+        Raises:
+            TrainingError: If it is not a tensor of one element.
+        """
+        assert callable(self.objective)
+        loss = self.objective(embeddings, targets)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            returned = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise TrainingError(
+                f"Expected the objective to return a scalar tensor, got {returned}. Take the mean of its losses."
+            )
+        return loss.reshape(())
