@@ -118,7 +118,7 @@ def doors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Doors(tmp_path_factory.mktemp("pictures"), backbone=request.param)
 
 
-SHARED = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OFFSETS = [0.0, 2.0**-24, -(2.0**-24), 2.0**-21, -(2.0**-21)]
 
 

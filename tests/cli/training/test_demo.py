@@ -7,13 +7,13 @@ from run_command import here, pairsim
 
 
 def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
-    done = pairsim("demo", "--out", "d", "--epochs", "6", cwd=tmp_path)
+    done = pairsim("demo", "--out", "d", "--epochs", "2", cwd=tmp_path)
     assert done.status == 0, done.err
     for name in ("best_model.pt", "model/model.safetensors", "metrics.json", "pairs.png", "ranking.png"):
         assert (tmp_path / "d" / name).stat().st_size > 0
     assert "Try next:" in done.out
     with Image.open(tmp_path / "d" / "pairs.png") as picture:
         assert picture.width > 300
-    again = here("demo", "--out", "d", "--epochs", "6", "--json", cwd=tmp_path)
+    again = here("demo", "--out", "d", "--epochs", "2", "--json", cwd=tmp_path)
     assert again.status == 0, again.err
     assert again.json["metrics"]["balanced_accuracy"] > 0.9
