@@ -240,13 +240,12 @@ class Gallery:
             ValueError: If the gallery is empty, `k` below 1, shapes do not fit, or an embedding is not of length 1.
         """
         count = min(self._check_search(k), len(self))
-        queries, gallery = unit_rows(embeddings), self._joined()
+        queries, gallery = unit_rows(embeddings).to(self.model.device), self._joined()
         if queries.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"Expected query embeddings of the gallery's size, [Q, {gallery.shape[1]}], got {list(queries.shape)}. "
                 "Embed both with the same model."
             )
-        queries = queries.to(gallery.device)
         if self.exact:
             products, indices = nearest(queries, gallery, count)
         else:
