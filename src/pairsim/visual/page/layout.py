@@ -82,7 +82,7 @@ class Page:
         self._width, self._height = widest + 2 * _MARGIN, self._top + height + _MARGIN
         self.figure: Figure = module.Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
         left, top = _MARGIN / self._width, 1 - _MARGIN / self._height
-        self.figure.suptitle(title, x=left, y=top, **TITLE.properties(), horizontalalignment="left")
+        self.figure.suptitle(title, x=left, y=top, **TITLE.properties(), horizontalalignment="left", linespacing=1.2)
         self.text(0.0, below_title - self._top, subtitle, TEXT.quiet)
 
     def axes(self, box: Box, *, label: str, ticks: bool = True) -> Axes:
