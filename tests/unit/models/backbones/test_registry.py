@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import MissingExtraError, RunError
-from pairsim.models.backbones import backbone_names, given_backbone, named_backbone
+from pairsim.images import Preprocessing
+from pairsim.models.backbones import backbone_names, given_backbone, named_backbone, registry
 
 
 def test_names() -> None:
@@ -151,3 +153,23 @@ def test_a_net_that_was_built_by_its_name_is_loaded_by_it(tmp_path: Path) -> Non
     loaded = SimilarityModel.from_pretrained(tmp_path)
     pixels = torch.randint(0, 256, (2, 3, 32, 24), dtype=torch.uint8)
     assert torch.equal(loaded.encode(pixels), model.encode(pixels))
+
+
+def test_a_source_is_added_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = ModuleType("toy_nets")
+    known = Preprocessing(image_size=(8, 8), channels=3)
+    added: dict[str, Any] = {
+        "EXTRA": None,
+        "names": lambda: ["flat"],
+        "build": lambda name, request: (nn.Flatten(), known),
+        "adapt": lambda module: None,
+    }
+    vars(toy).update(added)
+    monkeypatch.setitem(registry.SOURCES, "toy/", toy)
+    assert registry.backbone_names("toy/") == ["toy/flat"]
+    assert registry.is_backbone_name("toy/flat")
+    net = EmbeddingNet("toy/flat", embedding_dim=4)
+    assert net.preprocessing == known
+    assert net(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"got 'toy/flt'\. Did you mean toy/flat"):
+        EmbeddingNet("toy/flt")
