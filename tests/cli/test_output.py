@@ -18,7 +18,7 @@ def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFix
     print_result(result, "text", True)
     out, err = capsys.readouterr()
     assert json.loads(out) == {"name": "ü", "rates": [0.5, None], "best": {"loss": None}, "pair": [1, None]}
-    assert "ü" in out
+    assert out.isascii()
     assert err == ""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
 from pairsim.cli.judging.evaluate import evaluate
 from pairsim.cli.judging.report import report
-from pairsim.cli.output import UsageError
+from pairsim.cli.output import UsageError, set_up_streams
 from pairsim.cli.pictures.compare import compare
 from pairsim.cli.pictures.duplicates import duplicates
 from pairsim.cli.pictures.encode import encode
@@ -47,12 +49,15 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 """In the order of the help: what a newcomer needs first."""
 
+_DEBUG = "--debug"
+
 
 def make_app() -> App:
     """Make the application."""
     app = App(
         name="pairsim",
-        help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.",
+        help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.\n\n"
+        "With --debug, or PAIRSIM_DEBUG=1 in the environment, a command that fails also prints the traceback.",
         version=__version__,
         help_format="plaintext",
         config=_fill_in,
@@ -74,14 +79,19 @@ def run(tokens: Sequence[str]) -> int:
     """Run the command line.
 
     Args:
-        tokens: The arguments after `pairsim`.
+        tokens: The arguments after `pairsim`. With `--debug` a failure prints its traceback too.
 
     Returns:
         The exit status: 0, or that of the failure.
     """
+    set_up_streams()
+    debug = _DEBUG in tokens or os.environ.get("PAIRSIM_DEBUG", "0") not in ("", "0")
     try:
-        _parse(tokens)()
+        _parse([token for token in tokens if token != _DEBUG])()
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
         return report_failure(error)
     return 0
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from typing import Final
 
-from pairsim.cli.output import UsageError, note
+from pairsim.cli.output import UsageError, discard, is_closed, note
 from pairsim.errors import PairsimError
 
 FAILURE: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
+CLOSED_OUTPUT: Final = 141
+"""As in a shell for a program that the signal SIGPIPE ended."""
 
 
 def report_failure(error: BaseException) -> int:
@@ -24,6 +28,9 @@ def report_failure(error: BaseException) -> int:
     Raises:
         BaseException: The exception itself, if it is a bug.
     """
+    if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
+        discard(sys.stdout)
+        return CLOSED_OUTPUT
     classes = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if isinstance(error, KeyboardInterrupt):
         status, text = INTERRUPTED, "interrupted. Saved files are complete; the same command continues from there."
@@ -31,10 +38,31 @@ def report_failure(error: BaseException) -> int:
         status, text = FAILURE, f"out of memory on the device ({one_line(error)}) Use a smaller --batch-size."
     elif isinstance(error, PairsimError | ValueError | TypeError):
         status, text = USAGE_ERROR if isinstance(error, UsageError) else FAILURE, one_line(error)
+    elif isinstance(error, OSError):
+        status, text = FAILURE, _system_error(error)
+    elif isinstance(error, MemoryError):
+        status, text = FAILURE, f"out of memory ({one_line(error)}) Use a smaller --batch-size, or smaller images."
+    elif isinstance(error, RuntimeError):
+        status, text = FAILURE, f"{_brief(error)}. Use --debug to see where this was raised."
     else:
         raise error
     note(f"pairsim: {text}")
     return status
+
+
+def _system_error(error: OSError) -> str:
+    reason = error.strerror or _brief(error)
+    if error.errno == errno.ENOSPC:
+        return f"{reason}. Free some space; saved files are complete, and the same command continues from there."
+    if error.filename is None:
+        return f"{reason}. Use --debug to see where this was raised."
+    return f"Could not open {error.filename}: {reason}. Check the path, and that you have permission."
+
+
+def _brief(error: BaseException) -> str:
+    """The first line of a message; of one that quotes the traceback of another process, the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if any("Traceback (most" in line for line in lines) else 0].removesuffix(".")
 
 
 def one_line(error: BaseException) -> str:

@@ -198,6 +198,9 @@ class TrainConfig:
     progress: bool | None = Group.SPEED.option(None, "Show a progress bar; by default on a terminal.", affects="speed")
 
     def __post_init__(self) -> None:
+        for name in ("out", "cache_dir"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
         check_options(self)
         if not all(prefix.strip() for prefix in self.freeze.split(",")):
             raise ValueError(f'Expected freeze to be "none", "backbone" or names, got {self.freeze}.')

@@ -127,3 +127,9 @@ def test_to_dict_has_json_values(field: str, value: str | Path | Callable[..., A
 def test_recipes_for_backbones(settings: dict[str, Any], backbone: Any, expected: tuple[Any, ...]) -> None:
     config = TrainConfig(**settings).resolved(1000, backbone=backbone)
     assert (config.optimizer, config.learning_rate, config.backbone_learning_rate) == pytest.approx(expected)
+
+
+def test_paths_may_be_text() -> None:
+    paths: dict[str, Any] = {"out": "runs/a", "cache_dir": "cache"}
+    config = TrainConfig(**paths)
+    assert (config.out, config.cache_dir) == (Path("runs/a"), Path("cache"))

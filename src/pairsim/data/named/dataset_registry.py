@@ -74,7 +74,7 @@ def load_data(
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
-    name = os.fspath(data)
+    name = str(os.fspath(data))  # a string of NumPy too
     if name in DATASETS:
         if split == "val":
             raise DataError(
