@@ -99,10 +99,16 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`; fields that older versions did not write get their defaults."""
-        always = ("image_size", "channels")
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in always or name in values}
-        chosen: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-        return cls(**chosen)
+        mean, std = values.get("mean"), values.get("std")
+        height, width = values["image_size"]
+        return cls(
+            image_size=(int(height), int(width)),
+            channels=int(values["channels"]),
+            mean=None if mean is None else tuple(map(float, mean)),
+            std=None if std is None else tuple(map(float, std)),
+            fit=values.get("fit", "stretch"),
+            interpolation=values.get("interpolation", "bilinear"),
+        )
 
 
 def in_channels(pixels: Tensor, channels: int) -> Tensor:

@@ -36,8 +36,12 @@ class OperatingPoint:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:
         """From JSON values, as `dataclasses.asdict` returns them."""
-        names = [name for name in ("fmr_interval", "fnmr_interval") if values.get(name) is not None]
-        return cls(**{**values, **{name: tuple(values[name]) for name in names}})
+        fields = dict(values)
+        for name in ("fmr_interval", "fnmr_interval"):
+            if fields.get(name) is not None:
+                low, high = fields[name]
+                fields[name] = (low, high)
+        return cls(**fields)
 
     def __str__(self) -> str:
         rates = ", ".join(

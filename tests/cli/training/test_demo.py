@@ -3,12 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
-from run_command import here, pairsim
+from run_command import environment, here, pairsim
 
 
 def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
-    done = pairsim("demo", "--out", "d", "--epochs", "2", cwd=tmp_path)
+    env = environment(PYTHONPROFILEIMPORTTIME="1")  # lists the imports on stderr
+    done = pairsim("demo", "--out", "d", "--epochs", "2", cwd=tmp_path, env=env)
     assert done.status == 0, done.err
+    imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert "torch" in imported
+    assert "sklearn" not in imported  # it takes seconds, and the demo only reads its file
     for name in ("best_model.pt", "model/model.safetensors", "metrics.json", "pairs.png", "ranking.png"):
         assert (tmp_path / "d" / name).stat().st_size > 0
     assert "Try next:" in done.out

@@ -33,3 +33,9 @@ def test_older_files_have_fewer_fields() -> None:
     assert OperatingPoint.from_dict(values) == OperatingPoint(0.5, 0.1, 0.2, 1, 2, "x")
     with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
         OperatingPoint.from_dict({**values, "other": 1})
+
+
+def test_an_interval_has_two_ends() -> None:
+    values = dataclasses.asdict(OperatingPoint(0.5, 0.01, 0.02, 10, 90, "a test"))
+    with pytest.raises(ValueError, match="too many values to unpack"):
+        OperatingPoint.from_dict({**values, "fmr_interval": [0.0, 0.1, 0.2]})

@@ -28,7 +28,6 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
         seed: Any whole number.
     """
     require("matplotlib", extra="demo", purpose="The demo")
-    require("sklearn", extra="demo", purpose="The demo")
     from pairsim._common import storage
     from pairsim.data import load_data
     from pairsim.report import write_report
