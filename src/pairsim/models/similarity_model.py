@@ -66,6 +66,12 @@ class SimilarityModel(ModelSettings):
         """The device of the model's parameters."""
         return self.projection.weight.device
 
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """The number format of the net's weights."""
+        formats = (weight.dtype for weight in self.embedding_net.parameters() if weight.is_floating_point())
+        return next(formats, self.projection.weight.dtype)
+
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Compute the logits of pairs; their `torch.sigmoid` is the probability of target 1.
 
@@ -108,8 +114,7 @@ class SimilarityModel(ModelSettings):
         """
         check_images(images, self.embedding_net, self.preprocessing)
         images = self.preprocessed(images, checked=not self.training and images.device.type == "cpu")
-        weight = next(self.embedding_net.parameters(), images)
-        return to_unit_length(self.embedding_net(images.to(weight.dtype)), self.embedding_net)
+        return to_unit_length(self.embedding_net(images.to(self.weights_dtype)), self.embedding_net)
 
     def logits(self, similarity: Tensor) -> Tensor:
         """Project similarities of any shape: `weight * similarity + bias`, in float32."""
@@ -137,11 +142,13 @@ class SimilarityModel(ModelSettings):
             batch_size: Images embedded at once; by default by the device and the size of the images.
             precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which changes
                 similarities by up to 0.01; `"auto"` in 16 bits if the hardware supports it. The weights stay as they
-                are, an autocast outside has no effect, and the result is float32 in any case.
+                are, and an autocast outside has no effect. Weights in another format than float32, as after `half()`,
+                always compute in their own.
             progress: Whether to show a progress bar; by default for long work on a terminal.
 
         Returns:
-            `[N, D]` on the model's device, float32; `N = 0` gives `[0, D]` if D is known.
+            `[N, D]` on the model's device, float32 (float64 of weights in float64); `N = 0` gives `[0, D]` if D is
+            known.
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
@@ -190,6 +197,8 @@ class SimilarityModel(ModelSettings):
             torch.Size([5, 128])
         """
         dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
+        if self.weights_dtype != torch.float32:
+            dtype = None
         chosen = InferenceNet(net=self.embed, dtype=dtype) if own_embed else None
         few = dtype is None and num_images is not None and num_images <= MAX_WITHOUT_COPY
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, encode_dataset
+from pairsim._common.choices import PrecisionName
 from pairsim.data import ImageTensors
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
@@ -309,6 +310,19 @@ def test_every_format_of_weights_takes_every_format_of_images(
         assert own(given, given.flip(0)).shape == own.get_raw_similarity(given, given.flip(0)).shape == (count,)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "auto"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_compute_in_their_own_format(
+    dtype: torch.dtype, precision: PrecisionName, model: SimilarityModel
+) -> None:
+    own, images = copy.deepcopy(model), pixels(seed=2).images
+    own.embedding_net.to(dtype)
+    assert torch.equal(own.encode(images, precision=precision), own.encode(images))
+    config = dataclasses.replace(SETTINGS, precision="bf16")
+    with pytest.raises(ValueError, match=rf"Expected weights in float32 for precision bf16, got {dtype}"):
+        Trainer(own, config, train=pixels())
+
+
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.bool])
 def test_whole_numbers_other_than_uint8_get_a_sentence(dtype: torch.dtype, model: SimilarityModel) -> None:
     images = pixels(seed=2).images.to(dtype)
@@ -323,4 +337,5 @@ def test_training_on_pixels_replaces_the_range_of_floats() -> None:
     model = trained(ImageTensors(pixels().images / 255.0, [0, 1] * 24))
     assert model.preprocessing.float_range == (0.0, 1.0)
     Trainer(model, SETTINGS, train=pixels()).fit()
-    assert (model.preprocessing.float_range, model.preprocessing.mean is None) == (None, False)
+    assert model.preprocessing.mean is not None
+    assert model.preprocessing.to_dict().get("float_range") is None
