@@ -113,7 +113,7 @@ class InferenceNets:
                 mode would disturb other threads.
         """
         modules, tensors = parts_of(net)
-        own = _floating_dtype(tensors)
+        own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
         if few and not any(module.training for module in modules):
             return InferenceNet(net=net, dtype=dtype, in_eval_mode=True, images_dtype=own)
         if not is_plain(modules, tensors):
@@ -162,10 +162,6 @@ def _every_few(tensor: Tensor) -> Tensor:
     if tensor.numel() <= _SAMPLES:
         return tensor
     return tensor[tuple([slice(None, None, size // _SAMPLES or 1) for size in tensor.shape])]
-
-
-def _floating_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
-    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
 
 
 def _made_ready(net: nn.Module, example: Tensor, dtype: torch.dtype | None, own: torch.dtype | None) -> InferenceNet:
