@@ -145,7 +145,8 @@ def verify_pairs(
 
     Args:
         model: The model, on its device.
-        pairs: A list as `PairDataset.from_csv` takes it, with or without labels; or a sequence of `(path, path)` or `(path, path, target)`.
+        pairs: A file as `PairDataset.from_csv` takes it, with or without labels; or a sequence of `(path, path)` or
+            `(path, path, target)`.
         threshold: Threshold on similarity in [-1, 1]; by default the model's own.
         on_error: "raise" stops at a picture that cannot be read; "skip" leaves out its pairs and lists it in `skipped`.
         root: Folder that relative paths start from; by default the CSV's own folder, or the current one.
