@@ -19,6 +19,7 @@ from pairsim.data.pairs.pair_files import picture_path, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
+from pairsim.models.verdict import warn_of_one_decision
 
 StrPath: TypeAlias = str | os.PathLike[str]
 PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tuple[StrPath, StrPath, int]]
@@ -208,6 +209,7 @@ def _checked_threshold(model: SimilarityModel, threshold: float | None) -> float
     if threshold is None:
         if not math.isfinite(model.threshold):
             raise ValueError("Expected a model with a threshold, its projection has none. Pass threshold=.")
+        warn_of_one_decision(model)
         return model.threshold
     if not -1.0 <= threshold <= 1.0:  # also catches NaN
         raise ValueError(f"Expected threshold to be a similarity in [-1, 1], got {threshold}.")

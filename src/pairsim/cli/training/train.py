@@ -18,7 +18,7 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
-    from pairsim.training import EpochRecord
+    from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
 _MAX_REPORTED = 20_000
@@ -30,11 +30,17 @@ EXPECTED_MNIST = (
 
 
 class _EpochLines(Callback):
-    """Prints one line for each epoch to stderr."""
+    """Prints one line for each epoch to stderr, and the notes of the run."""
+
+    _printed = 0
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        for line in trainer.history.notes:
+        for line in trainer.history.notes[self._printed :]:
             note(line)
+        self._printed = len(trainer.history.notes)
+
+    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002  they are the trainer's
+        self.on_fit_start(trainer)
 
     def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
@@ -133,6 +139,7 @@ def train(
         "threshold": trainer.model.threshold,
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
+        "notes": history.notes,
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:
