@@ -86,7 +86,6 @@ def train(
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
-    from pairsim._common import storage
     from pairsim.data.named import NAMES, load_data
     from pairsim.integrations import TensorBoardLog
     from pairsim.runs.run_data import own_validation
@@ -120,15 +119,7 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    record = {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-    }
-    storage.write_file(options.out / "data.json", storage.to_json(record))
+    record_data(options.out, data, loaded, **({} if backbone is None else {"weights": weights}))
     written = _write_pages(options.out, trainer, data, loaded) if report else []
     best = history.best
     assert best is not None
@@ -150,6 +141,22 @@ def train(
     lines += [f"Wrote {path}." for path in written]
     lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
     print_result(result, "\n".join(lines), json)
+
+
+def record_data(run: Path, data: str, loaded: LabelledData, **more: Any) -> None:
+    """Write what the command was given into the run, for its model card and for commands that read the data again."""
+    from pairsim._common import storage
+
+    record = {
+        "data": data,
+        "source": loaded.source,
+        "num_images": len(loaded.dataset),
+        "class_names": list(loaded.class_names),
+        "image_size": list(loaded.image_size),
+        "channels": loaded.channels,
+        **more,
+    }
+    storage.write_file(run / "data.json", storage.to_json(record))
 
 
 def make_trainer(
