@@ -72,8 +72,11 @@ class LabelAudit:
 
         Args:
             count: Number of images, at least 0; all suspects by default.
+
+        Raises:
+            ValueError: If `count` is negative.
         """
-        stop = self.num_suspects if count is None else count
+        stop = self.num_suspects if count is None else check_count(count, "count", 0, 10)
         columns = (values[:stop].tolist() for values in (self.images, self.given, self.proposed, self.score))
         return [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -88,7 +91,7 @@ class LabelAudit:
         }
 
     def to_csv(self, path: str | os.PathLike[str], count: int | None = None) -> None:
-        """Write the first images of the ranking as a CSV file with a header.
+        """Write a row for each of the first images of the ranking: `image,given,proposed,score`.
 
         Args:
             path: The file, which is replaced in one step.

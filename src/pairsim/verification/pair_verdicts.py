@@ -95,8 +95,6 @@ class PairVerdicts:
             RunError: If it cannot be written.
         """
         columns = self._columns(threshold=[self.threshold] * len(self), fmr=[self.fmr] * len(self))
-        for name in {"match", "correct"} & set(columns):
-            columns[name] = [int(value) for value in columns[name]]
         write_csv(path, tuple(columns), zip(*columns.values(), strict=True))
 
     def __str__(self) -> str:
