@@ -25,7 +25,7 @@ from pairsim.models.inference.inference_nets import (
 )
 from pairsim.models.inputs import Images, image_batches, joined_pair
 from pairsim.models.model_settings import ModelSettings
-from pairsim.models.verdict import Verdict
+from pairsim.models.verdict import Verdict, warn_of_one_decision
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
 """Probability 0.5 at similarity 0.5, 0.0067 at 0 and 0.9933 at 1: steep enough that learning starts at once."""
@@ -287,7 +287,8 @@ class SimilarityModel(ModelSettings):
         Args:
             first: Path, PIL image, uint8 array, uint8 tensor `[C, H, W]`, or preprocessed tensor `[1, C, H, W]`.
             second: Likewise.
-            threshold: Similarity in [-1, 1] from which a pair is a match; by default the model's own.
+            threshold: Similarity in [-1, 1] from which a pair is a match; by default the model's own. If that gives
+                every pair the same decision, as after a training that collapsed, a `UserWarning` says so once.
 
         Returns:
             The verdict, with similarity, probability, threshold and the false match rate measured at it.
@@ -299,6 +300,8 @@ class SimilarityModel(ModelSettings):
         similarity = self._encoded_similarity(first, second)
         if similarity.numel() != 1:
             raise ValueError(f"Expected one pair of images, got {similarity.numel()}. Use predict_proba for several.")
+        if threshold is None:
+            warn_of_one_decision(self)
         threshold = self.threshold if threshold is None else float(threshold)
         measured = self.operating_point
         return Verdict(
