@@ -43,7 +43,7 @@ def app(
     """
     from PIL import Image
 
-    from pairsim.images import pictures_below
+    from pairsim.images.folders import scan
     from pairsim.integrations import build_app, serve
     from pairsim.visual import to_pixels
 
@@ -52,9 +52,13 @@ def app(
     pictures = None
     if gallery is not None:
         pictures = pairsim.Gallery(model)
-        pictures.add(pictures_below(gallery))
+        found = scan(gallery)
+        note(str(found))
+        pictures.add(found.pictures)
     if examples is not None:
-        shown = [model.preprocessing.read(path) for path in pictures_below(examples)[:_MAX_EXAMPLES]]
+        found = scan(examples)
+        note(str(found))
+        shown = [model.preprocessing.read(path) for path in found.pictures[:_MAX_EXAMPLES]]
     else:
         shown = _test_images(run, model, data_dir)
     with tempfile.TemporaryDirectory(prefix="pairsim-app-") as folder:
