@@ -64,7 +64,7 @@ def test_all_commands_agree(command: str, place: Path) -> None:
     everywhere = (
         "1 file ending in .eps (Train/a/x.eps), 1 file ending in .txt (x.txt), 1 file without an ending (photo), "
         "4 hidden or system files (.git, @eaDir, Test/b/@eaDir, ...), 1 broken link (gone.png), "
-        "2 links to what is read anyway or to a folder above (again.png, loop)."
+        "2 links to what is there anyway or to a folder above (again.png, loop)."
     )
     assert lines[0].endswith(everywhere)
     files = sum(one["files"] for one in done.json["left_out"])
@@ -129,7 +129,7 @@ def test_a_run_is_judged_at_its_own_class_level(tmp_path: Path) -> None:
     write_pictures(tmp_path / "data", [*ALPHABETS, "greek/loose.png"], (16, 16))
     done = here("train", "data", "--out", "flat", *TRAIN, "--no-report", cwd=tmp_path)
     assert "of 3 classes" in done.err
-    assert "--class-level 2 (class_level=2) makes 12 classes of those folders" in done.err
+    assert "--class-level 2 (class_level=2) gives 12 classes instead" in done.err
     done = here("train", "data", "--out", "run", *TRAIN, "--no-report", "--class-level", "2", cwd=tmp_path)
     assert done.status == 0, done.err
     assert "73 pictures, 72 of them of 12 classes (train 60, test 12)" in done.err

@@ -132,7 +132,7 @@ class DuplicateReport:
         if self.skipped:
             total += f"; {len(self.skipped):,} skipped"
         if self.left_out:
-            total += f"; {sum(one.files + one.folders for one in self.left_out):,} other files left out"
+            total += f"; {_count(sum(one.files + one.folders for one in self.left_out), 'other file')} left out"
         return "\n\n".join([*blocks, total])
 
     def __str__(self) -> str:

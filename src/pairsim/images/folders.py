@@ -32,11 +32,11 @@ METADATA_FILES = frozenset({"metadata.csv", "metadata.jsonl"})
 _METADATA = "metadata files"
 _HIDDEN = "hidden or system files"
 _BROKEN = "broken links"
-_READ_ANYWAY = "links to what is read anyway or to a folder above"
+_THERE_ANYWAY = "links to what is there anyway or to a folder above"
 _SPECIAL = "special files"
 _LOCKED_FOLDERS = "folders that cannot be read"
 _LOCKED_FILES = "files that cannot be read"
-_REASONS = (_METADATA, _HIDDEN, _BROKEN, _READ_ANYWAY, _SPECIAL, _LOCKED_FOLDERS, _LOCKED_FILES)
+_REASONS = (_METADATA, _HIDDEN, _BROKEN, _THERE_ANYWAY, _SPECIAL, _LOCKED_FOLDERS, _LOCKED_FILES)
 
 _MAX_ENDING = 13
 _MAX_ENDINGS = 8
@@ -223,7 +223,7 @@ class _Walk:
             try:
                 identity = _identity(self.path(name))
                 if identity in self.seen or identity in above:
-                    self.leave_out(_READ_ANYWAY, name, folder=True)
+                    self.leave_out(_THERE_ANYWAY, name, folder=True)
                     continue
                 with os.scandir(self.path(name)) as found:
                     entries = list(found)
@@ -248,9 +248,9 @@ class _Walk:
         ending = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_NAMES:
             linked = is_folder and is_link
-            inside = sum(len(files) for _, _, files in os.walk(entry.path)) if is_folder and not linked else 1
-            if inside:
-                self.leave_out(_HIDDEN, name, folder=linked, files=inside)
+            files = self.count(entry.path) if is_folder and not linked else 1
+            if files:
+                self.leave_out(_HIDDEN, name, folder=linked, files=files)
         elif is_folder:
             (self.linked_folders if is_link else waiting).append(name)
         elif not is_file:
@@ -262,8 +262,17 @@ class _Walk:
         else:
             (self.linked_files if is_link else self.names).append(name)
 
+    def count(self, hidden: str) -> int:
+        """Count the files of a hidden folder, to which no link leads any more."""
+        number = 0
+        for path, _, files in os.walk(hidden):
+            number += len(files)
+            with contextlib.suppress(OSError):
+                self.seen.add(_identity(path))
+        return number
+
     def add_linked_files(self) -> None:
-        """Add the pictures that are links, except to files that are read anyway."""
+        """Add the pictures that are links, except to files that are there anyway."""
         if not self.linked_files:
             return
         real_folder = cache(lambda folder: os.path.realpath(self.path(folder)))
@@ -274,7 +283,7 @@ class _Walk:
         for name in sorted(self.linked_files):
             target = os.path.realpath(self.path(name))
             if target in real:
-                self.leave_out(_READ_ANYWAY, name)
+                self.leave_out(_THERE_ANYWAY, name)
             else:
                 real.add(target)
                 self.names.append(name)

@@ -142,7 +142,7 @@ def test_linked_folders_and_files_outside_are_read_once(tmp_path: Path) -> None:
     found = scan(tmp_path / "in")
     assert found.names == ("first/a.png", "first/deep/b.png", "fourth.png", "own.png")
     said = {one.reason: one for one in found.left_out}
-    again = said.pop("links to what is read anyway or to a folder above")
+    again = said.pop("links to what is there anyway or to a folder above")
     assert (again.files, again.folders, again.examples, said) == (1, 1, ("second", "third.png"), {})
 
 
@@ -153,7 +153,7 @@ def test_a_link_to_what_is_read_anyway_is_left_out_whatever_comes_first(name: st
     link(tmp_path / f"{name}.png", tmp_path / "m" / "1.png")
     assert scan(tmp_path).names == ("m/1.png", "m/2.png", "z/3.png")
     assert left_out(tmp_path) == {
-        "links to what is read anyway or to a folder above": (1, 1, (name, f"{name}.png")),
+        "links to what is there anyway or to a folder above": (1, 1, (name, f"{name}.png")),
     }
 
 
@@ -287,3 +287,14 @@ def test_endings_are_lower_case_with_a_dot() -> None:
     endings = picture_endings()
     assert {".png", ".jpg", ".tif", ".mpo"} <= endings
     assert all(ending == ending.lower() and ending.startswith(".") for ending in endings)
+
+
+def test_links_do_not_bring_hidden_folders_back(tmp_path: Path) -> None:
+    touch(tmp_path, ["a.png", ".git/deep/b.png", "z.png"])
+    link(tmp_path / "visible", ".git/deep", is_folder=True)
+    link(tmp_path / "c.png", ".git/deep/b.png")
+    assert scan(tmp_path).names == ("a.png", "c.png", "z.png")
+    assert left_out(tmp_path) == {
+        "hidden or system files": (1, 0, (".git",)),
+        "links to what is there anyway or to a folder above": (0, 1, ("visible",)),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -64,13 +64,14 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
             _split_by_folder(found, labels)
     else:
         splits = _split_folders(found, files, labels)
-        parts: list[tuple[str, Split | None]] = [*splits.items()] or [("", None)]
-        for folder, split in parts:
-            table = _read_table(found, files.get(folder), labels) if folder else None
-            if table is not None:
-                _label_by_table(found, files[folder], table, split, labels)
+        by_folder: dict[str, Split | None] = {} if splits else {"": None}
+        for folder, split in splits.items():
+            table = _read_table(found, files.get(folder), labels)
+            if table is None:
+                by_folder[folder] = split
             else:
-                _label_by_folder(found, folder, split, class_level, labels)
+                _label_by_table(found, files[folder], table, split, labels)
+        _label_by_folder(found, by_folder, class_level, labels)
         if splits:
             outside = [name for name in found.names if posixpath.dirname(name).partition("/")[0] not in splits]
             _leave_out(labels, "pictures outside the folders of the splits", outside)
@@ -150,29 +151,28 @@ def _label_by_table(
     _leave_out(labels, f"pictures not listed in {file}", [name for name in inside if name not in rows])
 
 
-def _label_by_folder(found: FolderScan, folder: str, split: Split | None, level: int, labels: FolderLabels) -> None:
-    """Label pictures by the folders at a level below a folder, which may be that of a split."""
-    skip = folder.count("/") + 1 if folder else 0
+def _label_by_folder(found: FolderScan, splits: Mapping[str, Split | None], level: int, labels: FolderLabels) -> None:
+    """Label pictures by the folders at a level below folders, which may be those of splits."""
     classes, deeper, outside = set[str](), set[str](), []
     for name in found.names:
-        if folder and not name.startswith(f"{folder}/"):
+        folder, _, inside = name.partition("/") if "" not in splits else ("", "", name)
+        if folder not in splits:
             continue
-        parts = name.split("/")[skip:]
+        parts = inside.split("/")
+        label = "/".join(parts[:level])
         if len(parts) <= level:
             outside.append(name)
             continue
-        label = "/".join(parts[:level])
         classes.add(label)
         if len(parts) > level + 1:
             deeper.add("/".join(parts[: level + 1]))
-        labels.pictures.append(LabelledPicture(name, label, split))
+        labels.pictures.append(LabelledPicture(name, label, splits[folder]))
     _leave_out(labels, "pictures outside the class folders", outside)
     if deeper:
-        where = f" in {shown(folder)}" if folder else ""
-        example = shown(min(deeper))
+        more = f"{len(deeper):,} class{'' if len(deeper) == 1 else 'es'}"
         labels.notes.append(
-            f"Pictures in folders inside the classes{where}, such as {example}, belong to these {len(classes):,}; "
-            f"--class-level {level + 1} (class_level={level + 1}) makes {len(deeper):,} classes of those folders"
+            f"Pictures in folders inside the classes, such as {shown(min(deeper))}, belong to these classes; "
+            f"--class-level {level + 1} (class_level={level + 1}) gives {more} instead"
         )
 
 

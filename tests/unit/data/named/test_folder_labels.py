@@ -95,11 +95,11 @@ def test_class_levels(level: int, classes: list[str], outside: int, split: str, 
     labels = labelled(tmp_path, level)
     assert sorted({picture.label for picture in labels.pictures}) == classes
     assert said(labels) == {"pictures outside the class folders": outside}
-    where, number = " in train" if split else "", {1: 3, 2: 1}.get(level)
+    number = {1: "3 classes", 2: "1 class"}.get(level)
     example = {1: "greek/alpha", 2: "latin/a/old"}.get(level)
     note = (
-        f"Pictures in folders inside the classes{where}, such as {example}, belong to these 3; "
-        f"--class-level {level + 1} (class_level={level + 1}) makes {number} classes of those folders"
+        f"Pictures in folders inside the classes, such as {example}, belong to these classes; "
+        f"--class-level {level + 1} (class_level={level + 1}) gives {number} instead"
     )
     assert labels.notes == ([note] if number else [])
 
