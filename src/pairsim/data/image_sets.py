@@ -96,7 +96,7 @@ class LabelledData(LabelledImages):
     image_size: tuple[int, int]
     channels: int
     source: str
-    groups: npt.NDArray[np.str_] | None = field(default=None, repr=False, compare=False)
+    groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
     account: FolderAccount | None = None
 
     def __post_init__(self) -> None:

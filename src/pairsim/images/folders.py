@@ -21,7 +21,7 @@ EPS, for which it runs another program."""
 
 _SYSTEM_NAMES = frozenset(
     {"@eadir", "@recently-snapshot", "@recycle", "@tmp", "#recycle", "#snapshot", "~snapshot", "$recycle.bin"}
-    | {"recycler", "system volume information", "network trash folder", "temporary items", "lost+found", "__macosx"}
+    | {"system volume information", "network trash folder", "temporary items", "lost+found", "__macosx"}
     | {"__pycache__", "desktop.ini", "ehthumbs.db", "icon\r", "thumbs.db"}
 )
 """Names, in lower case, that file servers, systems and tools give to files of their own."""

@@ -15,7 +15,7 @@ from pairsim.data.named.folder_account import FolderAccount
 from pairsim.data.named.folder_labels import FolderLabels, LabelledPicture, label_pictures
 from pairsim.data.random import Int64Array
 from pairsim.data.splits import TEST_FRACTION, stratified_split
-from pairsim.errors import DatasetNotFoundError
+from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing, read_image
 from pairsim.images.folders import scan
 
@@ -34,7 +34,7 @@ def load_folder(
     """Load one split of a folder; see `load_data` for the arguments.
 
     Raises:
-        DataError: If there is no labelled picture, or its folders are not clear.
+        DataError: If there is no labelled picture, its folders are not clear, or there are too few to hold out any.
         DatasetNotFoundError: If the folder does not have the split.
         ImageReadError: If a folder cannot be read.
     """
@@ -50,7 +50,12 @@ def load_folder(
         left_out=(*labels.left_out, *found.left_out),
     )
     pictures = splits.get(split)
-    if not pictures:
+    if pictures is None and split == "test" and labels.pictures[0].split is None:
+        raise DataError(
+            f"Expected images to hold out of {folder} for test, found too few: each class keeps at least one, and each "
+            "group is whole. Add images, or a split test."
+        )
+    if pictures is None:
         there = " or ".join(account.splits)
         hint = "" if "train" in splits else " If these folders are classes, rename them."
         raise DatasetNotFoundError(f"Expected a folder {folder / split}, found none. Use the split {there}.{hint}")
@@ -94,7 +99,7 @@ def _splits(labels: FolderLabels) -> dict[Split, list[LabelledPicture]]:
     how = "one in five of each class" if groups is None else "about one in five of each class, in whole groups"
     labels.notes.append(f"Test images are held out: {how}")
     halves: dict[Split, Int64Array] = {"train": train, "test": test}
-    return {split: [pictures[number] for number in numbers] for split, numbers in halves.items()}
+    return {split: [pictures[number] for number in numbers] for split, numbers in halves.items() if len(numbers)}
 
 
 def _groups(pictures: list[LabelledPicture]) -> npt.NDArray[np.str_] | None:

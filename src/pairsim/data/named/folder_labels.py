@@ -7,7 +7,7 @@ import posixpath
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pairsim._common.choices import Split
 from pairsim.data.named.metadata_files import SPLIT_NAMES, MetadataRow, read_metadata
@@ -83,7 +83,12 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
         )
     order = {name: number for number, name in enumerate(found.names)}
     labels.pictures.sort(key=lambda picture: order[picture.name])
-    used = {""}.union(*(map(str, PurePosixPath(name).parents) for name in found.names))
+    used = {""}
+    for name in found.names:
+        folder = posixpath.dirname(name)
+        while folder not in used:
+            used.add(folder)
+            folder = posixpath.dirname(folder)
     empty = [name for name in found.folders if name not in used and posixpath.dirname(name) in used]
     _leave_out(labels, "folders without pictures", empty, folders=True)
     for label in {picture.label for picture in labels.pictures}:

@@ -182,3 +182,13 @@ def test_training_keeps_groups_out_of_validation(tmp_path: Path) -> None:
     held = set(train.groups[split.held_out])
     assert held
     assert not held & set(np.delete(train.groups, split.held_out))
+
+
+def test_too_few_pictures_to_hold_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a", "b"], 2)
+    train = load_data(tmp_path, "train")
+    assert len(train) == 4
+    assert train.account is not None
+    assert "4 pictures of 2 classes (train 4)" in train.account.line("train")
+    with pytest.raises(DataError, match=r"Expected images to hold out of .* for test, found too few"):
+        load_data(tmp_path, "test")
