@@ -63,7 +63,7 @@ def test_all_commands_agree(command: str, place: Path) -> None:
     assert lines[0].startswith(f"data: {NUM_FOUND} pictures")
     everywhere = (
         "1 file ending in .eps (Train/a/x.eps), 1 file ending in .txt (x.txt), 1 file without an ending (photo), "
-        "4 hidden or system files (.git, @eaDir, Test/b/@eaDir, ...), 1 broken link (gone.png), "
+        "4 hidden and system files (.git, @eaDir, Test/b/@eaDir, ...), 1 broken link (gone.png), "
         "2 links to what is there anyway or to a folder above (again.png, loop)."
     )
     assert lines[0].endswith(everywhere)

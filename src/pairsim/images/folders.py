@@ -30,7 +30,7 @@ METADATA_FILES = frozenset({"metadata.csv", "metadata.jsonl"})
 """Names, in lower case, of files that label pictures."""
 
 _METADATA = "metadata files"
-_HIDDEN = "hidden or system files"
+_HIDDEN = "hidden and system files"
 _BROKEN = "broken links"
 _THERE_ANYWAY = "links to what is there anyway or to a folder above"
 _SPECIAL = "special files"

@@ -114,13 +114,13 @@ def test_what_servers_and_tools_leave(name: str, tmp_path: Path) -> None:
     top = name if "deep" not in name and not name.endswith("a.jpg") else name.partition("/")[0]
     shown = {"cat": "cat/@eaDir"}.get(top, top)
     assert scan(tmp_path).names == ("cat/1.png",)
-    assert left_out(tmp_path) == {"hidden or system files": (1, 0, (shown,))}
+    assert left_out(tmp_path) == {"hidden and system files": (1, 0, (shown,))}
 
 
 def test_hidden_folders_count_with_all_their_files_and_only_then(tmp_path: Path) -> None:
     touch(tmp_path, ["a.png", ".git/x", ".git/objects/y", ".git/objects/z.png"])
     (tmp_path / "@eaDir").mkdir()
-    assert left_out(tmp_path) == {"hidden or system files": (3, 0, (".git",))}
+    assert left_out(tmp_path) == {"hidden and system files": (3, 0, (".git",))}
 
 
 def link(path: Path, target: str | Path, *, is_folder: bool = False) -> None:
@@ -295,6 +295,6 @@ def test_links_do_not_bring_hidden_folders_back(tmp_path: Path) -> None:
     link(tmp_path / "c.png", ".git/deep/b.png")
     assert scan(tmp_path).names == ("a.png", "c.png", "z.png")
     assert left_out(tmp_path) == {
-        "hidden or system files": (1, 0, (".git",)),
+        "hidden and system files": (1, 0, (".git",)),
         "links to what is there anyway or to a folder above": (0, 1, ("visible",)),
     }

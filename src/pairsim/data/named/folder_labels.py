@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.data.named.metadata_files import SPLIT_NAMES, MetadataRow, read_metadata
+from pairsim.data.named.metadata_files import FILE, LABEL, SPLIT_NAMES, MetadataRow, read_metadata
 from pairsim.errors import DataError
 from pairsim.images.folders import FolderScan, LeftOut, left_out_of, shown
+
+_MAX_COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,18 @@ def _metadata_files(found: FolderScan) -> dict[str, str]:
 
 def _read_table(found: FolderScan, file: str | None, labels: FolderLabels) -> list[MetadataRow] | None:
     """Read a metadata file; `None` if there is none, or it has no labels, which is noted."""
-    table = None if file is None else read_metadata(found.folder / file)
-    if file is not None:
-        labels.notes.append(f"Labels from {file}" if table else f"{file} has no column label: classes are the folders")
-    return table
+    if file is None:
+        return None
+    columns, table = read_metadata(found.folder / file)
+    if table:
+        labels.notes.append(f"Labels from {file}")
+        return table
+    some = shown(", ".join(columns[:_MAX_COLUMNS]) + (", ..." if len(columns) > _MAX_COLUMNS else ""))
+    has = f"the columns {some}" if columns else "no columns"
+    labels.notes.append(
+        f"{file} is not used, as it has {has}, and no rows with {FILE} and {LABEL}: classes are the folders"
+    )
+    return None
 
 
 def _label_by_table(
@@ -141,7 +151,11 @@ def _label_by_table(
         where = f"row {row.number} of {found.folder / file}"
         if name is None:
             path = found.folder / names[1]
-            what = "is not read as a picture" if os.path.lexists(path) else "does not exist"
+            what = "does not exist"
+            if os.path.lexists(path):
+                what = (
+                    "is not read as one: it is hidden, has another ending, or leads to a picture that is there anyway"
+                )
             raise DataError(
                 f"Expected {where} to name a picture of {found.folder / folder}, but {path} {what}. Fix it."
             )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from pairsim._common.choices import Split
 from pairsim.errors import DataError
@@ -41,7 +42,7 @@ class MetadataRow:
     group: str | None
 
 
-def read_metadata(path: Path) -> list[MetadataRow] | None:
+def read_metadata(path: Path) -> tuple[list[str], list[MetadataRow]]:
     """Read the rows of a metadata file.
 
     Args:
@@ -49,10 +50,11 @@ def read_metadata(path: Path) -> list[MetadataRow] | None:
             JSON objects with these keys. Others are ignored.
 
     Returns:
-        The rows; `None` if the file has no labels.
+        The names of the columns, and the rows; none if there is no column `file_name` or `label`.
 
     Raises:
-        DataError: If the file cannot be read, or a row has no file, label or split, or an unknown split.
+        DataError: If the file cannot be read, has one of these columns twice, or a row has no file, label or split, or
+            an unknown split.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -60,13 +62,13 @@ def read_metadata(path: Path) -> list[MetadataRow] | None:
         raise DataError(f"Expected {path} in UTF-8, but: {error}. Save it as CSV in UTF-8.") from error
     except OSError as error:
         raise DataError(f"Expected to read {path}, but: {error.strerror}. Check its permissions.") from error
-    records = list(_json_records(path, text) if path.suffix.lower() == ".jsonl" else _csv_records(path, text))
-    columns = {column for _, record in records for column in record}
-    if records and FILE not in columns:
-        raise DataError(f"Expected {path} to have a column {FILE}, found {', '.join(sorted(columns))}. Add it.")
-    if LABEL not in columns:
-        return None
-    return [_row(path, number, record, with_split=SPLIT in columns) for number, record in records]
+    if path.suffix.lower() == ".jsonl":
+        columns, records = _json_records(path, text)
+    else:
+        columns, records = _csv_records(path, text)
+    if FILE not in columns or LABEL not in columns:
+        return columns, []
+    return columns, [_row(path, number, record, with_split=SPLIT in columns) for number, record in records]
 
 
 def _row(path: Path, number: int, record: Mapping[str, str], *, with_split: bool) -> MetadataRow:
@@ -81,36 +83,38 @@ def _row(path: Path, number: int, record: Mapping[str, str], *, with_split: bool
     return MetadataRow(number, record[FILE], record[LABEL], split, record.get(GROUP) or None)
 
 
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number and the values by column of each row that is not empty."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
-    number = 0
+Records: TypeAlias = list[tuple[int, dict[str, str]]]
+"""The number and the values by column of each row that is not empty."""
+
+
+def _csv_records(path: Path, text: str) -> tuple[list[str], Records]:
+    """Return the names of the columns and the rows."""
+    reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1)
     try:
-        for number, values in enumerate(reader, start=1):
-            if not any(map(str.strip, values)):
-                continue
-            if header is None:
-                header = [value.strip().casefold() for value in values]
-                twice = {column for column in header if column and header.count(column) > 1}
-                if twice or FILE not in header:
-                    raise DataError(
-                        f"Expected the first row of {path} to name each column once, {FILE} and {LABEL} among them, "
-                        f"with commas between, found {','.join(values)!r}. Change it."
-                    )
-                continue
-            if len(values) != len(header):
-                raise DataError(
-                    f"Expected {len(header)} values in row {number} of {path}, found {len(values)}: "
-                    f"{','.join(values)!r}. Put a value with a comma in double quotes."
-                )
-            yield number, dict(zip(header, map(str.strip, values), strict=True))
+        rows = [(number, values) for number, values in reader if any(map(str.strip, values))]
     except csv.Error as error:
-        raise DataError(f"Expected CSV in {path}, but row {number + 1} is not: {error}. Change it.") from error
+        raise DataError(f"Expected CSV in {path}, found something else: {error}. Change it.") from error
+    columns = [value.strip().casefold() for value in rows[0][1]] if rows else []
+    for column in (FILE, LABEL, SPLIT, GROUP):
+        if columns.count(column) > 1:
+            raise DataError(
+                f"Expected one column {column} in {path}, found {columns.count(column)}. Remove the others."
+            )
+    if not {FILE, LABEL} <= set(columns):
+        return columns, []
+    for number, values in rows[1:]:
+        if len(values) != len(columns):
+            raise DataError(
+                f"Expected {len(columns)} values in row {number} of {path}, found {len(values)}: {','.join(values)!r}. "
+                "Put a value with a comma in double quotes."
+            )
+    return columns, [(number, dict(zip(columns, map(str.strip, values), strict=True))) for number, values in rows[1:]]
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number and the values as text of each line that is not empty."""
+def _json_records(path: Path, text: str) -> tuple[list[str], Records]:
+    """Return the keys and the rows, with values as text."""
+    records: Records = []
+    columns: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -120,6 +124,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]
             values = None
         if not isinstance(values, dict):
             raise DataError(f"Expected a JSON object in row {number} of {path}, found {line[:80]!r}. Change it.")
+        columns.update(dict.fromkeys(values))
         used = {column: values[column] for column in (FILE, LABEL, SPLIT, GROUP) if values.get(column) is not None}
         for column, value in used.items():
             if not isinstance(value, str | int) or isinstance(value, bool):
@@ -127,4 +132,5 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]
                     f"Expected the {column} in row {number} of {path} to be text or a whole number, got {value!r}. "
                     "Change it."
                 )
-        yield number, {**dict.fromkeys(values, ""), **{column: str(value).strip() for column, value in used.items()}}
+        records.append((number, {column: str(value).strip() for column, value in used.items()}))
+    return list(columns), records

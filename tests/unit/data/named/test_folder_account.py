@@ -26,7 +26,7 @@ def test_a_line_for_the_splits_that_are_used(tmp_path: Path) -> None:
     found = f"{tmp_path}: 19 pictures, 18 of them of 2 classes (train 6, val 6, test 6)."
     rest = (
         "Left out: 1 picture outside the folders of the splits (loose.png), 1 file ending in .txt (x.txt), "
-        "2 hidden or system files (.git, ...)."
+        "2 hidden and system files (.git, ...)."
     )
     assert account.line("train", "val") == f"{found} Splits not used: test. {rest}"
     assert account.line("test") == f"{found} Splits not used: train, val. {rest}"

@@ -180,13 +180,16 @@ def test_a_metadata_file_without_labels_beside_class_folders(tmp_path: Path) -> 
     table(tmp_path, "file_name,text\na/1.png,a cat\n")
     labels = labelled(tmp_path)
     assert rows(labels) == [("a/1.png", "a", None), ("b/2.png", "b", None)]
-    assert labels.notes == ["metadata.csv has no column label: classes are the folders"]
+    assert labels.notes == [
+        "metadata.csv is not used, as it has the columns file_name, text, and no rows with file_name and label: "
+        "classes are the folders"
+    ]
 
 
 def test_a_metadata_file_without_labels_and_no_class_folders(tmp_path: Path) -> None:
     touch(tmp_path, ["1.png"])
     table(tmp_path, "file_name,text\n1.png,a cat\n")
-    with pytest.raises(DataError, match=r"outside the class folders \(1\.png\)\. metadata\.csv has no column label"):
+    with pytest.raises(DataError, match=r"outside the class folders \(1\.png\)\. metadata\.csv is not used, as it has"):
         labelled(tmp_path)
 
 
@@ -195,7 +198,7 @@ def test_a_metadata_file_without_labels_and_no_class_folders(tmp_path: Path) -> 
     [
         ("absent.png,a,train", r"row 3 of .*metadata\.csv to name a picture of .*absent\.png does not exist\. Fix it"),
         ("../1.png,a,train", r"row 3 .*does not exist"),
-        ("notes.txt,a,train", r"row 3 .*notes\.txt is not read as a picture"),
+        ("notes.txt,a,train", r"row 3 .*notes\.txt is not read as one: it is hidden, has another"),
         ("./1.png,b,train", r"row 3 of .* to name another picture than row 2, found 1\.png twice\. Remove one"),
         ("2.png,a,trial", r"split in row 3 of .* to be train, val or test, got 'trial'\. Change it"),
         ("2.png,a,", r"Expected a split in row 3 of .*, found none"),
