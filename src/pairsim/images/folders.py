@@ -15,9 +15,9 @@ from pathlib import Path
 from pairsim._common.choices import OnError
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 
-_NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"})
-"""Formats of Pillow that are no pictures here: measurements, documents, films, those that it cannot decode itself, and
-EPS, for which it runs another program."""
+_NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+"""Formats of Pillow that are no pictures here: measurements, films, those that it cannot decode itself, and EPS, for
+which it runs another program."""
 
 _SYSTEM_NAMES = frozenset(
     {"@eadir", "@recently-snapshot", "@recycle", "@tmp", "#recycle", "#snapshot", "~snapshot", "$recycle.bin"}

@@ -78,9 +78,10 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
             outside = [name for name in found.names if posixpath.dirname(name).partition("/")[0] not in splits]
             _leave_out(labels, "pictures outside the folders of the splits", outside)
     if not labels.pictures:
+        level = "" if class_level == 1 else f" at level {class_level}"
         raise DataError(
-            f"Expected {found.folder} to have one sub-folder per class with pictures in it, or a metadata.csv with the "
-            f"columns file_name and label, found {', '.join(map(str, labels.left_out))}. "
+            f"Expected {found.folder} to have one sub-folder per class{level} with pictures in it, or a metadata.csv "
+            f"with the columns {FILE} and {LABEL}, found {', '.join(map(str, labels.left_out))}. "
             + " ".join(f"{note}." for note in labels.notes)
         )
     order = {name: number for number, name in enumerate(found.names)}
