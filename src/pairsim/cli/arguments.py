@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
-from pairsim.cli.output import expect
+from pairsim.cli.output import expect, note
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
 Data: TypeAlias = Annotated[
@@ -42,10 +42,15 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative=())]
 
 
 def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
-    """Load the model of a run or model folder onto a device."""
+    """Load the model of a run or model folder onto a device; note if it gives every pair the same decision."""
     from pairsim._common.devices import resolve_device
+    from pairsim.models.verdict import first_warning
 
-    return pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
+    model = pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
+    warning = first_warning(model)
+    if warning is not None:
+        note(f"Warning: {warning}")
+    return model
 
 
 def check_ending(out: Path, *endings: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pairsim.data.class_index import ClassIndex
+from pairsim.data.items import check_map_style, image_of
 from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
@@ -33,7 +34,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
     It is a dataset itself: items are `(image, label)`.
 
     Attributes:
-        dataset: Map-style; items are `(image, ...)` or images.
+        dataset: Map-style; items are `(image, ...)`, dictionaries or images.
         targets: Label of each image `[N]`, whole numbers or strings (see `read_labels`).
 
     Example:
@@ -106,15 +107,15 @@ class LabelledData(LabelledImages):
 
 
 def images_of(dataset: Any) -> Any:
-    """Return the dataset inside `LabelledImages`; any other dataset as it is."""
+    """Return the dataset inside `LabelledImages`; any other dataset as it is.
+
+    Raises:
+        TypeError: If it is not a map-style dataset of images.
+    """
     while isinstance(dataset, LabelledImages):
         dataset = dataset.dataset
+    check_map_style(dataset)
     return dataset
-
-
-def image_of(item: Any) -> Any:
-    """Return the image of an item `(image, ...)`; any other item as it is."""
-    return item[0] if isinstance(item, tuple | list) else item
 
 
 class ImageTensors(Dataset[tuple[Tensor, Any]]):

@@ -19,7 +19,7 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
-    from pairsim.training import EpochRecord
+    from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
 _MAX_REPORTED = 20_000
@@ -31,11 +31,17 @@ EXPECTED_MNIST = (
 
 
 class _EpochLines(Callback):
-    """Prints one line for each epoch to stderr."""
+    """Prints one line for each epoch to stderr, and the notes of the run."""
+
+    _printed = 0
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        for line in trainer.history.notes:
+        for line in trainer.history.notes[self._printed :]:
             note(line)
+        self._printed = len(trainer.history.notes)
+
+    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002  they are the trainer's
+        self.on_fit_start(trainer)
 
     def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
@@ -83,7 +89,6 @@ def train(
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
-    from pairsim._common import storage
     from pairsim.data.named import NAMES, load_data
     from pairsim.integrations import TensorBoardLog
     from pairsim.runs.run_data import own_validation
@@ -125,16 +130,8 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    record = {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-        "class_level": class_level,
-    }
-    storage.write_file(options.out / "data.json", storage.to_json(record))
+    changes = {"class_level": class_level, **({} if backbone is None else {"weights": weights})}
+    record_data(options.out, data, loaded, **changes)
     written = _write_pages(options.out, trainer, data, loaded) if report else []
     best = history.best
     assert best is not None
@@ -145,6 +142,7 @@ def train(
         "threshold": trainer.model.threshold,
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
+        "notes": history.notes,
         "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
@@ -156,6 +154,22 @@ def train(
     lines += [f"Wrote {path}." for path in written]
     lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
     print_result(result, "\n".join(lines), json)
+
+
+def record_data(run: Path, data: str, loaded: LabelledData, **more: Any) -> None:
+    """Write what the command was given into the run, for its model card and for commands that read the data again."""
+    from pairsim._common import storage
+
+    record = {
+        "data": data,
+        "source": loaded.source,
+        "num_images": len(loaded.dataset),
+        "class_names": list(loaded.class_names),
+        "image_size": list(loaded.image_size),
+        "channels": loaded.channels,
+        **more,
+    }
+    storage.write_file(run / "data.json", storage.to_json(record))
 
 
 def make_trainer(
