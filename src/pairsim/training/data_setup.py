@@ -173,7 +173,8 @@ def _labelled(
             "Without two images of one class there is no positive pair to learn from."
         )
     if val is None:
-        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed)
+        groups = getattr(labelled, "groups", None)
+        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=groups)
         if len(held_out) < 2:
             notes.append(
                 f"Too few images to split off validation data (val_fraction={config.val_fraction}): "
