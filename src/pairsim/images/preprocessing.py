@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizing, read_image
+from pairsim.images.samples import check_white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,11 @@ class Preprocessing:
         std: Standard deviation of each channel on the [0, 1] scale, positive.
         fit: How pictures of other proportions get `image_size`: `"stretch"`, `"crop"` or `"pad"` (see `read_image`).
         interpolation: Interpolation of resized pictures: `"bilinear"` or `"bicubic"`, with antialiasing.
+        white: Value of white of samples of more than 8 bits, such as 4095 (see `read_image`).
 
     Raises:
-        ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, or there is no
-            such `fit` or `interpolation`.
+        ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, there is no such
+            `fit` or `interpolation`, or `white` is less than 1.
 
     Example:
         >>> mnist = Preprocessing(image_size=(28, 28), channels=1, mean=(0.1307,), std=(0.3081,))
@@ -44,6 +46,7 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     fit: Fit = "stretch"
     interpolation: Interpolation = "bilinear"
+    white: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -60,6 +63,7 @@ class Preprocessing:
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"Expected std to be positive, got {self.std}.")
         check_resizing(self.fit, self.interpolation)
+        check_white(self.white)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch.
@@ -81,7 +85,7 @@ class Preprocessing:
         return scaled * factor - offset
 
     def read(self, image: PictureLike) -> Tensor:
-        """Read one picture with the size, channels, fit and interpolation of this preprocessing.
+        """Read one picture with the size, channels, fit, interpolation and white of this preprocessing.
 
         Args:
             image: As for `read_image`.
@@ -89,12 +93,21 @@ class Preprocessing:
         Returns:
             Pixels, uint8 `[C, H, W]`.
         """
-        size, fit, interpolation = self.image_size, self.fit, self.interpolation
-        return read_image(image, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
+        return read_image(
+            image,
+            channels=self.channels,
+            image_size=self.image_size,
+            fit=self.fit,
+            interpolation=self.interpolation,
+            white=self.white,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        """Return the fields as JSON values; without `white` if it is `None`, as galleries hold the SHA-256 of this."""
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        if self.white is None:
+            del fields["white"]
+        return fields
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
@@ -108,6 +121,7 @@ class Preprocessing:
             std=None if std is None else tuple(map(float, std)),
             fit=values.get("fit", "stretch"),
             interpolation=values.get("interpolation", "bilinear"),
+            white=values.get("white"),
         )
 
 

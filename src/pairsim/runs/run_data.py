@@ -74,7 +74,7 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
         RunError: If `run` is not a run folder, or was trained on other data.
     """
     loaded = load_labelled(model, data, "train", data_dir)
-    own = own_validation(data, loaded, data_dir, model.preprocessing)
+    own = own_validation(data, data_dir, model.preprocessing)
     if own is not None:
         return own
     config_file, run_file = run / "config.json", run / "run.json"
@@ -101,16 +101,11 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
     return dataclasses.replace(loaded, dataset=subset(loaded, held_out), class_names=names)
 
 
-def own_validation(
-    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
-) -> LabelledData | None:
+def own_validation(data: str, data_dir: Path | None, preprocessing: Preprocessing) -> LabelledData | None:
     """Load the images in a folder's own `val`; `None` where it has none."""
     if data in NAMES or not (Path(data) / "val").is_dir():
         return None
-    size, channels = loaded.image_size, loaded.channels
     try:
-        return load_data(
-            data, "val", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
-        )
+        return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing)
     except DatasetNotFoundError:  # `val` is a class, not a split
         return None

@@ -205,6 +205,8 @@ def training_command(records: RunRecords) -> str | None:
     sizes = set(preprocessing.get("image_size", []))
     if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures
         words += ["--image-size", str(sizes.pop()), "--channels", str(preprocessing.get("channels"))]
+    if (white := preprocessing.get("white")) is not None:
+        words += ["--white", str(white)]
     return shlex.join(words)
 
 

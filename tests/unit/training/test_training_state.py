@@ -13,6 +13,7 @@ from states import assert_same
 from torch import Tensor
 
 from pairsim import TrainConfig, Trainer
+from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint
 from pairsim.training import EpochRecord
@@ -96,3 +97,11 @@ def test_values_that_are_not_set_stay_none() -> None:
     state = trained_state()
     state.load_state_dict(new_state().state_dict())
     assert (state.best, state.best_point, state.records) == (None, None, [])
+
+
+def test_pictures_are_not_read_with_another_white() -> None:
+    saved, state = stored(trained_state()), new_state()
+    state.model.preprocessing = dataclasses.replace(state.model.preprocessing, white=4095)
+    said = r"Expected the white that the run was started with \(None\), found 4095. Restore it, choose another"
+    with pytest.raises(RunError, match=said):
+        state.load_state_dict(saved)

@@ -21,6 +21,8 @@ def load_folder(
     image_size: tuple[int, int] | None,
     channels: int | None,
     preprocessing: Preprocessing | None,
+    *,
+    white: int | None,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
 
@@ -43,23 +45,24 @@ def load_folder(
             f"and no picture ({', '.join(sorted(IMAGE_SUFFIXES))})."
         )
     paths, labels = zip(*pictures, strict=True)
-    if preprocessing is not None:
-        image_size, channels = preprocessing.image_size, preprocessing.channels
-    elif image_size is None or channels is None:
-        # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
-        height, width = read_image(paths[0], channels=3).shape[1:]
-        scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
-        size = (max(round(height * scale), 8), max(round(width * scale), 8))
-        samples = [read_image(path, channels=3, image_size=size) for path in paths[:: max(len(paths) // 16, 1)]]
-        is_grey = all(bool((image == image[:1]).all()) for image in samples)
-        image_size, channels = image_size or size, channels or (1 if is_grey else 3)
-    files = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
+    if preprocessing is None:
+        if image_size is None or channels is None:
+            # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
+            height, width = read_image(paths[0], channels=3, white=white).shape[1:]
+            scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
+            size = (max(round(height * scale), 8), max(round(width * scale), 8))
+            some = paths[:: max(len(paths) // 16, 1)]
+            samples = [read_image(path, channels=3, image_size=size, white=white) for path in some]
+            is_grey = all(bool((image == image[:1]).all()) for image in samples)
+            image_size, channels = image_size or size, channels or (1 if is_grey else 3)
+        preprocessing = Preprocessing(image_size=image_size, channels=channels, white=white)
+    files = ImageFiles(paths, labels, preprocessing=preprocessing)
     if not has_splits:
         files = hold_out_test(files, split, [path.relative_to(root).as_posix() for path in paths])
     return LabelledData(
         dataset=LabelledImages(files, files.targets),
         class_names=tuple(sorted(set(labels))),
-        image_size=image_size,
-        channels=channels,
+        image_size=preprocessing.image_size,
+        channels=preprocessing.channels,
         source=str(root.resolve()),
     )

@@ -46,6 +46,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    white: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> LabelledData:
     """Load one split of a dataset.
@@ -60,8 +61,9 @@ def load_data(
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
+        white: Value of white of samples of more than 8 bits in pictures from a folder (see `read_image`).
         preprocessing: The preprocessing of a model, to read pictures from a folder as the model does. It sets size,
-            channels, fit and interpolation; `image_size` and `channels` are then ignored.
+            channels, fit, interpolation and white; `image_size`, `channels` and `white` are then ignored.
 
     Returns:
         The images and their labels, which are a dataset themselves, and what is known about them.
@@ -70,7 +72,7 @@ def load_data(
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
         DataError: If the folder has no images, the files of a named dataset are damaged, or a named dataset does not
             have the split.
-        ValueError: If there is no such split.
+        ValueError: If there is no such split, or `white` is less than 1.
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -85,7 +87,7 @@ def load_data(
     if os.path.isdir(name):
         from pairsim.data.named.class_folders import load_folder
 
-        return load_folder(Path(name), split, image_size, channels, preprocessing)
+        return load_folder(Path(name), split, image_size, channels, preprocessing, white=white)
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
