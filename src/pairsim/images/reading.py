@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import struct
@@ -31,6 +32,9 @@ Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 MAX_PIXELS = 178_956_970
 """Pictures with more pixels are rejected before they are decoded (Pillow warns of a bomb from here on)."""
+
+# what Pillow logs of a bad file is in the message of the error; without a handler it would be printed too
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """A filter as in `warnings.filters`."""
@@ -198,6 +202,8 @@ def _decoded(image: Image, name: str, max_pixels: int, white: int | None) -> Ima
             f"Expected {name} to have at most {max_pixels:,} pixels, found {image.width} x {image.height}. "
             "Resize it first."
         )
+    if image.format == "EPS" and getattr(image, "tile", None):  # Ghostscript would run it, with no limit of time
+        raise ImageReadError(f"Expected {name} to hold pixels, found a PostScript program. Convert it to PNG.")
     return _upright(image) if samples.is_plain(image) else samples.decoded(image, white, name, _upright)
 
 

@@ -20,32 +20,6 @@ def grey(value: int = 100) -> Image.Image:
     return Image.fromarray(np.full((4, 6), value, np.uint8))
 
 
-ROTATIONS: dict[int, Any] = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: np.transpose,
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).T,
-    8: np.rot90,
-}
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
-@pytest.mark.parametrize("orientation", ROTATIONS)
-def test_rotation_of_the_camera_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    options = {"lossless": True} if suffix == ".webp" else {}
-    path = save(tmp_path / f"x{suffix}", Image.fromarray(pixels), exif=exif, **options)
-    expected = ROTATIONS[orientation](pixels)
-    np.testing.assert_array_equal(read_image(path, channels=1)[0].numpy(), expected)
-    with path.open("rb") as file, Image.open(file) as image:
-        np.testing.assert_array_equal(read_image(image, channels=1)[0].numpy(), expected)
-
-
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_jpeg(tmp_path: Path, options: dict[str, Any]) -> None:
     exif = Image.Exif()
@@ -56,12 +30,23 @@ def test_jpeg(tmp_path: Path, options: dict[str, Any]) -> None:
     assert (found.int() - torch.tensor([200, 100, 30]).view(3, 1, 1)).abs().max() <= 2
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif", ".avif"])
 def test_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"x{suffix}", grey(30), save_all=True, append_images=[grey(200)])
+    assert abs(int(read_image(path, channels=1)[0, 0, 0]) - 30) <= 2
     with Image.open(path) as image:
         assert image.n_frames == 2  # type: ignore[attr-defined]
-    assert abs(int(read_image(path, channels=1)[0, 0, 0]) - 30) <= 2
+        image.seek(1)
+        assert abs(int(read_image(image, channels=1)[0, 0, 0]) - 200) <= 2
+
+
+def test_the_page_that_a_pillow_image_is_at(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((4, 6), value, np.uint16)) for value in (0x4000, 0x8000)]
+    path = save(tmp_path / "x.tif", frames[0], save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        image.seek(1)
+        assert read_image(image, channels=1, white=0xFFFF).unique().tolist() == [0x80]
+    assert read_image(path, channels=1).unique().tolist() == [0x40]
 
 
 @pytest.mark.parametrize(
