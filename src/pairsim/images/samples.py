@@ -223,9 +223,9 @@ def _opened_again(image: Image) -> list[Image]:
     Grey with alpha is opened once, with the four bytes of a pixel as four channels.
     """
     tiles: Any = getattr(image, "tile", None)
-    if not tiles or tiles[0][0] in ("jpeg2k", "ppm_plain"):
-        return []
     raw, again = _rawmode(image), []
+    if not tiles or tiles[0][0] in ("jpeg2k", "ppm_plain") or raw.startswith("RGBa"):
+        return []
     own = raw[-1] if ";16" in raw else "L" if _content(image).startswith(b"II") else "B"
     for order in (own,) if raw == "LA;16B" else (own, _OTHER_BYTE[own]):
         other: Any = opened_anew(image)

@@ -76,6 +76,25 @@ def test_bad_content(tmp_path: Path, content: bytes, said: str) -> None:
     assert found.endswith((". Replace or remove it.", "or remove it.", "Resize it first."))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *[(kind, {}) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "AVIF", "JPEG2000", "TGA")],
+        ("JPEG", {"progressive": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_a_file_that_is_cut_off_is_not_read_in_part(
+    tmp_path: Path, kind: str, options: dict[str, Any], share: float
+) -> None:
+    whole = encoded(kind, **options)
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert str(path) in message(path)
+
+
 def test_nothing_is_printed_nor_warned(tmp_path: Path) -> None:
     """Pillow logs an error for the first file, and warns of the metadata of the second."""
     many, cut = tmp_path / "many.tif", tmp_path / "cut.jpg"

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from pairsim.images import read_image
 
@@ -61,6 +63,29 @@ def test_tensor_and_array_are_the_same_picture() -> None:
     assert torch.equal(read_image(pixels, channels=3), pixels)
     assert torch.equal(read_image(pixels.permute(1, 2, 0).numpy(), channels=3), pixels)
     assert torch.equal(read_image(pixels[0], channels=1), pixels[:1])
+
+
+def test_profiles_and_gamma_are_not_applied() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    expected = read_image(image)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = srgb.replace(bytes.fromhex("00026666"), bytes.fromhex("00010000"))  # exponent 2.4 to 1
+    other = ImageCms.profileToProfile(image, io.BytesIO(profile), io.BytesIO(srgb))
+    assert (np.asarray(other) != np.asarray(image)).any()
+    info = PngInfo()
+    info.add(b"gAMA", (100_000).to_bytes(4))
+    for kind, options in (("PNG", {"icc_profile": profile, "pnginfo": info}), ("TIFF", {"icc_profile": profile})):
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        with Image.open(file) as saved:
+            assert saved.info["icc_profile"] == profile
+            assert torch.equal(read_image(saved), expected)
+
+
+def test_the_content_of_a_file_decides_not_its_ending(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    grey(77).save(path, "PNG")
+    assert read_image(path, channels=1).unique().tolist() == [77]
 
 
 def test_bad_arguments() -> None:

@@ -137,10 +137,15 @@ def test_white_defines_signed_and_32_bit_samples(tmp_path: Path, order: str) -> 
     assert pixels(unsigned, white=4095) == [[0, 1000 >> 4, 255, 255, 255]]
 
 
-def test_fits_is_named(tmp_path: Path) -> None:
-    cards = {"SIMPLE": "T", "BITPIX": "16", "NAXIS": "2", "NAXIS1": "2", "NAXIS2": "1"}
+def fits(bits: int) -> bytes:
+    cards = {"SIMPLE": "T", "BITPIX": str(bits), "NAXIS": "2", "NAXIS1": "2", "NAXIS2": "1"}
     head = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
-    path = written(tmp_path / "x.fits", head.ljust(2880).encode() + bytes(2880))
+    return head.ljust(2880).encode() + bytes([7] * 2880)
+
+
+def test_fits_is_named(tmp_path: Path) -> None:
+    assert pixels(written(tmp_path / "x.fits", fits(8))) == [[7, 7]]
+    path = written(tmp_path / "x.fits", fits(16))
     with pytest.raises(ImageReadError, match=r"Expected .*x\.fits with samples from black to white, found FITS"):
         read_image(path, white=4095)
 
@@ -194,6 +199,7 @@ COLOUR: dict[str, Callable[[Samples], bytes]] = {
     "TIFF, big endian": lambda a: tiff(a, 16, 2, order=">"),
     "TIFF, planes": lambda a: tiff(a, 16, 2, planes=True),
     "TIFF, planes, big endian": lambda a: tiff(a, 16, 2, planes=True, order=">"),
+    "TIFF, planes, with alpha": lambda a: tiff(with_alpha(a), 16, 2, tags={338: [2]}, planes=True),
     "TIFF with alpha": lambda a: tiff(with_alpha(a), 16, 2, tags={338: [2]}),
     "PPM": netpbm,
 }
@@ -240,9 +246,24 @@ def test_white_of_a_picture_where_zero_is_white(tmp_path: Path) -> None:
         assert pixels(path, white=4095) == [[255, 3995 >> 4, 0]]
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_premultiplied_alpha(tmp_path: Path, order: str) -> None:
+    colour = np.array([[[4000, 2000, 0], [0, 4095, 800]]])
+    path = written(tmp_path / "x.tif", tiff(with_alpha(colour), 16, 2, order=order, tags={338: [1]}))
+    with pytest.warns(UserWarning, match="none above 3855"):  # Pillow gives the high bytes only
+        dark = np.array(pixels(path, 3))
+    assert np.abs(dark - (colour >> 8)).max() <= 1
+    assert np.abs(np.array(pixels(path, 3, white=4095)) - (colour >> 4)).max() <= 16
+
+
 def test_colour_of_jpeg_2000_has_8_bits(tmp_path: Path) -> None:
     content = encoded(Image.new("RGB", (8, 8), (15, 7, 0)), "JPEG2000")
     assert pixels(written(tmp_path / "x.jp2", content), 3)[0][0] == [15, 7, 0]  # not noted
+    at = content.index(b"\xff\x4f\xff\x51") + 42  # precision of the three channels, three bytes apart
+    deep = content[:at] + b"\x0f" + content[at + 1 : at + 3] + b"\x0f" + content[at + 4 : at + 6] + b"\x0f"
+    path = written(tmp_path / "x.jp2", deep + content[at + 7 :])
+    assert pixels(path, 3)[0][0] == [128, 128, 128]  # the decoder adds half the range, and Pillow rounds
+    assert pixels(path, 3, white=40_000)[0][0] == [210, 210, 210]
 
 
 STATING: dict[str, Callable[[Samples, int], bytes]] = {
