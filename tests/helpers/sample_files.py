@@ -1,13 +1,17 @@
-"""TIFF and PNG files written by hand, for samples that Pillow does not write."""
+"""TIFF and PNG files written by hand, for samples that Pillow does not write, and what is read from them."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pairsim.images import read_image
 
 
 def tiff(
@@ -92,3 +96,14 @@ def png(samples: npt.ArrayLike, bits: int, colour: int, chunks: Mapping[bytes, b
         struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
         for name, part in content.items()
     )
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def pixels(image: Any, channels: int = 1, **options: Any) -> Any:
+    """Read a picture as `[H, W]`, or `[H, W, 3]` in colour."""
+    found = read_image(image, channels=channels, **options)
+    return found[0].tolist() if channels == 1 else found.permute(1, 2, 0).tolist()

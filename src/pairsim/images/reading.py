@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
 
-    PictureLike: TypeAlias = str | os.PathLike[str] | Image | npt.NDArray[np.uint8] | Tensor
+    PictureLike: TypeAlias = str | os.PathLike[str] | Image | npt.NDArray[np.integer[Any]] | Tensor
 else:
     PictureLike: TypeAlias = object
 
@@ -151,7 +151,7 @@ def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
     except Exception as error:
         raise ImageReadError(_explanation(error, name, max_pixels)) from error
     finally:
-        with contextlib.suppress(ValueError):  # the list was cleared meanwhile
+        if _PILLOW_WARNINGS in filters:  # the list was not cleared meanwhile
             filters.remove(_PILLOW_WARNINGS)
 
 

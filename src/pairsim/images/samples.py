@@ -53,14 +53,13 @@ def opened(file: IO[bytes]) -> Image:
     The samples of these are not inverted yet.
     """
     from PIL import Image as images
-    from PIL import UnidentifiedImageError
 
     try:
         return images.open(file)
-    except UnidentifiedImageError:
+    except OSError:  # Pillow does not know the file
         file.seek(0)
         if file.read(2) in (b"II", b"MM"):
-            with contextlib.suppress(SyntaxError):
+            with contextlib.suppress(OSError, SyntaxError):
                 return _white_is_zero(file)
         raise
 
@@ -139,6 +138,10 @@ def _from_grey(image: Image, white: int | None, name: str, load: Callable[[Image
         )
     inverted = kind == "TIFF" and _tag(image, _PHOTOMETRIC, 0) == (0,)
     unsigned = kind == "TIFF" and 2 not in _tag(image, _SAMPLE_FORMAT, 1)
+    tiles: Any = getattr(image, "tile", None)
+    if tiles and tiles[0][0] == "libtiff" and _rawmode(image).endswith("BS"):  # libtiff has swapped the bytes already
+        codec, extents, offset, (raw, *rest) = tiles[0]
+        image.tile = [type(tiles[0])(codec, extents, offset, (raw.replace("BS", "NS"), *rest))]  # type: ignore[attr-defined]
     image = load(image)
     values = np.asarray(image)
     if mode == "I" and unsigned:
