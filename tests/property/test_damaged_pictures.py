@@ -136,9 +136,16 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
         if not is_read(path):
             unread.add(name)
     assert len(whole_files()) > 300
-    # programs, large icons, floating point, and 32 bits
-    assert {name for name in unread if not name.startswith(("EPS", "ICNS", "SPIDER", "TIFF 32"))} == {
-        *("PPM F", "PPM F exif", "TIFF F", "TIFF F exif", "TIFF F frames", "TIFF I", "TIFF I exif", "TIFF I frames")
+    others = {tuple(name.split()[:2]) for name in unread if not name.startswith(("EPS", "ICNS", "SPIDER"))}
+    # files do not state the white of 32 bits, nor of floating point; Pillow before 13 does not read the last
+    assert others <= {
+        ("PPM", "F"),
+        ("IM", "F"),
+        ("TIFF", "F"),
+        ("TIFF", "I"),
+        ("TIFF", "32"),
+        ("IM", "I"),
+        ("TIFF", "YCbCr"),
     }
 
 
