@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizing, read_image
+from pairsim.images.reading import Fit, Interpolation, PictureLike, check_image_size, check_resizing, read_image
 from pairsim.images.samples import check_white
 
 
@@ -49,8 +49,7 @@ class Preprocessing:
     white: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise ValueError(f"Expected image_size as (height, width) in pixels, got {self.image_size}.")
+        check_image_size(self.image_size)
         if self.channels < 1:
             raise ValueError(f"Expected channels to be at least 1, got {self.channels}.")
         if (self.mean is None) != (self.std is None):

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -82,7 +82,7 @@ def read_image(
             mode that cannot be converted, such as floating point, which has no defined white; the message names it.
         TypeError: If `image` is none of the above.
         ValueError: If `channels` is neither 1 nor 3, there is no such `fit` or `interpolation`, `white` is less than
-            1, or an array or tensor is not uint8 or has another shape.
+            1, `image_size` is not positive, or an array or tensor is not uint8, is empty or has another shape.
 
     Example:
         >>> read_image(np.zeros((5, 4), np.uint8), channels=1, image_size=(28, 28)).shape
@@ -92,6 +92,8 @@ def read_image(
         raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
     check_resizing(fit, interpolation)
     check_white(white)
+    if image_size is not None:
+        check_image_size(image_size)
     opened, name = _open(image, max_pixels, white)
     try:
         picture = _in_channels(opened, channels)
@@ -104,6 +106,16 @@ def read_image(
         picture = _resized(picture, (image_size[1], image_size[0]), fit, interpolation)
     pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def check_image_size(size: object) -> None:
+    """Check a height and width.
+
+    Raises:
+        ValueError: If these are not two numbers of at least 1.
+    """
+    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"Expected image_size as (height, width) in pixels, got {size}.")
 
 
 def check_resizing(fit: str, interpolation: str) -> None:
@@ -197,7 +209,10 @@ def _why_unidentified(name: str) -> str | None:
 
 def _decoded(image: Image, name: str, max_pixels: int, white: int | None) -> Image:
     """Decode a picture, if it is not too large, and apply its EXIF rotation."""
-    if image.width * image.height > max_pixels:
+    number = image.width * image.height
+    if number == 0:
+        raise ImageReadError(f"Expected {name} to have pixels, found {image.width} x {image.height}. Remove it.")
+    if number > max_pixels:
         raise ImageReadError(
             f"Expected {name} to have at most {max_pixels:,} pixels, found {image.width} x {image.height}. "
             "Resize it first."
@@ -221,8 +236,13 @@ def _upright(image: Image) -> Image:
 def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
     """Return an array or tensor as checked uint8 pixels `[H, W]` or `[H, W, C]`."""
     if isinstance(image, Tensor):
-        tensor = image.detach().cpu().movedim(0, -1) if image.ndim == 3 else image.detach().cpu()
-        pixels = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+        tensor = image.detach().movedim(0, -1) if image.ndim == 3 else image.detach()
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # NumPy has no bfloat16
+        try:
+            pixels = tensor.cpu().numpy()
+        except (TypeError, RuntimeError) as error:
+            what = "one that NumPy cannot hold"
+            raise TypeError(f"Expected pixels as a dense uint8 tensor, got {what}: {error}") from error
     elif isinstance(image, np.ndarray):
         pixels = image
     else:
@@ -232,10 +252,11 @@ def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
         )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    is_whole = pixels.dtype != np.uint8 and pixels.dtype.kind in "iu"
+    is_whole = pixels.dtype.kind in "iu" and pixels.dtype not in (np.uint8, np.uint64)
     if is_whole and white is not None:
         pixels = samples.scaled(pixels, white)
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not fits or pixels.size == 0:
         raise ValueError(
             "Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, "
             f"got {pixels.dtype} {list(pixels.shape)} (channels last). "

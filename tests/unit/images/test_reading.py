@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from pairsim.errors import ImageReadError
 from pairsim.images import read_image
 
 
@@ -88,7 +89,42 @@ def test_the_content_of_a_file_decides_not_its_ending(tmp_path: Path) -> None:
     assert read_image(path, channels=1).unique().tolist() == [77]
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0, 3), (4, 4, 0), (), (3,), (2, 2, 5), (1, 1, 1, 1)])
+def test_shapes_that_are_no_picture(shape: tuple[int, ...]) -> None:
+    for options in ({}, {"image_size": (4, 4)}, {"image_size": (4, 4), "fit": "pad"}):
+        with pytest.raises(ValueError, match=r"Expected pixels as uint8 \[H, W\] or with 1, 3 or 4 channels"):
+            read_image(np.zeros(shape, np.uint8), **options)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16", "I"])
+def test_an_empty_pillow_image(mode: str) -> None:
+    with pytest.raises(ImageReadError, match=r"Expected the picture to have pixels, found 5 x 0\. Remove it"):
+        read_image(Image.new(mode, (5, 0)), image_size=(4, 4))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3, 3, dtype=torch.uint8, device="meta"),
+        torch.zeros(3, 3, dtype=torch.uint8).to_sparse(),
+        torch.zeros(3, 3).to(torch.float8_e4m3fn),
+    ],
+)
+def test_tensors_without_numbers_that_numpy_holds(tensor: torch.Tensor) -> None:
+    with pytest.raises(TypeError, match="Expected pixels as a dense uint8 tensor, got one that NumPy cannot hold"):
+        read_image(tensor)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "complex64", "object", "S3", "M8[s]"])
+def test_arrays_of_other_types(dtype: str) -> None:
+    with pytest.raises(ValueError, match=r"Expected pixels as uint8 .* Convert|Expected pixels as uint8 .*to uint8\."):
+        read_image(np.zeros((3, 3), dtype))
+
+
 def test_bad_arguments() -> None:
+    for size in ((0, 4), (4,), 4, (4, -1)):
+        with pytest.raises(ValueError, match=r"Expected image_size as \(height, width\) in pixels, got "):
+            read_image(np.zeros((4, 4), np.uint8), image_size=size)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"Expected an image as a path, PIL image.*got int"):
         read_image(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"got float64 \[4, 4\]"):
