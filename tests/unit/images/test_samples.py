@@ -180,6 +180,15 @@ def test_where_it_ends(largest: int) -> None:
     assert pixels(Image.fromarray(np.array([[0, largest]], np.uint16))) == [[0, largest >> 8]]
 
 
+@pytest.mark.parametrize(
+    "content", [png([[0, 4095]], 16, 0, {b"sBIT": bytes([12])}), tiff([[0, 4095]], 16, 1, tags={281: [4095]})]
+)
+def test_statistics_in_a_file_are_not_its_white(tmp_path: Path, content: bytes) -> None:
+    """PNG holds samples that were scaled up; MaxSampleValue "is not to be used to affect the visual appearance"."""
+    with pytest.warns(UserWarning, match="none above 4095"):
+        assert pixels(written(tmp_path / "x", content)) == [[0, 15]]
+
+
 def test_it_is_said_once_in_all_threads(tmp_path: Path) -> None:
     paths = [written(tmp_path / f"{k}.png", png([[0, 4095]], 16, 0)) for k in range(300)]
     for _ in range(2):
