@@ -195,15 +195,16 @@ def _why_unidentified(name: str) -> str | None:
     """Return what Pillow does not support in a file whose format it knows, as a clause."""
     from PIL import Image
 
-    for kind in Image.ID:
-        factory, accepts = Image.OPEN[kind]
-        with contextlib.suppress(OSError, IndexError, struct.error), open(name, "rb") as file:
-            if accepts and accepts(file.read(16)) is True:
-                file.seek(0)
-                try:
+    with contextlib.suppress(OSError), open(name, "rb") as file:
+        start = file.read(16)
+        for kind in Image.ID:
+            factory, accepts = Image.OPEN[kind]
+            try:
+                if accepts and accepts(start) is True:
+                    file.seek(0)
                     factory(file, "")
-                except SyntaxError as error:
-                    return f"Pillow does not read {kind} files of this kind: {str(error).rstrip('.')}"
+            except (SyntaxError, IndexError, TypeError, struct.error) as error:  # those that make Pillow try the next
+                return f"Pillow does not read {kind} files of this kind: {str(error).rstrip('.')}"
     return None
 
 
@@ -240,7 +241,7 @@ def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
         tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # NumPy has no bfloat16
         try:
             pixels = tensor.cpu().numpy()
-        except (TypeError, RuntimeError) as error:
+        except (TypeError, NotImplementedError) as error:
             what = "one that NumPy cannot hold"
             raise TypeError(f"Expected pixels as a dense uint8 tensor, got {what}: {error}") from error
     elif isinstance(image, np.ndarray):

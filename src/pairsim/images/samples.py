@@ -298,8 +298,8 @@ def _note_unused_bits(largest: int, name: str, shade: str) -> None:
             warnings.warn(
                 f"Expected the 16-bit samples of {name} to be up to {_LARGEST}, found none above {largest}. If its "
                 f"white is {hint}, it is read much too {shade}: give white={hint} to read_image or Preprocessing, or "
-                f"pairsim train --white {hint}. White is {_LARGEST} if it is right as it is. Other such pictures are "
-                "not named.",
+                f"pairsim train --white {hint}. If it is meant to be so, give white={_LARGEST}. "
+                "Other such pictures are not named.",
                 UserWarning,
                 stacklevel=2,
             )
