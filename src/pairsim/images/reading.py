@@ -29,6 +29,7 @@ else:
 
 Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+_FITS, _INTERPOLATIONS = get_args(Fit), get_args(Interpolation)
 
 MAX_PIXELS = 178_956_970
 """Pictures with more pixels are rejected before they are decoded (Pillow warns of a bomb from here on)."""
@@ -124,9 +125,9 @@ def check_resizing(fit: str, interpolation: str) -> None:
     Raises:
         ValueError: If there is no such option; the message names those that there are.
     """
-    for name, value, known in (("fit", fit, Fit), ("interpolation", interpolation, Interpolation)):
-        if value not in get_args(known):
-            raise ValueError(f"Expected {name} to be one of {', '.join(get_args(known))}, got {value!r}.")
+    for name, value, known in (("fit", fit, _FITS), ("interpolation", interpolation, _INTERPOLATIONS)):
+        if value not in known:
+            raise ValueError(f"Expected {name} to be one of {', '.join(known)}, got {value!r}.")
 
 
 def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image, str]:
@@ -272,11 +273,11 @@ def _in_channels(image: Image, channels: int) -> Image:
 
     Raises ValueError if a mode cannot be converted, or its values have no defined scale.
     """
-    from PIL import Image
-
     mode = "L" if channels == 1 else "RGB"
     if image.mode == mode and "transparency" not in image.info:
         return image
+    from PIL import Image
+
     if image.mode == "F":
         raise ValueError("floating point has no defined white")
     if image.mode == "LAB":
