@@ -201,7 +201,7 @@ def _read(
 
     def load(one: _Picture) -> tuple[_Picture | Skipped, Tensor | None]:
         try:
-            image = read_image(one.picture)
+            image = read_image(one.picture, white=None if preprocessing is None else preprocessing.white)
         except ImageReadError as error:
             if on_error == "raise":
                 raise

@@ -217,7 +217,7 @@ def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> lis
     columns = (result.ids[0], result.similarities[0].tolist(), result.probabilities[0].tolist())
     return [
         (
-            _thumbnail(str(path)),
+            _thumbnail(str(path), gallery.model.preprocessing.white),
             f"{'match' if similarity >= lowest_match(threshold) else 'no match'}: similarity {similarity:.3f}, "
             f"probability {probability:.3f} ({Path(str(path)).name})",
         )
@@ -245,10 +245,11 @@ def _is_blank(image: Any) -> bool:
     return image is None or bool((read_image(np.asarray(image, dtype=np.uint8)) == 255).all())
 
 
-def _thumbnail(path: str) -> npt.NDArray[np.uint8]:
-    pixels = read_image(path)
+def _thumbnail(path: str, white: int | None) -> npt.NDArray[np.uint8]:
+    pixels = read_image(path, white=white)
     height, width = pixels.shape[1:]
     scale = _CANVAS / max(height, width)
     if scale < 1.0:
-        pixels = read_image(path, image_size=(max(round(height * scale), 1), max(round(width * scale), 1)))
+        size = max(round(height * scale), 1), max(round(width * scale), 1)
+        pixels = read_image(path, image_size=size, white=white)
     return pixels.permute(1, 2, 0).numpy()

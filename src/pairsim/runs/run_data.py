@@ -134,21 +134,9 @@ def held_out_images(
 
 
 def own_validation(
-    data: str,
-    loaded: LabelledData,
-    data_dir: Path | None,
-    preprocessing: Preprocessing | None = None,
-    class_level: int = 1,
+    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing, class_level: int
 ) -> LabelledData | None:
     """Load a folder's own validation images; `None` where it has none."""
     if loaded.account is None or "val" not in loaded.account.splits:
         return None
-    return load_data(
-        data,
-        "val",
-        data_dir=data_dir,
-        image_size=loaded.image_size,
-        channels=loaded.channels,
-        preprocessing=preprocessing,
-        class_level=class_level,
-    )
+    return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing, class_level=class_level)
