@@ -53,6 +53,7 @@ def calibrate(
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
+        TypeError: If `model` is not a `SimilarityModel`, `pairs` is not a dataset, or a number is text.
         ValueError: If there are no positive or no negative pairs, too few negative ones for `target_fmr` (rule of
             three), similarity does not separate them, with `costs` rejecting every pair costs least, or an argument
             is out of range. The model then stays as it was.
