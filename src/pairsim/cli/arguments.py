@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pairsim
 from pairsim.cli.output import expect, note
@@ -14,7 +15,15 @@ Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
 Data: TypeAlias = Annotated[
     str,
     Parameter(
-        help="mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above)."
+        help="mnist, fashion-mnist, digits, or a folder: with one sub-folder per class (or train, val, test above), or "
+        "a metadata.csv with the columns file_name and label."
+    ),
+]
+ClassLevel: TypeAlias = Annotated[
+    int | None,
+    Parameter(
+        validator=Number(gte=1),
+        help="Which folders below DATA are classes: 1 the first, 2 those in these, ...; by default as in training.",
     ),
 ]
 DataDir: TypeAlias = Annotated[

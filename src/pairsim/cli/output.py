@@ -52,9 +52,10 @@ def discard(stream: TextIO) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr; without a reader it is dropped, and the work goes on."""
+    """Print a line to stderr, none for an empty text; without a reader it is dropped, and the work goes on."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        if text:
+            print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
         discard(sys.stderr)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 from pairsim.images import Fit, Interpolation, Preprocessing, read_image
+
+if TYPE_CHECKING:
+    from pairsim.data.named.folder_account import FolderAccount
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,9 @@ class LabelledData(LabelledImages):
         image_size: Height and width.
         channels: 1 grey, 3 colour.
         source: Where it was read from, for records.
+        groups: The group of each image, such as the person who took it, where `metadata.csv` gives one: text `[N]`.
+            Images of a group are not split.
+        account: What was read from a folder, and what was left out; `None` for other data.
     """
 
     targets: npt.NDArray[Any] = field(init=False, repr=False, compare=False)
@@ -91,6 +97,8 @@ class LabelledData(LabelledImages):
     image_size: tuple[int, int]
     channels: int
     source: str
+    groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    account: FolderAccount | None = None
 
     def __post_init__(self) -> None:
         images = LabelledImages.of(self.dataset)

@@ -209,6 +209,8 @@ def training_command(records: RunRecords) -> str | None:
             words += [f"--{option}", str(value)]
     if architecture.get("embedding_dim", 128) != 128:
         words += ["--embedding-dim", str(architecture["embedding_dim"])]
+    if records.data.get("class_level", 1) != 1:
+        words += ["--class-level", str(records.data["class_level"])]
     preprocessing = records.model.get("preprocessing", {})
     sizes = set(preprocessing.get("image_size", []))
     if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures

@@ -108,7 +108,7 @@ class TrainingState:
         """Load the best weights into the model, in all processes, and save it."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
-            self.training_step.world.broadcast(self.model.state_dict().values())
+            self.training_step.world.broadcast((*self.model.parameters(), *self.model.buffers()))
         self.model.eval()
         self.model.operating_point = self.best_point
         self.model.calibration = None  # it was of other weights

@@ -148,10 +148,11 @@ def test_a_training_on_images_that_are_all_alike_collapses(objective: Any) -> No
 
 @pytest.mark.parametrize("objective", ["pairs", "all-pairs"])
 @pytest.mark.parametrize("learning_rate", [1e4, 1e8])
-def test_a_training_with_a_far_too_high_learning_rate_collapses(objective: str, learning_rate: float) -> None:
+def test_a_training_with_a_far_too_high_learning_rate_says_so(objective: str, learning_rate: float) -> None:
     trainer = trained("brightness", objective, learning_rate)
     assert {record.val_balanced_accuracy for record in trainer.history} == {0.5}
-    assert trainer.history.notes[-1].startswith("Training collapsed")
+    # at such rates rounding decides whether all embeddings end up equal
+    assert trainer.history.notes[-1].startswith(("Training collapsed", "Training did not succeed"))
     assert f"Try a learning_rate below {learning_rate:g}" in trainer.history.notes[-1]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pairsim
 from pairsim._common.progress import print_above_bars
@@ -62,6 +63,7 @@ def train(
     embedding_dim: int = 128,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
+    class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     data_dir: DataDir = None,
     report: bool = True,
     tensorboard: Flag = False,
@@ -82,6 +84,7 @@ def train(
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
+        class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
@@ -101,16 +104,24 @@ def train(
         net = make_net(in_channels=channels, image_size=size)
         preprocessing = net.preprocessing
     loaded = load_data(
-        data, "train", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
+        data,
+        "train",
+        data_dir=data_dir,
+        image_size=size,
+        channels=channels,
+        preprocessing=preprocessing,
+        class_level=class_level,
     )
     if net is None:
         net = make_net(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = own_validation(data, loaded, data_dir, preprocessing)
+    val = own_validation(data, loaded, data_dir, preprocessing, class_level)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(pairsim.SimilarityModel(net), options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
+        if loaded.account is not None:
+            note(loaded.account.line("train", "val"))
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
         default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
@@ -119,7 +130,8 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    record_data(options.out, data, loaded, **({} if backbone is None else {"weights": weights}))
+    changes = {"class_level": class_level, **({} if backbone is None else {"weights": weights})}
+    record_data(options.out, data, loaded, **changes)
     written = _write_pages(options.out, trainer, data, loaded) if report else []
     best = history.best
     assert best is not None
@@ -131,6 +143,7 @@ def train(
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
         "notes": history.notes,
+        "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:
