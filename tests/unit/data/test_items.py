@@ -284,6 +284,22 @@ def test_items_that_are_not_understood() -> None:
             label_of(item)
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (None, "got NoneType. It is the image of item 3"),
+        (np.zeros((16, 16), complex), "got complex128 .* It is the image of item 3"),
+        (np.zeros((16, 16, 7), np.uint8), r"got uint8 \[16, 16, 7\] .* It is the image of item 3"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_are_none_are_named(model: SimilarityModel, image: Any, said: str, workers: int) -> None:
+    items = [*listed("PIL")[:3], (image, 0)]
+    with pytest.raises(DataError, match=f"^Expected .*{said}") as raised:
+        encode_dataset(model, items, workers=workers)
+    assert "\n" not in str(raised.value)
+
+
 def test_lists_are_the_same_every_time() -> None:
     items: Any = listed("PIL")
     assert is_known_fixed(items)
