@@ -345,7 +345,10 @@ def _as_tensor(image: Any, number: int, preprocessing: Preprocessing | None) -> 
             raise DataError(f"Expected image {number} to have shape [C, H, W], got {list(pixels.shape)}.")
         return pixels
     if preprocessing is not None and not isinstance(image, int | float):
-        return preprocessing.read(image)
+        try:
+            return preprocessing.read(image)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{error} It is the image of item {number}.") from error
     raise DataError(
         f"Expected item {number} to be (image, label) with the image as a tensor [C, H, W], got "
         f"{type(image).__name__}. Add a transform such as torchvision.transforms.v2.PILToTensor()."

@@ -55,11 +55,12 @@ def build_app(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     gr = require("gradio", extra="app", purpose="The app")
     mean = model.preprocessing.mean or ()
+    start = round(max(-1.0, min(1.0, model.threshold)), 4)  # a training that collapsed may leave another, or NaN
     with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
         gr.Markdown(f"# {html.escape(name)}\nHow similar are two images, and do they show the same thing?")
         with gr.Row():
             threshold = gr.Slider(
-                -1.0, 1.0, value=round(model.threshold, 4), step=0.0001, label="Similarity threshold",
+                -1.0, 1.0, value=start, step=0.0001, label="Similarity threshold",
                 info="A pair matches from this similarity on. Higher: fewer false matches, more missed matches.",
                 elem_id="threshold",
             )  # fmt: skip

@@ -86,7 +86,7 @@ def draw_neighbors(
     rows, columns = min(len(parts), MAX_QUERIES), min(len(result.ids[0]), MAX_NEIGHBORS)
     shown = [ids[:columns] for ids in result.ids[:rows]]
     unique = list(dict.fromkeys(name for ids in shown for name in ids))
-    source = pictures if isinstance(pictures, Tensor) else in_memory(pictures)
+    source = pictures if pictures is None or isinstance(pictures, Tensor | Mapping) else in_memory(pictures)
     images = [_picture(source, name, preprocessing) for name in unique]
     pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
     cells = []
