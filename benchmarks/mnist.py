@@ -88,7 +88,7 @@ def fit(options: Options, *, seed: int, **config: Any) -> Fit:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         settings = TrainConfig(seed=seed, out=Path(folder), device=options.device, progress=False, **config)
-        trainer = make_trainer(load(options, "train"), settings, callbacks=())
+        trainer = make_trainer(load(options, "train"), settings)
         trainer.fit("never")
         if synchronize is not None:
             synchronize()

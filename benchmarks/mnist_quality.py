@@ -88,7 +88,7 @@ def _trained(options: Options, runs: Path, recipe: Recipe, seed: int) -> tuple[S
     config = TrainConfig(objective=recipe.objective, epochs=recipe.epochs, seed=seed, out=folder, device=options.device)
     if recipe.augment is not None:
         config = dataclasses.replace(config, augment=recipe.augment)
-    trainer = make_trainer(load(options, "train"), config, callbacks=())
+    trainer = make_trainer(load(options, "train"), config)
     history = trainer.fit()
     return SimilarityModel.from_pretrained(folder), trainer, history
 

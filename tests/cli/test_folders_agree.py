@@ -153,6 +153,20 @@ def test_a_run_is_judged_at_its_own_class_level(tmp_path: Path) -> None:
     assert "--class-level 2" in (tmp_path / "moved" / "model" / "README.md").read_text()
 
 
+def test_an_interrupted_training_has_recorded_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{top}/{name}/{k}.png" for top in ("greek", "latin") for name in "xy" for k in range(8)]
+    write_pictures(tmp_path / "data", names, (16, 16))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pairsim.cli.training.train.CommandRecords.on_epoch_end", interrupt)
+    done = here("train", "data", "--out", "run", *TRAIN, "--no-report", "--class-level", "2", cwd=tmp_path)
+    assert done.status == 130
+    done = here("evaluate", "run", "data", "--json", cwd=tmp_path)
+    assert "of 4 classes" in done.err
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "calibrate", "report"])
 def test_class_levels_begin_at_1(command: str, tmp_path: Path) -> None:
     arguments = {"train": ["data", "--out", "x"], "report": ["r", "data", "--out", "x.html"]}.get(

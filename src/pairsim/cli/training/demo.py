@@ -10,7 +10,7 @@ import pairsim
 from pairsim.cli.arguments import Json, load_model
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
-from pairsim.cli.training.train import make_trainer, record_data
+from pairsim.cli.training.train import CommandRecords, make_trainer
 from pairsim.errors import require
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     began = time.perf_counter()
     train, test = load_data("digits", "train"), load_data("digits", "test")
     note(f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for testing.")
-    trainer = make_trainer(train, pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
-    trainer.fit(resume="never")
-    record_data(out, "digits", train)
+    config = pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed)
+    make_trainer(train, config, callbacks=(CommandRecords("digits", train),)).fit(resume="never")
     model = load_model(out, "cpu")
     report = write_report(
         out,

@@ -31,20 +31,43 @@ EXPECTED_MNIST = (
 )
 
 
-class _EpochLines(Callback):
-    """Prints one line for each epoch to stderr, and the notes of the run."""
+class CommandRecords(Callback):
+    """Writes `data.json` into the run: what the command was given, for its card and to read the data again.
 
-    _printed = 0
+    Prints one line for each epoch to stderr, and the notes of the run.
+    """
+
+    def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
+        self._record: dict[str, Any] = {
+            "data": data,
+            "source": loaded.source,
+            "num_images": len(loaded.dataset),
+            "class_names": list(loaded.class_names),
+            "image_size": list(loaded.image_size),
+            "channels": loaded.channels,
+            **more,
+        }
+        self._printed: int = 0
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        for line in trainer.history.notes[self._printed :]:
-            note(line)
-        self._printed = len(trainer.history.notes)
+        """Write `data.json` before the first epoch, so that an interrupted run has it too."""
+        from pairsim._common import storage
 
-    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002  they are the trainer's
-        self.on_fit_start(trainer)
+        assert trainer.config.out is not None, "commands write a run"
+        storage.write_file(trainer.config.out / "data.json", storage.to_json(self._record))
+        self._print_notes(trainer.history)
+
+    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
+        """Print the notes that were added since."""
+        self._print_notes(history)
+
+    def _print_notes(self, history: History) -> None:
+        for line in history.notes[self._printed :]:
+            note(line)
+        self._printed = len(history.notes)
 
     def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
+        """Print the results of an epoch."""
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
         if record.val_loss is not None and record.val_balanced_accuracy is not None:
             line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
@@ -121,7 +144,8 @@ def train(
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
-    callbacks: list[Callback] = [_EpochLines()]
+    weights_given = {} if backbone is None else {"weights": weights}
+    callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **weights_given)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
@@ -136,8 +160,6 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    changes = {"class_level": class_level, **({} if backbone is None else {"weights": weights})}
-    record_data(options.out, data, loaded, **changes)
     written = _write_pages(options.out, trainer, data, loaded) if report else []
     best = history.best
     assert best is not None
@@ -162,24 +184,8 @@ def train(
     print_result(result, "\n".join(lines), json)
 
 
-def record_data(run: Path, data: str, loaded: LabelledData, **more: Any) -> None:
-    """Write what the command was given into the run, for its model card and for commands that read the data again."""
-    from pairsim._common import storage
-
-    record = {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-        **more,
-    }
-    storage.write_file(run / "data.json", storage.to_json(record))
-
-
 def make_trainer(
-    loaded: LabelledData, config: pairsim.TrainConfig, *, callbacks: tuple[Callback, ...] = (_EpochLines(),)
+    loaded: LabelledData, config: pairsim.TrainConfig, *, callbacks: tuple[Callback, ...] = ()
 ) -> pairsim.Trainer:
     """Make a trainer of the reference network on loaded data, with weights initialised by the seed."""
     model = _make_model(config.seed, in_channels=loaded.channels, image_size=loaded.image_size)
