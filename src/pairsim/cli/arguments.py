@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 import pairsim
+from pairsim._common.storage import check_writable
 from pairsim.cli.output import expect
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
@@ -39,11 +40,14 @@ def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
     return pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
 
 
-def check_ending(out: Path, *endings: str) -> str:
-    """The ending of the file to write, in lower case.
+def check_out(out: Path, *endings: str) -> str:
+    """Check the file to write before the work begins, and return its ending in lower case.
 
     Raises:
-        UsageError: If it is none of `endings`.
+        RunError: If it cannot be written.
+        UsageError: If its ending is none of `endings`, where some are given.
     """
-    expect(out.suffix.lower() in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
-    return out.suffix.lower()
+    ending = out.suffix.lower()
+    expect(not endings or ending in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
+    check_writable(out)
+    return ending

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _open(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
         name = os.fspath(image)
         # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
         # those grey TIFFs that are rotated by 90 degrees.
-        with _named_errors(name, max_pixels), open(name, "rb") as file, Image.open(file) as picture:
+        with _named_errors(name, max_pixels), open_file(name) as file, Image.open(file) as picture:
             return _decoded(picture, name, max_pixels), name
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "the picture"

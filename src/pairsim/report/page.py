@@ -104,7 +104,7 @@ def write_report(
         training=training_curves(records.epochs),
         counts=slider_counts(findings),
     )
-    storage.write_file(path, page.encode("utf-8"))
+    storage.write_file(path, storage.encoded(page))
     return findings
 
 

@@ -78,7 +78,7 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
     if own is not None:
         return own
     config_file, run_file = run / "config.json", run / "run.json"
-    if not (config_file.is_file() and run_file.is_file()):
+    if not (storage.is_file(config_file) and storage.is_file(run_file)):
         raise RunError(
             f"Expected a run folder at {run}, which records its validation images, found none. Give "
             "--split train or --split test, or --pairs FILE, with images that the model was not trained on."
@@ -105,7 +105,7 @@ def own_validation(
     data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
 ) -> LabelledData | None:
     """Load the images in a folder's own `val`; `None` where it has none."""
-    if data in NAMES or not (Path(data) / "val").is_dir():
+    if data in NAMES or not storage.is_folder(Path(data) / "val"):
         return None
     size, channels = loaded.image_size, loaded.channels
     try:

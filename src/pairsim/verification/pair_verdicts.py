@@ -16,7 +16,7 @@ import torch
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
-from pairsim.data.pairs.pair_files import read_table
+from pairsim.data.pairs.pair_files import read_lines, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
@@ -242,10 +242,7 @@ def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
 
 def _without_targets(file: Path) -> list[_Row] | None:
     """Return the rows of a CSV with two columns; `None` if it is another list."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Expected a readable list of pairs at {file}, but: {error}.") from error
+    lines = read_lines(file)
     records = [(number, [field.strip() for field in row]) for number, row in enumerate(csv.reader(lines), start=1)]
     records = [(number, fields) for number, fields in records if any(fields)]
     while records and records[0][1][0].startswith("# "):  # a comment; a picture's name may begin with #

@@ -88,6 +88,7 @@ def train(
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
+    storage.check_writable(options.out, "a folder")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
     make_net = partial(_make_net, options.seed, backbone=backbone, weights=weights, embedding_dim=embedding_dim)

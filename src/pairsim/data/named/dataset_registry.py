@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import pkgutil
+import tempfile
 from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from pairsim._common.choices import Split
+from pairsim._common.storage import is_folder
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -32,11 +34,17 @@ NAMES: KeysView[str] = DATASETS.keys()
 
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of named datasets: `data_dir`, else `$PAIRSIM_DATA`, else the user's cache."""
-    if data_dir is not None:
-        return Path(data_dir)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("PAIRSIM_DATA") or Path(cache) / "pairsim")
+    """Return the folder of named datasets: `data_dir`, else `$PAIRSIM_DATA`, else the user's cache.
+
+    A user without a home folder, such as in a container, has the cache in the folder for temporary files.
+    """
+    given = data_dir or os.environ.get("PAIRSIM_DATA")
+    if given:
+        return Path(given)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pairsim")
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"pairsim-{getattr(os, 'getuid', int)()}")
 
 
 def load_data(
@@ -82,7 +90,7 @@ def load_data(
             )
         loaded: LabelledData = pkgutil.resolve_name(DATASETS[name])(name, split, data_root(data_dir))
         return loaded
-    if os.path.isdir(name):
+    if is_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
         return load_folder(Path(name), split, image_size, channels, preprocessing)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.storage import sha256, write_file
+from pairsim._common.storage import is_file, open_file, sha256, write_file
 from pairsim.errors import DataError, ImageReadError
 
 Row: TypeAlias = tuple[str, str, int]
@@ -91,7 +91,7 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
     pairs = [(str(folder / first), str(folder / second), target) for first, second, target in table.rows]
-    missing = sorted({name for first, second, _ in pairs for name in (first, second) if not os.path.isfile(name)})
+    missing = sorted({name for first, second, _ in pairs for name in (first, second) if not is_file(name)})
     if missing:
         raise ImageReadError(
             f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as {missing[0]}. "
@@ -152,10 +152,7 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
         DataError: If the file is missing, a row cannot be parsed, or the pairs differ from its own hash.
     """
     file = Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Expected a readable list of pairs at {file}, but: {error}.") from error
+    lines = read_lines(file)
     start = next((number for number, line in enumerate(lines) if not _is_comment(line)), len(lines))
     comments, lines = lines[:start], lines[start:]
     is_lfw = any("\t" in line for line in lines[:3]) and not any("," in line for line in lines[:3])
@@ -182,6 +179,20 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
         folds.extend(row[1])
     frozen = _is_frozen(file, comments, rows, folds or None)
     return PairTable(file, rows, folds or None, frozen, lines[0] if is_lfw else None)
+
+
+def read_lines(file: Path) -> list[str]:
+    """Read the lines of a list of pairs; names of files in it need not be UTF-8.
+
+    Raises:
+        DataError: If it cannot be read, or is not text.
+    """
+    try:
+        with open_file(file) as opened:
+            content = opened.read()
+        return content.decode("utf-8-sig", "strict" if b"\0" in content else "surrogateescape").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"Expected a readable list of pairs at {file}, but: {error}.") from error
 
 
 def write_pair_file(
