@@ -12,10 +12,9 @@ import io
 import multiprocessing
 import pickle
 import sys
-import threading
 import tokenize
 from collections.abc import Iterable, Iterator
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,9 @@ def why_no_workers(dataset: Any) -> str | None:
     # not `get_start_method()`, after which the method could not be set any more
     if (multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]) == "fork":
         return None
-    guards, line = _guards(), _line_of_main()
-    if guards is not None and line is not None and not any(line in _lines(guard) for guard in guards):
+    guards = _guards()
+    guarded = [_lines(guard) for guard in guards or ()]
+    if guards is not None and not all(any(line in lines for lines in guarded) for line in _running_lines()):
         return 'others would run the whole script again. Put what it does below `if __name__ == "__main__":`'
     names = _NamesOfMain(io.BytesIO())
     try:
@@ -120,10 +120,13 @@ def _lines(node: ast.stmt) -> range:
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
-def _line_of_main() -> int | None:
-    """The line of the main module that is being run; `None` if it has ended, as in a notebook."""
-    names = vars(sys.modules["__main__"])
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and not (frame.f_globals is names and frame.f_code.co_name == "<module>"):
-        frame = frame.f_back
-    return None if frame is None else frame.f_lineno
+def _running_lines() -> list[int]:
+    """The lines of the main module that threads are running; none if it has ended."""
+    lines, names = [], vars(sys.modules["__main__"])
+    for innermost in sys._current_frames().values():
+        frame: FrameType | None = innermost
+        while frame is not None:
+            if frame.f_globals is names and frame.f_code.co_name == "<module>":
+                lines.append(frame.f_lineno)
+            frame = frame.f_back
+    return lines

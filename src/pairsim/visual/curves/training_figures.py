@@ -115,7 +115,7 @@ def _read_log(path: Path) -> list[EpochRecord]:
             f"Expected the log of a run at {log}, found no such file. Pass a run folder, or what Trainer.fit returned."
         )
     records = []
-    for number, line in enumerate(filter(str.strip, log.read_text(encoding="utf-8").splitlines()), 1):
+    for number, line in enumerate(filter(str.strip, storage.read_bytes(log).decode().splitlines()), 1):
         try:
             values = json.loads(line)
             records.append(EpochRecord(**{column.name: values[column.name] for column in fields(EpochRecord)}))

@@ -85,7 +85,7 @@ class TextStyle:
     def wrap(self, text: str, width: float) -> str:
         """Break the lines of a text that are wider than `width` inches."""
         lines = []
-        for line in text.split("\n"):
+        for line in readable(text).split("\n"):
             line_width = self.width(line)
             letters = len(line) + 1 if line_width <= width else max(int(len(line) * width / line_width), 8)
             lines += textwrap.wrap(line, letters) or [""]

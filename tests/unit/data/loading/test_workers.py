@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import small_model
 from torch.utils.data import Dataset
 
 from pairsim.data.image_sets import ImageFiles
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
+from pairsim.data.loading.resident import read_through
 from pairsim.data.loading.workers import read_by_workers, shared, why_no_workers
+from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
 
 FILES = ImageFiles(["a.png", "b.png"], [0, 1])
@@ -35,7 +38,7 @@ class Numbers(Dataset[Any]):
         return 8
 
     def __getitem__(self, index: int) -> Any:
-        return torch.full((1, 2, 2), float(index)), 0
+        return torch.full((1, 4, 4), float(index)), 0
 
 
 class Ending(Numbers):
@@ -138,6 +141,28 @@ def test_scripts_without_a_guard_are_not_run_again(
     assert reasons == [without, without, None, None]
 
 
+@pytest.mark.usefixtures("spawned")
+def test_every_way_to_read_asks_first() -> None:
+    unsendable = Numbers(transform=lambda image: image)
+    with pytest.warns(UserWarning, match="read by this process alone"):
+        assert len(torch.cat(list(read_through(unsendable, workers=2)))) == 8
+    with pytest.warns(UserWarning, match="read by this process alone"):
+        assert len(encode_dataset(small_model(4), unsendable, workers=2)) == 8
+
+
+def test_threads_of_a_script_without_a_guard_ask_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[str | None] = []
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
+    main, script = ModuleType("__main__"), tmp_path / "script.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    text = "from threading import Thread\nthread = Thread(target=look)\nthread.start()\nthread.join()\n"
+    script.write_text(text)
+    vars(main).update(__file__=str(script), look=lambda: reasons.append(why_no_workers(FILES)))
+    exec(compile(text, str(script), "exec"), vars(main))
+    assert reasons[0] is not None
+    assert "run the whole script again" in reasons[0]
+
+
 def test_workers_of_multiprocessing_start_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     with pytest.warns(UserWarning, match="which must not start others"):
@@ -192,6 +217,7 @@ def test_other_errors_stay_as_they_are() -> None:
 SCRIPT = """
 import multiprocessing, sys
 import torch
+from small_models import small_model
 from torch.utils.data import Dataset
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.encoding.datasets import encode_dataset
