@@ -71,6 +71,7 @@ def write_report(
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
+    storage.check_writable(path)
     where = resolve_device(device) if model is None else model.device
     records = read_run(run)
     if model is None:

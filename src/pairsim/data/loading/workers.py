@@ -60,6 +60,7 @@ def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
         DataError: If its processes cannot be started, or one ends before its time.
     """
     try:
+        multiprocessing.Lock()  # where there can be none, PyTorch would print a traceback of its own
         batches = iter(loader)
     except OSError as error:
         raise DataError(f"Processes that read images could not be started: {error.strerror}. {_ADVICE}") from error

@@ -189,6 +189,18 @@ def test_workers_that_cannot_be_started_are_one_line(monkeypatch: pytest.MonkeyP
         read(Numbers())
 
 
+def test_a_system_without_semaphores_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", fail)
+    with pytest.raises(DataError, match=r"^Processes that read images could not be started: Read-only file system\."):
+        read(Numbers())
+    assert capfd.readouterr().err == ""
+
+
 def test_shared_memory_that_is_full_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)\nmore")
