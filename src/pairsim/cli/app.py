@@ -14,7 +14,6 @@ from pathlib import Path
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from pairsim import __version__
-from pairsim._common.storage import open_file
 from pairsim.cli.failures import one_line, report_failure
 from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
@@ -134,6 +133,8 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
     for argument in arguments:
         if argument.name == "--config" and argument.tokens:
             from cyclopts.config import Json, Toml
+
+            from pairsim._common.storage import open_file
 
             path = Path(argument.tokens[-1].value)
             open_file(path.expanduser()).close()  # raises the errors of the system; cyclopts would wait for a pipe

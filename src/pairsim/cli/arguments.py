@@ -8,7 +8,6 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 import pairsim
-from pairsim._common.storage import check_writable
 from pairsim.cli.output import expect
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
@@ -47,6 +46,8 @@ def check_out(out: Path, *endings: str) -> str:
         RunError: If it cannot be written.
         UsageError: If its ending is none of `endings`, where some are given.
     """
+    from pairsim._common.storage import check_writable
+
     ending = out.suffix.lower()
     expect(not endings or ending in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
     check_writable(out)

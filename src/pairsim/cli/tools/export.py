@@ -8,7 +8,6 @@ from typing import Literal
 
 import pairsim
 from pairsim._common.choices import ExportKind
-from pairsim._common.storage import is_file, is_folder
 from pairsim.cli.arguments import DataDir, Json, Run, check_out
 from pairsim.cli.output import expect, note, print_result
 
@@ -33,6 +32,7 @@ def export(
         calibration_data: For --quantize, the data that the run was trained on: mnist, fashion-mnist, digits, or a
             folder. Ranges come from its training images; quality is compared on the images kept for validation.
     """
+    from pairsim._common.storage import is_file, is_folder
     from pairsim.export import export_onnx, quantize_onnx
     from pairsim.runs.run_data import held_out_images, load_labelled
 
