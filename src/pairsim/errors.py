@@ -3,7 +3,7 @@
     PairsimError
     ├── DataError             (ValueError)        labels, pairs or pixels that cannot be used
     ├── DatasetNotFoundError  (FileNotFoundError) a named dataset or folder that is missing
-    ├── ImageReadError        (OSError)           a picture that is missing or cannot be decoded
+    ├── ImageReadError        (OSError)           a picture that is missing or cannot be decoded, or a locked folder
     ├── RunError              (OSError)           a run, a model or another path that cannot be read or written
     ├── DeviceError           (RuntimeError)      a device that the machine does not have
     ├── TrainingError         (RuntimeError)      training that cannot continue
@@ -36,7 +36,7 @@ class DatasetNotFoundError(PairsimError, FileNotFoundError):
 
 
 class ImageReadError(PairsimError, OSError):
-    """A picture that is missing or cannot be decoded."""
+    """A picture that is missing or cannot be decoded, or a folder of pictures that cannot be read."""
 
 
 class RunError(PairsimError, OSError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from locked_folders import WHY_NO_LOCKS, locked
+from folder_trees import locked
 from run_command import failure, here
 
 
@@ -78,10 +78,9 @@ def test_other_things_than_what_is_written(kind: str, found: str, place: Path) -
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
-@pytest.mark.skipif(bool(WHY_NO_LOCKS), reason=WHY_NO_LOCKS)
 def test_a_run_that_is_read_only_is_evaluated(place: Path) -> None:
     (place / "run" / "evaluation.json").unlink(missing_ok=True)
-    with locked(place / "run", 0o500):
+    with locked(place / "run", mode=0o500):
         done = here("evaluate", "run", "data", "--json", cwd=place)
     assert done.status == 0
     assert done.json["num_images"] == 4
@@ -90,7 +89,6 @@ def test_a_run_that_is_read_only_is_evaluated(place: Path) -> None:
     assert "run/evaluation.json: Permission denied." in said
 
 
-@pytest.mark.skipif(bool(WHY_NO_LOCKS), reason=WHY_NO_LOCKS)
 @pytest.mark.parametrize(
     "call",
     [
@@ -120,7 +118,7 @@ def test_a_folder_that_is_read_only_fails_before_the_work(
     monkeypatch.setattr("pairsim.export.export_onnx", fail)
     monkeypatch.setattr("pairsim.Gallery", fail)
     (place / "out").mkdir(exist_ok=True)
-    with locked(place / "out", 0o500), locked(place / "run" / "model", 0o500):
+    with locked(place / "out", mode=0o500), locked(place / "run" / "model", mode=0o500):
         said = failure(here(*call.split(), cwd=place), 1)
     assert said.startswith(f"pairsim: Could not write {'run/model' if 'calibrate' in call else 'out/'}")
     assert "Permission denied" in said

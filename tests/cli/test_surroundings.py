@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from locked_folders import WHY_NO_LOCKS, locked
+from folder_trees import locked
 from run_command import COMMAND, UNUSUAL_NAME, environment
 
 from pairsim.cli.app import COMMANDS, run
@@ -199,8 +199,6 @@ def test_every_command_ends_as_it_should(
     surroundings: Surroundings, command: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "locked").mkdir(exist_ok=True)
-    if surroundings is locked_parent and WHY_NO_LOCKS:
-        pytest.skip(WHY_NO_LOCKS)
     surroundings(command, place, monkeypatch)
 
 
@@ -222,8 +220,7 @@ def test_a_process_with_another_encoding(changes: dict[str, str], place: Path) -
     found = json.loads(done.stdout.decode("ascii"))["results"][0]["neighbors"][0]["id"]
     assert found.encode("utf-8", "surrogateescape").decode() == f"a/{UNUSUAL_NAME}"
     done = subprocess.run([*COMMAND, *call], **options)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"1 pictures" not in done.stdout
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert b".png  similarity" in done.stdout
 
 

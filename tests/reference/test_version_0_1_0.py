@@ -42,7 +42,7 @@ def test_run_is_resumed_in_the_middle_of_its_second_epoch(images: ImageTensors, 
     out = tmp_path / "run"
     shutil.copytree(STORED / "run", out)
     config = TrainConfig(
-        epochs=4, batch_size=32, out=out, checkpoint_steps=3, progress=False, augment="affine", seed=3
+        epochs=4, batch_size=32, out=out, checkpoint_steps=3, progress=False, augment="affine", seed=3, precision="fp32"
     )  # fmt: skip
     trainer = Trainer(SimilarityModel(EmbeddingNet(image_size=8, embedding_dim=8)), config, train=images)
     history = trainer.fit()

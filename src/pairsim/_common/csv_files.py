@@ -17,7 +17,8 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
     Args:
         path: The file, which is replaced in one step.
         header: Name of each column.
-        rows: Values of each row, in the order of `header`. Names of files need not be UTF-8.
+        rows: Values of each row, in the order of `header`; True and False are written as 1 and 0. Names of files need
+            not be UTF-8.
 
     Raises:
         RunError: If it cannot be written.
@@ -25,5 +26,5 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([int(value) if isinstance(value, bool) else value for value in row] for row in rows)
     write_file(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))

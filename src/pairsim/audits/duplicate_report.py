@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_values import json_value
 from pairsim.encoding.pictures import Skipped
+from pairsim.images.folders import LeftOut
 
 Kind: TypeAlias = Literal["identical file", "identical pixels", "near"]
 
@@ -53,12 +54,14 @@ class DuplicateReport:
         clusters: Pictures that have duplicates, by name; no picture is in two of them.
         threshold: Similarity from which pictures are near-duplicates.
         skipped: Pictures that could not be read, by name.
+        left_out: What else a folder has, which is not compared.
     """
 
     num_images: int
     clusters: tuple[DuplicateCluster, ...]
     threshold: float
     skipped: tuple[Skipped, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def num_duplicates(self) -> int:
@@ -80,6 +83,7 @@ class DuplicateReport:
             "threshold": self.threshold,
             "clusters": json_value(self.clusters),
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
+            "left_out": json_value(self.left_out),
         }
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -127,6 +131,8 @@ class DuplicateReport:
             total += "no duplicates"
         if self.skipped:
             total += f"; {len(self.skipped):,} skipped"
+        if self.left_out:
+            total += f"; {_count(sum(one.files + one.folders for one in self.left_out), 'other file')} left out"
         return "\n\n".join([*blocks, total])
 
     def __str__(self) -> str:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from pairsim.data.random import Int64Array
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike, Preprocessing, read_image
-from pairsim.images.folders import pictures_below
+from pairsim.images.folders import FolderScan, scan
 from pairsim.models import SimilarityModel
 
 _ROUNDING = 1e-5
@@ -78,7 +77,7 @@ def find_duplicates(
         model: Compares pictures by its embeddings; by default pixels are compared.
         threshold: Similarity from which pictures are near-duplicates: of pixels in (0, 1], 0.99 by default; of a
             model's embeddings in [-1, 1], required.
-        on_error: "raise" stops at a picture that cannot be read; "skip" lists it in the report.
+        on_error: "raise" stops at a picture or sub-folder that cannot be read; "skip" lists it in the report.
         progress: Whether to show progress bars; by default for long work on a terminal.
 
     Returns:
@@ -88,7 +87,7 @@ def find_duplicates(
     Raises:
         DatasetNotFoundError: If there is no such folder.
         DataError: If the folder has no pictures, or the model gives NaN.
-        ImageReadError: If a file cannot be read, unless skipped; the message names it.
+        ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
         ValueError: If `threshold` is missing or out of range, or `on_error` is unknown.
 
     Example:
@@ -104,7 +103,14 @@ def find_duplicates(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
     found: list[_Picture | Skipped] = []
-    pixels = _read(pictures, None if model is None else model.preprocessing, on_error, found, progress)
+    given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
+    pixels = _read(
+        _listed(given),
+        None if model is None else model.preprocessing,
+        on_error,
+        found,
+        progress,
+    )
     if model is None:
         thumbs = list(pixels)
     else:
@@ -129,6 +135,7 @@ def find_duplicates(
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
         threshold=threshold,
         skipped=tuple(sorted((one for one in found if isinstance(one, Skipped)), key=lambda one: str(one.name))),
+        left_out=given.left_out if isinstance(given, FolderScan) else (),
     )
 
 
@@ -165,16 +172,15 @@ class _Picture:
         return -self.size[0] * self.size[1], "" if self.path is None else self.name, self.index
 
 
-def _listed(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_Picture]:
+def _listed(pictures: FolderScan | Sequence[PictureLike]) -> list[_Picture]:
     """List the pictures, and each file once: a second path or a link to it is no duplicate."""
-    folder, listed = None, []
-    if isinstance(pictures, str | os.PathLike):
-        folder = Path(pictures)
-        pictures = pictures_below(folder)
+    if isinstance(pictures, FolderScan):
+        named = zip(pictures.pictures, pictures.names, strict=True)
+        return [_Picture(index, path, name, os.fspath(path)) for index, (path, name) in enumerate(named)]
+    listed = []
     for index, picture in enumerate(pictures):
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        name = f"#{index}" if path is None else path if folder is None else Path(path).relative_to(folder).as_posix()
-        listed.append(_Picture(index, picture, name, path))
+        listed.append(_Picture(index, picture, f"#{index}" if path is None else path, path))
     unique: dict[str | int, _Picture] = {}
     for one in sorted(listed, key=lambda one: (one.path is not None and os.path.islink(one.path), one.name)):
         unique.setdefault(one.index if one.path is None else os.path.realpath(one.path), one)
@@ -182,7 +188,7 @@ def _listed(pictures: str | os.PathLike[str] | Sequence[PictureLike]) -> list[_P
 
 
 def _read(
-    pictures: str | os.PathLike[str] | Sequence[PictureLike],
+    listed: Sequence[_Picture],
     preprocessing: Preprocessing | None,
     on_error: OnError,
     found: list[_Picture | Skipped],
@@ -203,7 +209,7 @@ def _read(
         pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
         return replace(one, size=(image.shape[1], image.shape[2]), digest=pixel_digests(image[None])[0]), pixels
 
-    listed, threads = _listed(pictures), min(_MAX_THREADS, os.cpu_count() or 1)
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with progress_bar(len(listed), "reading pictures", "pictures", progress) as bar:
         for one, pixels in ordered_map(load, listed, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
             bar.update()

@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pairsim._common.arrays import check_count
 from pairsim._common.csv_files import write_csv
 from pairsim.data import ClassIndex, LabelledImages
-from pairsim.data.image_sets import subset
+from pairsim.data.image_sets import in_memory, subset
+from pairsim.data.items import image_of
 from pairsim.data.loading.resident import image_shape
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
 from pairsim.evaluation.errors.label_agreement import LabelAgreement, label_agreement
+from pairsim.images import read_image
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.training import TrainConfig, Trainer
 
 _COLUMNS = ("image", "given", "proposed", "score")
 _SHOWN = 20
+_MAX_SIDE = 64
 _STEPS, _BATCH_SIZE, _MAX_EPOCHS = 200, 128, 10
 """Of each fold's training, by default: enough to separate classes, too few to memorise wrong labels."""
 
@@ -68,8 +72,11 @@ class LabelAudit:
 
         Args:
             count: Number of images, at least 0; all suspects by default.
+
+        Raises:
+            ValueError: If `count` is negative.
         """
-        stop = self.num_suspects if count is None else count
+        stop = self.num_suspects if count is None else check_count(count, "count", 0, 10)
         columns = (values[:stop].tolist() for values in (self.images, self.given, self.proposed, self.score))
         return [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -84,7 +91,7 @@ class LabelAudit:
         }
 
     def to_csv(self, path: str | os.PathLike[str], count: int | None = None) -> None:
-        """Write the first images of the ranking as a CSV file with a header.
+        """Write a row for each of the first images of the ranking: `image,given,proposed,score`.
 
         Args:
             path: The file, which is replaced in one step.
@@ -194,7 +201,7 @@ def audit_labels(
 def _out_of_fold(images: LabelledImages, folds: int, config: TrainConfig, seed: int) -> LabelAgreement:
     codes = images.index.codes.astype(np.int64)
     fold_of = _folds(images.index, folds, seed)
-    (channels, height, width), _ = image_shape(images)
+    channels, height, width = _net_input(images)
     proposed, score = codes.copy(), np.full(len(codes), np.nan)
     for fold in range(folds):
         held, kept = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
@@ -209,6 +216,16 @@ def _out_of_fold(images: LabelledImages, folds: int, config: TrainConfig, seed: 
         agreement = label_agreement(embeddings[kept], codes[kept], query=(embeddings[held], codes[held]))
         proposed[held], score[held] = agreement.proposed, agreement.score
     return LabelAgreement(proposed, score)
+
+
+def _net_input(images: LabelledImages) -> tuple[int, int, int]:
+    """Return channels, height and width of the images; of pictures those of the first, at most 64 pixels."""
+    first = image_of(in_memory(images)[0])
+    if isinstance(first, Tensor):
+        return image_shape(images)[0]
+    _, height, width = read_image(first).shape
+    scale = min(1.0, _MAX_SIDE / max(height, width))
+    return 3, max(round(height * scale), 1), max(round(width * scale), 1)
 
 
 def _folds(index: ClassIndex, folds: int, seed: int) -> Int64Array:

@@ -6,15 +6,24 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pairsim
-from pairsim.cli.output import expect
+from pairsim.cli.output import expect, note
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
 Data: TypeAlias = Annotated[
     str,
     Parameter(
-        help="mnist, fashion-mnist, digits, or a folder with one sub-folder per class (or train, val, test above)."
+        help="mnist, fashion-mnist, digits, or a folder: with one sub-folder per class (or train, val, test above), or "
+        "a metadata.csv with the columns file_name and label."
+    ),
+]
+ClassLevel: TypeAlias = Annotated[
+    int | None,
+    Parameter(
+        validator=Number(gte=1),
+        help="Which folders below DATA are classes: 1 the first, 2 those in these, ...; by default as in training.",
     ),
 ]
 DataDir: TypeAlias = Annotated[
@@ -33,10 +42,15 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative=())]
 
 
 def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
-    """Load the model of a run or model folder onto a device."""
+    """Load the model of a run or model folder onto a device; note if it gives every pair the same decision."""
     from pairsim._common.devices import resolve_device
+    from pairsim.models.verdict import first_warning
 
-    return pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
+    model = pairsim.SimilarityModel.from_pretrained(run).to(resolve_device(device))
+    warning = first_warning(model)
+    if warning is not None:
+        note(f"Warning: {warning}")
+    return model
 
 
 def check_out(out: Path, *endings: str) -> str:

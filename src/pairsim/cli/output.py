@@ -68,9 +68,10 @@ def discard(stream: TextIO) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr; without a reader or space it is dropped, and the work goes on."""
+    """Print a line to stderr, none for an empty text; without a reader or space it is dropped, and the work goes on."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        if text:
+            print(text, file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pairsim.data.class_index import ClassIndex
+from pairsim.data.items import check_map_style, image_of
 from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 from pairsim.images import Fit, Interpolation, Preprocessing, read_image
+
+if TYPE_CHECKING:
+    from pairsim.data.named.folder_account import FolderAccount
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
     It is a dataset itself: items are `(image, label)`.
 
     Attributes:
-        dataset: Map-style; items are `(image, ...)` or images.
+        dataset: Map-style; items are `(image, ...)`, dictionaries or images.
         targets: Label of each image `[N]`, whole numbers or strings (see `read_labels`).
 
     Example:
@@ -83,6 +87,9 @@ class LabelledData(LabelledImages):
         image_size: Height and width.
         channels: 1 grey, 3 colour.
         source: Where it was read from, for records.
+        groups: The group of each image, such as the person who took it, where `metadata.csv` gives one: text `[N]`.
+            Images of a group are not split.
+        account: What was read from a folder, and what was left out; `None` for other data.
     """
 
     targets: npt.NDArray[Any] = field(init=False, repr=False, compare=False)
@@ -90,6 +97,8 @@ class LabelledData(LabelledImages):
     image_size: tuple[int, int]
     channels: int
     source: str
+    groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    account: FolderAccount | None = None
 
     def __post_init__(self) -> None:
         images = LabelledImages.of(self.dataset)
@@ -98,15 +107,15 @@ class LabelledData(LabelledImages):
 
 
 def images_of(dataset: Any) -> Any:
-    """Return the dataset inside `LabelledImages`; any other dataset as it is."""
+    """Return the dataset inside `LabelledImages`; any other dataset as it is.
+
+    Raises:
+        TypeError: If it is not a map-style dataset of images.
+    """
     while isinstance(dataset, LabelledImages):
         dataset = dataset.dataset
+    check_map_style(dataset)
     return dataset
-
-
-def image_of(item: Any) -> Any:
-    """Return the image of an item `(image, ...)`; any other item as it is."""
-    return item[0] if isinstance(item, tuple | list) else item
 
 
 class ImageTensors(Dataset[tuple[Tensor, Any]]):

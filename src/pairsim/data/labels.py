@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
-from typing import Any, cast
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from pairsim._common.arrays import as_array
 from pairsim._common.progress import progress_bar
+from pairsim.data.items import check_map_style, column_labels, label_of
 from pairsim.errors import DataError
 
 _ATTRIBUTES = ("targets", "labels", "_labels")
@@ -21,30 +24,28 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
     """Read the label of every image of a dataset.
 
     The first of these is used: `labels`; the labels of the dataset inside a `Subset`, `ConcatDataset` or other wrapper
-    (`.dataset`); the attributes `.targets`, `.labels` and `.samples` (path and label); the last tensor of a
-    `TensorDataset`. A `target_transform` is applied to each distinct label once. If there is none of these, the dataset
-    is read once from end to end, with a progress bar and a hint.
+    (`.dataset`); the label column of a Hugging Face dataset, with the names of its classes; the attributes `.targets`,
+    `.labels` and `.samples` (path and label); the last tensor of a `TensorDataset`. A `target_transform` is applied to
+    each distinct label once. If there is none of these, the dataset is read once from end to end, with a progress bar
+    and a hint. One-hot labels become class numbers.
 
     Args:
-        dataset: Map-style dataset whose items are `(image, label)`, or anything with a length where `labels` are given.
-        labels: One label per image, instead of the dataset's own: ints, strings, a tensor or an array.
+        dataset: Map-style dataset whose items are `(image, label, ...)` or dictionaries with keys such as `"image"` and
+            `"label"`, or anything with a length where `labels` are given.
+        labels: One label per image, instead of the dataset's own: ints, strings, a tensor, an array or a column.
 
     Returns:
         One-dimensional array with one label per image, of whole numbers or strings.
 
     Raises:
         DataError: If there is not one label per image, or labels are missing, NaN, or neither whole numbers nor text.
-        TypeError: If the dataset has no length.
+        TypeError: If the dataset has no length, or is a loader or a collection of splits.
 
     Example:
         >>> read_labels(range(3), labels=["cat", "dog", "cat"]).tolist()
         ['cat', 'dog', 'cat']
     """
-    if not isinstance(dataset, Sized) or isinstance(dataset, IterableDataset):
-        raise TypeError(
-            f"Expected a map-style dataset with a length, got {type(dataset).__name__}. "
-            "Iterable datasets cannot be paired: load them into a list or a map-style dataset first."
-        )
+    check_map_style(dataset)
     found = _labels_of(dataset) if labels is None else _as_labels(labels)
     assert found is not None, "they are read if they are not stored"
     if len(found) != len(dataset):
@@ -76,6 +77,9 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     if isinstance(dataset, Subset):
         inner = _labels_of(dataset.dataset, read=False)
         return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+    columns = column_labels(dataset)
+    if columns is not None:
+        return _as_labels(columns)
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
@@ -105,30 +109,30 @@ def _labels_by_reading(dataset: Any) -> npt.NDArray[Any]:
     values = []
     with progress_bar(len(dataset), hint, "images") as bar:
         for index in range(len(dataset)):
-            item = dataset[index]
-            if not isinstance(item, tuple | list) or len(item) < 2:
-                raise DataError(
-                    f"Expected {name} to give (image, label), item {index} is {type(item).__name__}. "
-                    "Pass labels=[...] with one label per image."
-                )
-            values.append(item[1])
+            try:
+                values.append(label_of(dataset[index]))
+            except DataError as error:
+                raise DataError(f"{error} See item {index} of {name}, or pass labels=[...].") from error
             bar.update()
     return _as_labels(values)
 
 
 def _as_labels(values: Any) -> npt.NDArray[Any]:
     """Convert to a checked one-dimensional array of whole numbers or strings."""
-    if isinstance(values, torch.Tensor):
-        array = values.detach().cpu().numpy()
-    elif isinstance(values, np.ndarray) and values.dtype.kind not in "OT":
-        array = values
-    else:
-        array = _array_of(cast("Iterable[Any]", values))
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
+        raise TypeError(f"Expected a list or array with one label per image, got {type(values).__name__}.")
+    if hasattr(values, "to_numpy"):  # a column of a table
+        values = values.to_numpy()
+    array = as_array(values, "labels") if isinstance(values, torch.Tensor | np.ndarray) else np.empty(0, dtype=object)
+    if array.dtype.kind in "OT":
+        array = _array_of(list(values))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
+        array = array.argmax(axis=1)  # one-hot
     if array.ndim != 1:
         raise DataError(
-            f"Expected one label per image, found labels of shape {list(array.shape)}. "
+            f"Expected one label per image, found labels of shape {list(array.shape)} that are not one-hot. "
             "Pass labels= with a single class per image."
         )
     if array.dtype.kind == "f":
@@ -148,17 +152,18 @@ def _as_labels(values: Any) -> npt.NDArray[Any]:
     return array.astype(str) if array.dtype.kind == "S" else array
 
 
-def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
-    items = list(values)
+def _array_of(items: list[Any]) -> npt.NDArray[Any]:
     kinds = set(map(type, items))
     if not kinds:
         return np.empty(0, dtype=np.int64)
-    if any(issubclass(kind, torch.Tensor | np.ndarray) for kind in kinds):
-        items = list(map(_scalar, items))
+    if any(issubclass(kind, torch.Tensor | np.ndarray | list | tuple) for kind in kinds):
+        items = [_scalar(as_array(item, "labels")) for item in items]
         kinds = set(map(type, items))
+        if kinds == {np.ndarray} and len({item.shape for item in items}) == 1:  # may be one-hot
+            return np.stack(items)
     for index, item in enumerate(items if kinds - {int, bool, str} else ()):
-        if item is None:
-            raise DataError(f"Expected a label for every image, found None at index {index}. Label it or remove it.")
+        if item is None or (str in kinds and isinstance(item, float) and math.isnan(item)):
+            raise DataError(f"Expected a label for every image, found {item} at index {index}. Label it or remove it.")
         if not isinstance(item, int | float | str | np.generic):
             raise DataError(
                 f"Expected labels to be whole numbers or text, found {type(item).__name__} at index {index}. "
@@ -169,6 +174,6 @@ def _array_of(values: Iterable[Any]) -> npt.NDArray[Any]:
     return np.array(items)
 
 
-def _scalar(item: Any) -> Any:
-    """Return the number in a tensor or array of one element; anything else as it is."""
-    return item.item() if isinstance(item, torch.Tensor | np.ndarray) and int(np.prod(item.shape)) == 1 else item
+def _scalar(item: npt.NDArray[Any]) -> Any:
+    """Return the value in an array of one element; any other array as it is."""
+    return item.item() if item.size == 1 else item

@@ -51,20 +51,22 @@ def random_transform(dataset: Any) -> str | None:
 def is_known_fixed(dataset: Any) -> bool:
     """Return whether a dataset is known to give the same image each time.
 
-    This holds for datasets of torchvision and pairsim with transforms of torchvision that are not random. Datasets and
-    functions of other modules are never known.
+    This holds for datasets of torchvision and pairsim with transforms of torchvision that are not random, for lists,
+    and for Hugging Face datasets without a transform. Datasets and functions of other modules are never known.
 
     Args:
         dataset: Any dataset.
 
     Example:
         >>> from pairsim.data import ImageFiles
-        >>> is_known_fixed(ImageFiles(["a.png"], ["a"])), is_known_fixed([(torch.zeros(1, 2, 2), 0)])
+        >>> is_known_fixed(ImageFiles(["a.png"], ["a"])), is_known_fixed(range(3))
         (True, False)
     """
     for part in _parts(dataset):
         kind = type(part)
-        if kind in (Subset, ConcatDataset, TensorDataset) or kind.__name__ in _HOLDERS:
+        if kind in (list, tuple, Subset, ConcatDataset, TensorDataset) or kind.__name__ in _HOLDERS:
+            continue
+        if kind.__module__ == "datasets.arrow_dataset" and part.format["type"] != "custom":  # of Hugging Face
             continue
         module = part.__module__ if isinstance(part, FunctionType) else kind.__module__
         known = f"{module}.".startswith(("torchvision.datasets.", "torchvision.transforms.", "pairsim.data."))
@@ -120,4 +122,5 @@ def _parts(dataset: Any) -> Iterator[Any]:
             # Transforms of labels (target_transform) do not change images.
             follow = ("transform" in name or "augment" in name or name == "loader") and not name.startswith("target")
             for item in value if isinstance(value, list | tuple) and (follow or name == "datasets") else (value,):
-                waiting += [item] if isinstance(item, Dataset) or (follow and callable(item)) else []
+                inside = isinstance(item, Dataset) or name in ("dataset", "datasets")
+                waiting += [item] if inside or (follow and callable(item)) else []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pairsim._common import storage
 from pairsim.data.class_index import ClassIndex
@@ -24,11 +25,17 @@ from pairsim.errors import RunError
 FILE_NAME = "split.json"
 FORMAT = "pairsim-split"
 FORMAT_VERSION = 1
-_TEST_FRACTION = 0.2
+TEST_FRACTION = 0.2
+"""Share of a dataset without test images that is held out for testing."""
 
 
 def stratified_split(
-    index: ClassIndex, fraction: float, *, seed: int = 0, names: Sequence[str] | None = None
+    index: ClassIndex,
+    fraction: float,
+    *,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    groups: npt.NDArray[Any] | None = None,
 ) -> tuple[Int64Array, Int64Array]:
     """Hold out a share of the images of every class.
 
@@ -39,6 +46,9 @@ def stratified_split(
         seed: Any whole number; the images held out depend on it and on the number of images, or on `names`.
         names: One stable name per image. The split then does not depend on the order of the images, and adding or
             removing an image moves at most one other image of its class to the other side.
+        groups: The group of each image `[N]`, text or whole numbers. Groups are then held out whole, in the order of a
+            hash of their names, until every class has its share, but for groups that hold all images of a class that
+            are left. A class may get more than its share, or less.
 
     Returns:
         Image numbers kept and held out, each ascending.
@@ -53,26 +63,49 @@ def stratified_split(
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"Expected the fraction to hold out to be in (0, 1), got {fraction}.")
+    share = np.minimum(np.floor(index.counts * fraction + 0.5).astype(np.int64), index.counts - 1)
+    if groups is not None:
+        is_held = _held_groups(index, share, groups, seed)
+        return np.flatnonzero(~is_held), np.flatnonzero(is_held)
     if names is None:
         keys = random_bits(stream_key("split", seed), np.arange(index.num_images))
     else:
-        keys = np.array([int.from_bytes(_digest(f"{seed}:{name}"), "little") for name in names], dtype=np.uint64)
+        keys = _name_keys(names, seed)
     by_class = np.lexsort((keys, index.codes))
     rank = np.arange(index.num_images) - index.offsets[index.codes[by_class]]
-    share = np.minimum(np.floor(index.counts * fraction + 0.5).astype(np.int64), index.counts - 1)
     held = rank < share[index.codes[by_class]]
     return np.sort(by_class[~held]).astype(np.int64), np.sort(by_class[held]).astype(np.int64)
 
 
-def hold_out_test(dataset: Any, split: str, names: Sequence[str] | None = None) -> Any:
+def _name_keys(names: Iterable[Any], seed: int) -> npt.NDArray[np.uint64]:
+    """Return a hash of each name; names of files need not be UTF-8."""
+    return np.array([int.from_bytes(_digest(f"{seed}:{name}"), "little") for name in names], dtype=np.uint64)
+
+
+def _held_groups(index: ClassIndex, share: Int64Array, groups: npt.NDArray[Any], seed: int) -> npt.NDArray[np.bool_]:
+    """Return whether each image is in a group that is held out."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    parts, sizes = np.unique(numbers * index.num_classes + index.codes.astype(np.int64), return_counts=True)
+    starts = np.searchsorted(parts, np.arange(len(names) + 1) * index.num_classes)
+    missing, left, held = share.copy(), index.counts.copy(), np.zeros(len(names), dtype=bool)
+    for group in np.argsort(_name_keys(names.tolist(), seed), kind="stable").tolist():
+        part = slice(starts[group], starts[group + 1])
+        classes, size = parts[part] % index.num_classes, sizes[part]
+        if (missing[classes] > 0).any() and (left[classes] > size).all():
+            held[group] = True
+            missing[classes] -= size
+            left[classes] -= size
+    return held[numbers]
+
+
+def hold_out_test(dataset: Any, split: str) -> Any:
     """Select the images of one split of a dataset without a test set: one in five of each class is in `"test"`.
 
     Args:
         dataset: One of those in `image_sets`, with its labels as `targets`.
         split: `"test"`, or `"train"` for the other images.
-        names: One stable name per image (see `stratified_split`).
     """
-    train, test = stratified_split(ClassIndex.from_labels(dataset.targets), _TEST_FRACTION, names=names)
+    train, test = stratified_split(ClassIndex.from_labels(dataset.targets), TEST_FRACTION)
     return subset(dataset, test if split == "test" else train)
 
 

@@ -19,7 +19,8 @@ from pairsim._common.precision import inference_dtype
 from pairsim._common.progress import progress_bar
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError, ImageReadError
-from pairsim.images import PictureLike, pictures_below
+from pairsim.images import PictureLike
+from pairsim.images.folders import LeftOut, scan
 from pairsim.models import SimilarityModel
 from pairsim.models.inference.inference_nets import default_batch_size
 from pairsim.models.inputs import Images, as_pictures, read_ahead, read_pixels
@@ -51,6 +52,7 @@ class EncodedPictures:
         names: Path of each picture that was embedded, or `None` for pixels.
         indices: Index of each of them among the pictures that were given, int64 `[n]`, ascending.
         skipped: Those that could not be read.
+        left_out: What else a folder has, which is not embedded.
         seconds: From the first picture to the last embedding.
         decoding: Share in [0, 1] of the working time that was spent on reading and decoding, summed over all threads;
             the rest is the net's. At 0.9 a faster net would hardly help. 0 if nothing was decoded.
@@ -62,6 +64,7 @@ class EncodedPictures:
     skipped: tuple[Skipped, ...]
     seconds: float
     decoding: float
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,6 +78,8 @@ class EncodedPictures:
         ]
         if self.skipped:
             lines.append(f"{len(self.skipped):,} of {given:,} skipped as unreadable: {_named(self.skipped)}")
+        if self.left_out:
+            lines.append(f"{sum(one.files + one.folders for one in self.left_out):,} other files left out")
         return "\n".join(lines)
 
 
@@ -98,7 +103,7 @@ def encode_pictures(
         pictures: A folder, with all of its sub-folders (see `pairsim.images.pictures_below`); or whatever
             `SimilarityModel.encode` takes: one or several paths, PIL images, arrays or tensors, or a generator.
         on_error: What happens to a picture that cannot be read: `"raise"`, or `"skip"`, which leaves it out and lists
-            it in `skipped`. No other picture replaces it.
+            it in `skipped`. No other picture replaces it. A sub-folder that cannot be read is listed in `left_out`.
         batch_size: As for `SimilarityModel.encode`.
         precision: As for `SimilarityModel.encode`.
         progress: Whether to show a progress bar; by default for long work on a terminal.
@@ -108,7 +113,7 @@ def encode_pictures(
 
     Raises:
         DataError: If no picture can be read, or a folder has none.
-        ImageReadError: If a picture cannot be read and `on_error` is `"raise"`; the message names the first.
+        ImageReadError: If a picture or sub-folder cannot be read and `on_error` is `"raise"`; the message names it.
         TypeError: If `pictures` is a dataset, or one is no picture.
         ValueError: If there is no such `on_error` or precision, `batch_size` is below 1, or pixels are not as
             `SimilarityModel.encode` takes them.
@@ -126,6 +131,7 @@ def encode_pictures(
     inference_dtype(precision, model.device)  # raises before anything is read
     names: list[str | None] = []
     skipped: list[Skipped] = []
+    left_out: tuple[LeftOut, ...] = ()
     reading_s = net_s = 0.0
 
     def read(picture: PictureLike) -> tuple[str | None, Tensor | ImageReadError, float]:
@@ -169,7 +175,8 @@ def encode_pictures(
         names += [None] * len(pictures)
     else:
         if isinstance(pictures, str | os.PathLike) and os.path.isdir(pictures):
-            pictures = list(pictures_below(pictures))
+            found = scan(pictures, on_error)
+            pictures, left_out = found.pictures, found.left_out
         given = as_pictures(pictures)
         known = len(given) if isinstance(given, Sized) and on_error == "raise" else None
         size = batch_size or default_batch_size(model.device, model.preprocessing.image_size)
@@ -187,6 +194,7 @@ def encode_pictures(
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
         decoding=reading_s / (reading_s + net_s) if reading_s + net_s > 0 else 0.0,
+        left_out=left_out,
     )
 
 

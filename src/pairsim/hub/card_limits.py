@@ -91,6 +91,9 @@ def _threshold(records: RunRecords, evaluation: Evaluation | None) -> list[str]:
     if point is None:
         return ["Its threshold was not chosen on data, and its error rates at the threshold are not measured."]
     lines = []
+    if {finite(point.get("fmr")), finite(point.get("fnmr"))} == {0.0, 1.0}:
+        which = "All" if finite(point.get("fmr")) == 1.0 else "None"
+        lines.append(f"{which} of the pairs that its threshold was measured on match: it decides nothing.")
     negatives = finite(point.get("num_negative"))
     if negatives:
         lines.append(

@@ -18,7 +18,9 @@ from pairsim.runs.run_records import (
     Evaluation,
     RunRecords,
     changed_settings,
+    first_weights,
     last_name,
+    own_code,
     own_net,
     read_run,
     training_command,
@@ -177,13 +179,14 @@ def _overview(records: RunRecords) -> str:
 
 
 def _usage(records: RunRecords, repo_id: str | None) -> str:
-    net = own_net(records)
+    net = own_code(records)
     given = "" if net is None else ", embedding_net=net"
+    extras = ["timm"] if net is None and str(own_net(records)).startswith("timm/") else []
     if repo_id is None:
-        package, imports = "pairsim", "from pairsim import SimilarityModel"
+        imports = "from pairsim import SimilarityModel"
         load = f'SimilarityModel.from_pretrained("."{given})  # the folder of this file'
     else:
-        package, imports = "'pairsim[hub]'", "from pairsim.hub import from_hub"
+        extras, imports = ["hub", *extras], "from pairsim.hub import from_hub"
         load = f'from_hub("{md.one_line(repo_id)}"{given})'
     lines = [
         imports,
@@ -193,6 +196,7 @@ def _usage(records: RunRecords, repo_id: str | None) -> str:
         'verdict = model.verify("a.png", "b.png")',
         "print(verdict.match, verdict.similarity, verdict.probability)",
     ]
+    package = f"'pairsim[{','.join(extras)}]'" if extras else "pairsim"
     install = md.code_block(f"pip install {package}", "bash")
     return _section("How to use", install, md.code_block("\n".join(lines), "python"))
 
@@ -209,7 +213,7 @@ def _data(records: RunRecords) -> str:
         ("Source", md.escape(last_name(str(known.get("source") or md.NOT_RECORDED)))),
         ("Images trained on", md.count(used.get("num_images"))),
         *([("Pairs trained on, if given", md.count(used["num_pairs"]))] if "num_pairs" in used else []),
-        ("Images kept for validation", md.count(used.get("num_val_images"))),
+        ("Images kept for validation", md.count(used.get("num_val_images", 0 if used else None))),
         ("Classes", classes),
         ("Input of the model", image_kind(records)),
     ]
@@ -221,7 +225,10 @@ def _training(records: RunRecords) -> str:
     if not config:
         return _section("Training", "Not recorded: this is a model folder without its run.")
     best: Mapping[str, Any] = next((record for record in reversed(records.epochs) if record.get("best")), {})
+    net = own_net(records)
+    named = None if net is None or own_code(records) else first_weights(records) or md.NOT_RECORDED
     rows = [
+        *([] if named is None else [("Weights at the start", md.escape(last_name(named)))]),
         ("Objective", _recorded(config, "objective")),
         ("Epochs", f"{len(records.epochs)} of {config.get('epochs')}" if records.epochs else md.NOT_RECORDED),
         ("Epoch kept", _recorded(best, "epoch")),
@@ -289,19 +296,23 @@ def _threshold(records: RunRecords) -> str:
     if point is None:
         return _section(
             "Threshold",
-            "Not chosen on data: the threshold is where the probability is 0.5. Its error rates are "
+            "Not chosen on data: the threshold is where the probability is 0.5, if there is one. Its error rates are "
             f"{md.NOT_MEASURED}. Choose one with `pairsim calibrate RUN DATA --target-fmr 0.001`.",
         )
+    source = md.escape(last_name(str(point.get("source") or md.NOT_RECORDED)))
+    of_training = point.get("criterion") == "probability 0.5" and records.model.get("calibration") is None
     rows = [
         ("Threshold on similarity", md.plain(point.get("threshold")), ""),
         ("Chosen for", _recorded(point, "criterion"), ""),
-        ("Chosen on", md.escape(last_name(str(point.get("source") or md.NOT_RECORDED))), ""),
+        ("Measured on" if of_training else "Chosen on", source, ""),
         ("False match rate (FMR)", md.rate(point.get("fmr")), md.interval(point.get("fmr_interval"))),
         ("False non-match rate (FNMR)", md.rate(point.get("fnmr")), md.interval(point.get("fnmr_interval"))),
         ("Positive pairs", md.count(point.get("num_positive")), ""),
         ("Negative pairs", md.count(point.get("num_negative")), ""),
     ]
     note = "The error rates were measured on the pairs that the threshold was chosen on."
+    if of_training:
+        note = "The error rates were measured on pairs that training chose the epoch by."
     return _section("Threshold", md.table(("", "Value", "95 % interval"), rows), note)
 
 
@@ -335,15 +346,18 @@ def _reproduction(records: RunRecords) -> str:
     command = training_command(records)
     if command is not None:
         exact = environment.get("device") == "cpu" or records.config.get("deterministic") is True
+        unknown = "The run does not record which weights the backbone began with: pass the same with `--weights`."
+        several = " and processes" if environment.get("num_processes", 1) > 1 else ""
         result = "the same weights" if exact else "nearly the same weights, and with `--deterministic` the same"
         paragraphs += [
             md.code_block(command, "bash"),
-            f"The same data, versions, processor and number of threads give {result}.",
+            *([unknown] if own_net(records) is not None and first_weights(records) is None else []),
+            f"The same data, versions, processor and number of threads{several} give {result}.",
         ]
     elif records.config:
         changed = ", ".join(f"{name}={value!r}" for name, value in changed_settings(records.config).items())
         paragraphs += [
-            "It was trained from Python, by a script that the run does not contain, with these settings of "
+            "The run does not record a command that trains it again, as after training from Python. Its settings of "
             "`TrainConfig`:",
             md.code_block(_without_folders(changed), "text"),
         ]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizing, read_image
 
+_LATER_FIELDS = ("float_range",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -27,6 +29,8 @@ class Preprocessing:
         std: Standard deviation of each channel on the [0, 1] scale, positive.
         fit: How pictures of other proportions get `image_size`: `"stretch"`, `"crop"` or `"pad"` (see `read_image`).
         interpolation: Interpolation of resized pictures: `"bilinear"` or `"bicubic"`, with antialiasing.
+        float_range: Smallest and largest value of the floating point images that the model was trained on, which
+            training sets; `None` if it was trained on pixels.
 
     Raises:
         ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, or there is no
@@ -44,6 +48,7 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     fit: Fit = "stretch"
     interpolation: Interpolation = "bilinear"
+    float_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -70,15 +75,39 @@ class Preprocessing:
         Returns:
             Floating point `[N, C, H, W]` on the same device. Pixels with 1 channel get 3, and those with 3 get 1, where
             the model has that number; other numbers stay.
+
+        Raises:
+            ValueError: If pixels are given and would get another scale than the images of training had.
         """
         if images.dtype != torch.uint8:
             return images
+        if self.float_range is not None:
+            self._check_pixels(self.float_range)
         scaled = in_channels(images, self.channels).to(torch.float32)
         if self.mean is None or self.std is None:
             return scaled / 255.0
         # (x / 255 - mean) / std as one multiplication and one addition
         factor, offset = _constants(self.mean, self.std, images.device)
         return scaled * factor - offset
+
+    @property
+    def pixel_range(self) -> tuple[float, float]:
+        """The values that the smallest and the largest pixel, 0 and 255, get."""
+        scaling = list(zip(self.mean or (0.0,), self.std or (1.0,), strict=True))
+        return min((0.0 - mean) / std for mean, std in scaling), max((1.0 - mean) / std for mean, std in scaling)
+
+    def _check_pixels(self, trained: tuple[float, float]) -> None:
+        low, high = self.pixel_range
+        if not other_scale(trained, (low, high), margin=0.02):
+            return
+        width = trained[1] - trained[0] or 1.0
+        raise ValueError(
+            f"Expected floating point images from {trained[0]:.4g} to {trained[1]:.4g} as in training, got pixels, "
+            f"which the preprocessing scales to values from {low:.4g} to {high:.4g}. Set mean and std of the transform "
+            "of training: model.preprocessing = dataclasses.replace(model.preprocessing, mean=(...), std=(...)). If "
+            f"black was {trained[0]:.4g} and white {trained[1]:.4g}, mean is {-trained[0] / width:.4g} and std "
+            f"{1 / width:.4g}."
+        )
 
     def read(self, image: PictureLike) -> Tensor:
         """Read one picture with the size, channels, fit and interpolation of this preprocessing.
@@ -93,13 +122,17 @@ class Preprocessing:
         return read_image(image, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        """Return the fields as JSON values; the later ones only if they are set, so that checksums stay the same."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+            if value is not None or name not in _LATER_FIELDS
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`; fields that older versions did not write get their defaults."""
-        mean, std = values.get("mean"), values.get("std")
+        mean, std, floats = (values.get(name) for name in ("mean", "std", "float_range"))
         height, width = values["image_size"]
         return cls(
             image_size=(int(height), int(width)),
@@ -108,7 +141,32 @@ class Preprocessing:
             std=None if std is None else tuple(map(float, std)),
             fit=values.get("fit", "stretch"),
             interpolation=values.get("interpolation", "bilinear"),
+            float_range=None if floats is None else (float(floats[0]), float(floats[1])),
         )
+
+
+def other_scale(found: tuple[float, float], expected: tuple[float, float], *, margin: float) -> bool:
+    """Return whether values seem to be of another scale.
+
+    Args:
+        found: Smallest and largest value.
+        expected: The same of values of the right scale.
+        margin: How far outside of the expected range values may be, as a share of it.
+
+    Returns:
+        Whether values are outside of that range, span less than a twentieth of it, or are all in [0, 1], as of images
+        that were not normalised, where the expected range is another one. Equal values have no scale.
+
+    Example:
+        >>> other_scale((0.0, 1.0), (-1.0, 1.0), margin=0.1), other_scale((-0.9, 0.8), (-1.0, 1.0), margin=0.1)
+        (True, False)
+    """
+    (low, high), (lowest, highest) = found, expected
+    width = highest - lowest
+    if low < lowest - margin * width or high > highest + margin * width:
+        return True
+    normalised = lowest < -0.1 or highest > 1.1
+    return low != high and (high - low < width / 20 or (normalised and low >= 0.0 and high <= 1.0))
 
 
 def in_channels(pixels: Tensor, channels: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
+from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
@@ -54,7 +55,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-class EmbeddingNet(nn.Module):
+class EmbeddingNet(PlainNamesModule):
     """Maps images to embeddings.
 
     Without a backbone this is the reference network: two blocks of 5 x 5 convolution, batch norm, pooling and ReLU
@@ -79,8 +80,11 @@ class EmbeddingNet(nn.Module):
 
     Attributes:
         backbone_name: The name that `backbone` was built by, or `None`.
-        preprocessing: How the backbone was trained, with these channels and this size; `None` if that is not known.
+        preprocessing: How the net, or else its backbone, was trained, with these channels and this size; `None` if that
+            is not known.
+        has_known_backbone: Whether the backbone is of torchvision or timm.
         pretrained: Whether `weights` were given.
+        came_alone: Whether weights were loaded by `load_state_dict` of the net, and not as a part of a model.
 
     Raises:
         MissingExtraError: If the backbone needs timm, which is not installed.
@@ -132,6 +136,8 @@ class EmbeddingNet(nn.Module):
         self.normalize = normalize
         self.backbone_name: str | None = None if chosen is None else chosen.name
         self.preprocessing: Preprocessing | None = known
+        self.has_known_backbone: bool = known is not None
+        self.came_alone: bool = False
         self.pretrained: bool = chosen is not None and chosen.pretrained
         self.backbone: nn.Module | None = None if chosen is None else chosen.module
         if self.backbone is None:
@@ -156,6 +162,10 @@ class EmbeddingNet(nn.Module):
         features = self.fc(self.conv(images)) if self.backbone is None else self.head(_pooled(self.backbone(images)))
         return unit_length(features) if self.normalize else features
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.came_alone = not prefix
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def architecture(self) -> dict[str, Any]:
         """What is needed to build the net again, as JSON values; of a backbone without a name its class only."""
         kind = None if self.backbone is None else type(self.backbone)
@@ -170,11 +180,13 @@ class EmbeddingNet(nn.Module):
 
 def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:
     """Scale the embeddings of a net to length 1, unless it does so itself."""
+    net = unwrapped(net)
     return embeddings if isinstance(net, EmbeddingNet) and net.normalize else unit_length(embeddings)
 
 
 def default_preprocessing(net: nn.Module) -> Preprocessing:
     """Return a net's own `preprocessing`, or that for its size and channels which scales pixels to [0, 1]."""
+    net = unwrapped(net)
     known = getattr(net, "preprocessing", None)
     if isinstance(known, Preprocessing):
         return known
@@ -193,7 +205,8 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
 
     Raises:
         TypeError: If it is not a tensor.
-        ValueError: If it is not `[N, C, H, W]`, or of other channels or size than the net's.
+        ValueError: If it is not `[N, C, H, W]`, of other channels or size than the net's, or of whole numbers other
+            than uint8.
     """
     if not isinstance(images, Tensor):
         raise TypeError(f"Expected images as a tensor [N, C, H, W], got {type(images).__name__}. Use encode for files.")
@@ -203,6 +216,12 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
             3: " Add a batch dimension: x[None] (or a channel dimension, x[:, None], if it is [N, H, W]).",
         }.get(images.ndim, "")
         raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
+    net = unwrapped(net)
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(
+            f"Expected images as uint8 pixels or floating point, got {images.dtype}. "
+            "Convert pixels from 0 to 255 with images.to(torch.uint8)."
+        )
     channels = getattr(net, "in_channels", images.shape[1])
     converted = images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
     if images.shape[1] != channels and not (converted and preprocessing.channels == channels):

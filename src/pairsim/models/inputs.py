@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Sized
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -90,15 +90,30 @@ def joined_pair(first: Images, second: Images) -> Images | None:
     return None
 
 
+def check_no_dataset(images: object) -> None:
+    """Check that these are images, and not items with labels or a loader.
+
+    Raises:
+        TypeError: If they are.
+    """
+    first = images[0] if isinstance(images, list | tuple) and images else None
+    typed_columns = hasattr(images, "features") and not isinstance(images, Tensor | np.ndarray)  # of Hugging Face
+    if isinstance(images, Dataset | DataLoader | Mapping) or isinstance(first, list | tuple | Mapping) or typed_columns:
+        of = "" if first is None else f" of {type(first).__name__}"
+        raise TypeError(
+            f"Expected images or paths, got a {type(images).__name__}{of}. Use pairsim.encode_dataset(model, dataset)."
+        )
+    if not isinstance(images, Iterable) and not is_single(images):
+        raise TypeError(f"Expected images or paths, got {type(images).__name__}.")
+
+
 def as_pictures(images: Images) -> Iterable[PictureLike]:
     """Return one or several pictures as a list; a generator is returned as it is.
 
     Raises:
         TypeError: If `images` is a dataset or loader.
     """
-    if isinstance(images, Dataset | DataLoader):
-        kind = type(images).__name__
-        raise TypeError(f"Expected images or paths, got a {kind}. Use pairsim.encode_dataset(model, dataset).")
+    check_no_dataset(images)
     if is_single(images):
         return [cast("PictureLike", images)]
     several = cast("Iterable[PictureLike]", images)

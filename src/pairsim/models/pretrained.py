@@ -12,8 +12,9 @@ Checksums tell one model from another:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,8 @@ from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models.backbones.registry import is_backbone_name
-from pairsim.models.calibration import Calibration
 from pairsim.models.embedding_net import EmbeddingNet
-from pairsim.models.verdict import OperatingPoint
+from pairsim.models.weight_names import unwrapped
 
 if TYPE_CHECKING:
     from pairsim.models.similarity_model import SimilarityModel
@@ -43,23 +43,19 @@ class SavedModel:
 
     folder: Path
     weights: dict[str, Tensor]
-    preprocessing: Preprocessing
-    operating_point: OperatingPoint | None
-    calibration: Calibration | None
+    config: dict[str, Any]
     net: nn.Module
 
 
 def save(folder: Path, model: SimilarityModel) -> None:
     """Write a model folder: the weights, and the config with their checksum."""
-    net, weights = model.embedding_net, serialize(model.state_dict())
+    net, weights = unwrapped(model.embedding_net), serialize(model.weights())
     own_code = {"embedding_net": f"{type(net).__module__}.{type(net).__qualname__}"}
     config = {
         "format": "pairsim-model",
         "format_version": FORMAT_VERSION,
         "architecture": net.architecture() if isinstance(net, EmbeddingNet) else own_code,
-        "preprocessing": model.preprocessing.to_dict(),
-        "operating_point": None if model.operating_point is None else asdict(model.operating_point),
-        "calibration": None if model.calibration is None else model.calibration.to_dict(),
+        **model.settings(),
         "weights_sha256": storage.sha256(weights),
     }
     storage.write_files(folder, {WEIGHTS: weights, CONFIG: storage.to_json(config)})
@@ -139,16 +135,15 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
             "Copy the folder again, or load best_model.pt."
         )
-    point, calibration = config.get("operating_point"), config.get("calibration")
+    weights = deserialize(content, folder / WEIGHTS)
+    with _damage_named(folder):
+        return SavedModel(folder, weights, config, _build_net(config["architecture"], folder) if net is None else net)
+
+
+@contextlib.contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
     try:
-        return SavedModel(
-            folder=folder,
-            weights=deserialize(content, folder / WEIGHTS),
-            preprocessing=Preprocessing.from_dict(config["preprocessing"]),
-            operating_point=None if point is None else OperatingPoint.from_dict(point),
-            calibration=None if calibration is None else Calibration.from_dict(calibration),
-            net=_build_net(config["architecture"], folder) if net is None else net,
-        )
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder / CONFIG} is damaged, the model cannot be built from it: {type(error).__name__}: {error}. "
@@ -173,26 +168,28 @@ def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
         raise RunError(f"The backbone of {folder} cannot be built here: {error}") from error
 
 
-def load_weights(model: nn.Module, saved: SavedModel) -> None:
-    """Load saved weights into a model; names and shapes have to be equal.
+def restore(model: SimilarityModel, saved: SavedModel) -> None:
+    """Load saved weights and settings into a model; names and shapes have to be equal.
 
     Raises:
-        RunError: If names or shapes differ.
+        RunError: If names or shapes differ, or the settings are damaged.
     """
     try:
         model.load_state_dict(saved.weights, strict=True)
     except RuntimeError as error:
         raise RunError(f"The weights in {saved.folder} do not fit the model: {error}") from error
+    with _damage_named(saved.folder):
+        model.load_settings(saved.config)
 
 
 def embedding_sha256(model: SimilarityModel) -> str:
     """Return the SHA-256 of what embeddings depend on: the net's weights and the preprocessing."""
-    return _sha256(model.embedding_net, model.preprocessing)
+    return _sha256(model.embedding_net.state_dict(), model.preprocessing)
 
 
 def model_sha256(model: SimilarityModel) -> str:
     """Return the SHA-256 of all weights, the projection's too, and the preprocessing."""
-    return _sha256(model, model.preprocessing)
+    return _sha256(model.weights(), model.preprocessing)
 
 
 def saved_sha256(model_folder: Path) -> dict[str, str]:
@@ -214,5 +211,5 @@ def short(sha256: str | None) -> str:
     return f"SHA-256 {(sha256 or '')[:12]}"
 
 
-def _sha256(module: nn.Module, preprocessing: Preprocessing) -> str:
-    return storage.sha256(serialize(module.state_dict()) + storage.to_json(preprocessing.to_dict()))
+def _sha256(weights: Mapping[str, Tensor], preprocessing: Preprocessing) -> str:
+    return storage.sha256(serialize(weights) + storage.to_json(preprocessing.to_dict()))

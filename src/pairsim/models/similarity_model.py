@@ -15,9 +15,8 @@ from pairsim._common.choices import PrecisionName
 from pairsim._common.precision import inference_dtype
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
-from pairsim.models.calibration import Calibration
 from pairsim.models.collecting import collect
-from pairsim.models.embedding_net import EmbeddingNet, check_images, default_preprocessing, eval_mode, to_unit_length
+from pairsim.models.embedding_net import EmbeddingNet, check_images, eval_mode, to_unit_length
 from pairsim.models.inference.inference_nets import (
     MAX_WITHOUT_COPY,
     InferenceNet,
@@ -25,17 +24,19 @@ from pairsim.models.inference.inference_nets import (
     default_batch_size,
 )
 from pairsim.models.inputs import Images, image_batches, joined_pair
-from pairsim.models.verdict import OperatingPoint, Verdict
+from pairsim.models.model_settings import ModelSettings
+from pairsim.models.verdict import Verdict, warn_of_one_decision
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
 """Probability 0.5 at similarity 0.5, 0.0067 at 0 and 0.9933 at 1: steep enough that learning starts at once."""
 
 
-class SimilarityModel(nn.Module):
+class SimilarityModel(ModelSettings):
     """Embed two images with one net, and turn the cosine of their embeddings into a probability.
 
     Images as uint8 are pixels, which the model's preprocessing scales and normalises. Images in floating point are
-    used as they are.
+    used as they are; in eval mode a warning says if they seem to be of another scale than those of training. The state
+    dict also holds preprocessing, operating point and calibration.
 
     Args:
         embedding_net: An `EmbeddingNet`, or any module that maps images to `[N, D]`, which is then used as it is.
@@ -53,24 +54,23 @@ class SimilarityModel(nn.Module):
     """
 
     def __init__(self, embedding_net: nn.Module | None = None, *, preprocessing: Preprocessing | None = None) -> None:
-        super().__init__()
-        net = EmbeddingNet() if embedding_net is None else embedding_net
-        if not isinstance(net, nn.Module):
-            raise TypeError(f"Expected embedding_net to be a torch.nn.Module, got {type(net).__name__}.")
-        self.embedding_net: nn.Module = net
+        super().__init__(EmbeddingNet() if embedding_net is None else embedding_net, preprocessing)
         self.projection: nn.Linear = nn.Linear(1, 1)
         with torch.no_grad():
             self.projection.weight.fill_(_INITIAL_SCALE)
             self.projection.bias.fill_(_INITIAL_BIAS)
-        self.preprocessing: Preprocessing = default_preprocessing(net) if preprocessing is None else preprocessing
-        self.operating_point: OperatingPoint | None = None
-        self.calibration: Calibration | None = None
         self._inference_nets = InferenceNets()
 
     @property
     def device(self) -> torch.device:
         """The device of the model's parameters."""
         return self.projection.weight.device
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """The number format of the net's weights."""
+        formats = (weight.dtype for weight in self.embedding_net.parameters() if weight.is_floating_point())
+        return next(formats, self.projection.weight.dtype)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Compute the logits of pairs; their `torch.sigmoid` is the probability of target 1.
@@ -113,7 +113,8 @@ class SimilarityModel(nn.Module):
             ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
         """
         check_images(images, self.embedding_net, self.preprocessing)
-        return to_unit_length(self.embedding_net(self.preprocessing(images)), self.embedding_net)
+        images = self.preprocessed(images, checked=not self.training and images.device.type == "cpu")
+        return to_unit_length(self.embedding_net(images.to(self.weights_dtype)), self.embedding_net)
 
     def logits(self, similarity: Tensor) -> Tensor:
         """Project similarities of any shape: `weight * similarity + bias`, in float32."""
@@ -141,11 +142,13 @@ class SimilarityModel(nn.Module):
             batch_size: Images embedded at once; by default by the device and the size of the images.
             precision: `"fp32"` computes with the weights as they are; `"bf16"` and `"fp16"` in 16 bits, which changes
                 similarities by up to 0.01; `"auto"` in 16 bits if the hardware supports it. The weights stay as they
-                are, an autocast outside has no effect, and the result is float32 in any case.
+                are, and an autocast outside has no effect. Weights in another format than float32, as after `half()`,
+                always compute in their own.
             progress: Whether to show a progress bar; by default for long work on a terminal.
 
         Returns:
-            `[N, D]` on the model's device, float32; `N = 0` gives `[0, D]` if D is known.
+            `[N, D]` on the model's device, float32 (float64 of weights in float64); `N = 0` gives `[0, D]` if D is
+            known.
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
@@ -194,6 +197,8 @@ class SimilarityModel(nn.Module):
             torch.Size([5, 128])
         """
         dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
+        if self.weights_dtype != torch.float32:
+            dtype = None
         chosen = InferenceNet(net=self.embed, dtype=dtype) if own_embed else None
         few = dtype is None and num_images is not None and num_images <= MAX_WITHOUT_COPY
 
@@ -202,7 +207,7 @@ class SimilarityModel(nn.Module):
             check_images(images, self.embedding_net, self.preprocessing)
             images = images.to(self.device)
             if not own_embed:
-                images = self.preprocessing(images)
+                images = self.preprocessed(images, checked=chosen is None)
             if chosen is None:  # the first batch selects the net that runs
                 chosen = self._inference_nets.get(self.embedding_net, images, dtype, few=few)
             # a copy stays in eval mode, so that the model's own mode need not change, which other threads would see
@@ -282,7 +287,8 @@ class SimilarityModel(nn.Module):
         Args:
             first: Path, PIL image, uint8 array, uint8 tensor `[C, H, W]`, or preprocessed tensor `[1, C, H, W]`.
             second: Likewise.
-            threshold: Similarity in [-1, 1] from which a pair is a match; by default the model's own.
+            threshold: Similarity in [-1, 1] from which a pair is a match; by default the model's own. If that gives
+                every pair the same decision, as after a training that collapsed, a `UserWarning` says so once.
 
         Returns:
             The verdict, with similarity, probability, threshold and the false match rate measured at it.
@@ -294,6 +300,8 @@ class SimilarityModel(nn.Module):
         similarity = self._encoded_similarity(first, second)
         if similarity.numel() != 1:
             raise ValueError(f"Expected one pair of images, got {similarity.numel()}. Use predict_proba for several.")
+        if threshold is None:
+            warn_of_one_decision(self)
         threshold = self.threshold if threshold is None else float(threshold)
         measured = self.operating_point
         return Verdict(
@@ -338,9 +346,8 @@ class SimilarityModel(nn.Module):
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder), embedding_net)
-        model = cls(saved.net, preprocessing=saved.preprocessing)
-        pretrained.load_weights(model, saved)
-        model.operating_point, model.calibration = saved.operating_point, saved.calibration
+        model = cls(saved.net)
+        pretrained.restore(model, saved)
         return model.eval()
 
     def _embed_pairs(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -351,7 +358,7 @@ class SimilarityModel(nn.Module):
                 f"Expected first and second to have one shape, got {list(first.shape)} and {list(second.shape)}."
             )
         if first.dtype != second.dtype:  # joined below they would be of one dtype, and pixels no longer known as such
-            first, second = self.preprocessing(first), self.preprocessing(second)
+            first, second = self.preprocessed(first), self.preprocessed(second)
         # One forward for both: half the calls, and one set of batch statistics.
         a, b = self.embed(torch.cat((first, second))).chunk(2)
         return a, b

@@ -1,10 +1,20 @@
-"""`Verdict` on a pair, and the `OperatingPoint` that a verdict uses."""
+"""`Verdict` on a pair, the `OperatingPoint` that a verdict uses, and models that give every pair the same verdict."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pairsim._common.unit_similarity import MATCH_TOLERANCE
+
+if TYPE_CHECKING:
+    from pairsim.models.similarity_model import SimilarityModel
+
+_warned: WeakKeyDictionary[SimilarityModel, str] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -77,3 +87,45 @@ class Verdict:
             f"{'MATCH' if self.match else 'NO MATCH'}\nsimilarity {self.similarity:.4f} {sign} threshold "
             f"{self.threshold:.4f}{seen}; probability {self.probability:.4f}"
         )
+
+
+def one_decision(model: SimilarityModel) -> str | None:
+    """Return why a model gives every pair the same decision, as a clause; `None` if it is not known to.
+
+    Example:
+        >>> from pairsim.models import SimilarityModel
+        >>> model = SimilarityModel()
+        >>> one_decision(model) is None
+        True
+        >>> model.projection.bias.data.fill_(-20.0), one_decision(model)
+        (tensor([-20.]), 'no similarity reaches its threshold 2.0000')
+    """
+    threshold, point = model.threshold, model.operating_point
+    if math.isnan(threshold):
+        return "it has no threshold, as its probability does not rise with similarity"
+    if threshold > 1.0 + MATCH_TOLERANCE:
+        return f"no similarity reaches its threshold {threshold:.4f}"
+    if threshold < -1.0:
+        return f"every similarity reaches its threshold {threshold:.4f}"
+    if point is not None and {point.fmr, point.fnmr} == {0.0, 1.0}:
+        which = "all" if point.fmr == 1.0 else "none"
+        return f"at its threshold {threshold:.4f} {which} of the {point.source or 'measured pairs'} match"
+    return None
+
+
+def first_warning(model: SimilarityModel) -> str | None:
+    """Return a warning that a model gives every pair the same decision, the first time for each reason."""
+    reason = one_decision(model)
+    if reason is None or _warned.get(model) == reason:
+        return None
+    _warned[model] = reason
+    return (
+        f"The model gives every pair the same decision: {reason}. Train it again, or choose a threshold by calibrate."
+    )
+
+
+def warn_of_one_decision(model: SimilarityModel) -> None:
+    """Warn once that a model gives every pair the same decision."""
+    text = first_warning(model)
+    if text is not None:
+        warnings.warn(text, UserWarning, stacklevel=3)

@@ -16,8 +16,9 @@ from pairsim.data.image_sets import ImageFiles, subset
 from pairsim.data.named import NAMES, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.splits import read_split
-from pairsim.errors import DatasetNotFoundError, RunError
+from pairsim.errors import RunError
 from pairsim.images import Preprocessing
+from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
 
 
@@ -29,19 +30,31 @@ class Judged:
         dataset: A labelled dataset, or a `PairDataset`.
         source: Where it was read from, for records.
         class_names: Its classes; empty for given pairs.
+        account: One line on what was read from a folder and what was left out; empty for other data.
+        left_out: What was left out.
     """
 
     dataset: Any
     source: str
     class_names: tuple[str, ...] = ()
+    account: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def load_evaluation_data(
-    run: Path, model: SimilarityModel, data: str, split: Split, *, pairs: Path | None = None, data_dir: Path | None
+    run: Path,
+    model: SimilarityModel,
+    data: str,
+    split: Split,
+    *,
+    pairs: Path | None = None,
+    data_dir: Path | None,
+    class_level: int | None = None,
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    Without pairs, the split "val" is the validation images of the run (see `held_out_images`).
+    Without pairs, the split "val" is the validation images of the run (see `held_out_images`). The class level is by
+    default that of the run.
     """
     if pairs is not None and data not in NAMES:
         listed = PairDataset.from_csv(pairs, data)
@@ -50,21 +63,40 @@ def load_evaluation_data(
         files = ImageFiles(files.paths, files.targets, preprocessing=model.preprocessing)
         listed = PairDataset.from_pairs(files, numbers.first, numbers.second, numbers.target)
         return Judged(listed, f"{pairs.name}, pictures in {data}")
-    if pairs is None and split == "val":
-        loaded = held_out_images(run, model, data, data_dir)
+    level = recorded_class_level(run, data) if class_level is None else class_level
+    if pairs is not None:
+        loaded = load_labelled(model, data, split, data_dir, level)
+        return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
+    used: tuple[Split, ...] = (split,)
+    if split == "val":
+        loaded = held_out_images(run, model, data, data_dir, level)
+        if loaded.account is not None and "val" not in loaded.account.splits:
+            used = ("train",)  # they are a part of it
     else:
-        loaded = load_labelled(model, data, split, data_dir)
-    if pairs is None:
-        return Judged(loaded, loaded.source, loaded.class_names)
-    return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
+        loaded = load_labelled(model, data, split, data_dir, level)
+    known = loaded.account
+    account, left_out = ("", ()) if known is None else (known.line(*used), known.left_out_of(*used))
+    return Judged(loaded, loaded.source, loaded.class_names, account, left_out)
 
 
-def load_labelled(model: SimilarityModel, data: str, split: Split, data_dir: Path | None) -> LabelledData:
+def recorded_class_level(run: Path, data: str) -> int:
+    """Return the class level that a run was trained at; 1 for named data, and where it has no record."""
+    inside = run.resolve()
+    folders = [inside, inside.parent] if inside.name == "model" else [inside]  # the model folder of a run
+    record = next((path for path in (folder / "data.json" for folder in folders) if path.is_file()), None)
+    return 1 if record is None or data in NAMES else int(storage.read_json(record).get("class_level", 1))
+
+
+def load_labelled(
+    model: SimilarityModel, data: str, split: Split, data_dir: Path | None, class_level: int = 1
+) -> LabelledData:
     """Load one split of a dataset, with pictures read as the model does."""
-    return load_data(data, split, data_dir=data_dir, preprocessing=model.preprocessing)
+    return load_data(data, split, data_dir=data_dir, preprocessing=model.preprocessing, class_level=class_level)
 
 
-def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path | None) -> LabelledData:
+def held_out_images(
+    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, class_level: int = 1
+) -> LabelledData:
     """Load the validation images of a run.
 
     These are the images of the folder's own `val`, or those that the run split off its training set. Runs of earlier
@@ -73,8 +105,8 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
     Raises:
         RunError: If `run` is not a run folder, or was trained on other data.
     """
-    loaded = load_labelled(model, data, "train", data_dir)
-    own = own_validation(data, loaded, data_dir, model.preprocessing)
+    loaded = load_labelled(model, data, "train", data_dir, class_level)
+    own = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
     if own is not None:
         return own
     config_file, run_file = run / "config.json", run / "run.json"
@@ -98,19 +130,25 @@ def held_out_images(run: Path, model: SimilarityModel, data: str, data_dir: Path
             "labels. Give that data, or --split or --pairs with images that it was not trained on."
         )
     names = tuple(loaded.class_names[code] for code in np.unique(loaded.index.codes[held_out]))
-    return dataclasses.replace(loaded, dataset=subset(loaded, held_out), class_names=names)
+    return dataclasses.replace(loaded, dataset=subset(loaded, held_out), class_names=names, groups=None)
 
 
 def own_validation(
-    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing | None = None
+    data: str,
+    loaded: LabelledData,
+    data_dir: Path | None,
+    preprocessing: Preprocessing | None = None,
+    class_level: int = 1,
 ) -> LabelledData | None:
-    """Load the images in a folder's own `val`; `None` where it has none."""
-    if data in NAMES or not storage.is_folder(Path(data) / "val"):
+    """Load a folder's own validation images; `None` where it has none."""
+    if loaded.account is None or "val" not in loaded.account.splits:
         return None
-    size, channels = loaded.image_size, loaded.channels
-    try:
-        return load_data(
-            data, "val", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
-        )
-    except DatasetNotFoundError:  # `val` is a class, not a split
-        return None
+    return load_data(
+        data,
+        "val",
+        data_dir=data_dir,
+        image_size=loaded.image_size,
+        channels=loaded.channels,
+        preprocessing=preprocessing,
+        class_level=class_level,
+    )

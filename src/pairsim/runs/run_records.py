@@ -19,6 +19,7 @@ from pairsim._common import storage
 from pairsim.data.named import NAMES
 from pairsim.errors import RunError
 from pairsim.models import pretrained
+from pairsim.models.backbones.registry import is_backbone_name
 from pairsim.models.pretrained import check_format, saved_sha256
 from pairsim.training import TrainConfig
 from pairsim.training.config_options import options_of
@@ -184,15 +185,22 @@ def training_command(records: RunRecords) -> str | None:
         records: From `read_run`.
 
     Returns:
-        One line for a shell; `None` if the run was trained from Python with something that the command cannot express.
+        One line for a shell; `None` if the command line did not train it to the end, or cannot express it.
     """
     data, config = str(records.data.get("data") or ""), records.config
     architecture = records.model.get("architecture", {})
     options = options_of(TrainConfig).items()
     named = all(config.get(name) in rules.names for name, rules in options if rules.accepts_callables)
-    if not data or not named or own_net(records) is not None:
+    if not data or not named or own_code(records) is not None:
         return None
     words = ["pairsim", "train", last_name(data), "--out", "RUN"]
+    processes, backbone = records.run.get("environment", {}).get("num_processes", 1), own_net(records)
+    if processes > 1:
+        words = ["torchrun", "--nproc-per-node", str(processes), "-m", *words]
+    if backbone is not None:
+        words += ["--backbone", backbone]
+        weights = first_weights(records)
+        words += [] if weights in (None, "random") else ["--weights", last_name(str(weights))]
     for name, value in changed_settings(config).items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
@@ -201,10 +209,14 @@ def training_command(records: RunRecords) -> str | None:
             words += [f"--{option}", str(value)]
     if architecture.get("embedding_dim", 128) != 128:
         words += ["--embedding-dim", str(architecture["embedding_dim"])]
+    if records.data.get("class_level", 1) != 1:
+        words += ["--class-level", str(records.data["class_level"])]
     preprocessing = records.model.get("preprocessing", {})
     sizes = set(preprocessing.get("image_size", []))
     if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures
-        words += ["--image-size", str(sizes.pop()), "--channels", str(preprocessing.get("channels"))]
+        words += ["--image-size", str(sizes.pop())]
+    if data not in NAMES or (backbone is not None and preprocessing.get("channels") != 3):
+        words += ["--channels", str(preprocessing.get("channels"))]
     return shlex.join(words)
 
 
@@ -235,6 +247,26 @@ def own_net(records: RunRecords) -> str | None:
     architecture = records.model.get("architecture", {})
     name = architecture.get("backbone", architecture.get("embedding_net"))
     return None if name is None else str(name)
+
+
+def own_code(records: RunRecords) -> str | None:
+    """Return the name of a net that is code and not saved; `None` for one that `from_pretrained` builds itself.
+
+    Args:
+        records: From `read_run`.
+    """
+    net = own_net(records)
+    built = "embedding_net" not in records.model.get("architecture", {}) and is_backbone_name(net or "")
+    return None if built else net
+
+
+def first_weights(records: RunRecords) -> str | None:
+    """Return the weights that training of a named backbone began with: "pretrained", "random", a file, or `None`.
+
+    Args:
+        records: From `read_run`; runs from Python and of earlier versions do not have it.
+    """
+    return str(records.data["weights"] or "random") if "weights" in records.data else None
 
 
 def last_name(text: str) -> str:

@@ -18,6 +18,7 @@ from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.models import SimilarityModel
 from pairsim.models.inputs import Images, is_single
 from pairsim.models.pretrained import embedding_sha256, short
+from pairsim.models.verdict import warn_of_one_decision
 from pairsim.search import gallery_files
 from pairsim.search.exact_search import nearest, unit_rows
 from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
@@ -33,10 +34,9 @@ class Gallery:
     Args:
         model: Embeds images and turns similarity into probability. Do not change its weights while the gallery has
             images.
-        index: `"exact"` compares with all. From 4,096 images on, `"faiss-hnsw"` and `"faiss-ivf"` (extra `faiss`)
-            compare with some only: they may miss neighbours, and those found have the similarity and order of an exact
-            search. HNSW is fast to search and slow to build, IVF fast to build. An index is built by the first search
-            after a change; images that were only added are added to it.
+        index: `"exact"` compares with all. From 4,096 images on, `"faiss-hnsw"` (fast to search) or `"faiss-ivf"` (fast
+            to build), of the extra `faiss`, compare with some only: they may miss neighbours, and those found are as of
+            an exact search. The first search after a change builds the index, or adds new images to it.
 
     Raises:
         MissingExtraError: If FAISS is needed and not installed.
@@ -109,8 +109,7 @@ class Gallery:
         """Embed images and add them.
 
         Args:
-            images: As for `SimilarityModel.encode`, or a folder, whose pictures are all added. For a labelled dataset
-                use `pairsim.encode_dataset` and `add_embeddings`.
+            images: As for `SimilarityModel.encode`, or a folder of pictures; for a dataset see `add_embeddings`.
             ids: A name for each image, all strings (or paths) or all whole numbers, not in the gallery yet. By
                 default a path is its own name, in a folder relative to it, and other images get the numbers after the
                 largest so far, from 0.
@@ -240,6 +239,7 @@ class Gallery:
             ValueError: If the gallery is empty, `k` below 1, shapes do not fit, or an embedding is not of length 1.
         """
         count = min(self._check_search(k), len(self))
+        warn_of_one_decision(self.model)
         queries, gallery = unit_rows(embeddings).to(self.model.device), self._joined()
         if queries.shape[1] != gallery.shape[1]:
             raise ValueError(

@@ -198,7 +198,7 @@ def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedSt
 
 def is_gallery(folder: Path) -> bool:
     """Return whether a folder holds a saved gallery."""
-    return storage.is_file(folder / INDEX)
+    return os.path.isfile(folder / INDEX)
 
 
 def _pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, int]]:

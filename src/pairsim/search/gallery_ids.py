@@ -10,8 +10,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from torch import Tensor
 
-from pairsim.images import pictures_below
-from pairsim.models.inputs import Images, as_pictures, is_single
+from pairsim.images.folders import scan
+from pairsim.models.inputs import Images, as_pictures, check_no_dataset, is_single
 
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
@@ -95,12 +95,14 @@ def named_images(images: Images, ids: Ids | None, table: IdTable) -> tuple[Image
 
     Raises:
         DataError: If the folder has no picture.
+        TypeError: If `images` is a dataset or loader.
         ValueError: If only some images are paths and `ids` is not given.
     """
     if isinstance(images, str | os.PathLike) and os.path.isdir(images):
-        paths = pictures_below(images)
-        ids = [path.relative_to(images).as_posix() for path in paths] if ids is None else ids
-        images = cast("Images", paths)
+        found = scan(images)
+        ids = found.names if ids is None else ids
+        images = cast("Images", found.pictures)
+    check_no_dataset(images)
     if ids is not None:
         return images, as_ids(ids)
     if is_single(images) or not isinstance(images, Sized):

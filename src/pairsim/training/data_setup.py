@@ -140,7 +140,7 @@ def set_up_data(
     val = val if isinstance(val, PairDataset) else LabelledImages.of(val)
     images, indices, similarities = _validation_pairs(val, config, placement)
     if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
-        placed = _place(images, np.arange(len(images)), placement, model, config.seed, what="Validation images")
+        placed = _place(images, np.arange(len(images)), placement, model, config.seed, validation=True)
     # Each process gets whole batches, so that the rounding of an embedding does not depend on the number of processes.
     size = objective.batch_size
     batches = world.shard(math.ceil(len(indices) / size))
@@ -173,7 +173,8 @@ def _labelled(
             "Without two images of one class there is no positive pair to learn from."
         )
     if val is None:
-        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed)
+        groups = getattr(labelled, "groups", None)
+        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=groups)
         if len(held_out) < 2:
             notes.append(
                 f"Too few images to split off validation data (val_fraction={config.val_fraction}): "
@@ -221,12 +222,22 @@ def _place(
     seed: int,
     *,
     augment: Augmentation | None = None,
-    what: str = "Images",
+    validation: bool = False,
 ) -> Any:
     """Place images where they are fastest to read, after a forward pass of some of them that shows errors early.
 
-    Mean and standard deviation of pixels are measured unless the model has them: over all images if they are in memory
-    before placement, otherwise over some spread over the dataset, so that they do not depend on the placement.
+    The preprocessing of the model gets mean and standard deviation of pixels unless it has them, or the range of
+    floating point images: over all images if they are in memory before placement, otherwise over some spread over the
+    dataset, so that they do not depend on the placement.
+
+    Args:
+        images: The dataset.
+        labels: One for each image.
+        placement: Places the images.
+        model: On its device.
+        seed: Seed of random transforms.
+        augment: Applied to training images.
+        validation: Whether these are validation images, which have to be of the same kind as the training images.
     """
 
     def sample(dataset: Any, size: int) -> Tensor:
@@ -235,12 +246,25 @@ def _place(
             return fetch_images(dataset, indices, model.preprocessing)
 
     batch = sample(images, 8).to(model.device)
+    floats, of_training = batch.is_floating_point(), model.preprocessing.float_range is not None
+    if validation and floats != of_training:
+        kinds = ("floating point", "uint8") if of_training else ("uint8", "floating point")
+        raise DataError(
+            f"Expected validation images as {kinds[0]}, as the training images are, got {kinds[1]}. "
+            "Give both the same transform."
+        )
     with model.evaluating(), torch.no_grad():
         model.embed(batch if augment is None else augment(batch, 0, 0))
+    what = "Validation images" if validation else "Images"
     placed = placement.place(images, labels, model.preprocessing, what=what)
-    if model.preprocessing.mean is None:
+    if not validation and (floats or of_training or model.preprocessing.mean is None):
         pixels = placed.images if isinstance(images, ImageTensors) else sample(placed, _STATISTICS_IMAGES)
-        if pixels.dtype == torch.uint8:
+        found: dict[str, Any] = {"float_range": None}
+        if floats:
+            low, high = torch.aminmax(pixels)
+            found = {"float_range": (float(low), float(high))}
+        elif model.preprocessing.mean is None:
             mean, std = channel_statistics(in_channels(pixels, model.preprocessing.channels))
-            model.preprocessing = dataclasses.replace(model.preprocessing, channels=len(mean), mean=mean, std=std)
+            found |= {"channels": len(mean), "mean": mean, "std": std}
+        model.preprocessing = dataclasses.replace(model.preprocessing, **found)
     return placed

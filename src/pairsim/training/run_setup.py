@@ -59,6 +59,11 @@ class RunSetup:
         several = world.size > 1
         device = resolve_device(config.device, local_rank=world.local_rank if several else None)
         self.precision: Precision = resolve_precision(config.precision, device)
+        if self.precision.name != "fp32" and model.weights_dtype != torch.float32:
+            raise ValueError(
+                f"Expected weights in float32 for precision {self.precision.name}, got {model.weights_dtype}. Convert "
+                'them with model.float(), or pass precision="fp32", which computes in the format of the weights.'
+            )
         # Record the resolved device and precision so that a resume cannot silently change them.
         self.config: TrainConfig = dataclasses.replace(
             config,

@@ -28,7 +28,7 @@ from pairsim.training.optimize.allocator import keeping_freed_memory
 from pairsim.training.optimize.batch_norm import share_buffers, synchronised
 from pairsim.training.optimize.optimizers import Scheduler
 from pairsim.training.run_setup import RunSetup
-from pairsim.training.training_state import end_epoch
+from pairsim.training.training_state import collapse_notes, end_epoch
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -153,6 +153,7 @@ class Trainer:
                     callback.on_epoch_end(self, record)
                 yield record
         state.load_best(self._run)
+        self.history.notes += collapse_notes(state, self.data)
         for callback in self.callbacks:
             callback.on_fit_end(self, self.history)
         self.world.destroy_at_exit()

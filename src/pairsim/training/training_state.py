@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from pairsim.errors import TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, SimilarityModel
+from pairsim.models.verdict import one_decision
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.data_setup import TrainingData, ValidationData
 from pairsim.training.distributed.world import World
@@ -22,6 +24,9 @@ from pairsim.training.optimize.batch_norm import reestimate_batch_norm, share_bu
 from pairsim.training.optimize.optimizers import FrozenParts, Scheduler
 from pairsim.training.optimize.step import TrainingStep
 from pairsim.training.validation import Parts, Validation, fit_projection, fitted_projection, validate
+
+_COLLAPSED = 0.01
+"""Variance of the embeddings, 0 if all are equal and at most 1, below which they carry hardly any information."""
 
 
 @dataclass
@@ -103,7 +108,7 @@ class TrainingState:
         """Load the best weights into the model, in all processes, and save it."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
-            self.training_step.world.broadcast(self.model.state_dict().values())
+            self.training_step.world.broadcast((*self.model.parameters(), *self.model.buffers()))
         self.model.eval()
         self.model.operating_point = self.best_point
         self.model.calibration = None  # it was of other weights
@@ -150,6 +155,11 @@ def end_epoch(
     else:
         similarities = _similarities(step, model, data.validation)
         validation = _of_main(step.world, model, validate(model, similarities))
+        if math.isnan(validation.loss):
+            raise TrainingError(
+                f"Expected finite embeddings of the validation images, found NaN after epoch {epoch + 1}. "
+                "Lower learning_rate, set grad_clip=1.0, or use precision fp32. Saved checkpoints are from before."
+            )
         is_best = validation.loss < state.best_loss
         if is_best:
             state.best_loss = validation.loss
@@ -165,13 +175,37 @@ def end_epoch(
     )
 
 
-def _similarities(step: TrainingStep, model: SimilarityModel, data: ValidationData) -> Parts:
-    """Compute the similarities of positive and negative validation pairs, part by part."""
+def collapse_notes(state: TrainingState, data: TrainingData) -> list[str]:
+    """Return a line if the best model gives every validation pair the same decision: why, and what to try."""
+    step, model = state.training_step, state.model
+    reason = one_decision(model)
+    if reason is None or data.validation is None:
+        return []
+    embeddings = _embeddings(step, model, data.validation).float()
+    variance = float(embeddings.square().sum(dim=1).mean() - embeddings.mean(dim=0).square().sum())
+    collapsed = variance < _COLLAPSED
+    what = "Training collapsed, all embeddings are nearly equal" if collapsed else "Training did not succeed"
+    rate = f"a learning_rate below {step.config.learning_rate:g}, more epochs, images or classes"
+    objective = "" if step.config.objective == "all-pairs" else ', objective "all-pairs"'
+    return [
+        f"{what}: the model gives every validation pair the same decision ({reason}). Try {rate}{objective}, and check "
+        "the labels and the images."
+    ]
+
+
+def _embeddings(step: TrainingStep, model: SimilarityModel, data: ValidationData) -> Tensor:
+    """Embed all validation images, `[N, D]`, in all processes."""
     with model.evaluating(), torch.no_grad():
         with step.precision.autocast():
             embeddings = [model.embed(images) for images, _ in data.loader.epoch(0)]
         own = torch.cat(embeddings)[: data.rows.stop - data.rows.start]
-        similarities = data.similarities(step.world.all_gather(own, data.rows, data.num_images))
+        return step.world.all_gather(own, data.rows, data.num_images)
+
+
+def _similarities(step: TrainingStep, model: SimilarityModel, data: ValidationData) -> Parts:
+    """Compute the similarities of positive and negative validation pairs, part by part."""
+    with torch.no_grad():
+        similarities = data.similarities(_embeddings(step, model, data))
         if not step.objective.trains_projection:
             fit_projection(model, similarities)
     return similarities

@@ -14,6 +14,7 @@ from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown
 from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.evaluation.uncertainty.spread import point_estimates
 from pairsim.models import SimilarityModel
+from pairsim.models.verdict import warn_of_one_decision
 from pairsim.verification.scoring import GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
 
@@ -63,6 +64,8 @@ def evaluate(
         >>> evaluate(SimilarityModel(), images).num_pairs
         28
     """
+    if threshold is None:
+        warn_of_one_decision(model)
     scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
     return report_on(model, scored, threshold, folds=folds, resample=resample, num_resamples=num_resamples, seed=seed)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,15 @@ import torch
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
-from pairsim.data.pairs.pair_files import read_lines, read_table
+from pairsim.data.pairs.pair_files import picture_path, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
+from pairsim.models.verdict import warn_of_one_decision
 
 StrPath: TypeAlias = str | os.PathLike[str]
 PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tuple[StrPath, StrPath, int]]
 """A CSV file, or pairs of paths with or without their target (1 = same class, 0 = different)."""
-
-_HEADERS = {("first", "second"), ("path1", "path2")}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,8 +95,6 @@ class PairVerdicts:
             RunError: If it cannot be written.
         """
         columns = self._columns(threshold=[self.threshold] * len(self), fmr=[self.fmr] * len(self))
-        for name in {"match", "correct"} & set(columns):
-            columns[name] = [int(value) for value in columns[name]]
         write_csv(path, tuple(columns), zip(*columns.values(), strict=True))
 
     def __str__(self) -> str:
@@ -148,8 +144,8 @@ def verify_pairs(
 
     Args:
         model: The model, on its device.
-        pairs: A CSV file with rows `first,second` or `first,second,target` and an optional header, or any list that
-            `pairsim evaluate --pairs` takes; or a sequence of `(path, path)` or `(path, path, target)`.
+        pairs: A file as `PairDataset.from_csv` takes it, with or without labels; or a sequence of `(path, path)` or
+            `(path, path, target)`.
         threshold: Threshold on similarity in [-1, 1]; by default the model's own.
         on_error: "raise" stops at a picture that cannot be read; "skip" leaves out its pairs and lists it in `skipped`.
         root: Folder that relative paths start from; by default the CSV's own folder, or the current one.
@@ -171,12 +167,11 @@ def verify_pairs(
         0 pairs at threshold 0.5000: 0 match, 0 do not
     """
     threshold = _checked_threshold(model, threshold)
-    rows, folder = _read(pairs)
-    folder = Path(root) if root is not None else folder
+    rows, folder = _read(pairs, None if root is None else Path(root))
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
     number = {name: k for k, name in enumerate(names)}
     numbers = np.array([(number[first], number[second]) for first, second, _ in rows], dtype=np.int64).reshape(-1, 2)
-    paths = names if folder is None else [str(folder / name) for name in names]
+    paths = [picture_path(folder, name) for name in names]
     encoded = encode_pictures(model, paths, on_error=on_error, progress=progress)
     row_of = np.full(len(names), -1)
     row_of[encoded.indices] = np.arange(len(encoded))
@@ -211,23 +206,25 @@ def _checked_threshold(model: SimilarityModel, threshold: float | None) -> float
     if threshold is None:
         if not math.isfinite(model.threshold):
             raise ValueError("Expected a model with a threshold, its projection has none. Pass threshold=.")
+        warn_of_one_decision(model)
         return model.threshold
     if not -1.0 <= threshold <= 1.0:  # also catches NaN
         raise ValueError(f"Expected threshold to be a similarity in [-1, 1], got {threshold}.")
     return float(threshold)
 
 
-def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
+def _read(pairs: PathPairs, root: Path | None) -> tuple[list[_Row], Path | None]:
     """Return the pairs with their targets, of all or of none, and the folder that their paths start from."""
     if isinstance(pairs, str | os.PathLike):
         file = Path(pairs)
-        rows = _without_targets(file)
-        if rows is None:
-            rows = cast("list[_Row]", read_table(file).rows)
-        if not rows:
+        folder = root or file.parent
+        table = read_table(file).with_names_in(folder)
+        if not table.pairs:
             raise DataError(f"Expected {file} to list pairs as first,second or first,second,target, found none.")
-        return rows, file.parent
-    rows = []
+        if table.target is None:
+            return [(*pair, None) for pair in table.pairs], folder
+        return list(table.rows), folder
+    rows: list[_Row] = []
     for number, pair in enumerate(pairs):
         values: tuple[Any, ...] = tuple(pair)
         if len(values) not in (2, 3) or not all(isinstance(path, str | os.PathLike) for path in values[:2]):
@@ -237,23 +234,4 @@ def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
         rows.append((os.fspath(values[0]), os.fspath(values[1]), int(values[2]) if len(values) == 3 else None))
     if len({target is None for _, _, target in rows}) > 1:
         raise ValueError("Expected a target in every pair or in none, found both. Add the missing ones, or leave all.")
-    return rows, None
-
-
-def _without_targets(file: Path) -> list[_Row] | None:
-    """Return the rows of a CSV with two columns; `None` if it is another list."""
-    lines = read_lines(file)
-    records = [(number, [field.strip() for field in row]) for number, row in enumerate(csv.reader(lines), start=1)]
-    records = [(number, fields) for number, fields in records if any(fields)]
-    while records and records[0][1][0].startswith("# "):  # a comment; a picture's name may begin with #
-        del records[0]
-    if not records or len(records[0][1]) != 2:
-        return None
-    if tuple(field.lower() for field in records[0][1]) in _HEADERS:
-        records = records[1:]
-    for number, fields in records:
-        if len(fields) != 2 or not all(fields):
-            raise DataError(
-                f"Expected line {number} of {file} to be first,second, like the first one, found {','.join(fields)!r}."
-            )
-    return [(first, second, None) for _, (first, second) in records]
+    return rows, root

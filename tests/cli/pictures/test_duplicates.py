@@ -68,7 +68,7 @@ def test_unreadable_pictures(place: Path, tmp_path: Path) -> None:
     ("arguments", "status", "said"),
     [
         (["absent"], 1, "Expected a folder of pictures at absent, found no such folder"),
-        (["run"], 1, "in run, found none. Choose another folder."),
+        (["run"], 1, "in run, found none. Left out: 1 file ending in .json (config.json)"),
         (["p", "--run", "run"], 2, "Expected --threshold with --run"),
         (["p", "--threshold", "1.5"], 2, "Expected --threshold to be above 0 and at most 1, got 1.5."),
         (["p", "--threshold", "0"], 2, "Expected --threshold to be above 0 and at most 1, got 0.0."),

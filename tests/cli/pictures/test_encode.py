@@ -92,7 +92,7 @@ def test_unreadable_pictures(place: Path) -> None:
         (["run", "g", "--out", "e.npz", "--on-error", "ignore"], 2, "raise"),
         (["run", "absent", "--out", "e.npz"], 1, "Expected a folder of pictures at absent, found no such folder"),
         (["run", "g/b.png", "--out", "e.npz"], 1, "Expected a folder of pictures at g/b.png, found no such folder"),
-        (["run", "run", "--out", "e.npz"], 1, "in run, found none. Choose another folder."),
+        (["run", "run", "--out", "e.npz"], 1, "in run, found none. Left out: 1 file ending in .json (config.json)"),
         (["g", "g", "--out", "e.npz"], 1, "Expected a model or run folder at g"),
     ],
 )

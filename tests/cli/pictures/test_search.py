@@ -107,7 +107,7 @@ def test_a_gallery_is_saved_and_searched_again(place: Path, tmp_path: Path) -> N
     ("arguments", "status", "said"),
     [
         (["run", "absent", "g/a.png"], 1, "Expected a folder of pictures at absent, found no such folder"),
-        (["run", "run", "g/a.png"], 1, "in run, found none. Choose another folder."),
+        (["run", "run", "g/a.png"], 1, "in run, found none. Left out: 1 file ending in .json (config.json)"),
         (["g", "g", "g/a.png"], 1, "Expected a model or run folder at g"),
         (["run", "g", "g/a.png", "--top", "0"], 2, "Expected --top to be at least 1, got 0."),
         (["run", "g"], 2, "QUERY"),

@@ -47,6 +47,7 @@ def test_pictures_of_a_folder(served: dict[str, Any], tmp_path: Path) -> None:
     done = here("app", "run", *arguments, cwd=tmp_path)
     assert (done.status, done.out) == (130, "")
     assert "Open http://127.0.0.1:7860" in done.err
+    assert done.err.count("pics: 14 pictures.\n") == 2  # as gallery and as examples
     assert (served["host"], served["port"], served["browser"], served["wait"]) == ("0.0.0.0", 8000, False, False)
     assert served["name"] == "run"
     assert served["gallery"].ids == [f"pics/{number:02}.png" for number in range(14)]
@@ -65,7 +66,9 @@ def test_examples_are_test_images_of_the_run(served: dict[str, Any], run: Path) 
 
 def test_a_run_whose_data_is_gone_has_no_examples(served: dict[str, Any], run: Path) -> None:
     (run / "data.json").write_text('{"data": "absent"}')
-    assert here("app", run, "--no-browser", cwd=run.parent).status == 130
+    done = here("app", run, "--no-browser", cwd=run.parent)
+    assert done.status == 130
+    assert "No examples: Expected one of digits, " in done.err
     assert served["examples"] == []
     (run / "data.json").unlink()
     assert here("app", run, "--no-browser", cwd=run.parent).status == 130
@@ -81,3 +84,12 @@ def test_ports_out_of_range(port: str, tmp_path: Path) -> None:
 def test_gradio_is_not_needed_to_know_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "Expected a model or run folder" in failure(here("app", "absent", cwd=tmp_path), 1)
+
+
+def test_examples_are_read_at_the_class_level_of_the_run(served: dict[str, Any], tmp_path: Path) -> None:
+    small_model().save_pretrained(tmp_path / "run")
+    write_pictures(tmp_path / "data", [f"all/{name}/{number}.png" for name in "ab" for number in range(10)])
+    for level, number in ((1, 2), (2, 4)):  # a pair of one class; with two classes also a pair of both
+        (tmp_path / "run" / "data.json").write_text(f'{{"data": "data", "class_level": {level}}}')
+        assert here("app", "run", "--no-browser", cwd=tmp_path).status == 130
+        assert len(served["examples"]) == number

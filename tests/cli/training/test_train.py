@@ -154,3 +154,20 @@ def test_no_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     line = failure(here("train", "mnist", "--out", "r", cwd=tmp_path), 1)
     assert str(tmp_path / "MNIST" / "raw") in line
     assert "--data-dir" in line
+
+
+def test_a_training_that_collapsed_says_so_and_so_do_the_commands_after_it(place: Path) -> None:
+    settings = ("--learning-rate", "1e4", "--val-fraction", "0.5", "--no-report", "--json")
+    done = here("train", "data", "--out", "run", "--image-size", "16", *SMALL, *settings, cwd=place)
+    assert done.status == 0, done.err
+    lines = [line for line in done.err.splitlines() if "same decision" in line]
+    assert len(lines) == 1
+    assert "Try a learning_rate below 10000, more epochs, images or classes, and check the labels" in lines[0]
+    assert done.json["notes"][-1] == lines[0]
+    files = ("data/class 0/0.png", "data/class 1/3.png")
+    for arguments in (("compare", "run", *files), ("evaluate", "run", "data"), ("search", "run", "data", files[0])):
+        done = here(*arguments, "--json", cwd=place)
+        assert done.status == 0, done.err
+        assert done.err.count("Warning: The model gives every pair the same decision") == 1
+        assert "UserWarning" not in done.err
+        assert done.json

@@ -117,7 +117,7 @@ def test_resident_pictures_are_decoded_once(counts: Counts, tmp_path: Path, has_
     train(tmp_path, "--resident", "--objective", objective, *READING)
     assert (tmp_path / "run" / "report.html").is_file()
     assert counts.models == []
-    assert counts.labels == ([20, 8] if has_val else [20])
+    assert counts.labels == ([20, 8] if has_val else [16])
     assert counts.pictures().total() == sum(sizes) + looks(*sizes)
     assert len(counts.pictures()) == sum(sizes)
 
@@ -127,7 +127,7 @@ def test_pictures_are_decoded_once_in_each_epoch(counts: Counts, tmp_path: Path,
     num_train, num_val = write_data(tmp_path / "data", has_val=has_val)
     train(tmp_path, "--no-resident", "--no-report", *READING)
     assert counts.models == []
-    assert counts.labels == ([20, 8] if has_val else [20])
+    assert counts.labels == ([20, 8] if has_val else [16])
     statistics = num_train
     assert counts.pictures().total() == EPOCHS * (num_train + num_val) + statistics + looks(num_train, num_val)
 
@@ -137,7 +137,7 @@ def test_pictures_of_pairs_are_decoded_once_in_each_batch(counts: Counts, tmp_pa
     num_train, num_val = write_data(tmp_path / "data", has_val=has_val)
     train(tmp_path, "--no-resident", "--no-report", "--objective", "pairs", *READING)
     assert counts.models == []
-    assert counts.labels == ([20, 8] if has_val else [20])
+    assert counts.labels == ([20, 8] if has_val else [16])
     statistics, num_batches = 1, -(-num_train // BATCH_SIZE)
     assert max(counts.pictures().values()) <= EPOCHS * num_batches + statistics + 2
     assert len(counts.pictures()) == num_train + num_val
@@ -177,6 +177,6 @@ def test_a_run_is_loaded_once(counts: Counts, tmp_path: Path, command: str, has_
     done = here(command, "run", "data", *out, cwd=tmp_path)
     assert done.status == 0, done.err
     assert counts.models == [Path("run")]
-    assert counts.labels == ([20, 8] if has_val else [20])
+    assert counts.labels == ([20, 8] if has_val else [4])
     if command != "report":  # which reads the pictures that it shows again
         assert set(counts.pictures().values()) == {1}

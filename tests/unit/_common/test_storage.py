@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from locked_folders import WHY_NO_LOCKS, locked
+from folder_trees import locked
 
 from pairsim._common import storage
 from pairsim.errors import ImageReadError, RunError
@@ -115,7 +115,6 @@ def test_what_is_at_a_path(tmp_path: Path) -> None:
     assert (storage.is_file(tmp_path / "file"), storage.is_file(tmp_path), storage.is_folder(tmp_path)) == (1, 0, 1)
 
 
-@pytest.mark.skipif(bool(WHY_NO_LOCKS), reason=WHY_NO_LOCKS)
 @pytest.mark.parametrize("look", [storage.found_at, storage.is_file, storage.is_folder, storage.check_writable])
 def test_denied_permission_is_not_absence(look: Any, tmp_path: Path) -> None:
     (tmp_path / "parent" / "inner").mkdir(parents=True)
@@ -163,12 +162,14 @@ def test_what_can_be_written(kind: Any, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.skipif(bool(WHY_NO_LOCKS), reason=WHY_NO_LOCKS)
 @pytest.mark.parametrize(("path", "kind"), [("run", "a folder"), ("run/x/y.csv", "a file"), ("run/x", "a folder")])
 def test_a_folder_that_is_read_only_is_not_writable(path: str, kind: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     storage.check_writable(tmp_path / path, kind)
-    with locked(tmp_path / "run", 0o500), pytest.raises(RunError, match=f"Could not write .*{path}: Permission denied"):
+    with (
+        locked(tmp_path / "run", mode=0o500),
+        pytest.raises(RunError, match=f"Could not write .*{path}: Permission denied"),
+    ):
         storage.check_writable(tmp_path / path, kind)
 
 

@@ -119,6 +119,15 @@ def test_a_file_is_no_duplicate_of_itself(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(picture)
     report = find_duplicates(tmp_path)
     assert (report.num_images, report.clusters) == (1, ())
+    assert report.to_dict()["left_out"] == [
+        {
+            "reason": "links to what is there anyway or to a folder above",
+            "files": 1,
+            "folders": 0,
+            "examples": ["a.png"],
+        }
+    ]
+    assert str(report) == "1 picture compared: no duplicates; 1 other file left out"
     report = find_duplicates([str(tmp_path / "a.png"), str(picture), picture, f"{tmp_path}/./z.png"])
     assert (report.num_images, report.clusters) == (1, ())
     shutil.copy(picture, tmp_path / "b.png")

@@ -199,7 +199,7 @@ def test_recipe_weights_are_pairsim_weights() -> None:
     torch.manual_seed(0)
     theirs = notebook_recipe.SimilarityModel(notebook_recipe.EmbeddingNet())
     ours = pairsim.SimilarityModel()
-    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert list(theirs.state_dict()) == list(ours.weights())
     theirs(torch.rand(8, 1, 28, 28), torch.rand(8, 1, 28, 28))  # moves batch norm's statistics
     ours.load_state_dict(theirs.state_dict(), strict=True)
     theirs.eval()

@@ -102,7 +102,9 @@ def test_one_pass_only_when_nothing_else_is_left() -> None:
 
 
 def test_items_without_labels_are_refused() -> None:
-    with pytest.raises(DataError, match=r"to give \(image, label\), item 0 is str.*Pass labels="):
+    with pytest.raises(
+        DataError, match=r"Expected items \(image, label\), found str. See item 0 of OnlyItems, or pass labels="
+    ):
         read_labels(OnlyItems(["image"]))
 
 
@@ -113,7 +115,9 @@ def test_items_without_labels_are_refused() -> None:
         ([1.0, float("nan"), 0.0, float("nan")], "found 2 NaN or infinite, the first at index 1"),
         ([1, None, 0, 1], "found None at index 1"),
         ([0.5, 1.0, 0.0, 1.0], "found fractions"),
-        ([[1, 0], [0, 1], [1, 0], [0, 1]], "found list at index 0"),
+        ([[1, 0], [0, 1], [1, 1], [0, 1]], r"found labels of shape \[4, 2\] that are not one-hot"),
+        ([[1, 0], [1], [1, 1], [0, 1]], "found ndarray at index 0"),
+        (["a", float("nan"), "b", "c"], "found nan at index 1"),
         (torch.zeros(4, 3), r"found labels of shape \[4, 3\]"),
         (["a", 1, "b", 2], "found text and numbers mixed"),
         (np.array([1j, 1, 1, 1]), "found complex128"),

@@ -98,7 +98,7 @@ def test_what_is_known_and_what_is_not() -> None:
     assert is_known_fixed(ImageTensors(images, [0, 1]))
     assert not is_known_fixed(Pictures())
     assert not is_known_fixed(Wrapped(ImageTensors(images, [0, 1])))
-    assert not is_known_fixed([(images[0], 0)])
+    assert is_known_fixed([(images[0], 0)])
     assert random_transform(Pictures(lambda image: image)) is None
     assert random_transform(Pictures(v2.GaussianBlur(3, sigma=1.0))) is None
 

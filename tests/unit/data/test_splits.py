@@ -68,6 +68,39 @@ def test_every_class_keeps_an_image() -> None:
     assert labels[held].tolist() == [1, 2, 2]
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
+def test_images_that_are_groups_of_their_own_are_split_as_by_name(fraction: float) -> None:
+    labels = np.array([f"c{number % 3}" for number in range(60)])
+    names = np.array([f"{number}.png" for number in range(60)])
+    index = ClassIndex.from_labels(labels)
+    for first, second in zip(
+        stratified_split(index, fraction, names=names.tolist()),
+        stratified_split(index, fraction, groups=names),
+        strict=True,
+    ):
+        assert first.tolist() == second.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), min_size=1, max_size=80), st.integers(0, 5))
+def test_groups_are_held_out_whole(images: list[tuple[int, int]], seed: int) -> None:
+    labels, groups = (np.array(column) for column in zip(*images, strict=True))
+    index = ClassIndex.from_labels(labels)
+    kept, held = stratified_split(index, 0.25, seed=seed, groups=groups)
+    assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(images)))
+    assert not set(groups[kept].tolist()) & set(groups[held].tolist())
+    assert set(labels[kept].tolist()) == set(labels.tolist())  # every class keeps an image
+    turn = np.random.default_rng(0).permutation(len(images))
+    _, turned = stratified_split(ClassIndex.from_labels(labels[turn]), 0.25, seed=seed, groups=groups[turn])
+    assert sorted(turn[turned].tolist()) == held.tolist()
+    for label in set(labels.tolist()):
+        share = min(int((labels == label).sum() * 0.25 + 0.5), int((labels == label).sum()) - 1)
+        missing = share - int((labels[held] == label).sum())
+        if missing > 0:  # then every other group would take all images of a class that are left
+            for group in set(groups[kept][labels[kept] == label].tolist()):
+                inside = labels[groups == group]
+                assert any((labels[kept] == one).sum() <= (inside == one).sum() for one in set(inside.tolist()))
+
+
 @settings(deadline=None)
 @given(
     labels=st.lists(st.integers(-3, 12), min_size=8, max_size=60).filter(lambda labels: len(set(labels)) >= 5),

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from folder_trees import locked
+from picture_files import write_pictures
 from PIL import Image
 
 from pairsim import EmbeddingNet, SimilarityModel
@@ -59,6 +61,22 @@ def test_a_folder(model: SimilarityModel, digits: ImageTensors, folder: Path) ->
     assert not any(thread.name.startswith("pairsim-read") for thread in threading.enumerate())
 
 
+def test_what_a_folder_has_besides_is_said(model: SimilarityModel, tmp_path: Path) -> None:
+    names = write_pictures(tmp_path / "pics", ["a.png", "shut/b.png"], (8, 8))
+    (tmp_path / "pics" / "notes.txt").touch()
+    encode_pictures(model, names)  # imports what it needs
+    with locked(tmp_path / "pics" / "shut"):
+        with pytest.raises(ImageReadError, match=r"read the folder .*shut, but permission was denied"):
+            encode_pictures(model, tmp_path / "pics")
+        found = encode_pictures(model, tmp_path / "pics", on_error="skip")
+    assert found.names == (str(names[0]),)
+    assert [(one.reason, one.files, one.folders) for one in found.left_out] == [
+        ("files ending in .txt", 1, 0),
+        ("folders that cannot be read", 0, 1),
+    ]
+    assert str(found).endswith("\n2 other files left out")
+
+
 @pytest.mark.usefixtures("threads")
 def test_what_cannot_be_read_is_skipped_and_listed(model: SimilarityModel, folder: Path) -> None:
     whole = encode_pictures(model, folder)
@@ -91,7 +109,7 @@ def test_nothing_can_be_read(model: SimilarityModel, tmp_path: Path) -> None:
     ):
         encode_pictures(model, [tmp_path / "a.png", "b.png"], on_error="skip")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"Expected pictures .* in .*none, found none"):
+    with pytest.raises(DataError, match=r"Expected pictures in .*none, found none"):
         encode_pictures(model, tmp_path / "none")
     with pytest.raises(ImageReadError, match=r"absent\.png, found none"):
         encode_pictures(model, tmp_path / "absent.png")

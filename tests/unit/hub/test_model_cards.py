@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from trained_run import keep, section, ten_classes
 
-from pairsim import SimilarityModel, VerificationReport, calibrate, evaluate
+from pairsim import EmbeddingNet, SimilarityModel, VerificationReport, calibrate, evaluate
 from pairsim.data import ImageTensors
 from pairsim.errors import RunError
 from pairsim.hub.model_cards import model_card, write_card
+from pairsim.models import OperatingPoint
 from pairsim.runs.run_records import read_run
 
 
@@ -212,6 +214,112 @@ def test_a_run_from_python_shows_its_settings(run: Path) -> None:
     text = section(model_card(run), "Environment and how to reproduce")
     assert "pairsim train" not in text
     assert "objective='my_losses.triplet', epochs=2, batch_size=32" in text
+
+
+NETS: dict[str, tuple[dict[str, Any], str]] = {
+    "reference": ({}, "The reference network"),
+    "torchvision": ({"backbone": "resnet18"}, "resnet18"),
+    "timm": ({"backbone": "timm/resnet10t"}, "timm/resnet10t"),
+    "own backbone": ({"backbone": "my_nets.Net"}, "my_nets.Net"),
+    "own net": ({"embedding_net": "my_nets.Net"}, "my_nets.Net"),
+}
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("weights", ["not recorded", None, "pretrained", "/home/jane doe/w.pth"])
+@pytest.mark.parametrize("made_by", ["command line", "several processes", "Python"])
+def test_how_each_kind_of_run_was_made(run: Path, net: str, weights: str | None, made_by: str) -> None:
+    change, name = NETS[net]
+    named, own = net in ("torchvision", "timm"), net.startswith("own")
+    rewrite(run / "model/config.json", architecture={"embedding_dim": 8, **change} if net != "own net" else change)
+    if made_by == "several processes":
+        environment = json.loads((run / "run.json").read_text())["environment"]
+        rewrite(run / "run.json", environment={**environment, "num_processes": 2})
+    if made_by == "Python":
+        (run / "data.json").unlink()
+    elif weights != "not recorded" and named:
+        rewrite(run / "data.json", weights=weights)
+
+    card = model_card(run)
+    assert f"{name} maps an image to an embedding{'' if net == 'own net' else ' of 8 numbers'}." in html_of(card)
+    usage = section(card, "How to use")
+    assert ("net = ...  # build the net" in usage, "embedding_net=net" in usage) == (own, own)
+    assert ("pip install 'pairsim[timm]'" in usage) == (net == "timm")
+    assert ("pip install 'pairsim[hub,timm]'" in model_card(run, repo_id="me/faces")) == (net == "timm")
+
+    made = section(card, "Environment and how to reproduce")
+    by_command, known = made_by != "Python" and not own, made_by != "Python" and weights != "not recorded"
+    assert ("pairsim train faces --out RUN" in made) == by_command
+    assert ("does not record a command that trains it again" in made) == (not by_command)
+    assert ("torchrun --nproc-per-node 2 -m pairsim train" in made) == (by_command and made_by == "several processes")
+    assert ("threads and processes give" in made) == (by_command and made_by == "several processes")
+    assert (f"--backbone {name}" in made) == (by_command and named)
+    assert ("which weights the backbone began with" in made) == (by_command and named and not known)
+    given = {"pretrained": "pretrained", "/home/jane doe/w.pth": "w.pth"}.get(str(weights))
+    found = re.search(r"--weights ([\w.]+)", made)
+    assert (found and found[1]) == (given if by_command and named and known else None)
+    shown = (given or "random") if known else "not recorded"
+    assert cells(card, "Training").get("Weights at the start") == ([shown] if named else None)
+    assert "jane" not in card
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("evaluated", [False, True])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_what_was_measured_of_each_kind_of_run(
+    run: Path, images: ImageTensors, net: str, evaluated: bool, calibrated: bool
+) -> None:
+    model = SimilarityModel.from_pretrained(run)
+    if calibrated:
+        calibrate(model, images, target_fmr=0.1, source="validation images of faces")
+    else:
+        model.operating_point = OperatingPoint(0.4, 0.1, 0.2, 30, 70, source="validation pairs")
+    model.save_pretrained(run / "model")
+    change, _ = NETS[net]
+    rewrite(run / "model/config.json", architecture={"embedding_dim": 8, **change} if net != "own net" else change)
+    if evaluated:
+        keep(run, evaluate(model, images))
+    card = model_card(run)
+    assert ("Not measured." in section(card, "Evaluation")) == (not evaluated)
+    assert ("It was not evaluated" in section(card, "Limits")) == (not evaluated)
+    assert ("Not calibrated." in section(card, "Probabilities")) == (not calibrated)
+    threshold = section(card, "Threshold")
+    assert ("that the threshold was chosen on" in threshold) == calibrated
+    assert ("that training chose the epoch by" in threshold) == (not calibrated)
+    assert ("Chosen on" in cells(card, "Threshold")) == calibrated
+
+
+def test_a_named_backbone_needs_no_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SimilarityModel(EmbeddingNet("mobilenet_v3_small", image_size=32)).save_pretrained(tmp_path / "m")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((9, 11), 7, dtype=np.uint8)).save(tmp_path / "m" / name)
+    (code,) = re.findall(r"```python\n(.*?)\n```", model_card(tmp_path / "m"), re.DOTALL)
+    with contextlib.chdir(tmp_path / "m"):
+        exec(code, {})
+    assert capsys.readouterr().out.startswith("True ")
+
+
+def test_a_run_without_validation_images(run: Path) -> None:
+    described = json.loads((run / "run.json").read_text())
+    del described["data"]["num_val_images"]
+    (run / "run.json").write_text(json.dumps(described))
+    config = json.loads((run / "model/config.json").read_text())
+    (run / "model/config.json").write_text(json.dumps({**config, "operating_point": None}))
+    card = model_card(run)
+    assert cells(card, "Data")["Images kept for validation"] == ["0"]
+    assert "Not chosen on data: the threshold is where the probability is 0.5, if there" in section(card, "Threshold")
+
+
+@pytest.mark.parametrize(("fmr", "said"), [(1.0, "All of the pairs"), (0.0, "None of the pairs")])
+def test_a_model_that_gives_one_decision(run: Path, fmr: float, said: str) -> None:
+    model = SimilarityModel.from_pretrained(run)
+    model.operating_point = OperatingPoint(0.4, fmr, 1.0 - fmr, 30, 70, source="validation pairs")
+    model.save_pretrained(run / "model")
+    assert f"{said} that its threshold was measured on match: it decides nothing." in section(model_card(run), "Limits")
 
 
 def test_a_card_that_is_there_is_kept(run: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_datasets_are_sent_elsewhere() -> None:
     for images in (dataset, DataLoader(dataset)):
         with pytest.raises(TypeError, match=r"Expected images or paths, got a .*\. Use pairsim.encode_dataset\(model"):
             image_batches(images, GREY, 2)
-    with pytest.raises(TypeError, match=r"Expected an image as a path.* got tuple"):
+    with pytest.raises(TypeError, match=r"Expected images or paths, got a list of tuple"):
         list(image_batches([(torch.zeros(1, 6, 5), 3)] * 4, GREY, 2).batches)  # type: ignore[list-item]
 
 

@@ -16,8 +16,10 @@ from pairsim.errors import RunError
 from pairsim.models.pretrained import saved_sha256
 from pairsim.runs.run_records import (
     changed_settings,
+    first_weights,
     last_name,
     load_evaluation,
+    own_code,
     own_net,
     read_run,
     training_command,
@@ -157,6 +159,29 @@ def test_training_command(run: Path) -> None:
 def test_what_the_command_line_cannot_train_has_no_command(run: Path, file: str, change: dict[str, Any]) -> None:
     rewrite(run / file, lambda values: values.update(change))
     assert training_command(read_run(run)) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "end"),
+    [
+        ({}, None, ["--image-size", "8", "--channels", "1"]),
+        ({"weights": None}, "random", ["--image-size", "8", "--channels", "1"]),
+        ({"weights": "pretrained"}, "pretrained", ["--image-size", "8", "--channels", "1"]),
+        ({"weights": "/home/w.pth", "data": "mnist"}, "w.pth", ["--channels", "1"]),
+    ],
+)
+def test_the_command_of_a_named_backbone(run: Path, data: dict[str, Any], more: str | None, end: list[str]) -> None:
+    rewrite(run / "model" / "config.json", lambda values: values.update(architecture={"backbone": "resnet18"}))
+    rewrite(run / "data.json", lambda values: values.update(data))
+    records = read_run(run)
+    assert (own_net(records), own_code(records)) == ("resnet18", None)
+    assert first_weights(records) == ("/home/w.pth" if more == "w.pth" else more)
+    words = shlex.split(training_command(records) or "")
+    assert words[words.index("--backbone") + 1] == "resnet18"
+    assert (words[words.index("--weights") + 1] if "--weights" in words else None) == (
+        None if more == "random" else more
+    )
+    assert words[-len(end) :] == end
 
 
 def test_changed_settings() -> None:

@@ -12,7 +12,9 @@ from small_runs import random_images, reference_model
 from states import assert_same
 from torch import Tensor
 
-from pairsim import TrainConfig, Trainer
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim.data import ImageTensors
+from pairsim.errors import TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint
 from pairsim.training import EpochRecord
@@ -96,3 +98,94 @@ def test_values_that_are_not_set_stay_none() -> None:
     state = trained_state()
     state.load_state_dict(new_state().state_dict())
     assert (state.best, state.best_point, state.records) == (None, None, [])
+
+
+def contrast(embeddings: Tensor, labels: Tensor) -> Tensor:
+    same = (labels[:, None] == labels[None]).float()
+    return (embeddings @ embeddings.T - same).square().mean()
+
+
+def shaded(kind: str) -> ImageTensors:
+    """Images whose class is their brightness; all alike; or noise with labels that mean nothing."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(160) % 4
+    pixels = torch.randint(0, 60, (160, 1, 16, 16), generator=generator) + 45 * labels[:, None, None, None]
+    if kind == "random labels":
+        labels = torch.randint(0, 4, (160,), generator=generator)
+    return ImageTensors(torch.full_like(pixels, 7).byte() if kind == "alike" else pixels.byte(), labels)
+
+
+def trained(kind: str, objective: Any, learning_rate: float, epochs: int = 3) -> Trainer:
+    torch.manual_seed(1)
+    config = TrainConfig(
+        objective=objective,
+        epochs=epochs,
+        batch_size=32,
+        learning_rate=learning_rate,
+        val_fraction=0.25,
+        precision="fp32",
+        device="cpu",
+        progress=False,
+    )
+    trainer = Trainer(SimilarityModel(EmbeddingNet(image_size=16, embedding_dim=16)), config, train=shaded(kind))
+    trainer.fit()
+    return trainer
+
+
+OBJECTIVES = pytest.mark.parametrize("objective", ["pairs", "all-pairs", contrast], ids=["pairs", "all-pairs", "loss"])
+
+
+@OBJECTIVES
+def test_a_training_on_images_that_are_all_alike_collapses(objective: Any) -> None:
+    history = trained("alike", objective, 1e-2, epochs=1).history
+    assert history.records[0].val_balanced_accuracy == 0.5
+    assert history.notes[-1].startswith(
+        "Training collapsed, all embeddings are nearly equal: the model gives every validation pair the same decision"
+    )
+    assert "Try a learning_rate below 0.01, more epochs, images or classes" in history.notes[-1]
+    assert ('objective "all-pairs"' in history.notes[-1]) == (objective != "all-pairs")
+
+
+@pytest.mark.parametrize("objective", ["pairs", "all-pairs"])
+@pytest.mark.parametrize("learning_rate", [1e4, 1e8])
+def test_a_training_with_a_far_too_high_learning_rate_says_so(objective: str, learning_rate: float) -> None:
+    trainer = trained("brightness", objective, learning_rate)
+    assert {record.val_balanced_accuracy for record in trainer.history} == {0.5}
+    # at such rates rounding decides whether all embeddings end up equal
+    assert trainer.history.notes[-1].startswith(("Training collapsed", "Training did not succeed"))
+    assert f"Try a learning_rate below {learning_rate:g}" in trainer.history.notes[-1]
+
+
+@OBJECTIVES
+def test_a_training_that_works_has_no_such_note(objective: Any) -> None:
+    history = trained("brightness", objective, 1e-2, epochs=4).history
+    best = history.best
+    assert best is not None
+    assert best.val_balanced_accuracy is not None
+    assert best.val_balanced_accuracy > 0.7
+    assert not [note for note in history.notes if "same decision" in note]
+
+
+@OBJECTIVES
+def test_labels_that_mean_nothing_are_no_collapse(objective: Any) -> None:
+    trainer = trained("random labels", objective, 1e-2, epochs=6)
+    assert not [note for note in trainer.history.notes if "collapsed" in note]
+    embeddings = trainer.model.encode(shaded("random labels").images)
+    assert float((embeddings @ embeddings.T).min()) < 0.9
+
+
+def test_embeddings_that_are_not_finite_end_the_training() -> None:
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Linear(64, 8)
+
+        def forward(self, images: Tensor) -> Tensor:
+            embeddings: Tensor = self.net(images.flatten(1))
+            return embeddings if self.training else embeddings * torch.nan
+
+    images = ImageTensors(torch.rand(32, 1, 8, 8), [0, 1] * 16)
+    model = SimilarityModel(Broken(), preprocessing=Preprocessing(image_size=(8, 8), channels=1))
+    trainer = Trainer(model, TrainConfig(epochs=1, batch_size=8, val_fraction=0.25, device="cpu"), train=images)
+    with pytest.raises(TrainingError, match="finite embeddings of the validation images, found NaN after epoch 1"):
+        trainer.fit()

@@ -22,7 +22,7 @@ def weights(splits: tuple[ImageTensors, ...]) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = SimilarityModel(EmbeddingNet(image_size=16))
     Trainer(model, TrainConfig(epochs=4, batch_size=64, progress=False), train=splits[0], val=splits[1]).fit()
-    return model.state_dict()
+    return model.weights()
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_no_pairs(model: SimilarityModel, tmp_path: Path) -> None:
         ("# made by hand\nfirst,second\na,b\na\n", "Expected line 4 of"),
         ("a,b\nc,d,1\n", "Expected line 2 of"),
         ("a,b,1\nc,d\n", "Expected line 2 of"),
-        ("a,b,maybe,1\n", "found none."),
+        ("a,b,maybe,1\n", "Expected line 1 of"),
     ],
 )
 def test_files_that_are_no_list(model: SimilarityModel, tmp_path: Path, content: str, said: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
-from pairsim.cli.arguments import BatchSize, DataDir, Device, Flag, Json, load_model
+from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, load_model
 from pairsim.cli.output import note, print_result
 
 
@@ -24,6 +24,7 @@ def calibrate(
     pairs: Path | None = None,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    class_level: ClassLevel = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -46,14 +47,15 @@ def calibrate(
 
     model, folder = load_model(run, device), find(run)
     check_writable(folder, "a folder")
-    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir).dataset
+    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+    note(images.account)
     kind = "validation" if split == "val" and pairs is None else split
     source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":
         note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
     calibration = pairsim.calibrate(
         model,
-        images,
+        images.dataset,
         target_fmr=target_fmr,
         prior=prior,
         method=method,
@@ -64,4 +66,5 @@ def calibrate(
     )
     model.save_pretrained(folder)
     text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
-    print_result({"run": str(run), "threshold": model.threshold, **calibration.to_dict()}, text, json)
+    result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
+    print_result(result, text, json)

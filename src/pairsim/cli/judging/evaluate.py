@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import Split, Unit
-from pairsim.cli.arguments import BatchSize, Data, DataDir, Device, Json, Run, Threshold, load_model
+from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, Threshold, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import RunError
 
@@ -24,6 +24,7 @@ def evaluate(
     resamples: int = 1000,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    class_level: ClassLevel = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -46,13 +47,17 @@ def evaluate(
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
     model = load_model(run, device)
-    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir)
+    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+    note(images.account)
+    left_out = {"left_out": images.left_out}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
         comparison = pairsim.compare_models(
             model, other, images.dataset, unit=unit, num_resamples=resamples, batch_size=batch_size
         )
-        print_result({"first": str(run), "second": str(against), **comparison.to_dict()}, str(comparison), json)
+        print_result(
+            {"first": str(run), "second": str(against), **comparison.to_dict(), **left_out}, str(comparison), json
+        )
         return
     report = pairsim.evaluate(
         model,
@@ -69,4 +74,4 @@ def evaluate(
             save_evaluation(run, report, data=data, split=part, source=images.source, class_names=images.class_names)
         except RunError as error:  # such as a folder without write permission
             note(f"Not kept in the run: {error}")
-    print_result(report.to_dict(), str(report), json)
+    print_result({**report.to_dict(), **left_out}, str(report), json)

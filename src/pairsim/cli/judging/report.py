@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.cli.arguments import BatchSize, Data, DataDir, Device, Json, Run, check_out, load_model
+from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -20,6 +20,7 @@ def report(
     most: int = 12,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    class_level: ClassLevel = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -39,7 +40,8 @@ def report(
     check_out(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
-    images = load_evaluation_data(run, model, data, split, data_dir=data_dir)
+    images = load_evaluation_data(run, model, data, split, data_dir=data_dir, class_level=class_level)
+    note(images.account)
     note(f"Evaluating all pairs of {len(images.dataset):,} images.")
     findings = write_report(
         run,
@@ -55,5 +57,6 @@ def report(
         model=model,
     )
     size = out.stat().st_size
-    result = {"out": str(out), "bytes": size, "metrics": findings.figures.to_dict()}
+    metrics = findings.figures.to_dict()
+    result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

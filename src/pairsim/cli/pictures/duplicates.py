@@ -39,7 +39,7 @@ def duplicates(
         threshold: Similarity from which pictures are near-duplicates: 0.99 by default; required with --run, where 0.999
             is a good start.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
-        on_error: "raise" stops at a picture that cannot be read; "skip" leaves it out and names it.
+        on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
     expect(
         run is None or threshold is not None,
@@ -51,9 +51,12 @@ def duplicates(
         expect(-1.0 <= threshold <= 1.0, f"--threshold to be in [-1, 1] with --run, got {threshold}.")
     if out is not None:
         check_out(out)
+    from pairsim.images.folders import account
+
     model = None if run is None else load_model(run, device)
     report = pairsim.find_duplicates(folder, model=model, threshold=threshold, on_error=on_error)
     if out is not None:
         report.to_csv(out)
         note(f"Clusters written to {out}.")
+    note(account(folder, report.num_images + len(report.skipped), report.left_out))
     print_result(report.to_dict(), report.describe(), json)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pairsim
 from pairsim._common.choices import OnError, PrecisionName
 from pairsim.cli.arguments import Device, Json, Pictures, Run, check_out, load_model
-from pairsim.cli.output import print_result
+from pairsim.cli.output import note, print_result
 
 
 def encode(
@@ -25,18 +25,20 @@ def encode(
 
     Args:
         out: File to write: .npz for NumPy, with the arrays ids and embeddings, or .csv with a line for each picture.
-        on_error: "raise" stops at a picture that cannot be read and names it; "skip" leaves it out.
+        on_error: "raise" stops at a picture or folder that cannot be read and names it; "skip" leaves it out.
         precision: "fp32", "bf16", "fp16", or "auto" for 16 bits where the hardware computes in them.
     """
     import numpy as np
 
     from pairsim._common.csv_files import write_csv
     from pairsim._common.storage import replacing
-    from pairsim.images import pictures_below
+    from pairsim.images.folders import scan
 
     ending = check_out(out, ".npz", ".csv")
     model = load_model(run, device)
-    pictures = pairsim.encode_pictures(model, pictures_below(folder), on_error=on_error, precision=precision)
+    found = scan(folder, on_error)
+    note(str(found))
+    pictures = pairsim.encode_pictures(model, found.pictures, on_error=on_error, precision=precision)
     ids = [_id_of(name, folder) for name in pictures.names]
     embeddings = pictures.embeddings.cpu().numpy()
     if ending == ".npz":
@@ -50,6 +52,7 @@ def encode(
         "num_images": len(pictures),
         "embedding_dim": embeddings.shape[1],
         "skipped": [{"id": _id_of(skipped.name, folder), "reason": skipped.reason} for skipped in pictures.skipped],
+        "left_out": found.left_out,
         "seconds": pictures.seconds,
         "decoding": pictures.decoding,
         "out": str(out),

@@ -34,24 +34,25 @@ def search(
         query: One or more picture files to look up.
         top: Pictures to show for each query.
         save: Folder to keep the gallery in, so that the next search need not read the pictures.
-        on_error: "raise" stops at a picture of the folder that cannot be read; "skip" leaves it out.
+        on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out.
     """
     from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
-    from pairsim.images import pictures_below
+    from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
 
     expect(top >= 1, f"--top to be at least 1, got {top}.")
     if save is not None:
         check_writable(save, "a folder")
     model = load_model(run, device)
-    paths = [] if is_gallery(gallery_folder) else pictures_below(gallery_folder)
+    scanned = None if is_gallery(gallery_folder) else scan(gallery_folder, on_error)
     queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once
     skipped: tuple[pairsim.Skipped, ...] = ()
-    if paths:
-        gallery, names = pairsim.Gallery(model), [path.relative_to(gallery_folder).as_posix() for path in paths]
+    if scanned is not None:
+        note(str(scanned))
+        gallery, paths = pairsim.Gallery(model), scanned.pictures
         try:
-            skipped = gallery.add(paths, names, on_error=on_error)
+            skipped = gallery.add(paths, scanned.names, on_error=on_error)
         except ImageReadError as error:
             raise ImageReadError(_unreadable(paths, model) or str(error)) from error
     else:
@@ -88,6 +89,7 @@ def search(
         "threshold": threshold,
         "num_images": len(gallery),
         "num_skipped": len(skipped),
+        "left_out": () if scanned is None else scanned.left_out,
         "saved": None if save is None else str(save),
     }
     print_result(result, "\n\n".join(blocks), json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pairsim
 from pairsim.cli.arguments import DataDir, Device, Run, load_model
 from pairsim.cli.output import expect, note
-from pairsim.errors import DataError, DatasetNotFoundError, MissingExtraError
+from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, MissingExtraError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ def app(
     """
     from PIL import Image
 
-    from pairsim.images import pictures_below
+    from pairsim.images.folders import scan
     from pairsim.integrations import build_app, serve
     from pairsim.visual import to_pixels
 
@@ -52,9 +52,13 @@ def app(
     pictures = None
     if gallery is not None:
         pictures = pairsim.Gallery(model)
-        pictures.add(pictures_below(gallery))
+        found = scan(gallery)
+        note(str(found))
+        pictures.add(found.pictures)
     if examples is not None:
-        shown = [model.preprocessing.read(path) for path in pictures_below(examples)[:_MAX_EXAMPLES]]
+        found = scan(examples)
+        note(str(found))
+        shown = [model.preprocessing.read(path) for path in found.pictures[:_MAX_EXAMPLES]]
     else:
         shown = _test_images(run, model, data_dir)
     with tempfile.TemporaryDirectory(prefix="pairsim-app-") as folder:
@@ -80,9 +84,17 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
     if not storage.is_file(record):
         return []
     try:
-        data = str(storage.read_json(record).get("data"))
-        dataset = load_data(data, "test", data_dir=data_dir, preprocessing=model.preprocessing).dataset
-    except (DataError, DatasetNotFoundError, MissingExtraError):
+        known = storage.read_json(record)
+        level = int(known.get("class_level", 1))
+        dataset = load_data(
+            str(known.get("data")),
+            "test",
+            data_dir=data_dir,
+            preprocessing=model.preprocessing,
+            class_level=level,
+        ).dataset
+    except (DataError, DatasetNotFoundError, ImageReadError, MissingExtraError) as error:
+        note(f"No examples: {error}")
         return []
     labels = np.asarray(dataset.targets)
     indices: list[int] = []

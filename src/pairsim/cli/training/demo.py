@@ -10,7 +10,7 @@ import pairsim
 from pairsim.cli.arguments import Json
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
-from pairsim.cli.training.train import make_trainer
+from pairsim.cli.training.train import make_trainer, record_data
 from pairsim.errors import require
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     note(f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for testing.")
     trainer = make_trainer(train, pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
     trainer.fit(resume="never")
+    record_data(out, "digits", train)
     model = pairsim.SimilarityModel.from_pretrained(out)
     report = write_report(
         out,

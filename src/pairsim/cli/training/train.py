@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pairsim
 from pairsim._common.progress import print_above_bars
@@ -18,7 +19,7 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
-    from pairsim.training import EpochRecord
+    from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
 _MAX_REPORTED = 20_000
@@ -30,11 +31,17 @@ EXPECTED_MNIST = (
 
 
 class _EpochLines(Callback):
-    """Prints one line for each epoch to stderr."""
+    """Prints one line for each epoch to stderr, and the notes of the run."""
+
+    _printed = 0
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        for line in trainer.history.notes:
+        for line in trainer.history.notes[self._printed :]:
             note(line)
+        self._printed = len(trainer.history.notes)
+
+    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002  they are the trainer's
+        self.on_fit_start(trainer)
 
     def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
         line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
@@ -56,6 +63,7 @@ def train(
     embedding_dim: int = 128,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
+    class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     data_dir: DataDir = None,
     report: bool = True,
     tensorboard: Flag = False,
@@ -76,11 +84,12 @@ def train(
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
+        class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
-    from pairsim._common import storage
+    from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES, load_data
     from pairsim.integrations import TensorBoardLog
     from pairsim.runs.run_data import own_validation
@@ -88,7 +97,7 @@ def train(
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
-    storage.check_writable(options.out, "a folder")
+    check_writable(options.out, "a folder")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
     make_net = partial(_make_net, options.seed, backbone=backbone, weights=weights, embedding_dim=embedding_dim)
@@ -97,16 +106,24 @@ def train(
         net = make_net(in_channels=channels, image_size=size)
         preprocessing = net.preprocessing
     loaded = load_data(
-        data, "train", data_dir=data_dir, image_size=size, channels=channels, preprocessing=preprocessing
+        data,
+        "train",
+        data_dir=data_dir,
+        image_size=size,
+        channels=channels,
+        preprocessing=preprocessing,
+        class_level=class_level,
     )
     if net is None:
         net = make_net(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = own_validation(data, loaded, data_dir, preprocessing)
+    val = own_validation(data, loaded, data_dir, preprocessing, class_level)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(pairsim.SimilarityModel(net), options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
+        if loaded.account is not None:
+            note(loaded.account.line("train", "val"))
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
         default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
@@ -115,15 +132,8 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    record = {
-        "data": data,
-        "source": loaded.source,
-        "num_images": len(loaded.dataset),
-        "class_names": list(loaded.class_names),
-        "image_size": list(loaded.image_size),
-        "channels": loaded.channels,
-    }
-    storage.write_file(options.out / "data.json", storage.to_json(record))
+    changes = {"class_level": class_level, **({} if backbone is None else {"weights": weights})}
+    record_data(options.out, data, loaded, **changes)
     written = _write_pages(options.out, trainer, data, loaded) if report else []
     best = history.best
     assert best is not None
@@ -134,6 +144,8 @@ def train(
         "threshold": trainer.model.threshold,
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
+        "notes": history.notes,
+        "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:
@@ -144,6 +156,22 @@ def train(
     lines += [f"Wrote {path}." for path in written]
     lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
     print_result(result, "\n".join(lines), json)
+
+
+def record_data(run: Path, data: str, loaded: LabelledData, **more: Any) -> None:
+    """Write what the command was given into the run, for its model card and for commands that read the data again."""
+    from pairsim._common import storage
+
+    record = {
+        "data": data,
+        "source": loaded.source,
+        "num_images": len(loaded.dataset),
+        "class_names": list(loaded.class_names),
+        "image_size": list(loaded.image_size),
+        "channels": loaded.channels,
+        **more,
+    }
+    storage.write_file(run / "data.json", storage.to_json(record))
 
 
 def make_trainer(

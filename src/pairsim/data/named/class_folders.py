@@ -1,16 +1,23 @@
-"""Folders of pictures with one sub-folder per class."""
+"""Folders of labelled pictures: with one sub-folder per class, or a metadata file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from pairsim._common.choices import Split
+from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
-from pairsim.data.splits import hold_out_test
+from pairsim.data.named.folder_account import FolderAccount
+from pairsim.data.named.folder_labels import FolderLabels, LabelledPicture, label_pictures
+from pairsim.data.random import Int64Array
+from pairsim.data.splits import TEST_FRACTION, stratified_split
 from pairsim.errors import DataError, DatasetNotFoundError
 from pairsim.images import Preprocessing, read_image
-from pairsim.images.folders import IMAGE_SUFFIXES, list_pictures
+from pairsim.images.folders import scan
 
 _MAX_DEFAULT_SIZE = 64
 
@@ -21,28 +28,39 @@ def load_folder(
     image_size: tuple[int, int] | None,
     channels: int | None,
     preprocessing: Preprocessing | None,
+    *,
+    class_level: int,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
 
     Raises:
-        DataError: If there is no picture.
+        DataError: If there is no labelled picture, its folders are not clear, or there are too few to hold out any.
         DatasetNotFoundError: If the folder does not have the split.
+        ImageReadError: If a folder cannot be read.
     """
-    has_splits = (folder / "train").is_dir()
-    root = folder / split if has_splits else folder
-    if not root.is_dir() or (split == "val" and not has_splits):
-        there = [name for name in get_args(Split) if (folder / name).is_dir()] if has_splits else ["train", "test"]
-        raise DatasetNotFoundError(
-            f"Expected a folder {folder / split}, found none. Use the split {' or '.join(there)}."
-        )
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    pictures = [(path, name) for name in classes for path in list_pictures(root / name)]
-    if not pictures:
+    found = scan(folder)
+    labels = label_pictures(found, class_level)
+    splits = _splits(labels)
+    account = FolderAccount(
+        folder=folder,
+        num_pictures=len(found.names),
+        num_classes=len({picture.label for picture in labels.pictures}),
+        splits={name: len(splits[name]) for name in get_args(Split) if name in splits},
+        notes=tuple(labels.notes),
+        left_out=(*labels.left_out, *found.left_out),
+    )
+    pictures = splits.get(split)
+    if pictures is None and split == "test" and labels.pictures[0].split is None:
         raise DataError(
-            f"Expected {root} to have one sub-folder per class with pictures in it, found {len(classes)} sub-folders "
-            f"and no picture ({', '.join(sorted(IMAGE_SUFFIXES))})."
+            f"Expected images to hold out of {folder} for test, found too few: each class keeps at least one, and each "
+            "group is whole. Add images, or a split test."
         )
-    paths, labels = zip(*pictures, strict=True)
+    if pictures is None:
+        there = " or ".join(account.splits)
+        hint = "" if "train" in splits else " If these folders are classes, rename them."
+        raise DatasetNotFoundError(f"Expected a folder {folder / split}, found none. Use the split {there}.{hint}")
+    paths = [folder / picture.name for picture in pictures]
+    targets = [picture.label for picture in pictures]
     if preprocessing is not None:
         image_size, channels = preprocessing.image_size, preprocessing.channels
     elif image_size is None or channels is None:
@@ -53,13 +71,41 @@ def load_folder(
         samples = [read_image(path, channels=3, image_size=size) for path in paths[:: max(len(paths) // 16, 1)]]
         is_grey = all(bool((image == image[:1]).all()) for image in samples)
         image_size, channels = image_size or size, channels or (1 if is_grey else 3)
-    files = ImageFiles(paths, labels, image_size=image_size, channels=channels, preprocessing=preprocessing)
-    if not has_splits:
-        files = hold_out_test(files, split, [path.relative_to(root).as_posix() for path in paths])
+    files = ImageFiles(paths, targets, image_size=image_size, channels=channels, preprocessing=preprocessing)
     return LabelledData(
         dataset=LabelledImages(files, files.targets),
-        class_names=tuple(sorted(set(labels))),
+        class_names=tuple(sorted(set(targets))),
         image_size=image_size,
         channels=channels,
-        source=str(root.resolve()),
+        source=str(folder.resolve()),
+        groups=_groups(pictures),
+        account=account,
+    )
+
+
+def _splits(labels: FolderLabels) -> dict[Split, list[LabelledPicture]]:
+    """Return the pictures of each split; without splits one in five of each class, or whole groups, is held out."""
+    pictures = labels.pictures
+    splits: dict[Split, list[LabelledPicture]] = {}
+    if pictures[0].split is not None:
+        for picture in pictures:
+            assert picture.split is not None, "all or none have a split"
+            splits.setdefault(picture.split, []).append(picture)
+        return splits
+    groups = _groups(pictures)
+    index = ClassIndex.from_labels(np.array([picture.label for picture in pictures]))
+    names = [picture.name for picture in pictures]
+    train, test = stratified_split(index, TEST_FRACTION, names=names, groups=groups)
+    how = "one in five of each class" if groups is None else "about one in five of each class, in whole groups"
+    labels.notes.append(f"Test images are held out: {how}")
+    halves: dict[Split, Int64Array] = {"train": train, "test": test}
+    return {split: [pictures[number] for number in numbers] for split, numbers in halves.items() if len(numbers)}
+
+
+def _groups(pictures: list[LabelledPicture]) -> npt.NDArray[np.str_] | None:
+    """Return the group of each picture, its own if it has none; `None` if no picture has a group."""
+    if all(picture.group is None for picture in pictures):
+        return None
+    return np.array(
+        [f"picture {picture.name}" if picture.group is None else f"group {picture.group}" for picture in pictures]
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import pkgutil
+import stat
 import tempfile
 from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from pairsim._common.choices import Split
-from pairsim._common.storage import is_folder
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -55,34 +55,45 @@ def load_data(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     preprocessing: Preprocessing | None = None,
+    class_level: int = 1,
 ) -> LabelledData:
     """Load one split of a dataset.
 
     `train` has every image that is not in `test`. The trainer splits validation data off it, unless a folder has a
     `val` of its own. Datasets without a test set hold out one image in five of each class, always the same ones.
 
+    A folder has one sub-folder per class, or a file `metadata.csv` (or `metadata.jsonl`) with the columns `file_name`
+    and `label`, and if you like `split` and `group`; it goes before sub-folders. The images of a group are held out
+    together. Sub-folders may lie below `train`, `val` and `test`, in upper or lower case, or `training`, `valid`,
+    `validation`, `dev`, `testing`, `eval` and `evaluation`. Pictures are found as by `pairsim.images.pictures_below`.
+    What is left out is in `account` of the result.
+
     Args:
-        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, or a folder with one sub-folder per class, optionally below
-            `train`, `val` and `test`.
+        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, or a folder.
         split: `"train"`, `"val"` or `"test"`.
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
         preprocessing: The preprocessing of a model, to read pictures from a folder as the model does. It sets size,
             channels, fit and interpolation; `image_size` and `channels` are then ignored.
+        class_level: Which sub-folders are classes: 1 those directly in the folder or split, 2 those in these, and so
+            on. Names of classes are then such as "alphabet/character".
 
     Returns:
         The images and their labels, which are a dataset themselves, and what is known about them.
 
     Raises:
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
-        DataError: If the folder has no images, the files of a named dataset are damaged, or a named dataset does not
-            have the split.
-        ValueError: If there is no such split.
+        DataError: If the folder has no labelled images, or it is not clear which sub-folders are splits; its metadata
+            file has a wrong row; the files of a named dataset are damaged; or it does not have the split.
+        ImageReadError: If a folder or its first picture cannot be read.
+        ValueError: If there is no such split, or `class_level` is below 1, or not 1 for a named dataset.
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
     name = str(os.fspath(data))  # a string of NumPy too
+    if class_level < 1 or (class_level > 1 and name in DATASETS):
+        raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")
     if name in DATASETS:
         if split == "val":
             raise DataError(
@@ -90,13 +101,23 @@ def load_data(
             )
         loaded: LabelledData = pkgutil.resolve_name(DATASETS[name])(name, split, data_root(data_dir))
         return loaded
-    if is_folder(name):
+    if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
-        return load_folder(Path(name), split, image_size, channels, preprocessing)
+        return load_folder(Path(name), split, image_size, channels, preprocessing, class_level=class_level)
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
         f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, found neither at "
         f"{name!r}.{hint}"
     )
+
+
+def _may_be_folder(name: str) -> bool:
+    """Whether there is a folder, or something that may be one, such as a folder in a folder that cannot be read."""
+    try:
+        return stat.S_ISDIR(os.stat(name).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True

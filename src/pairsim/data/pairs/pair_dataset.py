@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairsim._common.choices import Negatives
-from pairsim.data.image_sets import ImageFiles, LabelledImages, image_of, images_of
+from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
+from pairsim.data.items import image_of
 from pairsim.data.pairs.pair_files import read_pair_file
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
@@ -130,7 +131,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         """Return the pairs of a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
 
         Args:
-            path: The file. In a CSV a header row is optional and labels are 1/0, true/false or same/different.
+            path: The file. In a CSV, also with semicolons, tabs or bars, a header is optional; it may name the columns
+                in any order. Labels are 1/0, 1/-1, or words such as true/false, same/different, genuine/impostor.
             root: Folder that relative paths start from; the file's own folder by default.
             image_size: Height and width that pictures are resized to.
             channels: 1 for grey, 3 for colour.

@@ -1,7 +1,8 @@
 """Read and write lists of pairs: CSV, and the `pairs.txt` of Labeled Faces in the Wild.
 
 A CSV has rows `path1,path2,label` or `number1,number2,label`, each with a fold number as an optional fourth column, and
-an optional header. Lines at the top that begin with `#` are comments. A comment of the form
+an optional header. A header may name other columns, too, in any order. Fields are separated by commas, semicolons, tabs
+or bars. Lines at the top that begin with `#` are comments. A comment of the form
 
     # pairsim pairs: 6000, sha256 <64 hexadecimal digits>
 
@@ -12,25 +13,29 @@ writes them, without comments and header, so that `tail -n +3 pairs.csv | sha256
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.storage import is_file, open_file, sha256, write_file
+from pairsim._common.storage import is_file, sha256, write_file
+from pairsim.data.pairs.pair_columns import Columns, header_columns, is_pair, rank, targets_of, without_empty_columns
+from pairsim.data.pairs.pair_text import ListText, Record, find_separator, read_text
 from pairsim.errors import DataError, ImageReadError
 
 Row: TypeAlias = tuple[str, str, int]
 Images: TypeAlias = Sequence[str] | Sequence[int]  # paths or numbers
 
-_TARGETS = {
-    **dict.fromkeys(("1", "1.0", "true", "same", "yes"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "different", "no"), 0),
-}
 _CSV_ROW = "path1,path2,label with label 1 (same) or 0 (different) and, if you like, a fold number from 0"
+_ADVICE = (
+    "Labels may be words such as same and different, or 1 and -1. Columns in another order need a first line with "
+    "their names, such as label,path1,path2."
+)
 _LFW_ROW = "'name n1 n2' or 'name1 n1 name2 n2' with tabs between"
 _MARK = "# pairsim pairs"
 _FROZEN = re.compile(_MARK + r": (\d+), sha256 ([0-9a-f]{64})")
@@ -42,25 +47,56 @@ class PairTable:
 
     Attributes:
         file: The file, for messages.
-        rows: First image, second image and target (1 = same class, 0 = different) of each pair.
-        folds: Fold number of each pair, where a CSV has a fourth column.
+        pairs: First and second image of each pair.
+        target: 1 = same class, 0 = different; `None` where the list has no labels.
+        folds: Fold number of each pair, where a CSV gives it.
+        encoding: How the file was decoded.
         frozen: Whether the file has the hash of its pairs; it was checked.
         lfw_header: First line of an LFW list, which gives the numbers of folds and pairs.
     """
 
     file: Path
-    rows: list[Row]
-    folds: list[int] | None = None
+    pairs: list[tuple[str, str]]
+    target: list[int] | None
+    folds: list[int] | None
+    encoding: str
     frozen: bool = False
     lfw_header: str | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """First image, second image and target of each pair.
+
+        Raises:
+            DataError: If the list has no labels.
+        """
+        if self.target is None and self.pairs:
+            raise DataError(
+                f"Expected {self.file} to list pairs as path1,path2,label, found no label, as in "
+                f"{','.join(self.pairs[0])!r}. Add a column with 1 (same) or 0 (different), named label if there is a "
+                "header; pairsim compare --pairs takes lists without labels."
+            )
+        return [(*pair, target) for pair, target in zip(self.pairs, self.target or (), strict=True)]
+
+    def with_names_in(self, folder: Path) -> PairTable:
+        """Return the list with those names of files that are not UTF-8 as they are in a folder, byte for byte."""
+        if self.encoding.startswith("utf"):
+            return self
+
+        @cache
+        def in_folder(name: str) -> str:
+            raw = os.fsdecode(name.encode(self.encoding))
+            return raw if os.path.isfile(folder / raw) and not os.path.isfile(folder / name) else name
+
+        return dataclasses.replace(self, pairs=[(in_folder(first), in_folder(second)) for first, second in self.pairs])
 
     def numbers(self) -> tuple[list[int], list[int], list[int]]:
         """Return first image numbers, second image numbers and targets.
 
         Raises:
-            DataError: If there are no rows, or an image is not a whole number.
+            DataError: If there are no rows, they have no label, or an image is not a whole number.
         """
-        if not self.rows or not all(first.isdecimal() and second.isdecimal() for first, second, _ in self.rows):
+        if not self.pairs or not all(name.isdecimal() for pair in self.pairs for name in pair):
             raise DataError(f"Expected {self.file} to list pairs as number1,number2,label with image numbers from 0.")
         first, second, target = zip(*self.rows, strict=True)
         return list(map(int, first)), list(map(int, second)), list(target)
@@ -86,18 +122,21 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     References:
         Huang et al.: Labeled Faces in the Wild, 2007, view 2.
     """
-    table = read_table(path)
-    folder = table.file.parent if root is None else Path(root)
+    folder = Path(path).parent if root is None else Path(root)
+    table = read_table(path).with_names_in(folder)
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
-    pairs = [(str(folder / first), str(folder / second), target) for first, second, target in table.rows]
-    missing = sorted({name for first, second, _ in pairs for name in (first, second) if not is_file(name)})
+    paths = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
+    missing = sorted({path for path in paths.values() if not is_file(path)})
     if missing:
+        decoded = (
+            "" if table.encoding.startswith("utf-8") else f" The list was read as {table.encoding}: save it as UTF-8."
+        )
         raise ImageReadError(
             f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as {missing[0]}. "
-            "Pass root= with the folder that the paths start from."
+            f"Pass root= with the folder that the paths start from.{decoded}"
         )
-    return pairs
+    return [(paths[first], paths[second], target) for first, second, target in table.rows]
 
 
 def read_numbered_pairs(path: str | os.PathLike[str]) -> tuple[list[int], list[int], list[int]]:
@@ -131,68 +170,106 @@ def read_folds(path: str | os.PathLike[str]) -> list[int] | None:
     if header is None:
         return table.folds
     num_folds, num_positive = map(int, header.groups())
-    if len(table.rows) != num_folds * 2 * num_positive:
+    if len(table.pairs) != num_folds * 2 * num_positive:
         raise DataError(
             f"Expected {path} to list {num_folds} folds of {num_positive} positive and {num_positive} negative pairs, "
-            f"as its first line says, found {len(table.rows)} pairs. Get the whole list, or fix its first line."
+            f"as its first line says, found {len(table.pairs)} pairs. Get the whole list, or fix its first line."
         )
-    return [number // (2 * num_positive) for number in range(len(table.rows))]
+    return [number // (2 * num_positive) for number in range(len(table.pairs))]
 
 
 def read_table(path: str | os.PathLike[str]) -> PairTable:
-    """Read a list of pairs as it is written, whether its images are paths or numbers.
+    """Read a list of pairs as it is written, whether its images are paths or numbers, with or without labels.
 
     Args:
         path: CSV, or LFW's `pairs.txt`.
 
     Returns:
-        The rows, none for an empty file.
+        The pairs, none for an empty file.
 
     Raises:
         DataError: If the file is missing, a row cannot be parsed, or the pairs differ from its own hash.
     """
-    file = Path(path)
-    lines = read_lines(file)
-    start = next((number for number, line in enumerate(lines) if not _is_comment(line)), len(lines))
-    comments, lines = lines[:start], lines[start:]
-    is_lfw = any("\t" in line for line in lines[:3]) and not any("," in line for line in lines[:3])
-    if is_lfw:
-        records, parse, expected = (line.split("\t") for line in lines), _lfw_row, _LFW_ROW
+    text = read_text(Path(path), is_pair)
+    lfw = [line.split("\t") for line in text.lines]
+    if text.separator is None and _is_lfw(lfw):
+        return _lfw_table(text, lfw)
+    separator = find_separator(text, rank)
+    records = without_empty_columns(list(text.records(separator)))
+    try:
+        columns = header_columns([fields for _, fields in records]) if records else None
+    except DataError as error:
+        raise DataError(f"{error} It is in line {records[0][0]} of {text.file}.") from error
+    if columns is None:
+        columns = Columns() if records and len(records[0][1]) != 2 else Columns(target=None, width=2)
     else:
-        records, parse, expected = ([f.strip() for f in record] for record in csv.reader(lines)), _csv_row, _CSV_ROW
-    rows: list[Row] = []
-    folds: list[int] = []
-    for number, fields in enumerate(records, start=start + 1):
-        row = parse(fields)
-        if row is None:
-            is_header = len(fields) not in (3, 4) if is_lfw else _is_header(fields)
-            if not any(map(str.strip, fields)) or (number == start + 1 and is_header):
-                continue
-            found = ("\t" if is_lfw else ",").join(fields)
-            raise DataError(f"Expected line {number} of {file} to be {expected}, found {found!r}.")
-        if rows and len(row[1]) != bool(folds):
+        del records[0]
+
+    def wrong(record: Record, expected: str = _CSV_ROW, advice: str = _ADVICE) -> DataError:
+        found = separator.join(record[1])
+        return DataError(f"Expected line {record[0]} of {text.file} to be {expected}, found {found!r}. {advice}")
+
+    pairs, labels, folds = list[tuple[str, str]](), list[str](), list[int]()
+    for record in records:
+        fields = record[1]
+        if columns.width not in (None, len(fields)):
+            raise wrong(record, f"{columns.width} fields, like the first line", "Put names with separators in quotes.")
+        if len(fields) not in (3, 4) and columns.width is None:
+            raise wrong(record)
+        pairs.append((fields[columns.first], fields[columns.second]))
+        if not all(pairs[-1]):
+            raise wrong(record)
+        if columns.target is not None:
+            labels.append(fields[columns.target])
+        fold = fields[3:] if columns.width is None else fields[columns.fold :][:1] if columns.fold is not None else []
+        if not all(value.isdecimal() for value in fold):
+            raise wrong(record)
+        if len(pairs) > 1 and len(fold) != bool(folds):
             raise DataError(
-                f"Expected a fold in every row of {file} or in none, found line {number} unlike those before. "
+                f"Expected a fold in every row of {text.file} or in none, found line {record[0]} unlike those before. "
                 "Add the missing ones, or remove the column."
             )
-        rows.append(row[0])
-        folds.extend(row[1])
-    frozen = _is_frozen(file, comments, rows, folds or None)
-    return PairTable(file, rows, folds or None, frozen, lines[0] if is_lfw else None)
+        folds.extend(map(int, fold))
+    targets = targets_of(labels)
+    if None in targets:
+        raise wrong(records[targets.index(None)])
+    target = None if columns.target is None else [target for target in targets if target is not None]
+    table = PairTable(text.file, pairs, target, folds or None, text.encoding)
+    return dataclasses.replace(table, frozen=_is_frozen(table, text.comments))
 
 
-def read_lines(file: Path) -> list[str]:
-    """Read the lines of a list of pairs; names of files in it need not be UTF-8.
+def _is_lfw(rows: list[list[str]]) -> bool:
+    """Whether rows with tabs are those of LFW: names with numbers, below a line with the numbers of folds and pairs."""
+    filled = [row for row in rows[:3] if any(map(str.strip, row))]
+    if not filled or any("," in field for row in filled for field in row) or max(map(len, filled)) == 1:
+        return False
+    first, *below = filled
+    if len(first) <= 2 and all(field.strip().isdecimal() for field in first):
+        return any(not all(field.strip().isdecimal() for field in row) for row in below)
+    return len(first) in (3, 4) and first[1].strip().isdecimal() and not first[0].strip().isdecimal()
 
-    Raises:
-        DataError: If it cannot be read, or is not text.
-    """
-    try:
-        with open_file(file) as opened:
-            content = opened.read()
-        return content.decode("utf-8-sig", "strict" if b"\0" in content else "surrogateescape").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"Expected a readable list of pairs at {file}, but: {error}.") from error
+
+def _lfw_table(text: ListText, rows: list[list[str]]) -> PairTable:
+    parsed = []
+    for number, fields in enumerate(rows, start=text.first):
+        row = _lfw_row(fields)
+        if row is not None:
+            parsed.append(row)
+        elif any(map(str.strip, fields)) and (number != text.first or len(fields) in (3, 4)):
+            found = "\t".join(fields)
+            raise DataError(f"Expected line {number} of {text.file} to be {_LFW_ROW}, found {found!r}.")
+    pairs = [(first, second) for first, second, _ in parsed]
+    table = PairTable(text.file, pairs, [target for *_, target in parsed], None, text.encoding)
+    frozen = _is_frozen(table, text.comments)
+    return dataclasses.replace(table, frozen=frozen, lfw_header=text.lines[0])
+
+
+def picture_path(folder: Path | None, name: str) -> str:
+    """Return the path of a picture that a list names; backslashes of a list from Windows separate folders elsewhere."""
+    path = name if folder is None else str(folder / name)
+    if "\\" in name and os.sep != "\\" and not os.path.isfile(path):
+        return path.replace("\\", "/")
+    return path
 
 
 def write_pair_file(
@@ -212,13 +289,14 @@ def write_pair_file(
         fold: Fold number from 0 of each pair `[P]`.
 
     Raises:
-        ValueError: If a path has a line break, or a space at an end, which would be lost when it is read.
+        ValueError: If a path has a line break, or a space at an end, which would be lost when it is read, or is not
+            UTF-8.
         RunError: If the file cannot be written.
     """
-    unsafe = [name for name in (*first, *second) if isinstance(name, str) and name.strip().splitlines() != [name]]
+    unsafe = [name for name in (*first, *second) if isinstance(name, str) and not _comes_back(name)]
     if unsafe:
         raise ValueError(
-            f"Expected paths without line breaks or spaces at an end, got {unsafe[0]!r} ({len(unsafe)} such). "
+            f"Expected paths in UTF-8 without line breaks or spaces at an end, got {unsafe[0]!r} ({len(unsafe)} such). "
             "Rename the pictures."
         )
     rows = _csv_text(first, second, target, fold)
@@ -247,6 +325,10 @@ def pairs_sha256(first: Images, second: Images, target: Sequence[int], fold: Seq
     return sha256(_csv_text(first, second, target, fold).encode())
 
 
+def _comes_back(name: str) -> bool:
+    return name.strip().splitlines() == [name] and "\0" not in name and name == name.encode(errors="ignore").decode()
+
+
 def _csv_text(first: Images, second: Images, target: Sequence[int], fold: Sequence[int] | None) -> str:
     text = io.StringIO()
     columns = [first, second, list(map(int, target))]  # True and 1.0 are written as 1
@@ -254,7 +336,7 @@ def _csv_text(first: Images, second: Images, target: Sequence[int], fold: Sequen
     return text.getvalue()
 
 
-def _is_frozen(file: Path, comments: list[str], rows: list[Row], folds: list[int] | None) -> bool:
+def _is_frozen(table: PairTable, comments: list[str]) -> bool:
     """Return whether a comment gives number and hash of the pairs, and check them."""
     marks = [line.strip() for line in comments if line.startswith(_MARK)]
     if not marks:
@@ -262,46 +344,23 @@ def _is_frozen(file: Path, comments: list[str], rows: list[Row], folds: list[int
     frozen = _FROZEN.fullmatch(marks[0])
     if frozen is None or len(marks) > 1:
         raise DataError(
-            f"Expected one line '{_MARK}: COUNT, sha256 64 HEXADECIMAL DIGITS' in {file}, found {marks[-1]!r}. "
+            f"Expected one line '{_MARK}: COUNT, sha256 64 HEXADECIMAL DIGITS' in {table.file}, found {marks[-1]!r}. "
             "Get the original file, or remove the line to take the pairs as they are."
         )
     count, expected = int(frozen[1]), frozen[2]
-    first, second, target = zip(*rows, strict=True) if rows else ((), (), ())
-    found = pairs_sha256(first, second, target, folds)
-    if (count, expected) != (len(rows), found):
+    first, second, target = zip(*table.rows, strict=True) if table.rows else ((), (), ())
+    found = pairs_sha256(first, second, target, table.folds)
+    if (count, expected) != (len(table.rows), found):
         raise DataError(
-            f"Expected {file} to hold {count} pairs with sha256 {expected}, as its first line says, found "
-            f"{len(rows)} with sha256 {found}. It was changed: get the original file, or remove the line to take "
+            f"Expected {table.file} to hold {count} pairs with sha256 {expected}, as its first line says, found "
+            f"{len(table.rows)} with sha256 {found}. It was changed: get the original file, or remove the line to take "
             "the pairs as they are."
         )
     return True
 
 
-def _is_comment(line: str) -> bool:
-    # A row whose first picture has a name that begins with # is not a comment.
-    return not line.strip() or (line.startswith("#") and _csv_row(next(csv.reader([line]))) is None)
-
-
-def _csv_row(fields: list[str]) -> tuple[Row, list[int]] | None:
-    """Return images and target, and the fold if there is one; None if the fields are not a pair."""
-    target = _TARGETS.get(fields[2].strip().lower()) if len(fields) in (3, 4) else None
-    if target is None or not all(field.isdecimal() for field in fields[3:]):
-        return None
-    return (fields[0], fields[1], target), [int(field) for field in fields[3:]]
-
-
-def _is_header(fields: list[str]) -> bool:
-    if len(fields) not in (3, 4) or fields[2].lower() in _TARGETS:
-        return False
-    try:
-        float(fields[2])  # a wrong label
-    except ValueError:
-        return True
-    return False
-
-
-def _lfw_row(fields: list[str]) -> tuple[Row, list[int]] | None:
-    """Return images and target of a row of LFW, and no fold; None if the fields are not a pair."""
+def _lfw_row(fields: list[str]) -> Row | None:
+    """Return images and target of a row of LFW; None if the fields are not a pair."""
     if len(fields) not in (3, 4):
         return None
     pair = (fields[0], fields[1]), (fields[0] if len(fields) == 3 else fields[2], fields[-1])
@@ -309,4 +368,4 @@ def _lfw_row(fields: list[str]) -> tuple[Row, list[int]] | None:
         first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in pair)
     except ValueError:
         return None
-    return (first, second, int(len(fields) == 3)), []
+    return first, second, int(len(fields) == 3)

@@ -113,10 +113,11 @@ class InferenceNets:
                 mode would disturb other threads.
         """
         modules, tensors = parts_of(net)
+        own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
         if few and not any(module.training for module in modules):
-            return InferenceNet(net=net, dtype=dtype, in_eval_mode=True, images_dtype=_floating_dtype(tensors))
+            return InferenceNet(net=net, dtype=dtype, in_eval_mode=True, images_dtype=own)
         if not is_plain(modules, tensors):
-            return InferenceNet(net=net, dtype=dtype)
+            return InferenceNet(net=net, dtype=dtype, images_dtype=own)
         state, (known, ready) = _state(modules, tensors), self._kept
         if known is None or known[0] != state[0] or not torch.equal(known[1], state[1]):
             ready = {}
@@ -126,7 +127,7 @@ class InferenceNets:
         chosen = ready.get(dtype) or ready.get((dtype, shape))
         if chosen is None:
             with _autocast(images.device.type, None):
-                chosen = _made_ready(net, images[:_EXAMPLES], dtype, _floating_dtype(tensors))
+                chosen = _made_ready(net, images[:_EXAMPLES], dtype, own)
             ready[dtype if chosen.in_eval_mode else (dtype, shape)] = chosen
         return chosen
 
@@ -161,10 +162,6 @@ def _every_few(tensor: Tensor) -> Tensor:
     if tensor.numel() <= _SAMPLES:
         return tensor
     return tensor[tuple([slice(None, None, size // _SAMPLES or 1) for size in tensor.shape])]
-
-
-def _floating_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
-    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
 
 
 def _made_ready(net: nn.Module, example: Tensor, dtype: torch.dtype | None, own: torch.dtype | None) -> InferenceNet:

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from pairsim.models import EmbeddingNet, SimilarityModel
+from pairsim.models.weight_names import unwrapped
 from pairsim.training.config import TrainConfig
 
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
@@ -155,8 +156,8 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
     """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
-    net = model.embedding_net
-    if not isinstance(net, EmbeddingNet) or net.backbone is None or net.preprocessing is None:
+    net = unwrapped(model.embedding_net)
+    if not isinstance(net, EmbeddingNet) or not net.has_known_backbone:
         return None
     return "pretrained" if net.pretrained else "random"
 

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from folder_trees import locked
 from PIL import Image
+from small_models import small_model
 
+from pairsim import TrainConfig, Trainer
 from pairsim.data import load_data, read_labels
 from pairsim.data.image_sets import subset
-from pairsim.errors import DataError, DatasetNotFoundError
+from pairsim.data.splits import read_split
+from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import Preprocessing
 
 
@@ -75,9 +80,10 @@ def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:
 
 def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match="found 1 sub-folders and no picture"):
+    with pytest.raises(DataError, match=r"Expected pictures in .*, found none\. Choose another folder"):
         load_data(tmp_path, "train")
-    with pytest.raises(DatasetNotFoundError, match="Use the split train or test"):
+    write_pictures(tmp_path, ["b"], 2)
+    with pytest.raises(DatasetNotFoundError, match="Use the split train"):
         load_data(tmp_path, "val")
 
 
@@ -105,3 +111,84 @@ def test_pictures_in_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
     write_pictures(tmp_path / "a", ["day", "night"], 5)
     write_pictures(tmp_path, ["b"], 5)
     assert read_labels(load_data(tmp_path, "train").dataset).tolist() == ["a"] * 8 + ["b"] * 4
+
+
+def test_a_folder_in_a_locked_folder_is_not_absent(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "shut" / "data", ["a", "b"], 2)
+    load_data(tmp_path / "shut" / "data", "train")  # imports what it needs
+    with locked(tmp_path / "shut"), pytest.raises(ImageReadError, match=r"read the folder .*data, but permission was"):
+        load_data(tmp_path / "shut" / "data", "train")
+
+
+@pytest.mark.parametrize("name", [".", "train", "test", "train/a"])
+def test_locked_folders(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "test"):
+        write_pictures(data / split, ["a", "b"], 2)
+    load_data(data, "train")
+    for split in ("train", "test"):  # also the one that is not locked, as the account would be wrong
+        with (
+            locked(data / name),
+            pytest.raises(ImageReadError, match=r"read the folder .*, but permission was denied\."),
+        ):
+            load_data(data, split)  # type: ignore[arg-type]
+
+
+def test_linked_class_folders_and_pictures_are_read(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "elsewhere", ["cats", "pool"], 5)
+    write_pictures(tmp_path / "data", ["dog"], 5)
+    (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere" / "cats", target_is_directory=True)
+    (tmp_path / "data" / "emu").mkdir()
+    for number in range(5):
+        (tmp_path / "data" / "emu" / f"{number}.png").symlink_to(tmp_path / "elsewhere" / "pool" / f"{number}.png")
+    train = load_data(tmp_path / "data", "train")
+    assert train.class_names == ("cat", "dog", "emu")
+    assert train.index.counts.tolist() == [4, 4, 4]
+
+
+def test_groups_are_in_train_or_test(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["pictures"], 40)
+    rows = [f"pictures/{number}.png,{'ab'[number % 2]},g{number // 4}\n" for number in range(40)]
+    (tmp_path / "metadata.csv").write_text("file_name,label,group\n" + "".join(rows))
+    train, test = load_data(tmp_path, "train"), load_data(tmp_path, "test")
+    assert train.groups is not None
+    assert test.groups is not None
+    assert not set(train.groups) & set(test.groups)
+    assert (len(train), len(test), len(set(test.groups))) == (32, 8, 2)
+    assert train.account is not None
+    assert "in whole groups" in train.account.line("train")
+
+
+def test_pictures_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["pictures"], 20)
+    rows = [f"pictures/{number}.png,{'ab'[number % 2]},{'same' if number < 2 else ''}\n" for number in range(20)]
+    (tmp_path / "metadata.csv").write_text("file_name,label,group\n" + "".join(rows))
+    names = [set(map(os.path.basename, load_data(tmp_path, split).dataset.paths)) for split in ("train", "test")]
+    assert len(names[0] & {"0.png", "1.png"}) in (0, 2)
+    assert 4 <= len(names[1]) <= 6
+    assert sum(map(len, names)) == 20
+
+
+def test_training_keeps_groups_out_of_validation(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data", ["pictures"], 60)
+    rows = [f"pictures/{number}.png,{'ab'[number % 2]},g{number // 6}\n" for number in range(60)]
+    (tmp_path / "data" / "metadata.csv").write_text("file_name,label,group\n" + "".join(rows))
+    train = load_data(tmp_path / "data", "train", image_size=(8, 8))
+    assert train.groups is not None
+    config = TrainConfig(out=tmp_path / "run", epochs=1, batch_size=8, val_fraction=0.2, device="cpu")
+    Trainer(small_model(), config, train=train).fit()
+    split = read_split(tmp_path / "run")
+    assert split is not None
+    held = set(train.groups[split.held_out])
+    assert held
+    assert not held & set(np.delete(train.groups, split.held_out))
+
+
+def test_too_few_pictures_to_hold_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a", "b"], 2)
+    train = load_data(tmp_path, "train")
+    assert len(train) == 4
+    assert train.account is not None
+    assert "4 pictures of 2 classes (train 4)" in train.account.line("train")
+    with pytest.raises(DataError, match=r"Expected images to hold out of .* for test, found too few"):
+        load_data(tmp_path, "test")

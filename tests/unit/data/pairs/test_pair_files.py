@@ -52,7 +52,7 @@ def test_lfw_pairs(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a.png,b.png,0\na.png,b.png,perhaps\n", "Expected line 2 of .* label 1 .* found 'a.png,b.png,perhaps'"),
-        ("a.png,b.png\n", "Expected line 1"),
+        ("a.png,b.png\n", "found no label, as in 'a.png,b.png'"),
         ("path1,path2,label\n", "to list pairs as path1,path2,label, found none"),
         ("10\t3\nAnn\t1\n", r"Expected line 2 .* found 'Ann\\t1'"),
     ],
@@ -91,6 +91,20 @@ def test_commas_in_names_and_the_mark_of_windows(pictures: Path) -> None:
     (pictures / "a.png").rename(pictures / "a,1.png")
     (pictures / "pairs.csv").write_bytes(b'\xef\xbb\xbf"a,1.png",b.png,1\r\nb.png,c.png,0\r\n')
     assert [row[2] for row in read_pair_file(pictures / "pairs.csv")] == [1, 0]
+
+
+def test_backslashes_of_windows_separate_folders(pictures: Path) -> None:
+    (pictures / "in").mkdir()
+    (pictures / "a.png").rename(pictures / "in" / "a.png")
+    (pictures / "b.png").rename(pictures / "b\\1.png")
+    (pictures / "pairs.csv").write_text("in\\a.png,b\\1.png,1\n")
+    assert read_pair_file(pictures / "pairs.csv") == [(str(pictures / "in/a.png"), str(pictures / "b\\1.png"), 1)]
+
+
+def test_the_message_on_missing_pictures_names_a_guessed_encoding(pictures: Path) -> None:
+    (pictures / "pairs.csv").write_bytes("\xe4.png,b.png,1\n".encode("cp850"))
+    with pytest.raises(ImageReadError, match=r"The list was read as cp1252: save it as UTF-8\."):
+        read_pair_file(pictures / "pairs.csv")
 
 
 def test_absolute_paths_stay(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -169,7 +183,6 @@ def test_a_picture_whose_name_begins_like_a_comment_is_not_passed_over(pictures:
         ("# one\na.png,b.png,1,x\n", "Expected line 2 of .* found 'a.png,b.png,1,x'"),
         ("a.png,b.png,same,x\n", "Expected line 1 of .* a fold number from 0, found 'a.png,b.png,same,x'"),
         ("a.png,b.png,1,-1\n", "Expected line 1 of .* found 'a.png,b.png,1,-1'"),
-        ("a.png,b.png,1,\n", "Expected line 1 of .* found 'a.png,b.png,1,'"),
         ("# one\n# two\npath1,path2,label\na.png,b.png,maybe\n", "Expected line 4 of .* found 'a.png,b.png,maybe'"),
         ("a.png,b.png,1\n# late\n", "Expected line 2 of .* found '# late'"),
         ("a.png,b.png,1,0\nb.png,c.png,1\n", "Expected a fold in every row of .* or in none, found line 2 unlike"),
@@ -234,7 +247,7 @@ def test_a_frozen_list_of_paths(pictures: Path) -> None:
         read_pair_file(file)
 
 
-@pytest.mark.parametrize("name", ["", " a.png", "a.png ", "a\nb.png", "a\u2028b.png"])
+@pytest.mark.parametrize("name", ["", " a.png", "a.png ", "a\nb.png", "a\u2028b.png", "a\0.png", "\udcff.png"])
 def test_names_that_would_not_come_back(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"Expected paths without line breaks or spaces at an end, got .*\(1 such\)"):
+    with pytest.raises(ValueError, match=r"Expected paths in UTF-8 without line breaks .*, got .*\(1 such\)"):
         write_pair_file(tmp_path / "pairs.csv", ["a.png", name], ["b.png", "c.png"], [1, 0])

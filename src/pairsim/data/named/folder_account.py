@@ -1,0 +1,47 @@
+"""What was read from a folder of labelled pictures, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairsim._common.choices import Split
+from pairsim.images.folders import LeftOut, account
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderAccount:
+    """The pictures of a folder with classes, and what is left out. Both add up to all files of the folder.
+
+    Attributes:
+        folder: The folder.
+        num_pictures: Pictures that were found, labelled or not.
+        num_classes: Classes of all splits.
+        splits: Number of labelled pictures in each split.
+        notes: What else was decided, a sentence each.
+        left_out: What no split has.
+    """
+
+    folder: Path
+    num_pictures: int
+    num_classes: int
+    splits: Mapping[Split, int]
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def left_out_of(self, *used: Split) -> tuple[LeftOut, ...]:
+        """Return what is left out if only some splits are used."""
+        unused = [(split, number) for split, number in self.splits.items() if split not in used]
+        return (*self.left_out, *(LeftOut(f"pictures of the split {split}", number) for split, number in unused))
+
+    def line(self, *used: Split) -> str:
+        """Say it in one line, for a command that uses some of the splits."""
+        labelled = sum(self.splits.values())
+        number = "" if labelled == self.num_pictures else f", {labelled:,} of them"
+        parts = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
+        classes = f"{self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}"
+        unused = [split for split in self.splits if split not in used]
+        notes = [*self.notes, f"Splits not used: {', '.join(unused)}."] if unused else self.notes
+        details = ". ".join([f"{number} of {classes} ({parts})", *(note.removesuffix(".") for note in notes)])
+        return account(self.folder, self.num_pictures, self.left_out, details)
