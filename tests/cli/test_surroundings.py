@@ -141,6 +141,13 @@ def locked_parent(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert "ermission" in said
 
 
+def locked_parent_in_python_3_14(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `Path.exists` and the like say no there where permission is denied; before they raise an error.
+    for name, function in (("exists", os.path.exists), ("is_file", os.path.isfile), ("is_dir", os.path.isdir)):
+        monkeypatch.setattr(Path, name, lambda path, found=function, **_: found(path))
+    locked_parent(command, place, monkeypatch)
+
+
 def backend_of_a_notebook(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for backend in ("module://matplotlib_inline.backend_inline", "TkAgg"):
         monkeypatch.setenv("MPLBACKEND", backend)
@@ -180,6 +187,7 @@ SURROUNDINGS: tuple[Surroundings, ...] = (
     closed_pipe,
     no_home,
     locked_parent,
+    locked_parent_in_python_3_14,
     backend_of_a_notebook,
     name_not_utf_8,
 )
