@@ -229,7 +229,6 @@ def test_other_errors_stay_as_they_are() -> None:
 SCRIPT = """
 import multiprocessing, sys
 import torch
-from small_models import small_model
 from torch.utils.data import Dataset
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.encoding.datasets import encode_dataset
