@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pairsim._common.numbers import real_number
+
 Values: TypeAlias = npt.ArrayLike | torch.Tensor
 """An array, a sequence of numbers or a tensor on any device."""
 
@@ -95,14 +97,17 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
         Scores `[P]` float64 and targets `[P]` bool; both are empty for empty input.
 
     Raises:
-        TypeError: If either is not numeric.
+        TypeError: If either is not numeric, or the scores are bool.
         ValueError: If shapes differ, a target is not 0 or 1, or a score is NaN.
 
     Example:
         >>> scores_and_targets([0.9, 0.1], [1, 0])
         (array([0.9, 0.1]), array([ True, False]))
     """
-    values = vector(scores, name).astype(np.float64)
+    values = vector(scores, name)
+    if values.size and values.dtype.kind == "b":
+        raise TypeError(f"Expected {name} to be numbers, got bool, as of targets or decisions. Give the {name} first.")
+    values = values.astype(np.float64)
     marks = vector(targets, "targets")
     if values.size != marks.size:
         raise ValueError(
@@ -111,9 +116,10 @@ def scores_and_targets(scores: Values, targets: Values, name: str = "scores") ->
         )
     wrong = np.flatnonzero((marks != 0) & (marks != 1))
     if wrong.size:
+        swapped = values.size and np.isin(values, (0, 1)).all()
         raise ValueError(
             f"Expected targets of 0 (different class) and 1 (same class), got {marks[wrong[0]]} at index {wrong[0]}. "
-            "Give booleans or 0 and 1."
+            + (f"Give the {name} first, then the targets." if swapped else "Give booleans or 0 and 1.")
         )
     missing = np.flatnonzero(np.isnan(values))
     if missing.size:
@@ -309,7 +315,7 @@ def check_threshold(threshold: float) -> float:
         >>> check_threshold(1)
         1.0
     """
-    value = float(threshold)
+    value = real_number(threshold, "threshold")
     if np.isnan(value):
         raise ValueError("Expected threshold to be a number, got NaN. Choose a threshold on validation pairs.")
     return value
@@ -332,7 +338,7 @@ def check_fraction(value: float, name: str) -> float:
         >>> check_fraction(0.001, "fmr")
         0.001
     """
-    fraction = float(value)
+    fraction = real_number(value, name)
     if not 0.0 <= fraction <= 1.0:
         raise ValueError(
             f"Expected {name} to be a rate from 0 to 1, got {fraction}. Give a fraction, such as 0.001 for 0.1 %."
@@ -357,11 +363,12 @@ def check_share(value: float, name: str) -> float:
         >>> check_share(0.01, "prior")
         0.01
     """
-    if not 0.0 < value < 1.0:
+    share = real_number(value, name)
+    if not 0.0 < share < 1.0:
         raise ValueError(
             f"Expected {name} to be between 0 and 1, got {value}. Give a share of positive pairs, such as 0.01."
         )
-    return float(value)
+    return share
 
 
 def check_probabilities(probabilities: Float64Array, offset: int = 0) -> None:

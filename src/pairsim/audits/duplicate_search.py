@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
 from pairsim._common.choices import OnError
+from pairsim._common.numbers import real_number
 from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport, Kind
@@ -141,7 +142,7 @@ def find_duplicates(
 
 def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -> float:
     if model is None:
-        value = NEAR_DUPLICATE_SIMILARITY if threshold is None else threshold
+        value = NEAR_DUPLICATE_SIMILARITY if threshold is None else real_number(threshold, "threshold")
         if not 0.0 < value <= 1.0:  # also catches NaN
             raise ValueError(f"Expected threshold to be in (0, 1], a correlation of pixels, got {value}. Use 0.99.")
         return float(value)
@@ -150,7 +151,7 @@ def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -
             "Expected a threshold with a model, as the model's own separates classes, not duplicates. "
             "Begin with threshold=0.999 and look at the result."
         )
-    if not -1.0 <= threshold <= 1.0:
+    if not -1.0 <= real_number(threshold, "threshold") <= 1.0:
         raise ValueError(f"Expected threshold to be a cosine in [-1, 1], got {threshold}. Begin with 0.999.")
     return float(threshold)
 
@@ -201,7 +202,7 @@ def _read(
 
     def load(one: _Picture) -> tuple[_Picture | Skipped, Tensor | None]:
         try:
-            image = read_image(one.picture)
+            image = read_image(one.picture, white=None if preprocessing is None else preprocessing.white)
         except ImageReadError as error:
             if on_error == "raise":
                 raise

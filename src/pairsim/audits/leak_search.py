@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
+from pairsim._common.numbers import real_number
 from pairsim._common.progress import progress_bar
 from pairsim.audits.leak_report import ImageMatch, LeakReport
 from pairsim.audits.picture_matching import (
@@ -102,6 +103,8 @@ def find_leaks(
           test 0 = train 3, similarity 1.0000, labels 0 and 1: differ
     """
     threshold = near_duplicate_similarity
+    if threshold is not None:
+        threshold = real_number(threshold, "near_duplicate_similarity")
     if threshold is not None and not 0.0 < threshold <= 1.0:  # also catches NaN
         raise ValueError(f"Expected near_duplicate_similarity to be in (0, 1], got {threshold}. Use 0.99, or None.")
     for name, dataset in (("train", train), ("test", test)):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pairsim.images import PictureLike
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 
 SaliencyMethod: TypeAlias = Literal["occlusion", "gradient"]
 Map: TypeAlias = npt.NDArray[np.float32]
@@ -89,8 +90,7 @@ def similarity_saliency(
         M. D. Zeiler, R. Fergus, Visualizing and understanding convolutional networks, ECCV 2014 (occlusion).
         A. Shrikumar et al., Not just a black box, arXiv:1605.01713, 2016 (gradient times input).
     """
-    if not isinstance(model, SimilarityModel):
-        raise TypeError(f"Expected model to be a SimilarityModel, got {type(model).__name__}. Wrap the net in one.")
+    check_model(model)
     if method not in ("occlusion", "gradient"):
         raise ValueError(f'Expected method to be "occlusion" or "gradient", got {method!r}.')
     images = [prepared_image(model, first, "first"), prepared_image(model, second, "second")]

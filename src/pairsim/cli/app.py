@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,8 @@ def make_app() -> App:
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
+    """Run the command line and exit with its status; a warning is one line, without its place in the source."""
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     sys.exit(run(sys.argv[1:]))
 
 

@@ -162,8 +162,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         labels: One label per image: whole numbers or strings.
         image_size: Height and width that every picture is resized to; `None` keeps each picture's own.
         channels: 1 for grey, 3 for colour.
-        preprocessing: The preprocessing of a model, to read pictures as the model does. It sets size, channels, fit
-            and interpolation; `image_size` and `channels` are then ignored.
+        preprocessing: The preprocessing of a model, to read pictures as the model does. It sets size, channels, fit,
+            interpolation and white; `image_size` and `channels` are then ignored.
 
     Raises:
         DataError: If there is not one label per file.
@@ -184,9 +184,11 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         self.image_size: tuple[int, int] | None = image_size
         self.channels: int = channels
         self.resizing: tuple[Fit, Interpolation] = "stretch", "bilinear"
+        self.white: int | None = None
         if preprocessing is not None:
             self.image_size, self.channels = preprocessing.image_size, preprocessing.channels
             self.resizing = preprocessing.fit, preprocessing.interpolation
+            self.white = preprocessing.white
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -194,8 +196,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         fit, interpolation = self.resizing
         path, size = self.paths[index], self.image_size
-        pixels = read_image(path, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
-        return pixels, self.targets[index].item()
+        options: dict[str, Any] = {"fit": fit, "interpolation": interpolation, "white": self.white}
+        return read_image(path, channels=self.channels, image_size=size, **options), self.targets[index].item()
 
 
 @dataclass(eq=False)
@@ -343,7 +345,10 @@ def _as_tensor(image: Any, number: int, preprocessing: Preprocessing | None) -> 
             raise DataError(f"Expected image {number} to have shape [C, H, W], got {list(pixels.shape)}.")
         return pixels
     if preprocessing is not None and not isinstance(image, int | float):
-        return preprocessing.read(image)
+        try:
+            return preprocessing.read(image)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{error} It is the image of item {number}.") from error
     raise DataError(
         f"Expected item {number} to be (image, label) with the image as a tensor [C, H, W], got "
         f"{type(image).__name__}. Add a transform such as torchvision.transforms.v2.PILToTensor()."

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pairsim._common.arrays import as_array
 from pairsim._common.choices import PrecisionName
+from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.random import Int64Array
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.inference.inference_nets import default_batch_size
 
 
@@ -43,7 +46,9 @@ def encode_dataset(
     Raises:
         DataError: If images differ in shape or have pixels that are not finite.
         ImageReadError: If a file cannot be read; the message names it.
-        ValueError: If the dataset is empty, the images do not fit the model, or there is no such precision.
+        TypeError: If it is not a map-style dataset, or `model` not a `SimilarityModel`.
+        ValueError: If the dataset is empty, an index is outside it, the images do not fit the model, `batch_size` is
+            below 1, or there is no such precision.
 
     Example:
         >>> import torch
@@ -52,13 +57,15 @@ def encode_dataset(
         >>> encode_dataset(SimilarityModel(), images).shape
         torch.Size([5, 128])
     """
+    check_model(model)
     images = in_memory(dataset)
-    indices = np.arange(len(images)) if indices is None else indices
+    indices = np.arange(len(images)) if indices is None else _checked(indices, len(images))
     if len(indices) == 0:
         raise ValueError("Expected images to embed, found none. Check the split or the filter.")
     if batch_size is None:
         size = images.images.shape[2:] if isinstance(images, ImageTensors) else model.preprocessing.image_size
         batch_size = default_batch_size(model.device, (size[0], size[1]))
+    batch_size = whole_number(batch_size, "batch_size", 1)
     loader = BatchLoader(
         images,
         SequentialBatches(indices, batch_size),
@@ -67,3 +74,14 @@ def encode_dataset(
     )
     batches = (batch for batch, _ in loader.epoch(0))
     return model.encode_batches(batches, len(indices), precision=precision, progress=progress)
+
+
+def _checked(indices: Any, num_images: int) -> Int64Array:
+    numbers = as_array(indices, "indices")
+    whole = numbers.dtype.kind in "iu" and numbers.ndim == 1
+    if numbers.size and not (whole and numbers.min() >= 0 and numbers.max() < num_images):
+        raise ValueError(
+            f"Expected indices to be whole numbers from 0 to {num_images - 1}, [n], got {numbers.dtype} "
+            f"{list(numbers.shape)} with {numbers.flat[0]!r} and others. Give the numbers of images."
+        )
+    return numbers.astype(np.int64)

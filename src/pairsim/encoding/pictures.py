@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.choices import OnError, PrecisionName
+from pairsim._common.numbers import whole_number
 from pairsim._common.precision import inference_dtype
 from pairsim._common.progress import progress_bar
 from pairsim.data.random import Int64Array
@@ -22,6 +23,7 @@ from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike
 from pairsim.images.folders import LeftOut, scan
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.inference.inference_nets import default_batch_size
 from pairsim.models.inputs import Images, as_pictures, read_ahead, read_pixels
 
@@ -126,8 +128,9 @@ def encode_pictures(
     """
     if on_error not in get_args(OnError):
         raise ValueError(f"Expected on_error to be one of {', '.join(get_args(OnError))}, got {on_error!r}.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
+    check_model(model)
+    if batch_size is not None:
+        whole_number(batch_size, "batch_size", 1)
     inference_dtype(precision, model.device)  # raises before anything is read
     names: list[str | None] = []
     skipped: list[Skipped] = []

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairsim.images.reading import Fit, Interpolation, PictureLike, check_resizing, read_image
+from pairsim.images.reading import Fit, Interpolation, PictureLike, check_image_size, check_resizing, read_image
+from pairsim.images.samples import check_white
 
-_LATER_FIELDS = ("float_range",)
+_LATER_FIELDS = ("float_range", "white")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,11 @@ class Preprocessing:
         interpolation: Interpolation of resized pictures: `"bilinear"` or `"bicubic"`, with antialiasing.
         float_range: Smallest and largest value of the floating point images that the model was trained on, which
             training sets; `None` if it was trained on pixels.
+        white: Value of white of samples of more than 8 bits, such as 4095 (see `read_image`).
 
     Raises:
-        ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, or there is no
-            such `fit` or `interpolation`.
+        ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, there is no such
+            `fit` or `interpolation`, or `white` is less than 1.
 
     Example:
         >>> mnist = Preprocessing(image_size=(28, 28), channels=1, mean=(0.1307,), std=(0.3081,))
@@ -49,10 +51,10 @@ class Preprocessing:
     fit: Fit = "stretch"
     interpolation: Interpolation = "bilinear"
     float_range: tuple[float, float] | None = None
+    white: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise ValueError(f"Expected image_size as (height, width) in pixels, got {self.image_size}.")
+        check_image_size(self.image_size)
         if self.channels < 1:
             raise ValueError(f"Expected channels to be at least 1, got {self.channels}.")
         if (self.mean is None) != (self.std is None):
@@ -65,6 +67,7 @@ class Preprocessing:
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"Expected std to be positive, got {self.std}.")
         check_resizing(self.fit, self.interpolation)
+        check_white(self.white)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch.
@@ -110,7 +113,7 @@ class Preprocessing:
         )
 
     def read(self, image: PictureLike) -> Tensor:
-        """Read one picture with the size, channels, fit and interpolation of this preprocessing.
+        """Read one picture with the size, channels, fit, interpolation and white of this preprocessing.
 
         Args:
             image: As for `read_image`.
@@ -118,8 +121,14 @@ class Preprocessing:
         Returns:
             Pixels, uint8 `[C, H, W]`.
         """
-        size, fit, interpolation = self.image_size, self.fit, self.interpolation
-        return read_image(image, channels=self.channels, image_size=size, fit=fit, interpolation=interpolation)
+        return read_image(
+            image,
+            channels=self.channels,
+            image_size=self.image_size,
+            fit=self.fit,
+            interpolation=self.interpolation,
+            white=self.white,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; the later ones only if they are set, so that checksums stay the same."""
@@ -142,6 +151,7 @@ class Preprocessing:
             fit=values.get("fit", "stretch"),
             interpolation=values.get("interpolation", "bilinear"),
             float_range=None if floats is None else (float(floats[0]), float(floats[1])),
+            white=values.get("white"),
         )
 
 

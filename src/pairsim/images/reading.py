@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -13,23 +17,29 @@ from torch import Tensor
 
 from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
+from pairsim.images import samples
+from pairsim.images.samples import check_white
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
 
-    PictureLike: TypeAlias = str | os.PathLike[str] | Image | npt.NDArray[np.uint8] | Tensor
+    PictureLike: TypeAlias = str | os.PathLike[str] | Image | npt.NDArray[np.integer[Any]] | Tensor
 else:
     PictureLike: TypeAlias = object
 
 Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+_FITS, _INTERPOLATIONS = get_args(Fit), get_args(Interpolation)
 
 MAX_PIXELS = 178_956_970
 """Pictures with more pixels are rejected before they are decoded (Pillow warns of a bomb from here on)."""
 
-_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_LARGEST = 2**16 - 1
+# what Pillow logs of a bad file is in the message of the error; without a handler it would be printed too
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+"""A filter as in `warnings.filters`."""
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 
@@ -42,14 +52,17 @@ def read_image(
     fit: Fit = "stretch",
     interpolation: Interpolation = "bilinear",
     max_pixels: int = MAX_PIXELS,
+    white: int | None = None,
 ) -> Tensor:
     """Read one picture as uint8 pixels.
 
-    EXIF rotation is applied, transparent pixels are blended with white, 16-bit pictures keep their high byte, and only
-    the first frame of an animation is read. A picture of another size is resized by Pillow, with antialiasing.
+    EXIF rotation is applied, transparent pixels are blended with white, samples of more than 8 bits keep their 8
+    highest, and only the first frame of an animation is read. A picture of another size is resized by Pillow, with
+    antialiasing. The first 16-bit picture whose samples seem to have fewer bits gives a `UserWarning`.
 
     Args:
-        image: Path, PIL image, uint8 array `[H, W]` or `[H, W, C]`, or uint8 tensor `[H, W]` or `[C, H, W]`.
+        image: Path, PIL image, uint8 array `[H, W]` or `[H, W, C]`, or uint8 tensor `[H, W]` or `[C, H, W]`; with
+            `white`, also arrays and tensors of other whole numbers.
         channels: 1 for grey (luma of a colour picture), 3 for colour (a grey picture has three equal ones).
         image_size: Height and width of the result; `None` keeps the picture's own.
         fit: How a picture of another shape gets `image_size`. `"stretch"` resizes both sides and may change the
@@ -59,6 +72,9 @@ def read_image(
         interpolation: `"bilinear"` or `"bicubic"`.
         max_pixels: Files and PIL images with more pixels are rejected before they are decoded. Pillow's own limit,
             twice `PIL.Image.MAX_IMAGE_PIXELS`, applies too.
+        white: The value from which samples are white, such as 4095 for 12-bit samples in 16-bit files; `None` is the
+            largest of the file's type, 65535. Samples of 8 bits, and files that state their white (12-bit TIFF, PGM,
+            PPM and JPEG 2000), are read without it.
 
     Returns:
         uint8 tensor `[channels, H, W]`.
@@ -67,8 +83,8 @@ def read_image(
         ImageReadError: If a file is missing, is not an image, is damaged, has more than `max_pixels` pixels, or has a
             mode that cannot be converted, such as floating point, which has no defined white; the message names it.
         TypeError: If `image` is none of the above.
-        ValueError: If `channels` is neither 1 nor 3, there is no such `fit` or `interpolation`, or an array or tensor
-            is not uint8 or has another shape.
+        ValueError: If `channels` is neither 1 nor 3, there is no such `fit` or `interpolation`, `white` is less than
+            1, `image_size` is not positive, or an array or tensor is not uint8, is empty or has another shape.
 
     Example:
         >>> read_image(np.zeros((5, 4), np.uint8), channels=1, image_size=(28, 28)).shape
@@ -77,7 +93,10 @@ def read_image(
     if channels not in (1, 3):
         raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
     check_resizing(fit, interpolation)
-    opened, name = _open(image, max_pixels)
+    check_white(white)
+    if image_size is not None:
+        check_image_size(image_size)
+    opened, name = _open(image, max_pixels, white)
     try:
         picture = _in_channels(opened, channels)
     except ValueError as error:
@@ -91,18 +110,28 @@ def read_image(
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
 
 
+def check_image_size(size: object) -> None:
+    """Check a height and width.
+
+    Raises:
+        ValueError: If these are not two numbers of at least 1.
+    """
+    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"Expected image_size as (height, width) in pixels, got {size}.")
+
+
 def check_resizing(fit: str, interpolation: str) -> None:
     """Check the options for resizing.
 
     Raises:
         ValueError: If there is no such option; the message names those that there are.
     """
-    for name, value, known in (("fit", fit, Fit), ("interpolation", interpolation, Interpolation)):
-        if value not in get_args(known):
-            raise ValueError(f"Expected {name} to be one of {', '.join(get_args(known))}, got {value!r}.")
+    for name, value, known in (("fit", fit, _FITS), ("interpolation", interpolation, _INTERPOLATIONS)):
+        if value not in known:
+            raise ValueError(f"Expected {name} to be one of {', '.join(known)}, got {value!r}.")
 
 
-def _open(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
+def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image, str]:
     """Decode a picture as Pillow holds it, and return it with its name for messages."""
     from PIL import Image
 
@@ -110,24 +139,34 @@ def _open(image: PictureLike, max_pixels: int) -> tuple[Image, str]:
         name = os.fspath(image)
         # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
         # those grey TIFFs that are rotated by 90 degrees.
-        with _named_errors(name, max_pixels), open_file(name) as file, Image.open(file) as picture:
-            return _decoded(picture, name, max_pixels), name
+        with _named_errors(name, max_pixels), open_file(name) as file, samples.opened(file) as picture:
+            return _decoded(picture, name, max_pixels, white), name
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "the picture"
         with _named_errors(name, max_pixels):  # Pillow decodes a file when its pixels are accessed
-            return _decoded(image, name, max_pixels), name
-    return Image.fromarray(np.ascontiguousarray(_as_array(image))), "the picture"
+            image = image if samples.is_plain(image) else samples.opened_anew(image)
+            return _decoded(image, name, max_pixels, white), name
+    return Image.fromarray(np.ascontiguousarray(_as_array(image, white))), "the picture"
 
 
 @contextlib.contextmanager
 def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
-    """Raise `ImageReadError` for any error in reading a file; damaged files make decoders raise all kinds."""
+    """Raise `ImageReadError` for any error in reading a file; damaged files make decoders raise all kinds.
+
+    Warnings of Pillow are dropped: they are about metadata, or a size that `max_pixels` allows.
+    """
+    # Threads read at the same time, and `warnings.catch_warnings` would restore what another thread has set.
+    filters: Any = warnings.filters
+    filters.insert(0, _PILLOW_WARNINGS)
     try:
         yield
-    except (ImageReadError, MemoryError):
+    except (ImageReadError, MemoryError, Warning):  # warnings are errors if the caller has set this
         raise
     except Exception as error:
         raise ImageReadError(_explanation(error, name, max_pixels)) from error
+    finally:
+        if _PILLOW_WARNINGS in filters:  # the list was not cleared meanwhile
+            filters.remove(_PILLOW_WARNINGS)
 
 
 def _explanation(error: Exception, name: str, max_pixels: int) -> str:
@@ -147,22 +186,47 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
         case UnidentifiedImageError() if os.path.isfile(name) and os.path.getsize(name) == 0:
             return f"Expected {name} to be an image, but it is empty (0 bytes). Replace or remove it."
         case UnidentifiedImageError():
-            return (
-                f"Expected {name} to be an image, but its content is not of any known image format. "
-                "Convert it to PNG or JPEG, or remove it."
-            )
+            why = _why_unidentified(name) or "its content is not of any known image format"
+            return f"Expected {name} to be an image, but {why}. Convert it to PNG or JPEG, or remove it."
         case Image.DecompressionBombError():
             return f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({text}). Resize it first."
     return f"Expected {name} to be a readable image, but decoding failed: {text}. Replace or remove it."
 
 
-def _decoded(image: Image, name: str, max_pixels: int) -> Image:
-    """Load the pixels of a picture and apply its EXIF rotation."""
-    if image.width * image.height > max_pixels:
+def _why_unidentified(name: str) -> str | None:
+    """Return what Pillow does not support in a file whose format it knows, as a clause."""
+    from PIL import Image
+
+    with contextlib.suppress(OSError), open_file(name) as file:
+        start = file.read(16)
+        for kind in Image.ID:
+            factory, accepts = Image.OPEN[kind]
+            try:
+                if accepts and accepts(start) is True:
+                    file.seek(0)
+                    factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error) as error:  # those that make Pillow try the next
+                return f"Pillow does not read {kind} files of this kind: {str(error).rstrip('.')}"
+    return None
+
+
+def _decoded(image: Image, name: str, max_pixels: int, white: int | None) -> Image:
+    """Decode a picture, if it is not too large, and apply its EXIF rotation."""
+    number = image.width * image.height
+    if number == 0:
+        raise ImageReadError(f"Expected {name} to have pixels, found {image.width} x {image.height}. Remove it.")
+    if number > max_pixels:
         raise ImageReadError(
             f"Expected {name} to have at most {max_pixels:,} pixels, found {image.width} x {image.height}. "
             "Resize it first."
         )
+    if image.format == "EPS" and getattr(image, "tile", None):  # Ghostscript would run it, with no limit of time
+        raise ImageReadError(f"Expected {name} to hold pixels, found a PostScript program. Convert it to PNG.")
+    return _upright(image) if samples.is_plain(image) else samples.decoded(image, white, name, _upright)
+
+
+def _upright(image: Image) -> Image:
+    """Load the pixels of a picture and apply its EXIF rotation."""
     image.load()
     # exif_transpose would copy pictures that need no rotation
     if image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT:
@@ -172,11 +236,16 @@ def _decoded(image: Image, name: str, max_pixels: int) -> Image:
     return image
 
 
-def _as_array(image: PictureLike) -> npt.NDArray[np.uint8]:
+def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
     """Return an array or tensor as checked uint8 pixels `[H, W]` or `[H, W, C]`."""
     if isinstance(image, Tensor):
-        tensor = image.detach().cpu().movedim(0, -1) if image.ndim == 3 else image.detach().cpu()
-        pixels = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+        tensor = image.detach().movedim(0, -1) if image.ndim == 3 else image.detach()
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # NumPy has no bfloat16
+        try:
+            pixels = tensor.cpu().numpy()
+        except (TypeError, NotImplementedError) as error:
+            what = "one that NumPy cannot hold"
+            raise TypeError(f"Expected pixels as a dense uint8 tensor, got {what}: {error}") from error
     elif isinstance(image, np.ndarray):
         pixels = image
     else:
@@ -186,10 +255,16 @@ def _as_array(image: PictureLike) -> npt.NDArray[np.uint8]:
         )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+    is_whole = pixels.dtype.kind in "iu" and pixels.dtype not in (np.uint8, np.uint64)
+    if is_whole and white is not None:
+        pixels = samples.scaled(pixels, white)
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not fits or pixels.size == 0:
         raise ValueError(
             "Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, "
-            f"got {pixels.dtype} {list(pixels.shape)} (channels last). Scale to 0..255 and convert to uint8."
+            f"got {pixels.dtype} {list(pixels.shape)} (channels last). "
+            f"{'Give the value of white, such as white=4095, or scale' if is_whole else 'Scale'} to 0..255 and convert "
+            "to uint8."
         )
     return pixels
 
@@ -199,22 +274,14 @@ def _in_channels(image: Image, channels: int) -> Image:
 
     Raises ValueError if a mode cannot be converted, or its values have no defined scale.
     """
-    from PIL import Image
-
     mode = "L" if channels == 1 else "RGB"
     if image.mode == mode and "transparency" not in image.info:
         return image
+    from PIL import Image
+
     if image.mode == "F":
         raise ValueError("floating point has no defined white")
-    if image.mode in _SIXTEEN_BIT:
-        values = np.asarray(image).astype(np.int64)
-        if values.size and (values.min() < 0 or values.max() > _LARGEST):  # mode I has 32 bits
-            raise ValueError(f"whole numbers from {values.min()} to {values.max()} have no defined white")
-        clear = image.info.get("transparency")
-        if isinstance(clear, int):
-            values = np.where(values == clear, _LARGEST, values)
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    elif image.mode == "LAB":
+    if image.mode == "LAB":
         from PIL import ImageCms
 
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")

@@ -56,11 +56,12 @@ def build_app(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     gr = require("gradio", extra="app", purpose="The app")
     mean, name = model.preprocessing.mean or (), readable(name)
+    start = round(max(-1.0, min(1.0, model.threshold)), 4)  # a training that collapsed may leave another, or NaN
     with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
         gr.Markdown(f"# {html.escape(name)}\nHow similar are two images, and do they show the same thing?")
         with gr.Row():
             threshold = gr.Slider(
-                -1.0, 1.0, value=round(model.threshold, 4), step=0.0001, label="Similarity threshold",
+                -1.0, 1.0, value=start, step=0.0001, label="Similarity threshold",
                 info="A pair matches from this similarity on. Higher: fewer false matches, more missed matches.",
                 elem_id="threshold",
             )  # fmt: skip
@@ -218,7 +219,7 @@ def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> lis
     columns = (result.ids[0], result.similarities[0].tolist(), result.probabilities[0].tolist())
     return [
         (
-            _thumbnail(str(path)),
+            _thumbnail(str(path), gallery.model.preprocessing.white),
             f"{'match' if similarity >= lowest_match(threshold) else 'no match'}: similarity {similarity:.3f}, "
             f"probability {probability:.3f} ({readable(Path(str(path)).name)})",
         )
@@ -246,10 +247,11 @@ def _is_blank(image: Any) -> bool:
     return image is None or bool((read_image(np.asarray(image, dtype=np.uint8)) == 255).all())
 
 
-def _thumbnail(path: str) -> npt.NDArray[np.uint8]:
-    pixels = read_image(path)
+def _thumbnail(path: str, white: int | None) -> npt.NDArray[np.uint8]:
+    pixels = read_image(path, white=white)
     height, width = pixels.shape[1:]
     scale = _CANVAS / max(height, width)
     if scale < 1.0:
-        pixels = read_image(path, image_size=(max(round(height * scale), 1), max(round(width * scale), 1)))
+        size = max(round(height * scale), 1), max(round(width * scale), 1)
+        pixels = read_image(path, image_size=size, white=white)
     return pixels.permute(1, 2, 0).numpy()

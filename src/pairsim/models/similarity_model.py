@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pairsim._common import unit_similarity
 from pairsim._common.choices import PrecisionName
+from pairsim._common.numbers import similarity_threshold, whole_number
 from pairsim._common.precision import inference_dtype
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
@@ -163,9 +164,7 @@ class SimilarityModel(ModelSettings):
             own = self.preprocessing.image_size
             size = images.shape[2:] if isinstance(images, Tensor) and images.ndim == 4 else own
             batch_size = default_batch_size(self.device, (size[0], size[1]))
-        if batch_size < 1:
-            raise ValueError(f"Expected batch_size to be at least 1, got {batch_size}.")
-        given = image_batches(images, self.preprocessing, batch_size)
+        given = image_batches(images, self.preprocessing, whole_number(batch_size, "batch_size", 1))
         with contextlib.closing(given.batches) as batches:
             embeddings = self.encode_batches(batches, given.num_images, precision=precision, progress=progress)
         return embeddings if given.indices is None else embeddings[given.indices.to(embeddings.device)]
@@ -295,14 +294,14 @@ class SimilarityModel(ModelSettings):
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
-            ValueError: If more than two images are given.
+            ValueError: If more than two images are given, or the threshold is outside [-1, 1].
         """
         similarity = self._encoded_similarity(first, second)
         if similarity.numel() != 1:
             raise ValueError(f"Expected one pair of images, got {similarity.numel()}. Use predict_proba for several.")
         if threshold is None:
             warn_of_one_decision(self)
-        threshold = self.threshold if threshold is None else float(threshold)
+        threshold = self.threshold if threshold is None else similarity_threshold(threshold)
         measured = self.operating_point
         return Verdict(
             match=similarity.item() >= unit_similarity.lowest_match(threshold),

@@ -83,7 +83,7 @@ def recorded_class_level(run: Path, data: str) -> int:
     """Return the class level that a run was trained at; 1 for named data, and where it has no record."""
     inside = run.resolve()
     folders = [inside, inside.parent] if inside.name == "model" else [inside]  # the model folder of a run
-    record = next((path for path in (folder / "data.json" for folder in folders) if path.is_file()), None)
+    record = next((path for path in (folder / "data.json" for folder in folders) if storage.is_file(path)), None)
     return 1 if record is None or data in NAMES else int(storage.read_json(record).get("class_level", 1))
 
 
@@ -134,21 +134,9 @@ def held_out_images(
 
 
 def own_validation(
-    data: str,
-    loaded: LabelledData,
-    data_dir: Path | None,
-    preprocessing: Preprocessing | None = None,
-    class_level: int = 1,
+    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing, class_level: int
 ) -> LabelledData | None:
     """Load a folder's own validation images; `None` where it has none."""
     if loaded.account is None or "val" not in loaded.account.splits:
         return None
-    return load_data(
-        data,
-        "val",
-        data_dir=data_dir,
-        image_size=loaded.image_size,
-        channels=loaded.channels,
-        preprocessing=preprocessing,
-        class_level=class_level,
-    )
+    return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing, class_level=class_level)

@@ -217,6 +217,8 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--image-size", str(sizes.pop())]
     if data not in NAMES or (backbone is not None and preprocessing.get("channels") != 3):
         words += ["--channels", str(preprocessing.get("channels"))]
+    if (white := preprocessing.get("white")) is not None:
+        words += ["--white", str(white)]
     return shlex.join(words)
 
 

@@ -16,6 +16,7 @@ from pairsim._common.arrays import Values, check_count
 from pairsim._common.choices import OnError
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.inputs import Images, is_single
 from pairsim.models.pretrained import embedding_sha256, short
 from pairsim.models.verdict import warn_of_one_decision
@@ -54,8 +55,7 @@ class Gallery:
     """
 
     def __init__(self, model: SimilarityModel, *, index: IndexName = "exact") -> None:
-        if not isinstance(model, SimilarityModel):
-            raise TypeError(f"Expected model to be a SimilarityModel, got {type(model).__name__}. Wrap the net in one.")
+        check_model(model)
         if index not in get_args(IndexName):
             raise ValueError(f"Expected index to be one of {', '.join(get_args(IndexName))}, got {index!r}.")
         if index != "exact":

@@ -202,7 +202,7 @@ class TrainConfig:
             if isinstance(path := getattr(self, name), str):
                 object.__setattr__(self, name, Path(path))
         check_options(self)
-        if not all(prefix.strip() for prefix in self.freeze.split(",")):
+        if not isinstance(self.freeze, str) or not all(prefix.strip() for prefix in self.freeze.split(",")):
             raise ValueError(f'Expected freeze to be "none", "backbone" or names, got {self.freeze}.')
         if self.backbone_learning_rate is not None and callable(self.optimizer):
             raise ValueError(

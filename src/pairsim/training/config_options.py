@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -109,10 +109,16 @@ class Option:
 
     def accepts(self, value: Any) -> bool:
         """Whether a value is accepted."""
+        try:
+            return self._accepts(value)
+        except (TypeError, ValueError, OverflowError):  # such as text in place of a number
+            return False
+
+    def _accepts(self, value: Any) -> bool:
         if self.choices:
             return value in self.names or (self.accepts_callables and callable(value))
         if self.minimum is not None:
-            return bool(value >= self.minimum and value == int(value))
+            return bool(value >= self.minimum and value == int(value) and not isinstance(value, bool))
         if not self.interval:
             return True
         low, high = map(float, self.interval[1:-1].split(","))
@@ -133,9 +139,16 @@ def check_options(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value, rules = getattr(config, field.name), field.metadata["option"]
-        if not (value is None and field.default is None) and not rules.accepts(value):
-            shown = repr(value) if rules.choices else value
+        if value is None and field.default is None:
+            continue
+        if not rules.accepts(value):
+            shown = repr(value) if rules.choices or isinstance(value, str) else value
             raise ValueError(f"Expected {field.name} to be {rules.expected}, got {shown}.")
+        kinds = get_args(field.type) or (field.type,)
+        if bool in kinds and not isinstance(value, bool):
+            raise ValueError(f"Expected {field.name} to be True or False, got {value!r}.")
+        if int in kinds and not hasattr(value, "__index__"):
+            raise ValueError(f"Expected {field.name} to be a whole number, got {value!r}.")
 
 
 def document_options(config_class: type[T]) -> type[T]:

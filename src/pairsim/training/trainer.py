@@ -18,6 +18,7 @@ from pairsim.data.loading.loader import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.training.callbacks import Callback
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.config import TrainConfig
@@ -68,6 +69,7 @@ class Trainer:
         DataError: If the data cannot be trained on, or is not the same in all processes.
         DeviceError: If the device is absent.
         TrainingError: If several processes cannot connect.
+        TypeError: If `model` is not a `SimilarityModel`, or data is not a map-style dataset.
         ValueError: If the images do not fit the model, or settings or models differ between processes.
 
     Example:
@@ -89,6 +91,9 @@ class Trainer:
         val: Any = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        check_model(model)
+        if config is not None and not isinstance(config, TrainConfig):
+            raise TypeError(f"Expected config to be a TrainConfig, got {type(config).__name__}. Give TrainConfig(...).")
         self.model = model
         self._setup = setup = RunSetup(model, config or TrainConfig(), train, val)
         self.config: TrainConfig = setup.config

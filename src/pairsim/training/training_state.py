@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from pairsim.errors import TrainingError
+from pairsim.errors import RunError, TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, SimilarityModel
 from pairsim.models.verdict import one_decision
@@ -81,8 +81,19 @@ class TrainingState:
         return {**state, "preprocessing": self.model.preprocessing.to_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned. Lists and tensors are changed in place."""
-        self.model.preprocessing = Preprocessing.from_dict(state["preprocessing"])
+        """Restore what `state_dict` returned. Lists and tensors are changed in place.
+
+        Raises:
+            RunError: If pictures are read with another white than before.
+        """
+        preprocessing = Preprocessing.from_dict(state["preprocessing"])
+        before, now = preprocessing.white, self.model.preprocessing.white
+        if before != now:
+            raise RunError(
+                f"Expected the white that the run was started with ({before}), found {now}. Restore it, choose another "
+                "--out, or start again with --resume never."
+            )
+        self.model.preprocessing = preprocessing
         for name, value in vars(self).items():
             saved = state[name]
             if hasattr(value, "load_state_dict"):

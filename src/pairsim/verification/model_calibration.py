@@ -11,6 +11,7 @@ from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.evaluation import fit_isotonic, fit_platt, threshold_for_cost, threshold_for_fmr
 from pairsim.evaluation.probabilities.priors import log_odds
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.verification.scoring import Scored, score_pairs
 
 
@@ -35,7 +36,7 @@ def calibrate(
     Args:
         model: The model; its `calibration` and `operating_point` are replaced.
         pairs: A `PairDataset`, or a labelled dataset, of which all pairs are used. Not those that it was trained on.
-        target_fmr: Choose the lowest threshold whose false match rate is at most this.
+        target_fmr: Choose the lowest threshold whose false match rate is at most this, in (0, 1).
         prior: Share of positive pairs in use, in (0, 1); by default that of `pairs`. Pairs drawn half and half differ
             from those in use, of which perhaps 1 in 100 is positive, and probabilities depend on it.
         method: `"platt"`, two numbers, for any number of pairs; `"isotonic"`, any rising function, for some thousand
@@ -52,6 +53,7 @@ def calibrate(
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
+        TypeError: If `model` is not a `SimilarityModel`, `pairs` is not a dataset, or a number is text.
         ValueError: If there are no positive or no negative pairs, too few negative ones for `target_fmr` (rule of
             three), similarity does not separate them, with `costs` rejecting every pair costs least, or an argument
             is out of range. The model then stays as it was.
@@ -66,8 +68,13 @@ def calibrate(
         >>> model.operating_point is not None
         True
     """
+    if not isinstance(equal_errors, bool):
+        raise TypeError(f"Expected equal_errors to be True or False, got {equal_errors!r}.")
     if sum((target_fmr is not None, costs is not None, equal_errors)) > 1:
         raise ValueError("Expected one of target_fmr, costs and equal_errors, got several. Choose one threshold.")
+    if costs is not None and (not isinstance(costs, tuple | list) or len(costs) != 2):
+        raise ValueError(f"Expected costs as two numbers, of a false match and a false non-match, got {costs!r}.")
+    check_model(model)
     scored = score_pairs(model, pairs, batch_size=batch_size, progress=progress)
     fitted = fit_calibration(scored, method=method, prior=prior, source=source)
     scores = scored.pairs

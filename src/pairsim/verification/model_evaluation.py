@@ -9,11 +9,13 @@ import torch
 
 from pairsim._common.arrays import Values
 from pairsim._common.choices import Unit
+from pairsim._common.numbers import similarity_threshold
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown, k_fold_accuracy, negatives_needed
 from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.evaluation.uncertainty.spread import point_estimates
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
 from pairsim.verification.scoring import GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
@@ -54,8 +56,9 @@ def evaluate(
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
-        ValueError: If the images do not fit the model, classes should be resampled with given pairs, or there are folds
-            but no given pairs.
+        TypeError: If `model` is not a `SimilarityModel`, or `data` is not a dataset.
+        ValueError: If the threshold is outside [-1, 1], the images do not fit the model, classes should be resampled
+            with given pairs, or there are folds but no given pairs.
 
     Example:
         >>> import torch
@@ -64,6 +67,7 @@ def evaluate(
         >>> evaluate(SimilarityModel(), images).num_pairs
         28
     """
+    check_model(model)
     if threshold is None:
         warn_of_one_decision(model)
     scored = score_pairs(model, data, batch_size=batch_size, progress=progress)
@@ -96,7 +100,7 @@ def report_on(
     seed: int = 0,
 ) -> VerificationReport:
     """Report on pairs that are scored already; arguments as for `evaluate`."""
-    threshold = model.threshold if threshold is None else float(threshold)
+    threshold = model.threshold if threshold is None else similarity_threshold(threshold)
     lowest = lowest_match(threshold)
     measurable = measurable_rates(scored)
     if resample is None:

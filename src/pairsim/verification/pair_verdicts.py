@@ -14,11 +14,13 @@ import numpy.typing as npt
 import torch
 
 from pairsim._common.csv_files import write_csv
+from pairsim._common.numbers import similarity_threshold
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import picture_path, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -166,6 +168,7 @@ def verify_pairs(
         >>> print(verdicts)
         0 pairs at threshold 0.5000: 0 match, 0 do not
     """
+    check_model(model)
     threshold = _checked_threshold(model, threshold)
     rows, folder = _read(pairs, None if root is None else Path(root))
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
@@ -208,9 +211,7 @@ def _checked_threshold(model: SimilarityModel, threshold: float | None) -> float
             raise ValueError("Expected a model with a threshold, its projection has none. Pass threshold=.")
         warn_of_one_decision(model)
         return model.threshold
-    if not -1.0 <= threshold <= 1.0:  # also catches NaN
-        raise ValueError(f"Expected threshold to be a similarity in [-1, 1], got {threshold}.")
-    return float(threshold)
+    return similarity_threshold(threshold)
 
 
 def _read(pairs: PathPairs, root: Path | None) -> tuple[list[_Row], Path | None]:

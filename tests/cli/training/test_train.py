@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_command import failure, here
+from run_command import failure, here, pairsim
 
 from pairsim import EmbeddingNet, SimilarityModel
 
@@ -171,3 +171,33 @@ def test_a_training_that_collapsed_says_so_and_so_do_the_commands_after_it(place
         assert done.err.count("Warning: The model gives every pair the same decision") == 1
         assert "UserWarning" not in done.err
         assert done.json
+
+
+def test_pictures_of_12_bits(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        file = tmp_path / "data" / f"class {number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 4096, (12, 12), dtype=np.uint16)).save(file)
+    training = ("train", "data", "--image-size", "12", "--no-report", "--cache-dir", "cache", *SMALL)
+    dark = pairsim(*training, "--out", "dark", cwd=tmp_path)
+    assert dark.status == 0, dark.err
+    (noted,) = (line for line in dark.err.splitlines() if "16-bit samples" in line)
+    assert noted.startswith("Expected the 16-bit samples of data/class ")
+    assert "pairsim train --white 4095" in noted
+    assert "samples.py" not in dark.err
+    done = pairsim(*training, "--out", "run", "--white", "4095", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "16-bit" not in done.err
+    model = SimilarityModel.from_pretrained(tmp_path / "run")
+    assert (model.preprocessing.white, model.preprocessing.channels) == (4095, 1)
+    assert model.preprocessing.mean is not None
+    assert 0.45 < model.preprocessing.mean[0] < 0.55
+    pair = [f"data/class {k}/{k}.png" for k in (0, 1)]
+    found = here("compare", "run", *pair, "--json", cwd=tmp_path)
+    a, b = model.encode([(np.asarray(Image.open(tmp_path / name)) >> 4).astype(np.uint8) for name in pair])
+    assert found.json["similarity"] == pytest.approx(float(a @ b), abs=1e-5)
+    with pytest.warns(UserWarning, match="16-bit samples"):
+        refused = here(*training, "--out", "run", cwd=tmp_path)
+    assert "Expected the white that the run was started with (4095), found None. Restore it" in failure(refused, 1)
+    assert "Must be >= 1" in failure(here(*training, "--out", "new", "--white", "0", cwd=tmp_path), 2)

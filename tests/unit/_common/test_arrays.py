@@ -178,3 +178,19 @@ def test_images_are_numbered_in_the_order_of_their_names() -> None:
         image_codes([1], [1, 2], 1)
     with pytest.raises(TypeError, match="Expected first to be whole numbers or strings, got dtype float64"):
         image_codes([0.5], [1], 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "error", "said"),
+    [
+        ([1, 0], [0.9, 0.2], ValueError, "got 0.9 at index 0. Give the scores first, then the targets"),
+        ([True, False], [0.9, 0.2], TypeError, "Expected scores to be numbers, got bool"),
+        ([True, False], [1, 0], TypeError, "as of targets or decisions. Give the scores first"),
+        (["0.9", "0.1"], [1, 0], TypeError, "Expected scores to be real numbers, got dtype <U3"),
+        ([0.9, 0.1], ["True", "False"], TypeError, "Expected targets to be real numbers, got dtype <U5"),
+        ([0.9, 0.1], [1, -1], ValueError, "got -1 at index 1. Give booleans or 0 and 1"),
+    ],
+)
+def test_scores_and_targets_that_are_mixed_up(scores: Any, targets: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        scores_and_targets(scores, targets)

@@ -21,7 +21,7 @@ from pairsim.audits.duplicate_report import DuplicateReport
 from pairsim.audits.duplicate_search import find_duplicates
 from pairsim.audits.picture_matching import comparison_grid, pixel_correlations, resized
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
-from pairsim.images import read_image
+from pairsim.images import Preprocessing, read_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -360,3 +360,12 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
         find_duplicates(tmp_path / "absent")
     with pytest.raises(DataError, match="found none"):
         find_duplicates(tmp_path)
+
+
+def test_pictures_are_read_with_the_white_of_the_model(tmp_path: Path) -> None:
+    first, second = digits(2)
+    for name, image in (("a.png", first), ("b.png", first.astype(np.uint16) << 4), ("c.png", second)):
+        Image.fromarray(image).save(tmp_path / name)
+    model = SimilarityModel(preprocessing=Preprocessing(image_size=(28, 28), channels=1, white=4095))
+    (cluster,) = find_duplicates(tmp_path, model=model, threshold=1.0).clusters
+    assert [(cluster.keep, one.file, one.kind) for one in cluster.members] == [("a.png", "b.png", "identical pixels")]

@@ -155,9 +155,12 @@ def parts(dataset: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", ["itself", "Subset", "ConcatDataset", "random_split"])
-@pytest.mark.parametrize("make", [table, lambda: listed("image, label")], ids=["table", "dicts"])
-def test_every_function_takes_them(model: SimilarityModel, make: Callable[[], Any], kind: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(table, "itself"), (table, "random_split"), (table, "ConcatDataset"), (lambda: listed("image, label"), "Subset")],
+    ids=["table", "part of a table", "two tables", "part of a list"],
+)
+def test_every_function_takes_them(make: Callable[[], Any], kind: str) -> None:
     dataset = parts(make())[kind]
     own = SimilarityModel(EmbeddingNet(image_size=16, embedding_dim=8))
     config = TrainConfig(epochs=1, batch_size=8, val_fraction=0.3, num_workers=0, progress=False)
@@ -279,6 +282,22 @@ def test_items_that_are_not_understood() -> None:
     for item in ({"image": 1}, (1,), 3):
         with pytest.raises(DataError, match="Expected"):
             label_of(item)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (None, "got NoneType. It is the image of item 3"),
+        (np.zeros((16, 16), complex), "got complex128 .* It is the image of item 3"),
+        (np.zeros((16, 16, 7), np.uint8), r"got uint8 \[16, 16, 7\] .* It is the image of item 3"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_are_none_are_named(model: SimilarityModel, image: Any, said: str, workers: int) -> None:
+    items = [*listed("PIL")[:3], (image, 0)]
+    with pytest.raises(DataError, match=f"^Expected .*{said}") as raised:
+        encode_dataset(model, items, workers=workers)
+    assert "\n" not in str(raised.value)
 
 
 def test_lists_are_the_same_every_time() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sample_files import tiff
 
 from pairsim.errors import ImageReadError
 from pairsim.images import read_image
@@ -71,6 +74,58 @@ def test_bad_content(tmp_path: Path, content: bytes, said: str) -> None:
     found = message(path)
     assert found.startswith(said.format(path))
     assert found.endswith((". Replace or remove it.", "or remove it.", "Resize it first."))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *[(kind, {}) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "AVIF", "JPEG2000", "TGA")],
+        ("JPEG", {"progressive": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_a_file_that_is_cut_off_is_not_read_in_part(
+    tmp_path: Path, kind: str, options: dict[str, Any], share: float
+) -> None:
+    whole = encoded(kind, **options)
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert str(path) in message(path)
+
+
+def test_nothing_is_printed_nor_warned(tmp_path: Path) -> None:
+    """Pillow logs an error for the first file, and warns of the metadata of the second."""
+    many, cut = tmp_path / "many.tif", tmp_path / "cut.jpg"
+    many.write_bytes(tiff([[1] * 9], 8, 1, tags={277: [300]}))
+    cut.write_bytes(encoded("JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03"))
+    code = "import sys; from pairsim.images import read_image; read_image(sys.argv[1])"
+    first, second = (
+        subprocess.run([sys.executable, "-W", "error", "-c", code, path], capture_output=True, text=True)
+        for path in (many, cut)
+    )
+    assert "ImageReadError: Expected" in first.stderr
+    assert not [line for line in first.stderr.splitlines() if line.startswith("More samples")]
+    assert (second.returncode, second.stderr) == (0, "")
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(cut).close()
+
+
+def test_a_large_picture_is_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded("PNG"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(path).close()
+    assert read_image(path).shape == (3, 48, 40)
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "x.eps"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n%%EOF\n")
+    said = f"Expected {path} to hold pixels, found a PostScript program. Convert it to PNG."
+    assert message(path) == said
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

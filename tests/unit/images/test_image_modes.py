@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_files import tiff
 
 from pairsim.errors import ImageReadError
 from pairsim.images import read_image
@@ -105,6 +107,40 @@ def test_modes_of_files(tmp_path: Path, mode: str, suffix: str) -> None:
     image.save(path)
     for channels in (1, 3):
         assert (read_image(path, channels=channels) >= 254).all()
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])  # JPEG holds inverted inks, as Adobe's programs write them
+@pytest.mark.parametrize(
+    ("inks", "colour"), [((0, 255, 255, 0), (255, 0, 0)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), WHITE)]
+)
+def test_inks(kind: str, inks: tuple[int, int, int, int], colour: tuple[int, int, int]) -> None:
+    options = {"quality": 100} if kind == "JPEG" else {}
+    found = read_image(Image.open(encoded(Image.new("CMYK", (16, 16), inks), kind, **options)))
+    assert (found[:, 0, 0].int() - torch.tensor(colour)).abs().max() <= 2
+
+
+def test_lab_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(tiff([[[255, 0, 0], [138, 81, 70]]], 8, 8))  # L, and a and b as signed numbers
+    white, red = read_image(tmp_path / "x.tif")[:, 0].T.int()
+    assert (white - 255).abs().max() <= 1
+    assert (red - torch.tensor([254, 0, 0])).abs().max() <= 8  # sRGB's red is (54.3, 80.8, 69.9) where white is D50
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_transparent_colours_of_files(kind: str, transparency: int | bytes) -> None:
+    image = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, *ORANGE])
+    if kind == "GIF" and isinstance(transparency, bytes):
+        transparency = 1
+    found = read_image(Image.open(encoded(image, kind, transparency=transparency)))
+    assert found[:, 0].T.tolist() == [[0, 0, 0], list(WHITE)]
 
 
 def test_sixteen_bit_pgm(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pairsim.images import Preprocessing
 from pairsim.images.preprocessing import channel_statistics
@@ -39,8 +41,27 @@ def test_round_trip() -> None:
     for preprocessing in (
         Preprocessing(image_size=(4, 5), channels=1),
         Preprocessing(image_size=(4, 5), channels=1, mean=(0.1,), std=(0.2,)),
+        Preprocessing(image_size=(4, 5), channels=1, white=4095),
     ):
-        assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+        assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
+def test_what_is_written_without_white_is_what_version_0_1_0_wrote() -> None:
+    """Galleries hold the SHA-256 of it."""
+    assert Preprocessing(image_size=(4, 5), channels=1).to_dict() == {
+        "image_size": [4, 5],
+        "channels": 1,
+        "mean": None,
+        "std": None,
+        "fit": "stretch",
+        "interpolation": "bilinear",
+    }
+
+
+def test_pictures_are_read_with_white() -> None:
+    pixels = np.array([[0, 1000], [2000, 4095]], np.uint16)
+    found = Preprocessing(image_size=(2, 2), channels=1, white=4095).read(Image.fromarray(pixels))
+    assert found[0].tolist() == (pixels >> 4).tolist()
 
 
 def test_what_older_versions_wrote_means_the_same() -> None:

@@ -85,6 +85,16 @@ def test_neighbours_are_those_of_the_gallery(model: SimilarityModel, tmp_path: P
     assert all(max(pixels.shape[:2]) <= 280 for pixels, _ in found)
 
 
+def test_neighbours_are_shown_with_the_white_of_the_model(tmp_path: Path) -> None:
+    model = SimilarityModel(preprocessing=Preprocessing(image_size=(28, 28), channels=1, white=4095)).eval()
+    samples = np.random.default_rng(0).integers(0, 4096, (28, 28), dtype=np.uint16)
+    Image.fromarray(samples).save(tmp_path / "x.png")
+    gallery = Gallery(model)
+    gallery.add([tmp_path / "x.png"], [str(tmp_path / "x.png")])
+    ((shown, _),) = neighbours(gallery, model.preprocessing.read(tmp_path / "x.png"), 1, threshold=0.5)
+    assert (shown == (samples >> 4)[..., None]).all()
+
+
 def test_missing_extra(model: SimilarityModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

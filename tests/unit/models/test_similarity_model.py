@@ -207,7 +207,7 @@ def test_verdicts() -> None:
     assert verdict.match
     assert verdict.similarity == pytest.approx(1.0, abs=1e-6)
     assert verdict.fmr is None
-    assert not model.verify(image, other, threshold=1.1).match
+    assert not model.verify(image, other, threshold=1.0).match
     model.operating_point = OperatingPoint(0.25, 0.01, 0.02, 10, 90, "validation pairs")
     verdict = model.verify(image, other)
     assert (verdict.threshold, verdict.fmr) == (0.25, 0.01)

@@ -148,5 +148,5 @@ def test_no_run_folder(model: SimilarityModel, tmp_path: Path) -> None:
 def test_a_class_named_val_is_no_split(model: SimilarityModel, tmp_path: Path) -> None:
     folder_of_classes(tmp_path / "data", "ab", shape=SHAPE)
     folder_of_classes(tmp_path / "data", ["val"], shape=SHAPE)
-    assert own_validation(str(tmp_path / "data"), load_data(tmp_path / "data", "train"), None) is None
-    assert own_validation("digits", load_data(tmp_path / "data", "train"), None) is None
+    for data in (str(tmp_path / "data"), "digits"):
+        assert own_validation(data, load_data(data, "train"), None, PREPROCESSING, 1) is None

@@ -144,7 +144,9 @@ def test_training_command(run: Path) -> None:
     assert options["--epochs"] == "2"
     assert (options["--batch-size"], options["--seed"], options["--precision"]) == ("32", "7", "fp32")
     assert (options["--embedding-dim"], options["--image-size"], options["--channels"]) == ("8", "8", "1")
-    assert not {"--device", "--progress", "--no-progress"} & set(words)
+    assert not {"--device", "--progress", "--no-progress", "--white"} & set(words)
+    rewrite(run / "model" / "config.json", lambda values: values["preprocessing"].update(white=4095))
+    assert str(training_command(read_run(run))).endswith("--white 4095")
 
 
 @pytest.mark.parametrize(

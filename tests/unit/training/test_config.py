@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import inspect
 import json
 from collections.abc import Callable
@@ -133,3 +135,31 @@ def test_paths_may_be_text() -> None:
     paths: dict[str, Any] = {"out": "runs/a", "cache_dir": "cache"}
     config = TrainConfig(**paths)
     assert (config.out, config.cache_dir) == (Path("runs/a"), Path("cache"))
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrainConfig)])
+@pytest.mark.parametrize("value", ["3 apples", [1], -1.5, None, float("nan"), Ellipsis], ids=str)
+def test_values_of_another_type_get_one_line(field: str, value: Any) -> None:
+    with contextlib.suppress(ValueError):
+        TrainConfig(**{field: value})
+        return
+    with pytest.raises(ValueError, match=f"^Expected {field} to be .+, got .+"):
+        TrainConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": "32"}, "Expected batch_size to be at least 2, got '32'."),
+        ({"val_fraction": "0.1"}, r"Expected val_fraction to be in \(0, 1\), got '0.1'."),
+        ({"epochs": True}, "Expected epochs to be at least 1, got True."),
+        ({"deterministic": "no"}, "Expected deterministic to be True or False, got 'no'."),
+        ({"resident": "yes"}, "Expected resident to be True or False, got 'yes'."),
+        ({"seed": "a"}, "Expected seed to be a whole number, got 'a'."),
+        ({"freeze": None}, 'Expected freeze to be "none", "backbone" or names, got None.'),
+        ({"learning_rate": float("nan")}, "Expected learning_rate to be positive, got nan."),
+    ],
+)
+def test_text_and_truth_in_place_of_numbers(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainConfig(**options)

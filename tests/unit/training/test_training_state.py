@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
-from pairsim.errors import TrainingError
+from pairsim.errors import RunError, TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint
 from pairsim.training import EpochRecord
@@ -189,3 +189,11 @@ def test_embeddings_that_are_not_finite_end_the_training() -> None:
     trainer = Trainer(model, TrainConfig(epochs=1, batch_size=8, val_fraction=0.25, device="cpu"), train=images)
     with pytest.raises(TrainingError, match="finite embeddings of the validation images, found NaN after epoch 1"):
         trainer.fit()
+
+
+def test_pictures_are_not_read_with_another_white() -> None:
+    saved, state = stored(trained_state()), new_state()
+    state.model.preprocessing = dataclasses.replace(state.model.preprocessing, white=4095)
+    said = r"Expected the white that the run was started with \(None\), found 4095. Restore it, choose another"
+    with pytest.raises(RunError, match=said):
+        state.load_state_dict(saved)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pairsim
-from pairsim.cli.arguments import Json
+from pairsim.cli.arguments import Json, load_model
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
 from pairsim.cli.training.train import make_trainer, record_data
@@ -39,7 +39,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     trainer = make_trainer(train, pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed))
     trainer.fit(resume="never")
     record_data(out, "digits", train)
-    model = pairsim.SimilarityModel.from_pretrained(out)
+    model = load_model(out, "cpu")
     report = write_report(
         out,
         test,

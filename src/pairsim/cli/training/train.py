@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -64,6 +65,7 @@ def train(
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    white: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     data_dir: DataDir = None,
     report: bool = True,
     tensorboard: Flag = False,
@@ -85,6 +87,8 @@ def train(
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
         class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
+        white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
+            saved with the model.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
@@ -100,27 +104,29 @@ def train(
     check_writable(options.out, "a folder")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
-    make_net = partial(_make_net, options.seed, backbone=backbone, weights=weights, embedding_dim=embedding_dim)
-    net = preprocessing = None
+    make_model = partial(
+        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim
+    )
+    model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        net = make_net(in_channels=channels, image_size=size)
-        preprocessing = net.preprocessing
+        model = make_model(in_channels=channels, image_size=size)
     loaded = load_data(
         data,
         "train",
         data_dir=data_dir,
         image_size=size,
         channels=channels,
-        preprocessing=preprocessing,
+        white=white,
+        preprocessing=None if model is None else model.preprocessing,
         class_level=class_level,
     )
-    if net is None:
-        net = make_net(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = own_validation(data, loaded, data_dir, preprocessing, class_level)
+    if model is None:
+        model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
+    val = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
     callbacks: list[Callback] = [_EpochLines()]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    trainer = pairsim.Trainer(pairsim.SimilarityModel(net), options, train=loaded, val=val, callbacks=callbacks)
+    trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         if loaded.account is not None:
             note(loaded.account.line("train", "val"))
@@ -178,16 +184,19 @@ def make_trainer(
     loaded: LabelledData, config: pairsim.TrainConfig, *, callbacks: tuple[Callback, ...] = (_EpochLines(),)
 ) -> pairsim.Trainer:
     """Make a trainer of the reference network on loaded data, with weights initialised by the seed."""
-    net = _make_net(config.seed, in_channels=loaded.channels, image_size=loaded.image_size)
-    return pairsim.Trainer(pairsim.SimilarityModel(net), config, train=loaded, callbacks=callbacks)
+    model = _make_model(config.seed, in_channels=loaded.channels, image_size=loaded.image_size)
+    return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_net(seed: int, **options: Any) -> pairsim.EmbeddingNet:
+def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return pairsim.EmbeddingNet(**options)
+        net = pairsim.EmbeddingNet(**options)
+    model = pairsim.SimilarityModel(net)
+    model.preprocessing = dataclasses.replace(model.preprocessing, white=white)
+    return model
 
 
 def _write_pages(run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData) -> list[Path]:

@@ -1,8 +1,8 @@
 """Cache decoded pictures on disk, in one file of pixels for a set of picture files, which is checked before use.
 
 The file has a header of 4096 bytes, JSON padded with spaces, then uint8 pixels `[N, C, H, W]`. The header holds the
-SHA-256 of the pixels and of their source: paths, sizes, modification times, labels, image size, channels, fit and
-interpolation, and the version of the decoder. A file that differs in any of them is written again.
+SHA-256 of the pixels and of their source: paths, sizes, modification times, labels, image size, channels, fit,
+interpolation and white, and the version of the decoder. A file that differs in any of them is written again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def cached_images(
     assert dataset.image_size is not None, "pictures of one size"
     shape = (len(dataset), dataset.channels, *dataset.image_size)
     names = [os.path.abspath(path) for path in dataset.paths]
-    reading = [shape, dataset.resizing]
+    reading = [shape, dataset.resizing, *([] if dataset.white is None else [dataset.white])]
     path = folder / f"{_digest([*names, reading])[:16]}.pixels"
     source = _digest([*map(_state_of, names), reading, dataset.targets.tolist(), PIL.__version__])
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "shape": list(shape), "source": source}

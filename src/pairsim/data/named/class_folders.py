@@ -30,6 +30,7 @@ def load_folder(
     preprocessing: Preprocessing | None,
     *,
     class_level: int,
+    white: int | None,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
 
@@ -61,22 +62,23 @@ def load_folder(
         raise DatasetNotFoundError(f"Expected a folder {folder / split}, found none. Use the split {there}.{hint}")
     paths = [folder / picture.name for picture in pictures]
     targets = [picture.label for picture in pictures]
-    if preprocessing is not None:
-        image_size, channels = preprocessing.image_size, preprocessing.channels
-    elif image_size is None or channels is None:
-        # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
-        height, width = read_image(paths[0], channels=3).shape[1:]
-        scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
-        size = (max(round(height * scale), 8), max(round(width * scale), 8))
-        samples = [read_image(path, channels=3, image_size=size) for path in paths[:: max(len(paths) // 16, 1)]]
-        is_grey = all(bool((image == image[:1]).all()) for image in samples)
-        image_size, channels = image_size or size, channels or (1 if is_grey else 3)
-    files = ImageFiles(paths, targets, image_size=image_size, channels=channels, preprocessing=preprocessing)
+    if preprocessing is None:
+        if image_size is None or channels is None:
+            # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
+            height, width = read_image(paths[0], channels=3, white=white).shape[1:]
+            scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
+            size = (max(round(height * scale), 8), max(round(width * scale), 8))
+            some = paths[:: max(len(paths) // 16, 1)]
+            samples = [read_image(path, channels=3, image_size=size, white=white) for path in some]
+            is_grey = all(bool((image == image[:1]).all()) for image in samples)
+            image_size, channels = image_size or size, channels or (1 if is_grey else 3)
+        preprocessing = Preprocessing(image_size=image_size, channels=channels, white=white)
+    files = ImageFiles(paths, targets, preprocessing=preprocessing)
     return LabelledData(
         dataset=LabelledImages(files, files.targets),
         class_names=tuple(sorted(set(targets))),
-        image_size=image_size,
-        channels=channels,
+        image_size=preprocessing.image_size,
+        channels=preprocessing.channels,
         source=str(folder.resolve()),
         groups=_groups(pictures),
         account=account,

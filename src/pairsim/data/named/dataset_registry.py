@@ -54,6 +54,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    white: int | None = None,
     preprocessing: Preprocessing | None = None,
     class_level: int = 1,
 ) -> LabelledData:
@@ -74,8 +75,9 @@ def load_data(
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
+        white: Value of white of samples of more than 8 bits in pictures from a folder (see `read_image`).
         preprocessing: The preprocessing of a model, to read pictures from a folder as the model does. It sets size,
-            channels, fit and interpolation; `image_size` and `channels` are then ignored.
+            channels, fit, interpolation and white; `image_size`, `channels` and `white` are then ignored.
         class_level: Which sub-folders are classes: 1 those directly in the folder or split, 2 those in these, and so
             on. Names of classes are then such as "alphabet/character".
 
@@ -87,7 +89,8 @@ def load_data(
         DataError: If the folder has no labelled images, or it is not clear which sub-folders are splits; its metadata
             file has a wrong row; the files of a named dataset are damaged; or it does not have the split.
         ImageReadError: If a folder or its first picture cannot be read.
-        ValueError: If there is no such split, or `class_level` is below 1, or not 1 for a named dataset.
+        ValueError: If there is no such split, or `class_level` or `white` is below 1, or `class_level` is not 1
+            for a named dataset.
     """
     if split not in SPLITS:
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -104,7 +107,7 @@ def load_data(
     if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
-        return load_folder(Path(name), split, image_size, channels, preprocessing, class_level=class_level)
+        return load_folder(Path(name), split, image_size, channels, preprocessing, class_level=class_level, white=white)
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(

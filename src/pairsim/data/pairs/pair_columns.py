@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pairsim.errors import DataError
 
 _WORDS = (
-    {"1", "1.0", "1,0", "+1"},
-    {"0", "0.0", "0,0"},
+    {"1"},
+    {"0"},
     {"true", "t", "yes", "y", "wahr", "vrai"},
     {"false", "f", "no", "n", "falsch", "faux"},
     {"same", "match", "matched", "matching", "genuine", "positive", "similar", "mated"},
@@ -21,8 +21,6 @@ _WORDS = (
 )
 """Words for labels, of positive and of negative pairs by turns."""
 TARGETS = {word: 1 - kind % 2 for kind, words in enumerate(_WORDS) for word in words}
-_MINUS_ONE = {"-1", "-1.0", "-1,0"}
-
 _LABELS = (
     {"label", "labels", "target", "targets", "groundtruth", "gt", "truth"},
     {"same", "issame", "sameclass", "issameclass", "sameperson", "sameid", "match", "ismatch", "matched", "matches"}
@@ -37,6 +35,7 @@ _FILE_NOUNS, _IMAGE_NOUNS = ("path", "file"), ("image", "img", "im", "picture", 
 _NOUN = f"(?:filename|name|number|num|index|idx|id|sample|item|{'|'.join(_FILE_NOUNS + _IMAGE_NOUNS)}){{0,3}}"
 _SIDES = (("0", "1"), ("1", "2"), ("a", "b"), ("x", "y"), ("first", "second"), ("left", "right"))
 _SIDES_BY_NAME = (("query", "reference"), ("query", "gallery"), ("probe", "gallery"), ("anchor", "other"))
+_NUMBER = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{0,20})?")
 _FILE = re.compile(r".*(\.\w{1,5}|[/\\].*)")
 
 
@@ -53,7 +52,7 @@ class Columns:
 
 def is_pair(fields: Sequence[str]) -> bool:
     """Whether fields are two images and a label, and perhaps a fold, in this order."""
-    return len(fields) in (3, 4) and (_word(fields[2]) in TARGETS or fields[2] in _MINUS_ONE) and all(fields[:2])
+    return len(fields) in (3, 4) and (_word(fields[2]) in TARGETS or _word(fields[2]) == "-1") and all(fields[:2])
 
 
 def rank(rows: list[list[str]]) -> tuple[int, ...]:
@@ -112,8 +111,9 @@ def targets_of(labels: Sequence[str]) -> list[int | None]:
 
     -1 is a negative pair where all labels are 1 or -1.
     """
-    signed = set(labels) <= {*_WORDS[0], *_MINUS_ONE}
-    return [0 if signed and label in _MINUS_ONE else TARGETS.get(_word(label)) for label in labels]
+    words = list(map(_word, labels))
+    targets = {**TARGETS, "-1": 0} if set(words) <= {"1", "-1"} else TARGETS
+    return [targets.get(word) for word in words]
 
 
 def without_empty_columns(records: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
@@ -123,9 +123,11 @@ def without_empty_columns(records: list[tuple[int, list[str]]]) -> list[tuple[in
 
 
 def _word(text: str) -> str:
-    """A name or label in lower case; without spaces, hyphens and underscores unless it is a number."""
+    """A name or label in lower case without spaces, hyphens and underscores; a number such as 1,0 as 1."""
     lower = text.strip().lower()
-    return lower if re.fullmatch(r"[-+]?[\d.,]+", lower) else re.sub(r"[\s_.-]", "", lower)
+    if _NUMBER.fullmatch(lower):
+        return f"{float(lower.replace(',', '.')):g}"
+    return re.sub(r"[\s_.-]", "", lower)
 
 
 def _are_words(rows: Sequence[Sequence[str]], column: int) -> bool:

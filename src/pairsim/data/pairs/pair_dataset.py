@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairsim._common.choices import Negatives
+from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
 from pairsim.data.items import image_of
 from pairsim.data.pairs.pair_files import read_pair_file
@@ -69,8 +70,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         negatives: Negatives = "class",
     ) -> None:
         images = LabelledImages.of(dataset, labels)
-        if num_pairs is not None and num_pairs < 1:
-            raise ValueError(f"Expected num_pairs to be at least 1, got {num_pairs}.")
+        if num_pairs is not None:
+            num_pairs = whole_number(num_pairs, "num_pairs", 1)
         self.labels = images.targets
         self.sampler = PairSampler(images.index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
         self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
@@ -168,9 +169,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         Raises:
             ValueError: If `epoch` is negative.
         """
-        if epoch < 0:
-            raise ValueError(f"Expected epoch to be at least 0, got {epoch}.")
-        self._epoch.fill_(epoch)
+        self._epoch.fill_(whole_number(epoch, "epoch", 0))
 
     def pairs_at(self, positions: npt.NDArray[np.integer], *, epoch: int | None = None) -> PairIndices:
         """Return the image numbers and targets of pairs, without reading images.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.choices import NEGATIVES, Negatives
+from pairsim._common.numbers import real_number
 from pairsim._common.storage import sha256
 from pairsim.data.class_index import ClassIndex, IntArray
 from pairsim.data.random import Int64Array, random_below, stream_key
@@ -72,7 +73,7 @@ class PairSampler:
     def __init__(
         self, index: ClassIndex, *, positive_fraction: float = 0.5, seed: int = 0, negatives: Negatives = "class"
     ) -> None:
-        if not 0.0 <= positive_fraction <= 1.0:  # also catches NaN
+        if not 0.0 <= real_number(positive_fraction, "positive_fraction") <= 1.0:  # also catches NaN
             raise ValueError(f"Expected positive_fraction to be in [0, 1], got {positive_fraction}.")
         if negatives not in NEGATIVES:
             raise ValueError(f'Expected negatives to be "class" or "instance", got {negatives!r}.')

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from pairsim._common.arrays import check_fraction, check_share
+from pairsim._common.numbers import real_number
 from pairsim.evaluation.pairs.pair_figures import PairFigures
 
 _RULE_OF_THREE = 3
@@ -49,13 +50,13 @@ def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
 
     Args:
         pairs: Scores of held-out pairs.
-        target_fmr: Highest false match rate allowed, in (0, 1].
+        target_fmr: Highest false match rate allowed, in (0, 1).
 
     Returns:
         The threshold; NaN without positive pairs.
 
     Raises:
-        ValueError: If the rate is not in (0, 1], or there are fewer than 3 / `target_fmr` negative pairs.
+        ValueError: If the rate is not in (0, 1), or there are fewer than 3 / `target_fmr` negative pairs.
 
     Example:
         >>> from pairsim.evaluation import PairScores
@@ -64,6 +65,8 @@ def threshold_for_fmr(pairs: PairFigures, target_fmr: float) -> float:
         0.2
     """
     needed = negatives_needed(target_fmr)
+    if target_fmr >= 1:
+        raise ValueError("Expected target_fmr below 1, got 1: then every pair matches. For 1 % give 0.01.")
     if pairs.num_negative < needed:
         lowest = _RULE_OF_THREE / pairs.num_negative if pairs.num_negative else 1.0
         raise ValueError(
@@ -99,7 +102,7 @@ def threshold_for_cost(
         0.7
     """
     for name, cost in (("false_match", false_match), ("false_non_match", false_non_match)):
-        if not 0.0 <= cost < math.inf:
+        if not 0.0 <= real_number(cost, f"the cost {name}") < math.inf:
             raise ValueError(f"Expected the cost {name} to be a number of at least 0, got {cost}.")
     if false_match == false_non_match == 0:
         raise ValueError("Expected one cost above 0, got 0 for both: then every threshold costs the same.")

@@ -50,7 +50,7 @@ def draw_neighbors(
         query_labels: `[Q]` labels of the queries.
         gallery_labels: Labels of the gallery's images, by id or number as `pictures`.
         names: Names to write instead of labels, by label (`names[label]`).
-        preprocessing: Preprocessing of floating-point images, which is undone.
+        preprocessing: Preprocessing of floating-point images, which is undone; its `white` is used to read files.
         title: Title of the figure.
 
     Returns:
@@ -86,7 +86,7 @@ def draw_neighbors(
     rows, columns = min(len(parts), MAX_QUERIES), min(len(result.ids[0]), MAX_NEIGHBORS)
     shown = [ids[:columns] for ids in result.ids[:rows]]
     unique = list(dict.fromkeys(name for ids in shown for name in ids))
-    source = pictures if isinstance(pictures, Tensor) else in_memory(pictures)
+    source = pictures if pictures is None or isinstance(pictures, Tensor | Mapping) else in_memory(pictures)
     images = [_picture(source, name, preprocessing) for name in unique]
     pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
     cells = []
@@ -134,7 +134,7 @@ def _picture(source: Any, name: Id, preprocessing: Preprocessing | None) -> Tens
             raise ValueError(
                 f"Expected pictures of the gallery, as the id {name!r} is not a path. Pass pictures=images."
             )
-        return read_image(name)
+        return read_image(name, white=None if preprocessing is None else preprocessing.white)
     if isinstance(source, Mapping) or not isinstance(name, int):
         return one_image(_look_up(source, name, "picture"), "pictures")
     if not 0 <= name < len(source):

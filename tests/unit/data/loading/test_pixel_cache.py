@@ -140,6 +140,9 @@ def test_other_sizes_and_other_pictures_have_files_of_their_own(files: ImageFile
             assert torch.equal(everything(read), expected)
             assert torch.equal(everything(cached_images(read, folder)[0]), expected)
     assert len(list(folder.iterdir())) == 4 + 5  # today's way is the one that was there
+    with_white = Preprocessing(image_size=(6, 8), channels=3, white=4095)
+    cached_images(ImageFiles(files.paths, files.targets, preprocessing=with_white), folder)
+    assert len(list(folder.iterdir())) == 4 + 5 + 1
 
 
 def test_a_picture_that_cannot_be_read_leaves_nothing(files: ImageFiles, folder: Path) -> None:

@@ -72,6 +72,19 @@ def test_pictures_are_read_as_a_model_reads_them(tmp_path: Path) -> None:
                 assert (image[0, 0] == 255).all()
 
 
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_pictures_are_read_with_white(tmp_path: Path, size: tuple[int, int] | None) -> None:
+    write_pictures(tmp_path, ["cat", "dog"])
+    pixels = np.random.default_rng(0).integers(0, 4096, (20, 30), dtype=np.uint16)
+    for path in tmp_path.rglob("*.png"):
+        Image.fromarray(pixels).save(path)
+    loaded = load_data(tmp_path, "train", image_size=size, white=4095)
+    assert (loaded.image_size, loaded.channels) == ((20, 30), 1)
+    for dataset in (loaded, subset(loaded, np.array([1, 0]))):
+        for number in range(len(dataset)):
+            assert dataset[number][0][0].tolist() == (pixels >> 4).tolist()
+
+
 def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.new("L", (300, 150)).save(tmp_path / "a" / "1.png")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pairsim import Gallery, SimilarityModel
 from pairsim.errors import ImageReadError
+from pairsim.images import Preprocessing
 from pairsim.search.gallery import SearchResult
 from pairsim.visual import draw_neighbors
 from pairsim.visual.page.text_styles import BAD_INK, GOOD_INK
@@ -89,6 +90,15 @@ def test_ids_are_paths_of_pictures_of_any_size(tmp_path: Path) -> None:
     assert not misplaced(figure)
     with pytest.raises(ImageReadError, match="missing"):
         draw_neighbors(random_images(1, channels=3), result_of([[str(tmp_path / "missing.png")]]))
+
+
+def test_paths_are_read_with_white(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 4096, (28, 28), dtype=np.uint16)
+    path = str(tmp_path / "x.png")
+    Image.fromarray(samples).save(path)
+    white = Preprocessing(image_size=(28, 28), channels=1, white=4095)
+    figure = draw_neighbors(random_images(1), result_of([[path]]), preprocessing=white)
+    assert (picture(figure, "neighbor 0 0") == (samples >> 4)[..., None]).all()
 
 
 def test_neighbours_by_a_mapping() -> None:

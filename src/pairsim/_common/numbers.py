@@ -1,0 +1,87 @@
+"""Checking single numbers that are given as arguments."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return a number as a float; raise if it is text, a list or nothing.
+
+    Args:
+        value: A number of Python, NumPy or a tensor of one element.
+        name: Its name in the message.
+
+    Returns:
+        The number, which may be NaN or infinite.
+
+    Raises:
+        TypeError: If it is not one real number.
+
+    Example:
+        >>> real_number(1, "prior")
+        1.0
+    """
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise TypeError(f"Expected {name} to be a number, got {value!r}. Give one number.")
+
+
+def whole_number(value: Any, name: str, minimum: int) -> int:
+    """Return a whole number as an int; raise if it is below a bound.
+
+    Args:
+        value: The number; NumPy's whole numbers are fine.
+        name: Its name in the message.
+        minimum: The lowest value allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is below `minimum`.
+
+    Example:
+        >>> whole_number(5, "batch_size", 1)
+        5
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"Expected {name} to be a whole number of at least {minimum}, got {value!r}.")
+    if number < minimum:
+        raise ValueError(f"Expected {name} to be at least {minimum}, got {number}.")
+    return number
+
+
+def similarity_threshold(value: Any, name: str = "threshold") -> float:
+    """Return a threshold on similarity as a float; raise if it is outside [-1, 1].
+
+    Args:
+        value: The threshold.
+        name: Its name in the message.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is NaN or outside [-1, 1].
+
+    Example:
+        >>> similarity_threshold(0.5)
+        0.5
+    """
+    threshold = real_number(value, name)
+    if not -1.0 <= threshold <= 1.0:  # also catches NaN
+        raise ValueError(
+            f"Expected {name} to be a similarity in [-1, 1], got {threshold}. Give a cosine such as 0.5, no percentage."
+        )
+    return threshold

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pairsim._common.numbers import real_number, similarity_threshold, whole_number
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5])])
+def test_numbers_of_all_kinds(value: Any) -> None:
+    assert (real_number(value, "prior"), similarity_threshold(value)) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("value", ["0.5", b"1", None, [0.5, 0.6], torch.zeros(2), np.zeros(2), object(), 1j])
+@pytest.mark.parametrize("check", [lambda value: real_number(value, "threshold"), similarity_threshold])
+def test_what_is_no_number(check: Any, value: Any) -> None:
+    with pytest.raises(TypeError, match="Expected threshold to be a number, got"):
+        check(value)
+
+
+@pytest.mark.parametrize("value", [50, 1.01, -1.5, math.nan, math.inf])
+def test_thresholds_are_similarities(value: float) -> None:
+    said = rf"Expected threshold to be a similarity in \[-1, 1\], got {float(value)}\. Give a cosine such as"
+    with pytest.raises(ValueError, match=said):
+        similarity_threshold(value)
+
+
+def test_whole_numbers() -> None:
+    assert [whole_number(value, "k", 0) for value in (0, np.int64(7), torch.tensor(3))] == [0, 7, 3]
+    for value in ("32", 2.0, True, None, [4]):
+        with pytest.raises(TypeError, match="Expected k to be a whole number of at least 1, got"):
+            whole_number(value, "k", 1)
+    with pytest.raises(ValueError, match=r"Expected k to be at least 1, got 0\."):
+        whole_number(0, "k", 1)
