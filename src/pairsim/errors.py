@@ -4,7 +4,7 @@
     ├── DataError             (ValueError)        labels, pairs or pixels that cannot be used
     ├── DatasetNotFoundError  (FileNotFoundError) a named dataset or folder that is missing
     ├── ImageReadError        (OSError)           a picture that is missing or cannot be decoded, or a locked folder
-    ├── RunError              (OSError)           a run or model folder that cannot be read or written
+    ├── RunError              (OSError)           a run, a model or another path that cannot be read or written
     ├── DeviceError           (RuntimeError)      a device that the machine does not have
     ├── TrainingError         (RuntimeError)      training that cannot continue
     ├── ExportError           (RuntimeError)      a model that cannot be exported, or a wrong graph
@@ -16,7 +16,10 @@ arguments raise plain `ValueError` or `TypeError`. A message states what was exp
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import sys
 from types import ModuleType
 
 
@@ -37,7 +40,7 @@ class ImageReadError(PairsimError, OSError):
 
 
 class RunError(PairsimError, OSError):
-    """A run or model folder that cannot be read or written."""
+    """A run or model folder, or another path, that cannot be read or written."""
 
 
 class DeviceError(PairsimError, RuntimeError):
@@ -74,13 +77,22 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         >>> require("json", extra="viz", purpose="Drawing").__name__
         'json'
     """
+    package = module.partition(".")[0]
+    # matplotlib cannot be imported with a backend that is not installed, such as one that a notebook passes on. None is
+    # needed to draw into files.
+    is_first = package == "matplotlib" and package not in sys.modules
+    backend = os.environ.pop("MPLBACKEND", None) if is_first else None
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != package:
             raise
         raise MissingExtraError(
             f"{purpose} needs the package {package}, which is not installed. "
             f"Install it with: pip install 'pairsim[{extra}]'"
         ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+            with contextlib.suppress(ValueError, KeyError):
+                sys.modules[package].rcParams["backend"] = backend

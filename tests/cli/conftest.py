@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import folder_of_classes, write_pictures
 from PIL import Image
-from run_command import here
+from run_command import UNUSUAL_NAME, here
 
 
 @pytest.fixture(scope="session")
@@ -36,4 +37,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[int(generator.integers(0, 4)) :: 4] = 255
             pixels = np.clip(pixels + generator.integers(0, 50, pixels.shape), 0, 255).astype(np.uint8)
             Image.fromarray(pixels if name == "across" else pixels.T).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, its data, and a folder of pictures, one of which has a name that not all encodings have."""
+    folder = tmp_path_factory.mktemp("surroundings")
+    for name, brightest in (("a", 60), ("ü", 255)):
+        write_pictures(folder / "data" / name, [f"{number}.png" for number in range(10)], brightest=brightest)
+    folder_of_classes(folder / "pics", ("a", "b"))
+    (folder / "pics" / "a" / "0.png").rename(folder / "pics" / "a" / UNUSUAL_NAME)
+    done = here("train", "data", "--out", "run", "--epochs", "1", "--no-report", cwd=folder)
+    assert done.status == 0, done.err
     return folder

@@ -6,17 +6,17 @@ import pytest
 import torch
 from small_models import small_model
 
-from pairsim.cli.arguments import check_ending, load_model
+from pairsim.cli.arguments import check_out, load_model
 from pairsim.cli.output import UsageError
 from pairsim.errors import DeviceError, RunError
 
 
-def test_check_ending() -> None:
-    assert check_ending(Path("a/b.csv"), ".npz", ".csv") == ".csv"
-    assert check_ending(Path("B.NPZ"), ".npz", ".csv") == ".npz"
+def test_check_out() -> None:
+    assert check_out(Path("a/b.csv"), ".npz", ".csv") == ".csv"
+    assert check_out(Path("B.NPZ"), ".npz", ".csv") == ".npz"
     for name in ("b", "b.txt", ".csv", "b.csv.gz"):
         with pytest.raises(UsageError, match=rf"^Expected --out to end in .npz or .csv, got {name}\.$"):
-            check_ending(Path("a", name), ".npz", ".csv")
+            check_out(Path("a", name), ".npz", ".csv")
 
 
 def test_load_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands with a closed pipe, with an output that has few characters, and with errors of the system."""
+"""Every command in surroundings that are not those of its author: streams, permissions, users, names, libraries."""
 
 from __future__ import annotations
 
@@ -6,111 +6,252 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from picture_files import folder_of_classes
-from run_command import COMMAND, environment, failure, here
-from small_models import small_model
+from folder_trees import locked
+from run_command import COMMAND, UNUSUAL_NAME, environment
 
-from pairsim.cli.app import run
-from pairsim.cli.output import note
+from pairsim.cli.app import COMMANDS, run
 
-NAME = "ü \u4e2d.png"
-FEW_CHARACTERS = ("ascii", "cp1252")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model and a folder of pictures, one of which has a name that not all encodings have."""
-    folder = tmp_path_factory.mktemp("surroundings")
-    small_model(12, threshold=0.9).save_pretrained(folder / "model")
-    folder_of_classes(folder / "pics", ("a", "b"))
-    first = next(path for path in sorted((folder / "pics" / "a").iterdir()))
-    first.rename(first.with_name(NAME))
-    return folder
-
-
-def commands(json_output: bool) -> list[list[str]]:
-    other = "pics/b/0.png"
-    return [
-        [*command, "--json"] if json_output else command
-        for command in (
-            ["compare", "model", f"pics/a/{NAME}", other],
-            ["search", "model", "pics", f"pics/a/{NAME}", "--top", "2"],
-            ["duplicates", "pics"],
-            ["doctor"],
-        )
-    ]
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
+CALLS = {
+    "demo": "--epochs 1 --out {out}",
+    "train": "{data} --epochs 1 --out {out}",
+    "evaluate": "{run} {data}",
+    "calibrate": "{run} {data} --split test",
+    "compare": "{run} {picture} pics/b/0.png",
+    "search": "{run} {pics} {picture} --top 2",
+    "duplicates": "{pics} --out {out}.csv",
+    "encode": "{run} {pics} --out {out}.csv",
+    "report": "{run} {data} --out {out}.html",
+    "card": "{run} --overwrite --out {out}.md",
+    "export": "{run} --out {out}.onnx",
+    "app": "{run} --gallery {pics} --examples {pics}",
+    "doctor": "",
+    "completion": "bash",
+}
+WITHOUT_JSON = ("app", "completion")
+SLOW = ("demo", "export")  # each takes some seconds
 
 
-def written(command: list[str], encoding: str, place: Path) -> bytes:
-    """What a command prints to a stdout of an encoding."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    with contextlib.chdir(place), contextlib.redirect_stdout(out):
-        assert run(command) == 0
-    found: bytes = out.detach().getvalue()
-    return found
+def arguments(command: str, **paths: str) -> list[str]:
+    """A command with its arguments; all paths are ordinary unless others are given."""
+    values = {
+        "run": "run",
+        "data": "data",
+        "pics": "pics",
+        "picture": f"pics/a/{UNUSUAL_NAME}",
+        "out": f"out/{command}",
+    }
+    call = [word.format(**values | paths) for word in CALLS[command].split()]
+    return [command, *call, *([] if command in WITHOUT_JSON else ["--json"])]
 
 
-@pytest.mark.parametrize("encoding", FEW_CHARACTERS)
-@pytest.mark.parametrize("command", commands(True), ids=lambda command: command[0])
-def test_json_is_complete_in_any_encoding(command: list[str], encoding: str, place: Path) -> None:
-    found = json.loads(written(command, encoding, place).decode("ascii"))
-    assert command[0] not in ("compare", "search") or NAME in json.dumps(found, ensure_ascii=False)
+@pytest.fixture(autouse=True)
+def _page_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`app` ends where it would wait for visitors."""
+
+    class Page:
+        def block_thread(self) -> None:
+            pass
+
+    monkeypatch.setattr("pairsim.integrations.build_app", lambda *_, **__: Page())
+    monkeypatch.setattr("pairsim.integrations.serve", lambda *_, **__: "http://127.0.0.1:7860")
 
 
-@pytest.mark.parametrize("encoding", FEW_CHARACTERS)
-def test_text_has_escapes_for_other_characters(encoding: str, place: Path) -> None:
-    assert b"\\u4e2d.png" in written(commands(False)[0], encoding, place)
+def outcome(call: list[str], place: Path, encoding: str = "utf-8") -> tuple[int, str]:
+    """Run a command, check that it ended as it should, and return its status and its last words.
+
+    It ends with its result, of which `--json` can be parsed, or with status 1, one line and no result.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    with contextlib.chdir(place), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(call)
+    result, notes = (stream.detach().getvalue() for stream in (out, err))
+    words = notes.decode(encoding)
+    assert status in (0, 1), words
+    assert "Traceback" not in words
+    if status == 1:
+        assert result == b""
+        last = words.splitlines()[-1]
+        assert last.startswith("pairsim: ")
+        return status, last
+    if "--json" in call:
+        json.loads(result.decode("ascii"))
+    return status, result.decode(encoding)
 
 
-@pytest.fixture
-def closed_pipe() -> Iterator[int]:
-    """The end of a pipe that nothing reads."""
+Surroundings = Callable[[str, Path, pytest.MonkeyPatch], None]
+
+
+def few_characters(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("ascii", "cp1252"):
+        status, found = outcome(arguments(command), place, encoding)
+        assert status == 0
+    if command == "search":
+        assert json.loads(found)["results"][0]["neighbors"][0]["id"] == f"a/{UNUSUAL_NAME}"
+
+
+def closed_pipe(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    yield writer
-    os.close(writer)
+    err = io.StringIO()
+    with (
+        open(writer, "w") as out,
+        contextlib.chdir(place),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = run(arguments(command))
+    assert status == (0 if command == "app" else 141)  # it prints nothing
+    assert "pairsim: " not in err.getvalue()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [(commands(True)[0], 141), (["--help"], 1)],  # rich, which prints the help, ends with 1
-    ids=["compare", "help"],
+def no_home(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "PAIRSIM_DATA", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def fail(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", fail)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    assert outcome(arguments(command), place)[0] == 0
+
+
+def locked_parent(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(place / "locked"):
+        monkeypatch.setenv("PAIRSIM_DATA", str(place / "locked"))
+        if command == "doctor":
+            problems = json.loads(outcome(arguments(command), place)[1])["problems"]
+            assert any("permission was denied" in problem and "locked" in problem for problem in problems)
+        for name in ("run", "data", "pics", "picture", "out"):
+            if f"{{{name}}}" not in CALLS[command]:
+                continue
+            status, said = outcome(arguments(command, **{name: f"locked/{name}"}), place)
+            assert (status, f"locked/{name}" in said) == (1, True), said
+            assert "ermission" in said
+
+
+def locked_parent_in_python_3_14(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `Path.exists` and the like say no there where permission is denied; before they raise an error.
+    for name, function in (("exists", os.path.exists), ("is_file", os.path.isfile), ("is_dir", os.path.isdir)):
+        monkeypatch.setattr(Path, name, lambda path, found=function, **_: found(path))
+    locked_parent(command, place, monkeypatch)
+
+
+def backend_of_a_notebook(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in ("module://matplotlib_inline.backend_inline", "TkAgg"):
+        monkeypatch.setenv("MPLBACKEND", backend)
+        assert outcome(arguments(command), place)[0] == 0
+
+
+def name_not_utf_8(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd, out = f"odd-{NOT_UTF_8}", f"out/{command}-{NOT_UTF_8}"
+    with contextlib.suppress(FileExistsError):
+        (place / odd).mkdir()
+        for name in ("run", "data", "pics"):
+            shutil.copytree(place / name, place / odd / name)
+        for folder, name in (("pics/a", "1.png"), ("data", "a")):
+            (place / odd / folder / name).rename(place / odd / folder / f"{NOT_UTF_8}{name[1:]}")
+    paths = {"run": f"{odd}/run", "data": f"{odd}/data", "pics": f"{odd}/pics", "out": out}
+    status, said = outcome(arguments(command, **paths, picture=f"{odd}/pics/a/{NOT_UTF_8}.png"), place)
+    assert status == 0, said
+    if command == "compare":
+        (place / odd / "pairs.csv").write_bytes(b"pics/b/0.png,pics/a/caf\xe9.png\n")
+        call = ["compare", "run", "--pairs", f"{odd}/pairs.csv", "--out", f"{out}.csv", "--json"]
+        assert outcome(call, place)[0] == 0
+        assert b"\npics/b/0.png,pics/a/caf\xe9.png," in (place / f"{out}.csv").read_bytes()
+    if command == "search":
+        found = json.loads(said)["results"][0]
+        assert os.fsencode(found["query"]).endswith(b"/caf\xe9.png")
+        assert os.fsencode(found["neighbors"][0]["id"]) == b"a/caf\xe9.png"
+    if command == "encode":
+        assert b"\na/caf\xe9.png," in (place / f"{out}.csv").read_bytes()
+    if command == "report":
+        assert "caf\\udce9" in (place / f"{out}.html").read_text(encoding="utf-8")
+    if command == "train":
+        assert f"{NOT_UTF_8}" in json.loads((place / out / "data.json").read_text(encoding="utf-8"))["class_names"]
+
+
+SURROUNDINGS: tuple[Surroundings, ...] = (
+    few_characters,
+    closed_pipe,
+    no_home,
+    locked_parent,
+    locked_parent_in_python_3_14,
+    backend_of_a_notebook,
+    name_not_utf_8,
 )
-def test_a_closed_pipe_ends_quietly(command: list[str], status: int, place: Path, closed_pipe: int) -> None:
-    done = subprocess.run(
-        [*COMMAND, *command], cwd=place, env=environment(), stdout=closed_pipe, stderr=subprocess.PIPE, timeout=240
-    )
-    assert done.returncode == status
-    assert done.stderr == b""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
-def test_notes_without_a_reader_do_not_end_the_work(closed_pipe: int) -> None:
-    with open(closed_pipe, "w", closefd=False) as err, contextlib.redirect_stderr(err):
-        note("one")
-        note("two")
+def test_all_commands_are_in_the_table() -> None:
+    assert set(CALLS) == {command.__name__ for command in COMMANDS}
 
 
-def test_errors_of_the_system_are_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(13, "Permission denied", "model/config.json")
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="needs POSIX, and names that are not UTF-8")
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CALLS],
+)
+@pytest.mark.parametrize("surroundings", SURROUNDINGS, ids=lambda surroundings: surroundings.__name__)
+def test_every_command_ends_as_it_should(
+    surroundings: Surroundings, command: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "locked").mkdir(exist_ok=True)
+    surroundings(command, place, monkeypatch)
 
-    monkeypatch.setattr("pairsim.SimilarityModel.from_pretrained", fail)
-    line = failure(here(*commands(False)[0], cwd=place), 1)
-    assert line.startswith("pairsim: Could not open model/config.json: Permission denied.")
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda changes: " ".join(changes.values()),
+)
+def test_a_process_with_another_encoding(changes: dict[str, str], place: Path) -> None:
+    call = ["search", "run", "pics", f"pics/a/{UNUSUAL_NAME}", "--top", "1"]
+    options: dict[str, Any] = {"cwd": place, "env": environment(**changes), "capture_output": True, "timeout": 240}
+    done = subprocess.run([*COMMAND, *call, "--json"], **options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.decode("ascii"))["results"][0]["neighbors"][0]["id"]
+    assert found.encode("utf-8", "surrogateescape").decode() == f"a/{UNUSUAL_NAME}"
+    done = subprocess.run([*COMMAND, *call], **options)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert b".png  similarity" in done.stdout
 
 
-@pytest.mark.parametrize("by", ["option", "environment"])
-def test_debug_prints_the_traceback_too(by: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if by == "environment":
-        monkeypatch.setenv("PAIRSIM_DEBUG", "1")
-    done = here("compare", "absent", "a.png", "b.png", *(["--debug"] if by == "option" else []), cwd=place)
-    assert done.status == 1
-    assert "Traceback (most recent call last)" in done.err
-    assert done.err.strip().splitlines()[-1].startswith("pairsim: ")
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("command", ["doctor", "train", "demo", "export"])
+def test_a_process_of_a_user_without_name_and_home(command: str, place: Path) -> None:
+    user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+    env = environment(PYTHONDONTWRITEBYTECODE="1")
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "PAIRSIM_DATA", "USER", "LOGNAME"):
+        env.pop(name, None)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("run", "data"):
+            shutil.copytree(place / name, Path(folder, name))
+        Path(folder).chmod(0o777)
+        options: dict[str, Any] = {"cwd": folder, "env": env, "capture_output": True, "text": True, "timeout": 240}
+        if subprocess.run([*user, sys.executable, "-c", "import torch, pairsim"], **options).returncode != 0:
+            pytest.skip("another user cannot start this Python")
+        done = subprocess.run([*user, *COMMAND, *arguments(command, out=command)], **options)
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
+def test_text_has_escapes_for_other_characters(place: Path) -> None:
+    call = [word for word in arguments("compare") if word != "--json"]
+    assert "\\u4e2d.png" in outcome(call, place, "cp1252")[1]

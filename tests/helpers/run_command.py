@@ -15,6 +15,8 @@ from typing import Any
 from pairsim.cli.app import run
 
 COMMAND = [sys.executable, "-m", "pairsim"]
+UNUSUAL_NAME = "ü \u4e2d.png"
+"""Of a picture; not all encodings have these characters."""
 
 
 @dataclass(frozen=True)

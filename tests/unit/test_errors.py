@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,25 @@ def test_every_error_is_also_a_built_in_kind() -> None:
             if base.__module__ == "builtins" and base not in (Exception, BaseException, object)
         ]
         assert built_in, kind
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "TkAgg"])
+def test_figures_are_saved_whatever_backend_was_inherited(backend: str, tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from pairsim.visual import draw_training_curves\n"
+        "from pairsim.training.history import EpochRecord, History\n"
+        "values = dict(train_loss=0.3, val_loss=0.2, val_balanced_accuracy=0.9, learning_rate=0.01, best=True)\n"
+        "draw_training_curves(History([EpochRecord(epoch=1, **values)])).savefig('curves.png')\n"
+        "import matplotlib\n"
+        "print(os.environ['MPLBACKEND'], matplotlib.rcParams._get('backend'))\n"
+    )
+    env = {**os.environ, "MPLBACKEND": backend, "DISPLAY": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    named, used = done.stdout.split(maxsplit=1)
+    assert named == backend
+    assert backend != "TkAgg" or used.strip() == backend  # it is there, and stays the caller's

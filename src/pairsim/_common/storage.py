@@ -1,23 +1,113 @@
-"""Write files and folders atomically, and read them back.
+r"""Write files and folders atomically, read them back, and look up what is at a path.
 
 Content is written to a temporary file in the same folder, synced to disk, and renamed. A kill or a full disk at any
 moment leaves the old content or the new, never a part. Folders hold the SHA-256 of each of their files.
+
+Names of files need not be UTF-8. Python holds a byte that is not as a lone surrogate, such as U+DCE9 for the byte E9.
+In JSON and in text for reading it is written as the escape `\udce9`, which `json.loads` reads back; in CSV as the byte.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 from pairsim.errors import PairsimError, RunError
 
 CHECKSUMS = "checksums.json"
+
+Found: TypeAlias = Literal["nothing", "a file", "a folder", "a pipe or device"]
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def found_at(path: str | os.PathLike[str]) -> Found:
+    """Return what is at a path, the same in every version of Python; `Path.exists` may say no where it may not look.
+
+    Raises:
+        RunError: If permission was denied for a folder above it; the message names the path.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError:  # a null byte, which no name has
+        return "nothing"
+    except PermissionError as error:
+        raise RunError(
+            f"Expected to be allowed to open {os.fspath(path)}, but permission was denied. Change the permissions of "
+            "the folders above it, or use another path."
+        ) from error
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return "nothing"
+    return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or device"
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a regular file at a path; raises as `found_at`."""
+    return found_at(path) == "a file"
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a folder at a path; raises as `found_at`."""
+    return found_at(path) == "a folder"
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read its bytes. A named pipe is not waited for, as `open` does.
+
+    Raises:
+        OSError: If there is none, permission was denied, or it is a folder, a pipe or a device.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or device, not a file", os.fspath(path))
+    return file
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        RunError: If it cannot be read; the message names it.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except OSError as error:
+        raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
+
+
+def check_writable(path: Path, kind: Literal["a file", "a folder"] = "a file") -> None:
+    """Check that a file or folder can be written, before the work whose result it gets. Nothing is left there.
+
+    Raises:
+        RunError: If it cannot, or something else is there.
+    """
+    found = found_at(path)
+    with _explained(path):
+        if found not in ("nothing", kind):
+            raise OSError(f"there is {found}, not {kind}")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # a name that is too long
+        folders = path.parents if kind == "a file" else (path, *path.parents)
+        above = next((folder for folder in folders if found_at(folder) != "nothing"), Path())
+        with tempfile.TemporaryFile(dir=above):
+            pass
 
 
 def _sync_folder(path: Path) -> None:
@@ -48,7 +138,7 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"Could not write {path}: {error.strerror or error}. What was saved there before is untouched. "
-            "Free some space or choose another folder, then run the same command again."
+            "Free some space, change permissions or choose another folder, then run the same command again."
         ) from error
 
 
@@ -56,8 +146,11 @@ def _explained(path: Path) -> Iterator[None]:
 def _in_place_of(path: Path) -> Iterator[Path]:
     """A free path in the same folder. What is written to it replaces `path` at the end, or is removed on failure."""
     with _explained(path):
+        if found_at(path) == "a pipe or device":  # which a file would replace
+            raise OSError("there is a pipe or device, not a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.parent / f".{path.name}.{os.urandom(8).hex()}.tmp"
+        # its beginning only, as a name of 255 bytes has no room for more
+        beside = path.parent / f".{path.name[:16]}.{os.urandom(8).hex()}.tmp"
         try:
             yield beside
             os.replace(beside, path)
@@ -122,9 +215,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
 
 
+def encoded(text: str) -> bytes:
+    r"""Encode text or JSON as UTF-8, with the escape of a lone surrogate, as names of files that are not UTF-8 have.
+
+    Example:
+        >>> encoded(os.fsdecode(b"caf\xe9.png"))
+        b'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
+def readable(text: str) -> str:
+    """Return text that every encoding of Unicode has, with the escape of a lone surrogate."""
+    return encoded(text).decode()
+
+
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Encode an object as readable, strict JSON (no NaN), ending in a newline."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return encoded(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -134,7 +242,8 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: If the file is missing, cannot be read, or does not hold one JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            value = json.load(file)
     except (OSError, ValueError) as error:
         raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
     if not isinstance(value, dict):
@@ -179,10 +288,7 @@ def read_folder(path: Path) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     for name, expected in read_json(path / CHECKSUMS).items():
-        try:
-            content = (path / name).read_bytes()
-        except OSError as error:
-            raise RunError(f"Expected {path / name} to be readable, but: {error.strerror}.") from error
+        content = read_bytes(path / name)
         if sha256(content) != expected:
             raise RunError(f"{path / name} is damaged: its SHA-256 differs from the one in {CHECKSUMS}.")
         files[name] = content

@@ -20,7 +20,7 @@ from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
 from pairsim.cli.judging.evaluate import evaluate
 from pairsim.cli.judging.report import report
-from pairsim.cli.output import UsageError, set_up_streams
+from pairsim.cli.output import UsageError, set_up_streams, settle
 from pairsim.cli.pictures.compare import compare
 from pairsim.cli.pictures.duplicates import duplicates
 from pairsim.cli.pictures.encode import encode
@@ -31,6 +31,7 @@ from pairsim.cli.tools.doctor import doctor
 from pairsim.cli.tools.export import export
 from pairsim.cli.training.demo import demo
 from pairsim.cli.training.train import train
+from pairsim.errors import RunError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
@@ -86,16 +87,26 @@ def run(tokens: Sequence[str]) -> int:
     Returns:
         The exit status: 0, or that of the failure.
     """
-    set_up_streams()
     debug = _DEBUG in tokens or os.environ.get("PAIRSIM_DEBUG", "0") not in ("", "0")
     try:
+        set_up_streams()
+        _check_current_folder()
         _parse([token for token in tokens if token != _DEBUG])()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         return report_failure(error)
+    finally:
+        settle(sys.stdout)
     return 0
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:  # in which libraries that PyTorch loads end the process
+        raise RunError("Expected a current folder, but it was deleted. Change to another one with cd.") from error
 
 
 def _parse(tokens: Sequence[str]) -> Callable[[], object]:
@@ -106,6 +117,8 @@ def _parse(tokens: Sequence[str]) -> Callable[[], object]:
         if name and list(tokens[1:]) == ["--help"]:  # parsing would collect the options of the command once more
             return partial(app.help_print, [name])
         command, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    except PermissionError:  # of the file of --config
+        raise
     except (CycloptsError, ValueError, TypeError, OSError) as error:
         raise UsageError(f"{one_line(error)} See: pairsim {name}{' ' if name else ''}--help") from error
     # The application is the one argument that is not parsed.
@@ -123,6 +136,9 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
         if argument.name == "--config" and argument.tokens:
             from cyclopts.config import Json, Toml
 
+            from pairsim._common.storage import open_file
+
             path = Path(argument.tokens[-1].value)
+            open_file(path.expanduser()).close()  # raises the errors of the system; cyclopts would wait for a pipe
             kind = Json if path.suffix == ".json" else Toml
             kind(path, must_exist=True)(app, commands, arguments)

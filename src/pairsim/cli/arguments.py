@@ -53,11 +53,16 @@ def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
     return model
 
 
-def check_ending(out: Path, *endings: str) -> str:
-    """The ending of the file to write, in lower case.
+def check_out(out: Path, *endings: str) -> str:
+    """Check the file to write before the work begins, and return its ending in lower case.
 
     Raises:
-        UsageError: If it is none of `endings`.
+        RunError: If it cannot be written.
+        UsageError: If its ending is none of `endings`, where some are given.
     """
-    expect(out.suffix.lower() in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
-    return out.suffix.lower()
+    from pairsim._common.storage import check_writable
+
+    ending = out.suffix.lower()
+    expect(not endings or ending in endings, f"--out to end in {' or '.join(endings)}, got {out.name}.")
+    check_writable(out)
+    return ending

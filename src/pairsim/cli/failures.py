@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import Final
 
-from pairsim.cli.output import UsageError, discard, is_closed, note
+from pairsim.cli.output import UsageError, is_closed, note
 from pairsim.errors import PairsimError
 
 FAILURE: Final = 1
@@ -29,7 +29,6 @@ def report_failure(error: BaseException) -> int:
         BaseException: The exception itself, if it is a bug.
     """
     if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
-        discard(sys.stdout)
         return CLOSED_OUTPUT
     classes = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if isinstance(error, KeyboardInterrupt):

@@ -17,10 +17,18 @@ class UsageError(ValueError):
 
 
 def set_up_streams() -> None:
-    """Write text that the encoding of stdout or stderr does not have with escapes, instead of failing."""
+    """Open streams that the caller has closed, and write characters that an encoding does not have with escapes.
+
+    Raises:
+        UsageError: If stdout was closed, so that results would be lost.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:  # in this order each gets its own number, which another file would get otherwise
+        setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    expect("stdout" not in closed, "standard output to be open, found it closed. Redirect it, such as to /dev/null.")
 
 
 def expect(holds: bool, expectation: str) -> None:
@@ -46,17 +54,25 @@ def is_closed(stream: TextIO) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
+def settle(stream: TextIO) -> None:
+    """Write what a stream still holds, or send it nowhere where that fails; Python writes it once more when it ends."""
+    try:
+        stream.flush()
+    except OSError:
+        discard(stream)
+
+
 def discard(stream: TextIO) -> None:
-    """Send what is written to a stream from now on nowhere; Python flushes it once more when it ends."""
+    """Send what is written to a stream from now on nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(text: str) -> None:
-    """Print a line to stderr, none for an empty text; without a reader it is dropped, and the work goes on."""
+    """Print a line to stderr, none for an empty text; without a reader or space it is dropped, and the work goes on."""
     try:
         if text:
             print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:
         discard(sys.stderr)
 
 

@@ -79,9 +79,7 @@ def stratified_split(
 
 def _name_keys(names: Iterable[Any], seed: int) -> npt.NDArray[np.uint64]:
     """Return a hash of each name; names of files need not be UTF-8."""
-    texts = (f"{seed}:{name}".encode("utf-8", "surrogatepass") for name in names)
-    digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
+    return np.array([int.from_bytes(_digest(f"{seed}:{name}"), "little") for name in names], dtype=np.uint64)
 
 
 def _held_groups(index: ClassIndex, share: Int64Array, groups: npt.NDArray[Any], seed: int) -> npt.NDArray[np.bool_]:
@@ -144,7 +142,7 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
                 f"Expected the share of unseen classes to be in (0, 1), got {unseen}. "
                 f"Give labels as a list: [{unseen}]."
             )
-        keys = [hashlib.blake2b(f"classes:{seed}:{label}".encode(), digest_size=8).digest() for label in labels]
+        keys = [_digest(f"classes:{seed}:{label}") for label in labels]
         chosen = sorted(range(len(labels)), key=keys.__getitem__)[: int(len(labels) * share + 0.5)]
     else:
         if isinstance(unseen, str):
@@ -168,6 +166,11 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
         )
     is_unseen = np.isin(np.arange(len(labels)), chosen)[index.codes]
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
+
+
+def _digest(text: str) -> bytes:
+    # Of the bytes of a file's name, which need not be UTF-8.
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,7 @@ def read_split(run: Path) -> ValidationSplit | None:
         RunError: If the file is damaged or of a newer format.
     """
     path = run / FILE_NAME
-    if not path.is_file():
+    if not storage.is_file(path):
         return None
     values = storage.read_json(path)
     try:

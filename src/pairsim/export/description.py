@@ -140,10 +140,7 @@ class Description:
 
     def to_properties(self) -> dict[str, str]:
         """Return the properties of an ONNX file: each name begins with `pairsim.`, each value is JSON."""
-        return {
-            PREFIX + name: json.dumps(value, ensure_ascii=False, allow_nan=False)
-            for name, value in self.to_dict().items()
-        }
+        return {PREFIX + name: json.dumps(value, allow_nan=False) for name, value in self.to_dict().items()}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], source: str | os.PathLike[str]) -> Description:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.storage import open_file
 from pairsim.errors import RunError, require
 from pairsim.export.description import Description
 
@@ -124,7 +124,8 @@ def load_onnx(
         RunError: If the file cannot be read or was not exported by pairsim.
     """
     try:
-        content = Path(path).read_bytes()
+        with open_file(path) as file:
+            content = file.read()
     except OSError as error:
         raise RunError(f"Expected an ONNX file at {path}, but: {error.strerror}. Check the path.") from error
     session = open_onnx(content, source=path, threads=threads, providers=providers)

@@ -131,9 +131,9 @@ def write_card(
         RunError: If there is no model, the file already exists, or it cannot be written.
     """
     path = find(Path(run_or_model_folder)) / CARD if out is None else Path(out)
-    if path.exists() and not overwrite:
+    if storage.found_at(path) != "nothing" and not overwrite:
         raise RunError(f"{path} already exists and may have been edited. Pass --overwrite, or choose another --out.")
-    storage.write_file(path, model_card(run_or_model_folder, report=report, title=title).encode())
+    storage.write_file(path, storage.encoded(model_card(run_or_model_folder, report=report, title=title)))
     return path
 
 

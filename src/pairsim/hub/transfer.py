@@ -70,10 +70,10 @@ def push_to_hub(
         else:
             source = pretrained.load(Path(model_or_run), nn.Identity()).folder  # checks the files, for any net
             for name in _FILES:
-                storage.write_file(folder / name, (source / name).read_bytes())
+                storage.write_file(folder / name, storage.read_bytes(source / name))
         if card:
             text = _existing_card(source) or model_card(source, title=repo_id.rpartition("/")[2], repo_id=repo_id)
-            storage.write_file(folder / CARD, text.encode())
+            storage.write_file(folder / CARD, storage.encoded(text))
         api = hub.HfApi(endpoint=endpoint, token=token, library_name=_LIBRARY)
         with _explained(repo_id, revision, endpoint):
             repo_id = str(api.create_repo(repo_id, private=private, exist_ok=True).repo_id)
@@ -122,7 +122,7 @@ def from_hub(
         ...     from_hub(folder).preprocessing.image_size
         (28, 28)
     """
-    if isinstance(repo_id_or_folder, os.PathLike) or os.path.isdir(repo_id_or_folder):
+    if isinstance(repo_id_or_folder, os.PathLike) or storage.is_folder(repo_id_or_folder):
         return SimilarityModel.from_pretrained(repo_id_or_folder, embedding_net=embedding_net)
     hub, repo_id = _hub(), repo_id_or_folder
     with _explained(repo_id, revision, endpoint):
@@ -139,7 +139,7 @@ def from_hub(
                 allow_patterns=list(_FILES),
             )
         )
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in _FILES if not storage.is_file(folder / name)]
     if missing:
         raise RunError(
             f"Expected a pairsim model in {repo_id}, found no {' and no '.join(missing)}. Check the name and revision."
@@ -157,7 +157,7 @@ def _hub() -> ModuleType:
 def _existing_card(folder: Path) -> str | None:
     """Read the card in a model folder, if any, and check that its checksums are those of the model."""
     path = folder / CARD
-    if not path.is_file():
+    if not storage.is_file(path):
         return None
     text = path.read_text(encoding="utf-8")
     checksums = set(re.findall(r"\b[0-9a-f]{64}\b", text))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
 from pairsim.images.samples import check_white
@@ -138,7 +139,7 @@ def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image
         name = os.fspath(image)
         # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
         # those grey TIFFs that are rotated by 90 degrees.
-        with _named_errors(name, max_pixels), open(name, "rb") as file, samples.opened(file) as picture:
+        with _named_errors(name, max_pixels), open_file(name) as file, samples.opened(file) as picture:
             return _decoded(picture, name, max_pixels, white), name
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "the picture"
@@ -196,7 +197,7 @@ def _why_unidentified(name: str) -> str | None:
     """Return what Pillow does not support in a file whose format it knows, as a clause."""
     from PIL import Image
 
-    with contextlib.suppress(OSError), open(name, "rb") as file:
+    with contextlib.suppress(OSError), open_file(name) as file:
         start = file.read(16)
         for kind in Image.ID:
             factory, accepts = Image.OPEN[kind]

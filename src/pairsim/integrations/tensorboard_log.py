@@ -17,6 +17,7 @@ from pairsim.training import Callback, EpochRecord, History, Trainer
 from pairsim.visual.curves.training_figures import draw_training_curves
 from pairsim.visual.maps.class_matrix import draw_class_similarity
 from pairsim.visual.page.pixels import to_pixels
+from pairsim.visual.page.text_styles import name_of
 
 MAX_EMBEDDINGS = 1000
 """Images that are embedded, at most: the projector draws each picture."""
@@ -86,11 +87,11 @@ class TensorBoardLog(Callback):
         embeddings = encode_dataset(model, images, indices=indices, progress=False).cpu()
         pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
         pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
-        chosen = [str(label) for label in labels[indices]]
+        chosen = [name_of(label) for label in labels[indices]]
         self._writer.add_embedding(
             embeddings, metadata=chosen, label_img=pictures.expand(-1, 3, -1, -1) / 255, global_step=epoch
         )
         names, codes = np.unique(labels[indices], return_inverse=True)
         if len(names) > 1:
-            figure = draw_class_similarity(embeddings, codes, names=[str(name) for name in names])
+            figure = draw_class_similarity(embeddings, codes, names=[name_of(name) for name in names])
             self._writer.add_figure("class similarity", figure, epoch, close=False)

@@ -88,12 +88,12 @@ def find(folder: Path) -> Path:
         RunError: If there is none.
     """
     for candidate in (folder, folder / "model"):
-        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
+        if storage.is_file(candidate / CONFIG) and storage.is_file(candidate / WEIGHTS):
             return candidate
+    there = storage.found_at(folder)
+    found = {"nothing": "no such folder", "a folder": f"no {CONFIG} and {WEIGHTS} in it"}.get(there, there)
     raise RunError(
-        f"Expected a model or run folder at {folder}, found "
-        f"{'no ' + CONFIG + ' and ' + WEIGHTS + ' in it' if folder.is_dir() else 'no such folder'}. "
-        "Train one with: pairsim train DATA --out RUN"
+        f"Expected a model or run folder at {folder}, found {found}. Train one with: pairsim train DATA --out RUN"
     )
 
 
@@ -129,7 +129,7 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
     folder = find(folder)
     config = storage.read_json(folder / CONFIG)
     check_format(config, "pairsim-model", FORMAT_VERSION, folder / CONFIG)
-    content = (folder / WEIGHTS).read_bytes()
+    content = storage.read_bytes(folder / WEIGHTS)
     if storage.sha256(content) != config.get("weights_sha256"):
         raise RunError(
             f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
@@ -203,7 +203,7 @@ def saved_sha256(model_folder: Path) -> dict[str, str]:
     """
     path = model_folder / CONFIG
     weights_sha256 = str(storage.read_json(path).get("weights_sha256"))
-    return {"weights_sha256": weights_sha256, "config_sha256": storage.sha256(path.read_bytes())}
+    return {"weights_sha256": weights_sha256, "config_sha256": storage.sha256(storage.read_bytes(path))}
 
 
 def short(sha256: str | None) -> str:

@@ -71,6 +71,7 @@ def write_report(
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
+    storage.check_writable(path)
     where = resolve_device(device) if model is None else model.device
     records = read_run(run)
     if model is None:
@@ -104,7 +105,7 @@ def write_report(
         training=training_curves(records.epochs),
         counts=slider_counts(findings),
     )
-    storage.write_file(path, page.encode("utf-8"))
+    storage.write_file(path, storage.encoded(page))
     return findings
 
 

@@ -83,7 +83,7 @@ def recorded_class_level(run: Path, data: str) -> int:
     """Return the class level that a run was trained at; 1 for named data, and where it has no record."""
     inside = run.resolve()
     folders = [inside, inside.parent] if inside.name == "model" else [inside]  # the model folder of a run
-    record = next((path for path in (folder / "data.json" for folder in folders) if path.is_file()), None)
+    record = next((path for path in (folder / "data.json" for folder in folders) if storage.is_file(path)), None)
     return 1 if record is None or data in NAMES else int(storage.read_json(record).get("class_level", 1))
 
 
@@ -110,7 +110,7 @@ def held_out_images(
     if own is not None:
         return own
     config_file, run_file = run / "config.json", run / "run.json"
-    if not (config_file.is_file() and run_file.is_file()):
+    if not (storage.is_file(config_file) and storage.is_file(run_file)):
         raise RunError(
             f"Expected a run folder at {run}, which records its validation images, found none. Give "
             "--split train or --split test, or --pairs FILE, with images that the model was not trained on."

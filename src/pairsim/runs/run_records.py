@@ -95,7 +95,7 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecords:
     model = storage.read_json(model_folder / pretrained.CONFIG)
     check_format(model, "pairsim-model", pretrained.FORMAT_VERSION, model_folder / pretrained.CONFIG)
     run = _run_folder(Path(folder), model_folder)
-    of_a_run = (run / "run.json").is_file()
+    of_a_run = storage.is_file(run / "run.json")
     timings = _read_lines(run / "timings.jsonl")
     return RunRecords(
         name=run.resolve().name,
@@ -162,7 +162,7 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
     folder = Path(run_folder)
     model_folder = pretrained.find(folder)
     path = _run_folder(folder, model_folder) / EVALUATION
-    if not path.is_file():
+    if not storage.is_file(path):
         return None
     body, now = storage.read_json(path), saved_sha256(model_folder)
     check_format(body, "pairsim-evaluation", FORMAT_VERSION, path)
@@ -286,19 +286,20 @@ def last_name(text: str) -> str:
 def _run_folder(folder: Path, model_folder: Path) -> Path:
     """Return the run that a model folder is part of, or else the folder itself."""
     above = model_folder.resolve().parent
-    return above if model_folder.resolve().name == "model" and (above / "run.json").is_file() else folder
+    return above if model_folder.resolve().name == "model" and storage.is_file(above / "run.json") else folder
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return storage.read_json(path) if path.is_file() else {}
+    return storage.read_json(path) if storage.is_file(path) else {}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+    if not storage.is_file(path):
         return []
+    content = storage.read_bytes(path)
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        records = [json.loads(line) for line in content.decode().splitlines()]
+    except ValueError as error:
         raise RunError(f"Expected lines of JSON in {path}, but: {error}.") from error
     if not all(isinstance(record, dict) for record in records):
         raise RunError(f"Expected one JSON object in each line of {path}, found something else.")

@@ -137,7 +137,7 @@ def save(folder: Path, embeddings: Tensor, ids: Sequence[Id], embedding_sha256: 
             continue
         first, end = piece
         rows = pretrained.serialize({"embeddings": embeddings[first:end]})
-        names = json.dumps(list(ids[first:end]), ensure_ascii=False).encode()
+        names = storage.encoded(json.dumps(list(ids[first:end]), ensure_ascii=False))
         shards.append(Shard(number, end - first, storage.sha256(rows), storage.sha256(names)))
         storage.write_files(folder, {shards[-1].embeddings_file: rows, shards[-1].ids_file: names})
         number += 1
@@ -232,7 +232,7 @@ def _index_sha256(folder: Path) -> str | None:
 
 
 def _shard_files(folder: Path) -> list[re.Match[str]]:
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if storage.is_folder(folder) else []
     return [match for name in names if (match := _SHARD_FILE.fullmatch(name))]
 
 

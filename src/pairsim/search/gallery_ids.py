@@ -131,7 +131,7 @@ def _as_id(name: Any) -> Id:
     if isinstance(name, str | os.PathLike):
         text = str(os.fspath(name))
         try:
-            text.encode()
+            text.encode("utf-8", "surrogateescape")  # names of files need not be UTF-8
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"Expected ids that are valid text, got {name!r}. Give another id, or rename it."

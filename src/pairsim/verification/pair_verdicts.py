@@ -170,8 +170,7 @@ def verify_pairs(
     """
     check_model(model)
     threshold = _checked_threshold(model, threshold)
-    rows, folder = _read(pairs)
-    folder = Path(root) if root is not None else folder
+    rows, folder = _read(pairs, None if root is None else Path(root))
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
     number = {name: k for k, name in enumerate(names)}
     numbers = np.array([(number[first], number[second]) for first, second, _ in rows], dtype=np.int64).reshape(-1, 2)
@@ -215,16 +214,17 @@ def _checked_threshold(model: SimilarityModel, threshold: float | None) -> float
     return similarity_threshold(threshold)
 
 
-def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
+def _read(pairs: PathPairs, root: Path | None) -> tuple[list[_Row], Path | None]:
     """Return the pairs with their targets, of all or of none, and the folder that their paths start from."""
     if isinstance(pairs, str | os.PathLike):
         file = Path(pairs)
-        table = read_table(file)
+        folder = root or file.parent
+        table = read_table(file).with_names_in(folder)
         if not table.pairs:
             raise DataError(f"Expected {file} to list pairs as first,second or first,second,target, found none.")
         if table.target is None:
-            return [(*pair, None) for pair in table.pairs], file.parent
-        return list(table.rows), file.parent
+            return [(*pair, None) for pair in table.pairs], folder
+        return list(table.rows), folder
     rows: list[_Row] = []
     for number, pair in enumerate(pairs):
         values: tuple[Any, ...] = tuple(pair)
@@ -235,4 +235,4 @@ def _read(pairs: PathPairs) -> tuple[list[_Row], Path | None]:
         rows.append((os.fspath(values[0]), os.fspath(values[1]), int(values[2]) if len(values) == 3 else None))
     if len({target is None for _, _, target in rows}) > 1:
         raise ValueError("Expected a target in every pair or in none, found both. Add the missing ones, or leave all.")
-    return rows, None
+    return rows, root

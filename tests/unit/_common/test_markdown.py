@@ -68,3 +68,8 @@ def test_figures_as_text(text: str, expected: str) -> None:
 @pytest.mark.parametrize(("value", "expected"), [(2, 2.0), (0.5, 0.5), (True, None), ("1", None), (float("inf"), None)])
 def test_finite(value: Any, expected: float | None) -> None:
     assert md.finite(value) == expected
+
+
+def test_names_that_are_not_utf_8_are_shown_with_escapes() -> None:
+    assert md.one_line("caf\udce9\n x") == "caf\\udce9 x"
+    assert cells_of(md.table(("a",), [(md.escape("caf\udce9"),)])) == ["caf\\udce9"]

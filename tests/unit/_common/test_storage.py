@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folder_trees import locked
 
 from pairsim._common import storage
 from pairsim.errors import ImageReadError, RunError
@@ -91,3 +92,97 @@ def test_a_file_that_fails_midway_leaves_the_old_one(tmp_path: Path, monkeypatch
         file.write(b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
+def test_what_is_at_a_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    found = {name: storage.found_at(tmp_path / name) for name in ("file", "link", "loop", "pipe", "none", "file/x", "")}
+    assert found == {
+        "file": "a file",
+        "link": "a file",
+        "loop": "nothing",
+        "pipe": "a pipe or device",
+        "none": "nothing",
+        "file/x": "nothing",
+        "": "a folder",
+    }
+    assert storage.found_at(str(tmp_path / ("x" * 300))) == "nothing"
+    assert storage.found_at("a\0b") == "nothing"
+    assert (storage.is_file(tmp_path / "file"), storage.is_file(tmp_path), storage.is_folder(tmp_path)) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("look", [storage.found_at, storage.is_file, storage.is_folder, storage.check_writable])
+def test_denied_permission_is_not_absence(look: Any, tmp_path: Path) -> None:
+    (tmp_path / "parent" / "inner").mkdir(parents=True)
+    with locked(tmp_path / "parent"), pytest.raises(RunError, match=r"parent/inner, but permission was denied\."):
+        look(tmp_path / "parent" / "inner")
+    with locked(tmp_path / "parent"), pytest.raises(RunError, match=r"parent/inner.*[Pp]ermission"):
+        storage.write_file(tmp_path / "parent" / "inner", b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "folder", "none"])
+def test_only_files_are_read_and_nothing_is_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=rf"\[Errno \d+\] .*{name}'$"):
+        storage.open_file(tmp_path / name)
+    with pytest.raises(RunError, match=f"^Expected .*{name} to be readable, but: "):
+        storage.read_bytes(tmp_path / name)
+    with pytest.raises(RunError, match=f"^Expected a readable JSON file at .*{name}, but: "):
+        storage.read_json(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
+def test_a_file_is_not_written_in_place_of_something_else(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, found in (("pipe", "there is a pipe or device, not a file"), ("folder", "")):
+        with pytest.raises(RunError, match=f"Could not write .*{name}: {found}"):
+            storage.write_file(tmp_path / name, b"x")
+        with pytest.raises(RunError, match=f"Could not write .*{name}: there is .*, not a file"):
+            storage.check_writable(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+    assert storage.found_at(tmp_path / "pipe") == "a pipe or device"
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder"])
+def test_what_can_be_written(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    storage.check_writable(tmp_path / "new" / "deep" / "name", kind)
+    storage.check_writable(tmp_path / "file" if kind == "a file" else tmp_path, kind)
+    for name, said in (("file/below", "Not a directory"), ("x" * 300, "File name too long")):
+        with pytest.raises(RunError, match=f"Could not write .*: {said}"):
+            storage.check_writable(tmp_path / name, kind)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("path", "kind"), [("run", "a folder"), ("run/x/y.csv", "a file"), ("run/x", "a folder")])
+def test_a_folder_that_is_read_only_is_not_writable(path: str, kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    storage.check_writable(tmp_path / path, kind)
+    with (
+        locked(tmp_path / "run", mode=0o500),
+        pytest.raises(RunError, match=f"Could not write .*{path}: Permission denied"),
+    ):
+        storage.check_writable(tmp_path / path, kind)
+
+
+def test_the_longest_names_are_written(tmp_path: Path) -> None:
+    storage.write_file(tmp_path / ("x" * 255), b"one")
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"one"
+
+
+def test_names_that_are_not_utf_8_come_back_from_json(tmp_path: Path) -> None:
+    names = {os.fsdecode(b"caf\xe9"): [os.fsdecode(b"\xff\xfe.png"), "caf\\udce9", "ü", "\U0001f600"]}
+    content = storage.to_json(names)
+    (tmp_path / "x.json").write_bytes(content)
+    assert storage.read_json(tmp_path / "x.json") == names
+    assert b'"caf\\udce9": [' in content
+    assert "ü".encode() in content  # all else is written as before
+    assert storage.readable(os.fsdecode(b"caf\xe9 ") + "ü") == "caf\\udce9 ü"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,15 @@ def test_damaged_files_are_named(tmp_path: Path, change: dict[str, Any], said: s
     (tmp_path / "split.json").write_text(json.dumps(kept))
     with pytest.raises(RunError, match=f"Expected the validation split of a run in .*split.json, but: .*{said}"):
         read_split(tmp_path)
+
+
+def test_names_that_are_not_utf_8_are_split_by_their_bytes() -> None:
+    raw = [f"{number}-ü.png".encode() for number in range(20)] + [b"%d-caf\xe9.png" % number for number in range(20)]
+    index = ClassIndex.from_labels(np.zeros(40, np.int64))
+    _, held = stratified_split(index, 0.5, names=[os.fsdecode(name) for name in raw])
+    # as a process sees the names that has ASCII only
+    _, same = stratified_split(index, 0.5, names=[name.decode("ascii", "surrogateescape") for name in raw])
+    assert len(held) == 20
+    assert (held == same).all()
+    labels = ClassIndex.from_labels(np.array([os.fsdecode(name) for name in raw]))
+    assert len(split_by_class(labels, unseen=0.5)[1]) == 20

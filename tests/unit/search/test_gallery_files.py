@@ -48,7 +48,7 @@ def same(a: Gallery, b: Gallery) -> None:
     np.testing.assert_array_equal(a.embeddings, b.embeddings)
 
 
-@pytest.mark.parametrize("ids", [["b", "a/ö.png", ""], [3, -1, 2**70]])
+@pytest.mark.parametrize("ids", [["b", "a/ö.png", ""], ["caf\udce9.png", "a/ö.png", ""], [3, -1, 2**70]])
 def test_save_and_load(tmp_path: Path, ids: list[Any]) -> None:
     gallery = filled(ids)
     gallery.save(tmp_path / "g")

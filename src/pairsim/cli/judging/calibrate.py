@@ -41,10 +41,12 @@ def calibrate(
         split: Which images: val, those that the run kept for validation; or all of train or test.
         pairs: CSV file of pairs, as for evaluate, of the split given.
     """
+    from pairsim._common.storage import check_writable
     from pairsim.models.pretrained import find
     from pairsim.runs.run_data import load_evaluation_data
 
-    model = load_model(run, device)
+    model, folder = load_model(run, device), find(run)
+    check_writable(folder, "a folder")
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
     kind = "validation" if split == "val" and pairs is None else split
@@ -62,7 +64,7 @@ def calibrate(
         source=source,
         batch_size=batch_size,
     )
-    model.save_pretrained(find(run))
-    text = f"{calibration}\nStored in {find(run)}: compare and evaluate use it from now on."
+    model.save_pretrained(folder)
+    text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
     print_result(result, text, json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, check_ending, load_model
+from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -37,7 +37,7 @@ def report(
     from pairsim.report import write_report
     from pairsim.runs.run_data import load_evaluation_data
 
-    check_ending(out, ".html", ".htm")
+    check_out(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, data_dir=data_dir, class_level=class_level)

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import Device, Json, Run, Threshold, load_model
+from pairsim.cli.arguments import Device, Json, Run, Threshold, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
 
 _ManyPairs = Parameter(group=Group("Many pairs"))
@@ -54,6 +54,8 @@ def compare(
             expect(value is None, f"{name} only with --pairs, got it with two pictures. Leave it out.")
     else:
         expect(first is None, "either two pictures or --pairs, got both. Leave one of them out.")
+    if out is not None:
+        check_out(out)
     in_range = threshold is None or -1.0 <= threshold <= 1.0
     expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     model = load_model(run, device)

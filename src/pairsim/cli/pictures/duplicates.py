@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import Device, Json, Pictures, load_model
+from pairsim.cli.arguments import Device, Json, Pictures, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -49,6 +49,8 @@ def duplicates(
         expect(0.0 < threshold <= 1.0, f"--threshold to be above 0 and at most 1, got {threshold}.")
     elif threshold is not None:
         expect(-1.0 <= threshold <= 1.0, f"--threshold to be in [-1, 1] with --run, got {threshold}.")
+    if out is not None:
+        check_out(out)
     from pairsim.images.folders import account
 
     model = None if run is None else load_model(run, device)

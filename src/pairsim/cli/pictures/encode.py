@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import OnError, PrecisionName
-from pairsim.cli.arguments import Device, Json, Pictures, Run, check_ending, load_model
+from pairsim.cli.arguments import Device, Json, Pictures, Run, check_out, load_model
 from pairsim.cli.output import note, print_result
 
 
@@ -34,7 +34,7 @@ def encode(
     from pairsim._common.storage import replacing
     from pairsim.images.folders import scan
 
-    ending = check_ending(out, ".npz", ".csv")
+    ending = check_out(out, ".npz", ".csv")
     model = load_model(run, device)
     found = scan(folder, on_error)
     note(str(found))

@@ -36,11 +36,14 @@ def search(
         save: Folder to keep the gallery in, so that the next search need not read the pictures.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out.
     """
+    from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
     from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
 
     expect(top >= 1, f"--top to be at least 1, got {top}.")
+    if save is not None:
+        check_writable(save, "a folder")
     model = load_model(run, device)
     scanned = None if is_gallery(gallery_folder) else scan(gallery_folder, on_error)
     queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once

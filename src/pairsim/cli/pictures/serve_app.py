@@ -81,7 +81,7 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
     from pairsim.data.image_sets import fetch_images
 
     record = run / "data.json"
-    if not record.is_file():
+    if not storage.is_file(record):
         return []
     try:
         known = storage.read_json(record)

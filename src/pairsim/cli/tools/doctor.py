@@ -9,6 +9,7 @@ from typing import Any
 
 from pairsim.cli.arguments import Json
 from pairsim.cli.output import print_result
+from pairsim.errors import RunError
 
 _OPTIONAL = {
     "sklearn": ("scikit-learn", "digits", "the dataset digits and pairsim demo"),
@@ -32,14 +33,20 @@ def doctor(*, json: Json = False) -> None:
     from pairsim._common.devices import resolve_device
     from pairsim._common.environment import describe_environment
     from pairsim._common.precision import resolve_precision
+    from pairsim._common.storage import is_folder
     from pairsim.data.named import data_root
 
     device = resolve_device("auto")
     root = data_root()
-    datasets = {
-        name: any((base / folder / "raw").is_dir() for base in (root, root / name))
-        for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"))
-    }
+    datasets, others = {"mnist": False, "fashion-mnist": False}, []
+    for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")):
+        problem = f"{name} is not in {root}, so the first use downloads it"
+        try:
+            datasets[name] = any(is_folder(base / folder / "raw") for base in (root, root / name))
+        except RunError as error:  # permission denied
+            problem = str(error).rstrip(".")
+        if not datasets[name]:
+            others.append(f"{problem}. Without a network set PAIRSIM_DATA to its folder.")
     installed = {module: find_spec(module) is not None for module in _OPTIONAL}
     width = max(len(package) for package, _, _ in _OPTIONAL.values())
     optional, packages, missing = [], [], []
@@ -50,11 +57,6 @@ def doctor(*, json: Json = False) -> None:
         if not found:
             packages[-1] += f": {fix}"
             missing.append(f"{package} is missing, so {purpose} would fail. Fix: {fix}")
-    others = [
-        f"{name} is not in {root}, so the first use downloads it. Without a network set PAIRSIM_DATA to its folder."
-        for name, present in datasets.items()
-        if not present
-    ]
     try:
         import torchvision  # noqa: F401  fails here if it is compiled for another version of torch
     except (ImportError, RuntimeError) as error:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pairsim
 from pairsim._common.choices import ExportKind
-from pairsim.cli.arguments import DataDir, Json, Run, check_ending
+from pairsim.cli.arguments import DataDir, Json, Run, check_out
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -32,10 +32,11 @@ def export(
         calibration_data: For --quantize, the data that the run was trained on: mnist, fashion-mnist, digits, or a
             folder. Ranges come from its training images; quality is compared on the images kept for validation.
     """
+    from pairsim._common.storage import is_file, is_folder
     from pairsim.export import export_onnx, quantize_onnx
     from pairsim.runs.run_data import held_out_images, load_labelled
 
-    check_ending(out, ".onnx")
+    check_out(out, ".onnx")
     if quantize is not None:
         expect(
             calibration_data is not None,
@@ -50,7 +51,7 @@ def export(
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), json)
     else:
         images = load_labelled(model, calibration_data, "train", data_dir)
-        records_validation = (run / "run.json").is_file() or (Path(calibration_data) / "val").is_dir()
+        records_validation = is_file(run / "run.json") or is_folder(Path(calibration_data) / "val")
         held_out = held_out_images(run, model, calibration_data, data_dir) if records_validation else None
         if not records_validation:
             kept = f"{run} does not record which images were kept for validation"

@@ -32,6 +32,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     from pairsim.data import load_data
     from pairsim.report import write_report
 
+    storage.check_writable(out, "a folder")
     began = time.perf_counter()
     train, test = load_data("digits", "train"), load_data("digits", "test")
     note(f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for testing.")

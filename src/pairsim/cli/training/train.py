@@ -116,6 +116,7 @@ def train(
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
+    from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES, load_data
     from pairsim.integrations import TensorBoardLog
     from pairsim.runs.run_data import own_validation
@@ -123,6 +124,7 @@ def train(
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
+    check_writable(options.out, "a folder")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
     make_model = partial(

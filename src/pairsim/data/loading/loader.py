@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from pairsim.data.augment import Augmentation
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
+from pairsim.data.loading.workers import read_by_workers, shared, why_no_workers
 from pairsim.data.random import stream_key
 from pairsim.errors import PairsimError
 from pairsim.images import Preprocessing
@@ -36,12 +38,12 @@ class _PlannedBatches(Dataset[Batch | PairsimError]):
         epoch, number = item
         indices, targets = self.plan.batch(epoch, number)
         if isinstance(self.dataset, ImageTensors | MappedImages):
-            return fetch_images(self.dataset, indices), targets
+            return shared(fetch_images(self.dataset, indices), targets)
         # A dataset's random transforms draw from global generators. Seeding those by batch makes augmentation the
         # same for any number of workers and after a resume.
         with seeded_generators(stream_key("transforms", self.seed, epoch, number)):
             try:
-                return fetch_images(self.dataset, indices, self.preprocessing), targets
+                return shared(fetch_images(self.dataset, indices, self.preprocessing), targets)
             except PairsimError as error:
                 # Returned, as an error raised in a worker would arrive with the worker's traceback as its message.
                 return error
@@ -116,7 +118,8 @@ class BatchLoader:
         """Yield batches `start` to the last of an epoch: images `[n, C, H, W]` and the targets of the plan.
 
         Raises:
-            PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
+            DataError: If processes that read images cannot be started, or one ends before its time.
+        PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
         """
         batches = self._picked_on_device(epoch, start) if self._on_device else self._read(epoch, start)
         if self._stream is not None:
@@ -137,7 +140,8 @@ class BatchLoader:
 
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         self._items.items = [(epoch, number) for number in range(start, self.plan.num_batches)]
-        for batch in map(self._batches.__getitem__, self._items) if self._loader is None else self._loader:
+        by_number = map(self._batches.__getitem__, self._items)
+        for batch in by_number if self._loader is None else read_by_workers(self._loader):
             if isinstance(batch, PairsimError):
                 raise batch
             images, targets = batch
@@ -208,7 +212,16 @@ class TimedBatches:
 
 
 def num_workers(dataset: Any, wanted: int | None) -> int:
-    """Return the number of reading processes: 0 for images in memory, else as wanted, by default one a core up to 4."""
-    if isinstance(images_of(dataset), ImageTensors):
+    """Return the number of reading processes: 0 for images in memory, else as wanted, by default one a core up to 4.
+
+    Where none can be started it is 0, with a warning that states the reason.
+    """
+    dataset = images_of(dataset)
+    if isinstance(dataset, ImageTensors) or wanted == 0:
+        return 0
+    reason = why_no_workers(dataset)
+    if reason is not None:
+        text = f"Images are read by this process alone: {reason}, or ask for 0 workers."
+        warnings.warn(text, stacklevel=1)
         return 0
     return wanted if wanted is not None else min(4, os.cpu_count() or 1)

@@ -55,7 +55,7 @@ def cached_images(
     path = folder / f"{_digest([*names, reading])[:16]}.pixels"
     source = _digest([*map(_state_of, names), reading, dataset.targets.tolist(), PIL.__version__])
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "shape": list(shape), "source": source}
-    is_new = not path.exists()
+    is_new = storage.found_at(path) == "nothing"
     reason = None if is_new else _why_not_usable(path, header, progress)
     if is_new or reason is not None:
         pixels = hashlib.sha256()

@@ -96,9 +96,9 @@ def read_through(
         began = time.perf_counter()
         fetch_images(dataset, np.array([len(dataset) // 2]), preprocessing)
         is_long = (time.perf_counter() - began) * len(dataset) > _MIN_SECONDS_FOR_WORKERS
-        workers = num_workers(dataset, None) if is_long else 0
+        workers = None if is_long else 0
     plan = SequentialBatches(np.arange(len(dataset)), _READ_AT_ONCE)
-    loader = BatchLoader(dataset, plan, preprocessing=preprocessing, num_workers=workers)
+    loader = BatchLoader(dataset, plan, preprocessing=preprocessing, num_workers=num_workers(dataset, workers))
     with progress_bar(len(dataset), purpose, "images", progress) as bar:
         for images, numbers in loader.epoch(0):
             if numbers[0] == 0:

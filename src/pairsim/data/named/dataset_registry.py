@@ -10,6 +10,7 @@ import difflib
 import os
 import pkgutil
 import stat
+import tempfile
 from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -33,11 +34,17 @@ NAMES: KeysView[str] = DATASETS.keys()
 
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of named datasets: `data_dir`, else `$PAIRSIM_DATA`, else the user's cache."""
-    if data_dir is not None:
-        return Path(data_dir)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("PAIRSIM_DATA") or Path(cache) / "pairsim")
+    """Return the folder of named datasets: `data_dir`, else `$PAIRSIM_DATA`, else the user's cache.
+
+    A user without a home folder, such as in a container, has the cache in the folder for temporary files.
+    """
+    given = data_dir or os.environ.get("PAIRSIM_DATA")
+    if given:
+        return Path(given)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pairsim")
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"pairsim-{getattr(os, 'getuid', int)()}")
 
 
 def load_data(

@@ -94,11 +94,6 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
             folder = posixpath.dirname(folder)
     empty = [name for name in found.folders if name not in used and posixpath.dirname(name) in used]
     _leave_out(labels, "folders without pictures", empty, folders=True)
-    for label in {picture.label for picture in labels.pictures}:
-        try:
-            label.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"Expected names of classes that are valid text, found {label!r}. Rename it.") from error
     return labels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsim._common.choices import Split
+from pairsim._common.storage import is_file
 from pairsim.data.image_sets import ImageTensors, LabelledData
 from pairsim.errors import DataError, DatasetNotFoundError
 
@@ -23,7 +24,7 @@ def load(name: str, split: Split, root: Path) -> LabelledData:
     kind = getattr(datasets, _CLASSES[name])
     raw = {folder: folder / kind.__name__ / "raw" for folder in (root, root / name)}
     files = [Path(url).stem for url, _ in kind.resources]
-    there = next((folder for folder in raw if all((raw[folder] / file).is_file() for file in files)), None)
+    there = next((folder for folder in raw if all(is_file(raw[folder] / file) for file in files)), None)
     try:
         dataset = kind(str(there or root), train=split == "train", download=there is None)
     except Exception as error:  # torchvision raises many kinds, an AssertionError among them

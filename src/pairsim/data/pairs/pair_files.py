@@ -19,10 +19,11 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.storage import sha256, write_file
+from pairsim._common.storage import is_file, sha256, write_file
 from pairsim.data.pairs.pair_columns import Columns, header_columns, is_pair, rank, targets_of, without_empty_columns
 from pairsim.data.pairs.pair_text import ListText, Record, find_separator, read_text
 from pairsim.errors import DataError, ImageReadError
@@ -77,6 +78,18 @@ class PairTable:
             )
         return [(*pair, target) for pair, target in zip(self.pairs, self.target or (), strict=True)]
 
+    def with_names_in(self, folder: Path) -> PairTable:
+        """Return the list with those names of files that are not UTF-8 as they are in a folder, byte for byte."""
+        if self.encoding.startswith("utf"):
+            return self
+
+        @cache
+        def in_folder(name: str) -> str:
+            raw = os.fsdecode(name.encode(self.encoding))
+            return raw if os.path.isfile(folder / raw) and not os.path.isfile(folder / name) else name
+
+        return dataclasses.replace(self, pairs=[(in_folder(first), in_folder(second)) for first, second in self.pairs])
+
     def numbers(self) -> tuple[list[int], list[int], list[int]]:
         """Return first image numbers, second image numbers and targets.
 
@@ -109,12 +122,12 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     References:
         Huang et al.: Labeled Faces in the Wild, 2007, view 2.
     """
-    table = read_table(path)
-    folder = table.file.parent if root is None else Path(root)
+    folder = Path(path).parent if root is None else Path(root)
+    table = read_table(path).with_names_in(folder)
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
     paths = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
-    missing = sorted({path for path in paths.values() if not os.path.isfile(path)})
+    missing = sorted({path for path in paths.values() if not is_file(path)})
     if missing:
         decoded = (
             "" if table.encoding.startswith("utf-8") else f" The list was read as {table.encoding}: save it as UTF-8."

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from pairsim._common import storage
 from pairsim.errors import RunError
 
 PRETRAINED: Final = "pretrained"
@@ -68,7 +69,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         RunError: If there is no such file, or no state dict in it.
     """
     file = Path(path)
-    if not file.is_file():
+    if not storage.is_file(file):
         raise RunError(f"Expected weights at {file}, found no such file. Check the path, or use weights='pretrained'.")
     try:
         if file.suffix == ".safetensors":

@@ -70,12 +70,12 @@ class RunFolder:
         if self._path is None:
             return None
         run_file, checkpoints = self._path / "run.json", self._path / "checkpoints"
-        exists = run_file.is_file()
+        exists, found = storage.is_file(run_file), storage.found_at(self._path)
         if exists:
             check_format(storage.read_json(run_file), "pairsim-run", FORMAT_VERSION, run_file)
-        elif self._path.exists() and (not self._path.is_dir() or any(self._path.iterdir())):
-            found = "other files" if self._path.is_dir() else "a file"
-            raise RunError(f"Expected {self._path} to be a run folder or empty, found {found}. Choose another --out.")
+        elif found != "nothing" and (found != "a folder" or any(self._path.iterdir())):
+            other = "other files" if found == "a folder" else found
+            raise RunError(f"Expected {self._path} to be a run folder or empty, found {other}. Choose another --out.")
         state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])
         if state is None:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -215,7 +215,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
     path = folder / f"step-{step:09d}"
-    if path.exists():  # of the same step before a resume from an earlier checkpoint
+    if storage.is_folder(path):  # of the same step before a resume from an earlier checkpoint
         shutil.rmtree(path)
     storage.write_folder(path, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
     for old in _checkpoints(folder)[_NUM_KEPT:]:
@@ -253,4 +253,4 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """List the folders of checkpoints, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
+    return sorted(folder.glob("step-*"), reverse=True) if storage.is_folder(folder) else []

@@ -11,7 +11,7 @@ import numpy as np
 from pairsim._common.arrays import Values, as_array
 from pairsim.evaluation import PairFigures, PairScores, RocCurve
 from pairsim.evaluation.curve_data import curve_points
-from pairsim.visual.page.text_styles import shorten_text
+from pairsim.visual.page.text_styles import name_of, shorten_text
 from pairsim.visual.page.values import check_finite_threshold
 
 ScoredPairs: TypeAlias = PairFigures | tuple[Values, Values]
@@ -99,9 +99,9 @@ def read_models(
     else:
         for name, given in scores.items():
             if isinstance(given, PairFigures):
-                pairs[str(name)] = read_pairs(given, None)
+                pairs[name_of(name)] = read_pairs(given, None)
             elif isinstance(given, tuple) and len(given) == 2:
-                pairs[str(name)] = read_pairs(*given, name=f"scores of {name}")
+                pairs[name_of(name)] = read_pairs(*given, name=f"scores of {name}")
             else:
                 raise TypeError(
                     f"Expected (scores, targets) or PairFigures for {name}, got {type(given).__name__}. "

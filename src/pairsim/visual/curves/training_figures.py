@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.training.history import EpochRecord, History
 from pairsim.visual.page.plot import LINES, THRESHOLD_LINE, Plot, Style
@@ -108,13 +109,13 @@ def draw_training_curves(
 
 
 def _read_log(path: Path) -> list[EpochRecord]:
-    log = path / "log.jsonl" if path.is_dir() else path
-    if not log.is_file():
+    log = path / "log.jsonl" if storage.is_folder(path) else path
+    if not storage.is_file(log):
         raise RunError(
             f"Expected the log of a run at {log}, found no such file. Pass a run folder, or what Trainer.fit returned."
         )
     records = []
-    for number, line in enumerate(filter(str.strip, log.read_text(encoding="utf-8").splitlines()), 1):
+    for number, line in enumerate(filter(str.strip, storage.read_bytes(log).decode().splitlines()), 1):
         try:
             values = json.loads(line)
             records.append(EpochRecord(**{column.name: values[column.name] for column in fields(EpochRecord)}))

@@ -12,7 +12,7 @@ from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing, read_image
 from pairsim.search.gallery import Id, SearchResult
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, Names, format_signed, name_of, shorten_text
+from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, Names, format_signed, name_of
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def draw_neighbors(
         cells.append(Cell(pictures={f"query {row}": query}, heading=heading, notes=notes, frame=(INK, 1.2)))
         for rank, name in enumerate(ids):
             similarity, right = format_signed(result.similarities[row, rank].item(), 3), None
-            notes = [(similarity, SMALL), (shorten_text(os.path.basename(str(name)), _MAX_NAME), SMALL)]
+            notes = [(similarity, SMALL), (name_of(os.path.basename(str(name)), max_letters=_MAX_NAME), SMALL)]
             if gallery_labels is not None:
                 label = _look_up(gallery_labels, name, "label")
                 right = bool(label == query_labels[row])

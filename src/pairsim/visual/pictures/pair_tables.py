@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pairsim._common.arrays import Values, check_count
+from pairsim._common.storage import readable
 from pairsim.data import PairDataset
 from pairsim.data.image_sets import ImageFiles, in_memory
 from pairsim.data.labels import read_labels
@@ -95,7 +96,7 @@ def pair_table(
         if labels is not None:
             columns[f"{side} class"] = [name_of(labels[k], names) for k in indices]
         elif isinstance(source.dataset, ImageFiles):
-            columns[f"{side} file"] = [os.path.basename(source.dataset.paths[k]) for k in indices]
+            columns[f"{side} file"] = [readable(os.path.basename(source.dataset.paths[k])) for k in indices]
     table = pandas.DataFrame(columns, index=range(shown))
     table["target"] = [_TARGETS[int(target)] for target in drawn.target]
     for name, values in (("similarity", similarities), ("probability", probabilities)):

@@ -88,7 +88,7 @@ def draw_ranking(
     count = len(parts)
     if not count:
         raise ValueError("Expected an example of at least one class, got none. Check what selected the examples.")
-    labels = [str(name) for name in names]
+    labels = [name_of(name) for name in names]
     if len(labels) != count:
         raise ValueError(
             f"Expected {count} names, one for each example, got {len(labels)}. Name the class of every example."
@@ -96,14 +96,14 @@ def draw_ranking(
     similarities = read_values("similarity", similarity, count, "example")
     probabilities = read_values("probability", probability, count, "example")
     check_finite_threshold(threshold)
-    if true_name is not None and str(true_name) not in labels:
+    true = None if true_name is None else name_of(true_name)
+    if true not in (None, *labels):
         raise ValueError(
             f"Expected true_name to be one of names, got {true_name!r}. Leave it out if that class has no example."
         )
 
     order = np.argsort(-similarities, kind="stable").tolist()
     drawn = order[:MAX_CLASSES]
-    true = None if true_name is None else str(true_name)
     query_pixels, *pixels = to_pixels([image, *(parts[k] for k in drawn)], preprocessing)
     texts = [name_of(labels[k], None, _MAX_NAME) for k in drawn]
     heading = title or "Classes ranked by similarity to the query"

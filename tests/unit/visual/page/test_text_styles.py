@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import io
+import os
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
+from pairsim.search.gallery import SearchResult
+from pairsim.visual import draw_class_similarity, draw_neighbors, draw_pairs, draw_ranking, draw_roc
 from pairsim.visual.page.text_styles import BOLD, SMALL, TEXT, format_rate, format_signed, name_of, shorten_text
+
+PIXELS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+ONE = torch.ones(1, 1)
 
 
 def test_widths_are_those_of_the_longest_line() -> None:
@@ -55,3 +65,22 @@ def test_styles_have_other_colours_and_the_same_size() -> None:
     assert (red.size, red.weight, red.color) == (TEXT.size, TEXT.weight, "#FF0000")
     assert red.properties()["color"] == "#FF0000"
     assert TEXT.quiet.color != TEXT.color
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name: draw_class_similarity(np.eye(4), [0, 0, 1, 1], names=[name, "b"], title=name),
+        lambda name: draw_roc({name: ([0.1, 0.9], [0, 1]), "b": ([0.2, 0.8], [0, 1])}, title=name),
+        lambda name: draw_neighbors(PIXELS[:1], SearchResult([[name]], ONE, ONE), {name: PIXELS[0]}),
+        lambda name: draw_ranking(PIXELS[0], PIXELS, [name, "b"], [0.2, 0.9], [0.05, 0.98], true_name=name, title=name),
+        lambda name: draw_pairs(PIXELS, PIXELS, [1, 0], title=name),
+    ],
+    ids=["classes", "models", "neighbours", "ranking", "title"],
+)
+def test_figures_show_names_that_are_not_utf_8_with_escapes(draw: Any) -> None:
+    figure = draw(os.fsdecode(b"caf\xe9"))
+    figure.savefig(io.BytesIO())
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert any("caf\\udce9" in text for text in texts)
+    assert all(text.isprintable() or "\n" in text for text in texts)

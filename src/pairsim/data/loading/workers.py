@@ -1,0 +1,133 @@
+"""Processes that read images: whether they can be started here, and their errors.
+
+A process that is not forked (on Windows and macOS, and on Linux from Python 3.14 on) gets the dataset pickled, and
+imports the main module again. A script that does its work there would do it once more, and a class that only the
+running process has is not found.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import multiprocessing
+import pickle
+import sys
+import tokenize
+from collections.abc import Iterable, Iterator
+from types import FrameType, FunctionType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from pairsim.errors import DataError, PairsimError
+
+_LOST_WORKER = "DataLoader worker (pid"
+_ADVICE = "Use smaller batches, fewer such processes, or none (num_workers=0, --num-workers 0)."
+
+
+def why_no_workers(dataset: Any) -> str | None:
+    """Return why no process that reads a dataset can be started, and what to do, as a clause; `None` if one can."""
+    if multiprocessing.current_process().daemon:
+        return "it is a worker of multiprocessing, which must not start others. Read the data in the main process"
+    # not `get_start_method()`, after which the method could not be set any more
+    if (multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]) == "fork":
+        return None
+    guards = _guards()
+    guarded = [_lines(guard) for guard in guards or ()]
+    if guards is not None and not all(any(line in lines for lines in guarded) for line in _running_lines()):
+        return 'others would run the whole script again. Put what it does below `if __name__ == "__main__":`'
+    names = _NamesOfMain(io.BytesIO())
+    try:
+        names.dump(dataset)
+    except RuntimeError:  # of locks and queues, which can be passed on when a process starts
+        return None
+    except Exception as error:
+        return (
+            f"the dataset cannot be sent to others ({' '.join(str(error).split())}). Use functions and classes of a "
+            "module, not lambdas and local ones"
+        )
+    within = {getattr(node, "name", None) for guard in guards or () for node in ast.walk(guard)}
+    lost = [name for name in names.found if guards is None or name in within]
+    return f"others could not import {lost[0]} from the main program. Move it to a module" if lost else None
+
+
+def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a `DataLoader`.
+
+    Raises:
+        DataError: If its processes cannot be started, or one ends before its time.
+    """
+    try:
+        multiprocessing.Lock()  # where there can be none, PyTorch would print a traceback of its own
+        batches = iter(loader)
+    except OSError as error:
+        raise DataError(f"Processes that read images could not be started: {error.strerror}. {_ADVICE}") from error
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if isinstance(error, PairsimError) or not str(error).startswith(_LOST_WORKER):
+            raise
+        reason = " ".join(str(error).split())
+        raise DataError(f"A process that reads images ended, perhaps out of memory ({reason}). {_ADVICE}") from error
+
+
+def shared(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | PairsimError:
+    """Return a batch in the memory that a worker shares with the process that reads from it, or the error.
+
+    PyTorch does this when it sends the batch, in a thread whose errors leave the reader waiting for ever.
+    """
+    if get_worker_info() is not None:
+        try:
+            return images.share_memory_(), targets.share_memory_()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            return DataError(f"A process that reads images has no shared memory for a batch ({reason}). {_ADVICE}")
+    return images, targets
+
+
+class _NamesOfMain(pickle.Pickler):
+    """Collects the functions and classes of the main program that an object needs; pixels are left out."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.found: list[str] = []
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor | np.ndarray):
+            return int, ()
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            self.found.append(value.__name__)
+        return NotImplemented
+
+
+def _guards() -> list[ast.If] | None:
+    """The statements `if __name__ == "__main__":` of the main module; `None` if others do not import it."""
+    main = sys.modules["__main__"]
+    file, name = getattr(main, "__file__", None), getattr(getattr(main, "__spec__", None), "name", "")
+    if file is None or name.endswith("__main__"):
+        return None
+    try:
+        with tokenize.open(file) as source:
+            tree = ast.parse(source.read())
+    except (OSError, ValueError, SyntaxError):
+        return None
+    branches = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    return [node for node in branches if any(getattr(part, "id", "") == "__name__" for part in ast.walk(node.test))]
+
+
+def _lines(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def _running_lines() -> list[int]:
+    """The lines of the main module that threads are running; none if it has ended."""
+    lines, names = [], vars(sys.modules["__main__"])
+    for innermost in sys._current_frames().values():
+        frame: FrameType | None = innermost
+        while frame is not None:
+            if frame.f_globals is names and frame.f_code.co_name == "<module>":
+                lines.append(frame.f_lineno)
+            frame = frame.f_back
+    return lines
