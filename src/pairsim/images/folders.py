@@ -115,13 +115,14 @@ def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     return scan(folder).pictures
 
 
-def scan(folder: str | os.PathLike[str], on_error: OnError | None = None) -> FolderScan:
+def scan(folder: str | os.PathLike[str], on_error: OnError | None = None, *, expected: str = "pictures") -> FolderScan:
     """Find the pictures of a folder as `pictures_below` does, and account for all other files.
 
     Args:
         folder: Where to look.
         on_error: What happens at a sub-folder that cannot be read: "skip" leaves it out; "raise", or `None` where the
             user has no choice, raises an error.
+        expected: What the folder should hold, for the message if it has no picture.
 
     Returns:
         The pictures, at least one, and what is left out.
@@ -134,7 +135,7 @@ def scan(folder: str | os.PathLike[str], on_error: OnError | None = None) -> Fol
     found = _Walk(os.fspath(folder), on_error).run()
     if not found.names:
         held = " ".join(["found none.", *_sentence(found.left_out)])
-        raise DataError(f"Expected pictures in {folder}, {held} Choose another folder.")
+        raise DataError(f"Expected {expected} in {folder}, {held} Choose another folder.")
     return found
 
 

@@ -39,7 +39,7 @@ def load_folder(
         DatasetNotFoundError: If the folder does not have the split.
         ImageReadError: If a folder cannot be read.
     """
-    found = scan(folder)
+    found = scan(folder, expected="one sub-folder per class with pictures")
     labels = label_pictures(found, class_level)
     splits = _splits(labels)
     account = FolderAccount(
