@@ -93,7 +93,9 @@ def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:
 
 def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match=r"Expected pictures in .*, found none\. Choose another folder"):
+    with pytest.raises(
+        DataError, match=r"Expected one sub-folder per class with pictures in .*, found none\. Choose another folder"
+    ):
         load_data(tmp_path, "train")
     write_pictures(tmp_path, ["b"], 2)
     with pytest.raises(DatasetNotFoundError, match="Use the split train"):
