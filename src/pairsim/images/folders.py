@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pairsim._common.choices import OnError
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
+from pairsim.images.plug_ins import register_plug_ins
 
 _NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 """Formats of Pillow that are no pictures here: measurements, films, those that it cannot decode itself, and EPS, for
@@ -96,8 +97,8 @@ class FolderScan:
 def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     """List the pictures of a folder and its sub-folders, which are recognised by their ending.
 
-    These are the endings, in upper or lower case, of the formats that Pillow reads, and of plug-ins that are registered
-    with it, such as pillow-heif. Formats that are no pictures, such as PDF, EPS and films, are left out. So are hidden
+    These are the endings, in upper or lower case, of the formats that Pillow reads, of HEIC if pillow-heif is
+    installed, and of plug-ins that are registered with Pillow. Formats that are no pictures, such as PDF, EPS and films, are left out. So are hidden
     files and folders, and those of systems and file servers, such as `Thumbs.db` and `@eaDir`. Links are followed, but
     what several paths lead to is listed once.
 
@@ -161,6 +162,7 @@ def picture_endings() -> frozenset[str]:
     """Return the endings of the picture files that Pillow and its plug-ins read, in lower case with the dot."""
     from PIL import Image
 
+    register_plug_ins()
     Image.init()
     readable = {*Image.OPEN, "MPO"} - _NO_PICTURES  # an MPO is opened as a JPEG
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in readable}

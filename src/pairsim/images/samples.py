@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from pairsim.errors import ImageReadError
+from pairsim.images.plug_ins import register_plug_ins
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,15 +49,19 @@ def scaled(values: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
 
 
 def opened(file: IO[bytes]) -> Image:
-    """Open a picture file, also grey TIFF in which zero is white and that Pillow only opens where zero is black.
+    """Open a picture file, also of formats of plug-ins, and grey TIFF of 12 bits in which zero is white.
 
-    The samples of these are not inverted yet.
+    The samples of these TIFF files are not inverted yet.
     """
     from PIL import Image as images
 
     try:
         return images.open(file)
     except OSError:  # Pillow does not know the file
+        register_plug_ins()
+        file.seek(0)
+        with contextlib.suppress(OSError):
+            return images.open(file)
         file.seek(0)
         if file.read(2) in (b"II", b"MM"):
             with contextlib.suppress(OSError, SyntaxError):

@@ -16,6 +16,7 @@ _OPTIONAL = {
     "matplotlib": ("matplotlib", "viz", "figures and pairsim demo"),
     "pandas": ("pandas", "table", "PairDataset.to_dataframe and other tables"),
     "timm": ("timm", "timm", "backbones of timm"),
+    "pillow_heif": ("pillow-heif", "heif", "pictures in HEIC, as of many phones"),
     "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
     "onnx": ("onnx", "onnx", "pairsim export to ONNX"),
     "onnxruntime": ("onnxruntime", "onnx", "running ONNX files"),
