@@ -98,9 +98,9 @@ def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     """List the pictures of a folder and its sub-folders, which are recognised by their ending.
 
     These are the endings, in upper or lower case, of the formats that Pillow reads, of HEIC if pillow-heif is
-    installed, and of plug-ins that are registered with Pillow. Formats that are no pictures, such as PDF, EPS and films, are left out. So are hidden
-    files and folders, and those of systems and file servers, such as `Thumbs.db` and `@eaDir`. Links are followed, but
-    what several paths lead to is listed once.
+    installed, and of plug-ins that are registered with Pillow. Formats that are no pictures, such as PDF, EPS and
+    films, are left out. So are hidden files and folders, and those of systems and file servers, such as `Thumbs.db` and
+    `@eaDir`. Links are followed, but what several paths lead to is listed once.
 
     Args:
         folder: Where to look.

@@ -14,7 +14,8 @@ from pairsim.images import pictures_below, read_image
 from pairsim.images.folders import picture_endings
 from pairsim.images.plug_ins import register_plug_ins
 
-pytest.importorskip("pillow_heif")
+pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
+pytestmark = pytest.mark.slow  # the plug-in comes with what the slow tests need
 
 
 def write_heic(path: Path, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
