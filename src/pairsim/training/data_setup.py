@@ -263,6 +263,11 @@ def _place(
         if floats:
             low, high = torch.aminmax(pixels)
             found = {"float_range": (float(low), float(high))}
+            if low >= 0 and 100 < high <= 255:
+                placement.notes.append(
+                    f"Images are floating point from {low:.4g} to {high:.4g} and used as they are. Give pixels as "
+                    "uint8 to have them normalised."
+                )
         elif model.preprocessing.mean is None:
             mean, std = channel_statistics(in_channels(pixels, model.preprocessing.channels))
             found |= {"channels": len(mean), "mean": mean, "std": std}

@@ -339,3 +339,10 @@ def test_training_on_pixels_replaces_the_range_of_floats() -> None:
     Trainer(model, SETTINGS, train=pixels()).fit()
     assert model.preprocessing.mean is not None
     assert model.preprocessing.to_dict().get("float_range") is None
+
+
+@pytest.mark.parametrize(("scale", "said"), [(255.0, True), (1.0, False), (5.0, False)])
+def test_training_says_that_pixels_in_floating_point_are_not_normalised(scale: float, said: bool) -> None:
+    images = ImageTensors(pixels().images / 255.0 * scale, [0, 1] * 24)
+    notes = Trainer(SimilarityModel(net()), SETTINGS, train=images).history.notes
+    assert said == ("Images are floating point from 0 to 255 and used as they are" in " ".join(notes))
