@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def test_runs_on_a_small_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = read(SCRIPT)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=170, kernel_name="python3", resources=place).execute()
+    client = NotebookClient(notebook, timeout=170, kernel_name="python3", resources=place)
+    asyncio.run(client.async_execute())  # unlike `execute`, it leaves no event loop open
     assert pictures(notebook) == FIGURES
     assert (tmp_path / "runs" / "notebook-digits" / "calibrated" / "config.json").is_file()

@@ -26,6 +26,8 @@ def _work(rank: int, size: int, port: int, folder: Path, jobs: list[Job]) -> Non
     )  # fmt: skip
     World.from_env().init_process_group()
     torch.save({job.__name__: job(folder) for job in jobs}, folder / f"{size}-{rank}.pt")
+    torch.distributed.barrier()  # a process that ends while others still need it can abort in gloo's threads
+    torch.distributed.destroy_process_group()
 
 
 def run_together(size: int, folder: Path, jobs: list[Job]) -> list[dict[str, Any]]:
