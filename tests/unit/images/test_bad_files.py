@@ -95,6 +95,7 @@ def test_a_file_that_is_cut_off_is_not_read_in_part(
     assert str(path) in message(path)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_nor_warned(tmp_path: Path) -> None:
     """Pillow logs an error for the first file, and warns of the metadata of the second."""
     many, cut = tmp_path / "many.tif", tmp_path / "cut.jpg"
