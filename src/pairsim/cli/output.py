@@ -55,7 +55,7 @@ def is_closed(stream: TextIO) -> bool:
 
 
 def settle(stream: TextIO) -> None:
-    """Write what a stream still holds, or send it nowhere where that fails; Python writes it once more when it ends."""
+    """Write what a stream still holds, or send it nowhere where that fails; Python writes it again when it ends."""
     try:
         stream.flush()
     except OSError:

@@ -313,7 +313,7 @@ class _Walk:
 
 
 def _identity(folder: str) -> object:
-    """What tells a folder from all others, whatever path leads to it; the path if the system does not say."""
+    """Identify a folder independently of its path; by its path where the system gives no inode."""
     found = os.stat(folder)
     return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(folder)
 

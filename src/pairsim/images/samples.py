@@ -84,7 +84,7 @@ def _white_is_zero(file: IO[bytes]) -> Image:
 
 
 def opened_anew(image: Image) -> Image:
-    """Open the file of a picture that is not decoded yet once more, so that the picture stays as it is."""
+    """Open the file of a picture that is not decoded yet a second time; the picture does not change."""
     content = _content(image)
     if not content:
         return image
@@ -292,7 +292,7 @@ _noted_under: object = None
 def _note_unused_bits(largest: int, name: str, shade: str) -> None:
     """Warn, once, if a 16-bit picture may hold samples of fewer bits.
 
-    `warnings.catch_warnings` sets a new list of filters; inside of it, the warning is given once more.
+    `warnings.catch_warnings` sets a new list of filters; inside of it, the warning is given again.
     """
     global _noted_under  # noqa: PLW0603
     if not 0 < largest < _UNUSED_BITS or _noted_under is warnings.filters or not _noting.acquire(blocking=False):

@@ -118,7 +118,7 @@ class BatchLoader:
         """Yield batches `start` to the last of an epoch: images `[n, C, H, W]` and the targets of the plan.
 
         Raises:
-            DataError: If processes that read images cannot be started, or one ends before its time.
+            DataError: If processes that read images cannot be started, or one ends early.
         PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
         """
         batches = self._picked_on_device(epoch, start) if self._on_device else self._read(epoch, start)

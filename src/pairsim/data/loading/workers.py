@@ -1,7 +1,7 @@
 """Processes that read images: whether they can be started here, and their errors.
 
 A process that is not forked (on Windows and macOS, and on Linux from Python 3.14 on) gets the dataset pickled, and
-imports the main module again. A script that does its work there would do it once more, and a class that only the
+imports the main module again. A script that does its work there would do it again, and a class that only the
 running process has is not found.
 """
 
@@ -57,7 +57,7 @@ def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
     """Yield the batches of a `DataLoader`.
 
     Raises:
-        DataError: If its processes cannot be started, or one ends before its time.
+        DataError: If its processes cannot be started, or one ends early.
     """
     try:
         multiprocessing.Lock()  # where there can be none, PyTorch would print a traceback of its own
@@ -76,7 +76,7 @@ def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
 def shared(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | PairsimError:
     """Return a batch in the memory that a worker shares with the process that reads from it, or the error.
 
-    PyTorch does this when it sends the batch, in a thread whose errors leave the reader waiting for ever.
+    PyTorch does this when it sends the batch, in a thread whose errors leave the reader waiting forever.
     """
     if get_worker_info() is not None:
         try:
