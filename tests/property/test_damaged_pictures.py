@@ -22,6 +22,7 @@ from sample_files import png, tiff
 
 from pairsim.errors import ImageReadError
 from pairsim.images import read_image
+from pairsim.images.plug_ins import register_plug_ins
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "I;16B", "F")
 NUMBERS = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -43,6 +44,7 @@ def noise(mode: str) -> Image.Image:
 @functools.cache
 def whole_files() -> dict[str, bytes]:
     """A file of each format and mode that Pillow can write and open, and some that it cannot write."""
+    register_plug_ins()
     Image.init()
     note = Image.Exif()
     note[0x0112], note[0x010F] = 6, "a camera"

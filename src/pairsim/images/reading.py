@@ -41,6 +41,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """A filter as in `warnings.filters`."""
 _ORIENTATION = 0x0112
+_TRIES_THE_NEXT = (SyntaxError, IndexError, TypeError, struct.error)
+"""Errors of a format after which Pillow tries the next one."""
 _UPRIGHT = 1
 
 
@@ -101,8 +103,7 @@ def read_image(
         picture = _in_channels(opened, channels)
     except ValueError as error:
         raise ImageReadError(
-            f"Expected {name} in grey or colour, found mode {opened.mode}: {str(error).rstrip('.')}. "
-            "Convert it to 8-bit RGB."
+            f"Expected {name} in grey or colour, found mode {opened.mode}: {_one_line(error)}. Convert it to 8-bit RGB."
         ) from error
     if image_size is not None and (picture.height, picture.width) != tuple(image_size):
         picture = _resized(picture, (image_size[1], image_size[0]), fit, interpolation)
@@ -172,7 +173,7 @@ def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
 def _explanation(error: Exception, name: str, max_pixels: int) -> str:
     from PIL import Image, UnidentifiedImageError
 
-    text = str(error).rstrip(".")
+    text = _one_line(error)
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return f"Expected an image file at {name}, found none. Check the path."
@@ -193,6 +194,10 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
     return f"Expected {name} to be a readable image, but decoding failed: {text}. Replace or remove it."
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def _why_unidentified(name: str) -> str | None:
     """Return what Pillow does not support in a file whose format it knows, as a clause."""
     from PIL import Image
@@ -201,13 +206,20 @@ def _why_unidentified(name: str) -> str | None:
         start = file.read(16)
         for kind in Image.ID:
             factory, accepts = Image.OPEN[kind]
+            if not _has_start(accepts, start):
+                continue
             try:
-                if accepts and accepts(start) is True:
-                    file.seek(0)
-                    factory(file, "")
-            except (SyntaxError, IndexError, TypeError, struct.error) as error:  # those that make Pillow try the next
-                return f"Pillow does not read {kind} files of this kind: {str(error).rstrip('.')}"
+                file.seek(0)
+                factory(file, "")
+            except _TRIES_THE_NEXT as error:
+                return f"Pillow does not read {kind} files of this kind: {_one_line(error)}"
     return None
+
+
+def _has_start(accepts: Any, start: bytes) -> bool:
+    with contextlib.suppress(*_TRIES_THE_NEXT):  # of a file that is too short
+        return accepts is not None and accepts(start) is True
+    return False
 
 
 def _decoded(image: Image, name: str, max_pixels: int, white: int | None) -> Image:

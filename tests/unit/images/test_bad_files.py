@@ -56,6 +56,7 @@ NAME = "odd name é.png"
             "Expected {} to be an image, but its content is not of any known image format. "
             "Convert it to PNG or JPEG, or remove it.",
         ),
+        *((text, "Expected {} to be an image, but its content is not of any known") for text in (b"n", b"no", b"<x>")),
         (encoded("PNG")[:3000], "Expected {} to be a readable image, but decoding failed: image file is truncated"),
         (encoded("JPEG")[:1500], "Expected {} to be a readable image, but decoding failed: image file is truncated"),
         (

@@ -54,7 +54,7 @@ def why_no_workers(dataset: Any) -> str | None:
 
 
 def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches of a `DataLoader`.
+    """Yield the batches of a `DataLoader`, or errors in place of them.
 
     Raises:
         DataError: If its processes cannot be started, or one ends early.
@@ -65,12 +65,24 @@ def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
     except OSError as error:
         raise DataError(f"Processes that read images could not be started: {error.strerror}. {_ADVICE}") from error
     try:
-        yield from batches
-    except RuntimeError as error:
-        if isinstance(error, PairsimError) or not str(error).startswith(_LOST_WORKER):
+        for batch in batches:
+            if isinstance(batch, PairsimError):
+                _end(batches)
+            yield batch
+    except Exception as error:
+        _end(batches)
+        if not (isinstance(error, RuntimeError) and str(error).startswith(_LOST_WORKER)):
             raise
         reason = " ".join(str(error).split())
         raise DataError(f"A process that reads images ended, perhaps out of memory ({reason}). {_ADVICE}") from error
+
+
+def _end(batches: Any) -> None:
+    """End the processes of a loader that failed, which is then not used again.
+
+    The garbage collector would close their queues first, and then wait 5 seconds for each of them.
+    """
+    getattr(batches, "_shutdown_workers", bool)()  # without workers there is none
 
 
 def shared(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | PairsimError:

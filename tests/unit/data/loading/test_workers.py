@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,7 +25,7 @@ from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.loading.resident import read_through
 from pairsim.data.loading.workers import read_by_workers, shared, why_no_workers
 from pairsim.encoding.datasets import encode_dataset
-from pairsim.errors import DataError
+from pairsim.errors import DataError, ImageReadError
 
 FILES = ImageFiles(["a.png", "b.png"], [0, 1])
 
@@ -211,6 +213,18 @@ def test_shared_memory_that_is_full_is_one_line(monkeypatch: pytest.MonkeyPatch)
     ):
         read(Numbers())
     assert len(read(Numbers(), workers=0)) == 2  # this process shares nothing
+
+
+def test_processes_end_at_once_after_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(8)]
+    for path in paths:
+        path.write_text("no picture")
+    with pytest.raises(ImageReadError, match="not of any known image format"):
+        encode_dataset(small_model(), ImageFiles(paths, range(8), image_size=(8, 8), channels=1), workers=2)
+    began = time.monotonic()
+    gc.collect()
+    assert time.monotonic() - began < 4.0  # PyTorch waits 5 seconds for each that has not ended
+    assert not multiprocessing.active_children()
 
 
 def test_other_errors_stay_as_they_are() -> None:
