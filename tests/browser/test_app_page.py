@@ -98,7 +98,7 @@ def test_command_serves_the_run_and_leaves_nothing_behind(tmp_path: Path) -> Non
             page.wait_for_selector("#compare")
             assert page.locator("h1").inner_text() == "my model"
             assert page.get_by_role("tab", name="Search").count() == 1
-            assert page.get_by_text("example-0 and example-1").count() >= 1
+            page.get_by_text("example-0 and example-1").first.wait_for()
             assert problems == []
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
