@@ -21,6 +21,9 @@ from pairsim.models.weight_names import PlainNamesModule, unwrapped
 _SETTINGS = "_extra_state"
 """The name of the settings in a state dict, which PyTorch gives them."""
 
+WITHOUT_SCALE = "The weights of this model came without mean and standard deviation"
+"""The beginning of a warning."""
+
 
 class ModelSettings(PlainNamesModule):
     """A net with preprocessing, operating point and calibration.
@@ -63,7 +66,7 @@ class ModelSettings(PlainNamesModule):
 
     @preprocessing.setter
     def preprocessing(self, preprocessing: Preprocessing) -> None:
-        net, self._came_without_settings = unwrapped(self.embedding_net), False
+        net, self._came_without_settings, self._warned = unwrapped(self.embedding_net), False, False
         if isinstance(net, EmbeddingNet):
             net.preprocessing, self._preprocessing = preprocessing, None
         else:
@@ -126,10 +129,10 @@ class ModelSettings(PlainNamesModule):
         scale = preprocessing.float_range or (preprocessing.pixel_range if preprocessing.mean else None)
         if not (self._warned or torch.compiler.is_compiling()):
             if not images.is_floating_point():
-                if scale is None and self._lacks_scale():
+                if scale is None and not self.training and self._lacks_scale():  # which may wait for the device
                     self._warn(
-                        "The weights of this model came without mean and standard deviation of its pixels. Results "
-                        "are wrong until model.preprocessing is set to that of its training."
+                        f"{WITHOUT_SCALE} of its pixels. Results are wrong until model.preprocessing is set to that of "
+                        "its training."
                     )
             elif checked and scale is not None and images.numel():
                 low, high = torch.aminmax(images.detach())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
+from pairsim.models.model_settings import WITHOUT_SCALE
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
@@ -253,7 +255,8 @@ def _place(
             f"Expected validation images as {kinds[0]}, as the training images are, got {kinds[1]}. "
             "Give both the same transform."
         )
-    with model.evaluating(), torch.no_grad():
+    with model.evaluating(), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=WITHOUT_SCALE)  # it is measured below
         model.embed(batch if augment is None else augment(batch, 0, 0))
     what = "Validation images" if validation else "Images"
     placed = placement.place(images, labels, model.preprocessing, what=what)

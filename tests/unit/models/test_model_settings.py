@@ -173,6 +173,16 @@ def test_weights_without_settings_load_and_the_first_pixels_warn(model: Similari
     assert torch.equal(other.encode(images), model.encode(images))
 
 
+def test_weights_without_settings_are_trained_on_without_a_warning(model: SimilarityModel) -> None:
+    own = SimilarityModel(net(9))
+    own.load_state_dict(model.weights())
+    own.train().embed(pixels().images)  # a training loop of one's own
+    Trainer(own, SETTINGS, train=pixels()).fit()
+    assert own.preprocessing.mean == pytest.approx(model.preprocessing.mean, abs=0.02)
+    with pytest.warns(UserWarning, match="of the scale of training"):
+        own.encode(pixels().images / 255.0)
+
+
 def test_weights_of_the_net_alone_warn_too(model: SimilarityModel) -> None:
     own = net(9)
     own.load_state_dict(model.embedding_net.state_dict())

@@ -119,7 +119,7 @@ class BatchLoader:
 
         Raises:
             DataError: If processes that read images cannot be started, or one ends early.
-        PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
+            PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
         """
         batches = self._picked_on_device(epoch, start) if self._on_device else self._read(epoch, start)
         if self._stream is not None:
