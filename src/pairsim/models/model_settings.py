@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +21,6 @@ from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _SETTINGS = "_extra_state"
 """The name of the settings in a state dict, which PyTorch gives them."""
-
-WITHOUT_SCALE = "The weights of this model came without mean and standard deviation"
-"""The beginning of a warning."""
 
 
 class ModelSettings(PlainNamesModule):
@@ -131,8 +129,8 @@ class ModelSettings(PlainNamesModule):
             if not images.is_floating_point():
                 if scale is None and not self.training and self._lacks_scale():  # which may wait for the device
                     self._warn(
-                        f"{WITHOUT_SCALE} of its pixels. Results are wrong until model.preprocessing is set to that of "
-                        "its training."
+                        "The weights of this model came without mean and standard deviation of its pixels. Results "
+                        "are wrong until model.preprocessing is set to that of its training."
                     )
             elif checked and scale is not None and images.numel():
                 low, high = torch.aminmax(images.detach())
@@ -144,6 +142,15 @@ class ModelSettings(PlainNamesModule):
                         "uint8 pixels, or normalise images as in training (see model.preprocessing)."
                     )
         return preprocessing(images)
+
+    @contextmanager
+    def without_scale_checks(self) -> Iterator[None]:
+        """Inside, `preprocessed` warns of nothing."""
+        warned, self._warned = self._warned, True
+        try:
+            yield
+        finally:
+            self._warned = warned
 
     def _lacks_scale(self) -> bool:
         net = unwrapped(self.embedding_net)

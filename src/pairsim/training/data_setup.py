@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,6 @@ from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
-from pairsim.models.model_settings import WITHOUT_SCALE
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
@@ -255,8 +254,8 @@ def _place(
             f"Expected validation images as {kinds[0]}, as the training images are, got {kinds[1]}. "
             "Give both the same transform."
         )
-    with model.evaluating(), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=WITHOUT_SCALE)  # it is measured below
+    # the scale of training images is measured below
+    with model.evaluating(), torch.no_grad(), nullcontext() if validation else model.without_scale_checks():
         model.embed(batch if augment is None else augment(batch, 0, 0))
     what = "Validation images" if validation else "Images"
     placed = placement.place(images, labels, model.preprocessing, what=what)
