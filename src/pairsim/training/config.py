@@ -131,7 +131,9 @@ class TrainConfig:
     )
     augment: AugmentName | AugmentFunction = Group.MAIN.option(
         "none",
-        '"affine": each training image is rotated by up to 10 degrees, scaled and shifted by up to a tenth.',
+        'Changes each training image at random. "affine", for drawings and writing: rotated by up to 10 degrees, '
+        'scaled and shifted by up to a tenth. "crop": up to a quarter of the sides cut off, and mirrored. "photo": '
+        "also brightness, contrast and saturation changed by up to a fifth, and a part covered.",
         python="Also a `RandomAffine`, any function (images, generator) -> images, or a torchvision v2 transform.",
         choices=get_args(AugmentName),
     )
