@@ -38,8 +38,9 @@ class TrainConfig:
     function: batches of 128 images, one-cycle learning rate, and as many passes over the images as give about 800
     steps, at least 2 and at most 30 (2 for MNIST).
 
-    Optimizer and learning rate follow the net: adam at 1e-2; with a backbone of torchvision or timm adamw at 1e-3, and
-    a tenth of that for the backbone itself if weights were loaded into it by `EmbeddingNet(..., weights=...)`.
+    Optimizer and learning rate follow the net: adam at 1e-2, also for the small nets conv4 and resnet12; with a
+    backbone of torchvision or timm adamw at 1e-3; if weights were loaded into a backbone by
+    `EmbeddingNet(..., weights=...)`, adamw at 1e-3 and a tenth of that for the backbone itself.
 
     Raises:
         ValueError: If a value is out of range; the message names it.
@@ -220,7 +221,7 @@ class TrainConfig:
 
         Args:
             num_images: Number of training images, for the number of epochs; without it the largest number of epochs.
-            backbone: Weights of a backbone of torchvision or timm, if the net has one.
+            backbone: Weights of a backbone of torchvision or timm, or of one with loaded weights, if the net has one.
         """
         recipe = objective_class(self.objective).recipe
         batch_size = self.batch_size or recipe.batch_size

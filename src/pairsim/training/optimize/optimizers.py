@@ -155,11 +155,13 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
+    """Return the kind of weights of a backbone of torchvision or timm, or with weights; `None` for any other net."""
     net = unwrapped(model.embedding_net)
-    if not isinstance(net, EmbeddingNet) or not net.has_known_backbone:
+    if not isinstance(net, EmbeddingNet):
         return None
-    return "pretrained" if net.pretrained else "random"
+    if net.pretrained:
+        return "pretrained"
+    return "random" if net.has_known_backbone else None
 
 
 def recipe_note(config: TrainConfig) -> str:
