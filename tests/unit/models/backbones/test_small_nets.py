@@ -42,9 +42,9 @@ def test_conv4_is_four_blocks_of_the_papers() -> None:
     module, images = net_of("conv4"), torch.rand(3, 1, 28, 28)
     values = images
     layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d)]
-    assert [layer.out_channels for layer in layers[::2]] == [64, 64, 128, 128]  # type: ignore[union-attr]
+    assert [layer.out_channels for layer in layers[::2]] == [64, 64, 128, 128]
     for convolution, norm in zip(layers[::2], layers[1::2], strict=True):
-        values = norm(functional.conv2d(values, convolution.weight, padding=1))  # type: ignore[arg-type]
+        values = norm(functional.conv2d(values, convolution.weight, padding=1))
         values = functional.max_pool2d(values.relu(), 2)
     assert values.shape == (3, 128, 1, 1)
     torch.testing.assert_close(module(images), values)
