@@ -147,6 +147,11 @@ class TrainConfig:
         python="Also a `RandomAffine`, any function (images, generator) -> images, or a torchvision v2 transform.",
         choices=get_args(AugmentName),
     )
+    turns: bool = Group.MAIN.option(
+        False,
+        "For drawings and other square images without a right way up: an image after a quarter turn is of a class of "
+        "its own, so that training has four times the images and classes. Validation images are not turned.",
+    )
     resident: bool | None = Group.READING.option(
         None,
         "Hold the images in memory on the device; by default where they fit and are the same on every read.",
@@ -234,6 +239,8 @@ class TrainConfig:
         """
         recipe = objective_class(self.objective).recipe
         batch_size = self.batch_size or recipe.batch_size
+        if num_images is not None and self.turns:
+            num_images *= 4
         optimizer: OptimizerName = "adam" if backbone is None else "adamw"
         rate = self.learning_rate or (1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3)
         trains_backbone = self.freeze != "backbone" and not callable(self.optimizer)
