@@ -35,8 +35,8 @@ class TrainConfig:
 
     The recipe of `"pairs"`: 30 epochs of 20,000 pairs (fewer for small data) in batches of 256 pairs; the learning rate
     is halved when the validation loss has not improved for 3 epochs. The recipe of `"all-pairs"`, also used for
-    `"normalized-softmax"` and a loss function: batches of 128 images, one-cycle learning rate, and as many passes over
-    the images as give about 800 steps, at least 2 and at most 30 (2 for MNIST).
+    the other objectives: batches of 128 images, one-cycle learning rate, and as many passes over the images as give
+    about 800 steps, at least 2 and at most 30 (2 for MNIST).
 
     Optimizer and learning rate follow the net: adam at 1e-2, also for the small nets conv4 and resnet12; with a
     backbone of torchvision or timm adamw at 1e-3; if weights were loaded into a backbone by
@@ -54,8 +54,9 @@ class TrainConfig:
     objective: str | ObjectiveFunction = Group.MAIN.option(
         "all-pairs",
         '"pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images, '
-        'positive and negative pairs weighing one half each. "normalized-softmax": cross-entropy of classes by their '
-        "cosine to trained class weights, for many classes.",
+        'positive and negative pairs weighing one half each. "supervised-contrastive": each image is told '
+        'apart from all others of a batch, mostly from those that look alike. "normalized-softmax": cross-entropy of '
+        "classes by their cosine to trained class weights.",
         python="Also any function (embeddings, labels) -> loss.",
         choices=objective_names,
     )
@@ -85,13 +86,14 @@ class TrainConfig:
     hard_pairs: float = Group.PAIRS.option(
         0.0, 'In "all-pairs" a pair is weighted by its error to this power; 0 weighs all equally.', interval="[0, inf)"
     )
-    softmax_scale: float = Group.PAIRS.option(
-        16.0, 'Factor of the cosines in "normalized-softmax".', interval="(0, inf)"
+    temperature: float = Group.PAIRS.option(
+        0.1,
+        'What "supervised-contrastive" and "normalized-softmax" divide similarities by; a lower one concentrates on '
+        "classes that look alike.",
+        interval="(0, inf)",
     )
-    softmax_margin: float = Group.PAIRS.option(
-        0.2,
-        'What the cosine to the own class is lowered by in "normalized-softmax", as in CosFace.',
-        interval="[0, 2)",
+    margin: float = Group.PAIRS.option(
+        0.2, 'What "normalized-softmax" takes off the cosine to the own class, as CosFace does.', interval="[0, 2)"
     )
     memory_size: int = Group.PAIRS.option(
         0, 'Embeddings of earlier batches that "all-pairs" also pairs a batch with; 0 for none.', minimum=0

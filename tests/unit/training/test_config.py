@@ -64,7 +64,8 @@ def test_values_out_of_range_are_named(field: str, value: float, expected: str) 
         ({"positive_fraction": 1.1}, "Expected positive_fraction to be in [0, 1], got 1.1."),
         (
             {"objective": "triplet"},
-            "Expected objective to be one of pairs, all-pairs, normalized-softmax, got 'triplet'.",
+            "Expected objective to be one of pairs, all-pairs, supervised-contrastive, normalized-softmax, "
+            "got 'triplet'.",
         ),
         ({"scheduler": None}, "Expected scheduler to be one of auto, plateau, onecycle, cosine, none, got None."),
         ({"freeze": "conv1,"}, 'Expected freeze to be "none", "backbone" or names, got conv1,.'),
@@ -93,7 +94,9 @@ def test_every_field_is_an_option_of_the_docstring() -> None:
     for name, option in options_of(TrainConfig).items():
         assert f"\n    {name}: {option.help.split()[0]}" in TrainConfig.__doc__
     assert (
-        options_of(TrainConfig)["objective"].names == objective_names() == ("pairs", "all-pairs", "normalized-softmax")
+        options_of(TrainConfig)["objective"].names
+        == objective_names()
+        == ("pairs", "all-pairs", "supervised-contrastive", "normalized-softmax")
     )
 
 

@@ -46,8 +46,8 @@ class NormalizedSoftmaxObjective(ClassBalancedObjective):
 
     trains_projection = False
 
-    softmax_scale: float
-    softmax_margin: float
+    temperature: float
+    margin: float
     state: ClassWeights | None = field(default=None, init=False)
     _num_classes: int = field(default=0, init=False)
 
@@ -68,14 +68,14 @@ class NormalizedSoftmaxObjective(ClassBalancedObjective):
     def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """Compute the loss of a batch."""
         assert self.state is not None, "initial_state comes first"
-        scale, margin = self.softmax_scale, self.softmax_margin
-        return normalized_softmax_loss(embeddings, targets, self.state.weight, scale=scale, margin=margin)
+        temperature, margin = self.temperature, self.margin
+        return normalized_softmax_loss(embeddings, targets, self.state.weight, temperature=temperature, margin=margin)
 
 
 def normalized_softmax_loss(
-    embeddings: Tensor, labels: Tensor, weight: Tensor, *, scale: float = 16.0, margin: float = 0.0
+    embeddings: Tensor, labels: Tensor, weight: Tensor, *, temperature: float = 0.1, margin: float = 0.0
 ) -> Tensor:
-    """Mean cross-entropy of classes, whose logits are `scale * (cosine to the class weight - margin of the own class)`.
+    """Mean cross-entropy of classes; logits are `(cosine to the class weight - margin of the own class) / temperature`.
 
     With `margin=0` this is the normalised softmax, with a margin the large-margin cosine loss (CosFace).
 
@@ -83,15 +83,15 @@ def normalized_softmax_loss(
         embeddings: Unit length `[N, D]`, computed in float32, or in float64 if they are float64.
         labels: Class numbers `[N]`, integers in [0, C).
         weight: One vector for each class `[C, D]`, of any length but 0.
-        scale: Factor of cosines, positive. A larger one is for more classes.
+        temperature: Positive; a lower one is for more classes.
         margin: What the cosine to the own class is lowered by, at least 0.
 
     Returns:
         Scalar, float32 (float64 for float64); NaN without images or if an embedding is NaN.
 
     Example:
-        >>> embeddings, labels = torch.eye(2), torch.tensor([0, 1])
-        >>> round(normalized_softmax_loss(embeddings, labels, torch.eye(2), scale=2.0).item(), 4)  # log(1 + exp(-2))
+        >>> loss = normalized_softmax_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), temperature=0.5)
+        >>> round(loss.item(), 4)  # log(1 + exp(-2))
         0.1269
 
     References:
@@ -104,4 +104,4 @@ def normalized_softmax_loss(
         cosines = vectors @ unit_length(weight).to(vectors.dtype).T
         if margin:
             cosines = cosines.scatter_add(1, labels[:, None], cosines.new_full((1, 1), -margin).expand(len(labels), 1))
-        return functional.cross_entropy(cosines * scale, labels)
+        return functional.cross_entropy(cosines / temperature, labels)

@@ -49,7 +49,7 @@ def test_loss_and_gradients_are_those_by_hand(scale: float, margin: float) -> No
     embeddings, labels, weight = inputs()
     for value in (embeddings, weight):
         value.requires_grad_()
-    loss = normalized_softmax_loss(embeddings, labels, weight, scale=scale, margin=margin)
+    loss = normalized_softmax_loss(embeddings, labels, weight, temperature=1 / scale, margin=margin)
     assert loss.item() == pytest.approx(by_hand(embeddings, labels, weight, scale, margin), rel=1e-12)
     loss.backward()
     step = 1e-6
@@ -68,7 +68,7 @@ def test_loss_and_gradients_are_those_by_hand(scale: float, margin: float) -> No
 def test_half_precision_is_computed_in_float32() -> None:
     embeddings, labels, weight = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = normalized_softmax_loss(embeddings.float(), labels, weight.float(), scale=16, margin=0.2)
+        loss = normalized_softmax_loss(embeddings.float(), labels, weight.float(), temperature=1 / 16, margin=0.2)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(by_hand(embeddings, labels, weight, 16, 0.2), rel=1e-5)
 
