@@ -39,7 +39,8 @@ from pairsim.evaluation.uncertainty.wilson import wilson_interval
 from pairsim.images import Preprocessing
 
 PICTURES, RUNS = Path("open/omniglot-full.zip"), Path("open/omniglot-one-shot-runs.zip")
-SIZE = 28
+SIZE = 35
+"""A third of the drawings' 105 pixels."""
 NUM_PAIRS, EPISODES = 20_000, 10_000
 QUICK_CHARACTERS = 40
 
