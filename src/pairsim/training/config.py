@@ -101,8 +101,8 @@ class TrainConfig:
     freeze: str = Group.OPTIMIZATION.option(
         "none",
         'What is not trained: "none"; "backbone"; or prefixes of parameter names of the backbone (without one, of '
-        'the net), separated by commas, such as "conv1,layer1". Frozen parts run in eval mode, so the statistics '
-        "of their batch norms stay the same too.",
+        'the net), separated by commas, such as "conv1,layer1", and "batch-norm" for all batch norms. Frozen parts '
+        "run in eval mode, so the statistics of their batch norms stay the same too.",
     )
     weight_decay: float = Group.OPTIMIZATION.option(1e-5, "Weight decay.", interval="[0, inf)")
     momentum: float = Group.OPTIMIZATION.option(0.9, 'Momentum of "sgd".', interval="[0, 1)")
