@@ -49,6 +49,7 @@ def evaluate(
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     left_out = {"left_out": images.left_out}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"

@@ -42,6 +42,7 @@ def report(
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     note(f"Evaluating all pairs of {len(images.dataset):,} images.")
     findings = write_report(
         run,
