@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pairsim
@@ -69,6 +70,7 @@ def evaluate(
         num_resamples=resamples,
         batch_size=batch_size,
     )
+    report = dataclasses.replace(report, unseen_classes=images.unseen_classes)
     if threshold is None:
         part = split if pairs is None else ""
         try:

@@ -226,11 +226,11 @@ def test_long_chains_are_one_group() -> None:
 
 def test_images_that_cannot_be_separated(digits: ImageTensors) -> None:
     said = (
-        r"fall into 10 folds of similar size without a common image, found \d+ groups of connected images, the largest"
+        r"fall into 10 folds of similar size with nothing in common, found \d+ groups of connected pairs, the largest"
     )
     with pytest.raises(DataError, match=said):
         PairList.of(PairDataset(digits, 400), folds=10, separate_images=True)
-    with pytest.raises(DataError, match=r"found 3 groups of connected images, the largest with 40 of 44 pairs. Draw"):
+    with pytest.raises(DataError, match=r"found 3 groups of connected pairs, the largest with 40 of 44 pairs. Draw"):
         PairList.of(_chains([40, 2, 2]), folds=2, separate_images=True)
     with pytest.raises(ValueError, match="Expected folds with separate_images, got none"):
         PairList.of(PairDataset(digits, 400), separate_images=True)
