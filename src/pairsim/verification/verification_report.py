@@ -131,7 +131,7 @@ class VerificationReport:
             return ""
         unseen = "" if self.unseen_classes is None else f" ({self.unseen_classes:,} unseen in training)"
         groups = "" if self.groups is None else f" in {self.groups:,} groups"
-        return f" of {self.num_classes:,} classes{unseen}{groups}"
+        return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
 
     def _interval(self, name: str) -> str:
         low, high = self.intervals.get(name, (math.nan, math.nan))

@@ -43,7 +43,7 @@ def evaluate(
     """
     from pairsim.data.pairs.pair_files import read_folds
     from pairsim.runs import save_evaluation
-    from pairsim.runs.run_data import load_evaluation_data
+    from pairsim.runs.run_data import load_evaluation_data, recorded_data
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
@@ -54,6 +54,9 @@ def evaluate(
     left_out = {"left_out": images.left_out}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
+        known = set(recorded_data(against).get("class_names", ())).intersection(images.class_names)
+        if images.unseen_classes and known:
+            note(f"Warning: training of {against} had {len(known):,} of these {len(images.class_names):,} classes.")
         comparison = pairsim.compare_models(
             model, other, images.dataset, unit=unit, num_resamples=resamples, batch_size=batch_size
         )

@@ -58,6 +58,6 @@ def report(
         model=model,
     )
     size = out.stat().st_size
-    metrics = findings.figures.to_dict()
+    metrics = {**findings.figures.to_dict(), "unseen_classes": images.unseen_classes}
     result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

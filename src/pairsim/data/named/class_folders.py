@@ -62,7 +62,7 @@ def load_folder(
     if pictures is None and split == "test" and labels.pictures[0].split is None:
         raise DataError(
             f"Expected images to hold out of {folder} for test, found too few: each class keeps at least one, and each "
-            "group is whole. Add images, or a split test."
+            "group is whole. Add images or a split test, or keep whole classes for the test with --unseen."
         )
     if pictures is None:
         there = " or ".join(account.splits)
@@ -107,6 +107,13 @@ def _set_groups(labels: FolderLabels, groups: str) -> None:
         labels.notes.append(f"Each picture is a group of its own {how}: no picture is kept with another")
     else:
         labels.notes.append(f"{number:,} groups {how}")
+    sides: dict[str, set[Split | None]] = {}
+    for picture in labels.pictures:
+        if picture.group is not None:
+            sides.setdefault(picture.group, set()).add(picture.split)
+    torn = sorted(name for name, splits in sides.items() if len(splits) > 1)
+    if torn:
+        labels.notes.append(f"{len(torn):,} of the groups are in several splits of the folder, such as {torn[0]}")
 
 
 def _splits(labels: FolderLabels, *, hold_out: bool) -> dict[Split, list[LabelledPicture]]:

@@ -48,12 +48,13 @@ class FolderAccount:
         """
         number = "" if self.num_labelled == self.num_pictures else f", {self.num_labelled:,} of them"
         classes = f"{number} of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}"
-        if len(self.splits) > 1 and sum(map(len, self.classes.values())) == self.num_classes:
+        by_class = sum(map(len, self.classes.values())) == self.num_classes
+        if by_class and len(self.splits) > 1 and self.splits.keys() == self.classes.keys():
             parts = [
-                f"{count:,} of {len(self.classes[split]):,}{'' if number else ' classes'} for {_USE[split]}"
-                for number, (split, count) in enumerate(self.splits.items())
+                f"{count:,} of {len(self.classes[split]):,}{'' if position else ' classes'} for {_USE[split]}"
+                for position, (split, count) in enumerate(self.splits.items())
             ]
-            classes += f": {', '.join(parts)}"
+            classes += f": {', '.join(parts)}{'' if self.left_out else '; 0 left out'}"
         elif self.splits:
             classes += f" ({', '.join(f'{split} {count:,}' for split, count in self.splits.items())})"
         unused = [split for split in self.splits if split not in used]
