@@ -161,7 +161,7 @@ def split_by_class(
             )
     if not 2 <= len(chosen) <= len(labels) - 2:
         sets = len(np.unique(bound))
-        tied = "" if sets == len(labels) else f" They are {sets} sets of classes that share no group."
+        tied = "" if sets == len(labels) else f" Groups bind the classes into {sets} set{'' if sets == 1 else 's'}."
         raise ValueError(
             f"Expected at least two unseen and two seen classes, as pairs of different classes need them, got "
             f"{len(chosen)} unseen of {len(labels)} classes.{tied} Choose another share or other labels, or add "
@@ -197,7 +197,7 @@ def _chosen_classes(labels: Sequence[Any], bound: Int64Array, wanted: int, seed:
         missing = wanted - len(chosen)
         if missing > 0 and len(parts[first]) <= 2 * missing:  # which comes nearer to the number wanted
             chosen += parts[first]
-    return sorted(chosen)
+    return sorted(chosen or min(parts.values(), key=len))
 
 
 def _named_classes(labels: Sequence[Any], named: Any) -> list[int]:

@@ -146,7 +146,7 @@ def test_a_part_of_labelled_data_keeps_names_and_groups() -> None:
     assert (part.class_names, part.targets.tolist(), part.source) == (("three", "seven"), [7, 3], "here")
     assert part.groups is not None
     assert part.groups.tolist() == ["z", "w"]
-    assert [int(image.max()) for image, _ in part] == [4, 1]
+    assert [int(part[number][0].max()) for number in range(2)] == [4, 1]
     whole = joined(data, part)
     assert whole.targets.tolist() == [7, 3, 5, 3, 7, 7, 3]
-    assert [int(image.max()) for image, _ in whole] == [0, 1, 2, 3, 4, 4, 1]
+    assert [int(whole[number][0].max()) for number in range(7)] == [0, 1, 2, 3, 4, 4, 1]

@@ -107,7 +107,7 @@ def test_json_lines_without_files(tmp_path: Path) -> None:
 def test_another_column_of_groups(content: str, tmp_path: Path) -> None:
     _, rows = read_metadata(written(tmp_path, content), " Writer ")
     assert [row.group for row in rows] == ["w1"]
-    with pytest.raises(DataError, match="Expected one column writer in .*, found 2"):
+    with pytest.raises(DataError, match=r"Expected one column writer in .*, found 2"):
         read_metadata(written(tmp_path, "file_name,label,writer,Writer\n1.png,a,w1,w2\n"), "writer")
 
 

@@ -245,27 +245,24 @@ def test_two_hashes_are_refused(tmp_path: Path) -> None:
         PairList.load(file)
 
 
-@settings(deadline=None)
-@given(seed=st.integers(0, 20), folds=st.integers(2, 3))
-def test_folds_that_share_no_class(seed: int, folds: int) -> None:
-    generator = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(24), 4)  # pairs are within a class, or of two classes that follow each other
-    numbers = np.array([
-        (a, b) for part in range(12) for a, b in generator.integers(8 * part, 8 * part + 8, (12, 2)).tolist() if a != b
-    ])  # fmt: skip
-    first, second = numbers.T
-    pairs = PairDataset.from_pairs(range(96), first, second, labels[first] == labels[second])
-    try:
-        listed = PairList.of(pairs, folds=folds, separate_by=labels)
-    except DataError as error:  # by chance too few pairs of one class
-        assert "groups of connected pairs" in str(error)
-        return
+@given(parts=st.integers(6, 15), folds=st.integers(2, 3), seed=st.integers(0, 3))
+def test_folds_that_share_no_class(parts: int, folds: int, seed: int) -> None:
+    labels = np.repeat(np.arange(2 * parts), 4)
+    inside = np.array([(0, 1), (2, 3), (0, 4), (1, 5), (4, 5)])  # images of two classes, which no other pair joins
+    numbers = np.concatenate([inside + 8 * part for part in range(parts)])
+    first, second = np.random.default_rng(seed).permutation(numbers).T
+    pairs = PairDataset.from_pairs(range(8 * parts), first, second, labels[first] == labels[second])
+    listed = PairList.of(pairs, folds=folds, separate_by=labels, seed=seed)
     assert listed.fold is not None
-    classes = [
-        set(np.concatenate([labels[first[listed.fold == f]], labels[second[listed.fold == f]]])) for f in range(folds)
-    ]
-    assert sum(map(len, classes)) == len(set().union(*classes))
     assert listed.first.tolist() == first.tolist()
+    both = np.stack([labels[first], labels[second]])
+    classes = [set(both[:, listed.fold == fold].ravel().tolist()) for fold in range(folds)]
+    assert sum(map(len, classes)) == len(set().union(*classes)) == 2 * parts
+    images = PairList.of(pairs, folds=folds, separate_images=True, seed=seed)
+    assert (
+        len(set(zip(both[0].tolist(), (images.fold if images.fold is not None else first).tolist(), strict=True)))
+        > 2 * parts
+    )
 
 
 def test_what_folds_are_separated_by(digits: ImageTensors) -> None:
@@ -274,5 +271,5 @@ def test_what_folds_are_separated_by(digits: ImageTensors) -> None:
         PairList.of(pairs, separate_by=digits.targets)
     with pytest.raises(ValueError, match=r"one class or group for each of \d+ images, got shape \[3\]"):
         PairList.of(pairs, folds=2, separate_by=np.arange(3))
-    with pytest.raises(DataError, match="found 1 groups of connected pairs, the largest with 400 of 400 pairs. Draw"):
+    with pytest.raises(DataError, match=r"found 1 groups of connected pairs, the largest with 400 of 400 pairs\. Draw"):
         PairList.of(PairDataset(digits, 400), folds=2, separate_by=digits.targets)
