@@ -197,7 +197,9 @@ def _chosen_classes(labels: Sequence[Any], bound: Int64Array, wanted: int, seed:
         missing = wanted - len(chosen)
         if missing > 0 and len(parts[first]) <= 2 * missing:  # which comes nearer to the number wanted
             chosen += parts[first]
-    return sorted(chosen or min(parts.values(), key=len))
+    if not chosen:
+        chosen = min(parts.values(), key=len)
+    return sorted(chosen)
 
 
 def _named_classes(labels: Sequence[Any], named: Any) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,20 +46,10 @@ class RunImages:
             record["val_class_names"] = list(own)
         return record if self.classes is None else {**record, "class_split": self.classes.to_record()}
 
-    def account(self, split: ValidationSplit | None) -> str:
-        """Say in one line what became of every picture; empty for a named dataset that is not split by class.
-
-        Args:
-            split: What was split off for validation, if anything was.
-        """
-        account = self.train.account
-        if account is None:
-            return ""
-        if split is not None:
-            held = len(split.held_out)
-            kept: dict[Split, int] = {"train": len(self.train) - held, "val": held}
-            account = dataclasses.replace(account, splits={**kept, **_others(account.splits)})
-        return account.line(*self._used)
+    @property
+    def account(self) -> str:
+        """One line on what became of every picture; empty for a named dataset that is not split by class."""
+        return "" if self.train.account is None else self.train.account.line(*self._used)
 
     @property
     def warning(self) -> str:
@@ -106,10 +95,6 @@ class RunImages:
         """Return the classes of a split of the folder's own; `None` if it has no such split."""
         account = self.train.account
         return None if account is None or self.classes is not None else account.classes.get(split)
-
-
-def _others(splits: Mapping[Split, int]) -> dict[Split, int]:
-    return {split: number for split, number in splits.items() if split != "train"}
 
 
 def load_training_data(

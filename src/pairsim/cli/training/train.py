@@ -167,7 +167,7 @@ def train(
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
-        note(images.account(trainer.data.split))
+        note(images.account)
         note(images.warning)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
