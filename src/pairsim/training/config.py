@@ -27,6 +27,9 @@ else:
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
+VAL_FRACTION = 0.1
+"""Default share of the training images that is split off as validation data."""
+
 
 @document_options
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +188,11 @@ class TrainConfig:
         minimum=1,
         affects="length",
     )
-    val_fraction: float = Group.VALIDATION.option(
-        0.1, "Share of the training images split off as validation data if none are given.", interval="(0, 1)"
+    val_fraction: float | None = Group.VALIDATION.option(
+        None,
+        "Share of the training images split off as validation data if none are given, by default 0.1; with classes "
+        "kept unseen on the command line, the share of the other classes, by default 0.2.",
+        interval="(0, 1)",
     )
     seed: int = Group.MAIN.option(
         0, "Seed of initialisation (on the command line), pairs, batches, split and random transforms."
@@ -234,6 +240,7 @@ class TrainConfig:
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
             backbone_learning_rate=self.backbone_learning_rate or slower,
+            val_fraction=self.val_fraction or VAL_FRACTION,
         )
 
     def to_dict(self) -> dict[str, Any]:
