@@ -68,7 +68,7 @@ class EmbeddingNet(PlainNamesModule):
     last layer; it is code, so give it again to load the model.
 
     Args:
-        backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
+        backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"conv4"`, `"resnet18"` or
             `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
             F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or

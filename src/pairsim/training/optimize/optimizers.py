@@ -98,13 +98,16 @@ def _children(model: nn.Module, inside: str) -> str:
     return ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
-def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = False) -> Optimizer:
+def make_optimizer(
+    config: TrainConfig, model: nn.Module, state: nn.Module | None = None, *, recordable: bool = False
+) -> Optimizer:
     """Create an optimizer of the parameters that need gradients and are not frozen.
 
     Args:
         config: Resolved. With `backbone_learning_rate` the backbone's parameters are a second group. A named optimizer
             is fused, one kernel for all parameters, if the device supports it.
         model: A similarity model.
+        state: Of the objective; its parameters are trained too.
         recordable: Whether its step must work in a CUDA graph. The learning rate is then a tensor on the device.
 
     Returns:
@@ -116,9 +119,11 @@ def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = 
     """
     frozen, prefix = FrozenParts(model, config.freeze), backbone_prefix(model)
     named = {n: value for n, value in model.named_parameters() if value.requires_grad and not frozen.holds(n)}
-    trained = list(named.values())
-    if not trained:
+    if not named:
         raise ValueError("Expected a model with parameters that need gradients, found none. Unfreeze some.")
+    of_state = [] if state is None else [(n, value) for n, value in state.named_parameters() if value.requires_grad]
+    named |= {f"objective.{name}": value for name, value in of_state}
+    trained = list(named.values())
     if callable(config.optimizer):
         optimizer = config.optimizer(trained)
         if not isinstance(optimizer, Optimizer):
@@ -165,11 +170,13 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
+    """Return the kind of weights of a backbone of torchvision or timm, or with weights; `None` for any other net."""
     net = unwrapped(model.embedding_net)
-    if not isinstance(net, EmbeddingNet) or not net.has_known_backbone:
+    if not isinstance(net, EmbeddingNet):
         return None
-    return "pretrained" if net.pretrained else "random"
+    if net.pretrained:
+        return "pretrained"
+    return "random" if net.has_known_backbone else None
 
 
 def recipe_note(config: TrainConfig) -> str:
