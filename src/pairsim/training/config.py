@@ -27,6 +27,9 @@ else:
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
+VAL_FRACTION = 0.1
+"""Default share of the training images that is split off as validation data."""
+
 
 @document_options
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +116,8 @@ class TrainConfig:
     freeze: str = Group.OPTIMIZATION.option(
         "none",
         'What is not trained: "none"; "backbone"; or prefixes of parameter names of the backbone (without one, of '
-        'the net), separated by commas, such as "conv1,layer1". Frozen parts run in eval mode, so the statistics '
-        "of their batch norms stay the same too.",
+        'the net), separated by commas, such as "conv1,layer1", and "batch-norm" for all batch norms. Frozen parts '
+        "run in eval mode, so the statistics of their batch norms stay the same too.",
     )
     weight_decay: float = Group.OPTIMIZATION.option(1e-5, "Weight decay.", interval="[0, inf)")
     momentum: float = Group.OPTIMIZATION.option(0.9, 'Momentum of "sgd".', interval="[0, 1)")
@@ -204,8 +207,11 @@ class TrainConfig:
         minimum=1,
         affects="length",
     )
-    val_fraction: float = Group.VALIDATION.option(
-        0.1, "Share of the training images split off as validation data if none are given.", interval="(0, 1)"
+    val_fraction: float | None = Group.VALIDATION.option(
+        None,
+        "Share of the training images split off as validation data if none are given, by default 0.1; with classes "
+        "kept unseen on the command line, the share of the other classes, by default 0.2.",
+        interval="(0, 1)",
     )
     seed: int = Group.MAIN.option(
         0, "Seed of initialisation (on the command line), pairs, batches, split and random transforms."
@@ -255,6 +261,7 @@ class TrainConfig:
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
             backbone_learning_rate=self.backbone_learning_rate or slower,
+            val_fraction=self.val_fraction or VAL_FRACTION,
         )
 
     def to_dict(self) -> dict[str, Any]:

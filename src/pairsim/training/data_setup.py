@@ -183,6 +183,7 @@ def _labelled(
         )
     if val is None:
         groups = getattr(labelled, "groups", None)
+        assert config.val_fraction is not None, "the config is resolved"
         kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=groups)
         if len(held_out) < 2:
             notes.append(

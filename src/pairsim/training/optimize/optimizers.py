@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -16,6 +17,9 @@ from pairsim.models.weight_names import unwrapped
 from pairsim.training.config import TrainConfig
 
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
+
+BATCH_NORM = "batch-norm"
+"""In `TrainConfig.freeze`: all batch norms."""
 
 
 def backbone_prefix(model: nn.Module) -> str | None:
@@ -47,12 +51,18 @@ class FrozenParts:
             self._names = (prefix[:-1],)
         elif freeze != "none":
             inside = prefix or "embedding_net."
-            self._names = tuple(inside + part.strip().strip(".") for part in freeze.split(","))
-            for name in self._names:
+            parts = [part.strip().strip(".") for part in freeze.split(",")]
+            norms = [name for name, part in model.named_modules() if isinstance(part, _BatchNorm)]
+            named = [inside + part for part in parts if part != BATCH_NORM]
+            self._names = (
+                *named,
+                *([name for name in norms if name.startswith(inside)] if BATCH_NORM in parts else []),
+            )
+            for name in named:
                 if not any(_is_inside(parameter, name) for parameter, _ in model.named_parameters()):
                     raise ValueError(
                         f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
-                        f'"none" or "backbone", got {name.removeprefix(inside)!r}. '
+                        f'"none", "backbone" or "{BATCH_NORM}", got {name.removeprefix(inside)!r}. '
                         f"Its parts: {_children(model, inside)}."
                     )
 
