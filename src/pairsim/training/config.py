@@ -154,8 +154,8 @@ class TrainConfig:
     )
     turns: bool = Group.MAIN.option(
         False,
-        "For drawings and other square images without a right way up: an image after a quarter turn is of a class of "
-        "its own, so that training has four times the images and classes. Validation images are not turned.",
+        "For characters and other square drawings that do not occur turned: an image after a quarter turn is of a "
+        "class of its own, so that training has four times the images and classes. Validation images are not turned.",
     )
     resident: bool | None = Group.READING.option(
         None,
