@@ -56,7 +56,7 @@ class Arm:
 
 _AFFINE: dict[str, Any] = {"augment": "affine", "batch_size": 256, "epochs": 16}
 _TURNED: dict[str, Any] = {**_AFFINE, "turns": True}
-_CONTRASTIVE: dict[str, Any] = {**_TURNED, "objective": "supervised-contrastive", "temperature": 0.05}
+_CONTRASTIVE: dict[str, Any] = {**_TURNED, "objective": "supervised-contrastive"}
 ARMS = (
     Arm("conv4, supervised contrastive, turns", "conv4", _CONTRASTIVE),
     Arm("conv4, all pairs, turns", "conv4", _TURNED),

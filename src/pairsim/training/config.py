@@ -90,7 +90,7 @@ class TrainConfig:
         0.0, 'In "all-pairs" a pair is weighted by its error to this power; 0 weighs all equally.', interval="[0, inf)"
     )
     temperature: float = Group.PAIRS.option(
-        0.1,
+        0.05,
         'What "supervised-contrastive" and "normalized-softmax" divide similarities by; a lower one concentrates on '
         "classes that look alike.",
         interval="(0, inf)",
