@@ -90,6 +90,7 @@ def test_quick(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 <= row["within_alphabet"] <= 1
         assert 0 <= row["any_low"] <= row["any_characters"] <= row["any_high"] <= 1
         assert 0.3 < row["verification"] <= 1
+        assert 0 <= row["any_drawers"] <= 1
     assert [row["seeds"] for row in tables[1].rows] == [1] * len(rows)
 
 
@@ -101,8 +102,18 @@ def test_without_the_archives_it_says_why(tmp_path: Path, monkeypatch: pytest.Mo
         assert "needs open/omniglot-full.zip" in table.notes[0]
 
 
+def test_episodes_are_within_an_alphabet() -> None:
+    labels = np.repeat([f"{alphabet}__{number}" for alphabet in "ab" for number in range(3)], 4)
+    own = torch.eye(3).repeat(2, 1).repeat_interleave(4, dim=0)  # both alphabets alike: told apart within each
+    assert omniglot.within_alphabets(own, labels, 20) == 1
+    same = torch.eye(3)[torch.zeros(24, dtype=torch.long)]
+    assert omniglot.within_alphabets(same, labels, 20) == pytest.approx(1 / 3)
+    by_drawer = torch.eye(4).repeat(6, 1)
+    assert omniglot.within_alphabets(by_drawer, labels, 20) == pytest.approx(1 / 3)
+
+
 def test_means_are_over_seeds() -> None:
-    figures = {"any_characters": 0.9, "within_alphabet": 0.8, "verification": 0.7, "eer": 0.1}
+    figures = {"any_characters": 0.9, "within_alphabet": 0.8, "any_drawers": 0.6, "verification": 0.7, "eer": 0.1}
     rows = [{"arm": "a", **figures}, {"arm": "a", **figures, "eer": 0.3}, {"arm": "b", **figures}]
     first, second = omniglot.means(rows)
     assert (first["seeds"], first["eer_low"], first["eer_high"]) == (2, 0.1, 0.3)
