@@ -205,7 +205,7 @@ def adapt(
                 _set_head(net, best, *best.fitted(features, codes, None, settings.seed))
         else:
             net.load_state_dict(before)
-    trainer.keep_as_it_is()
+    trainer.save_current()
     return Adaptation(
         kept=kept,
         head=name,
