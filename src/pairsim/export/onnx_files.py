@@ -14,8 +14,9 @@ from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError, MissingExtraError, require
 from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, OUTPUTS, largest_difference, quiet, trace
-from pairsim.export.onnx_models import OnnxModel, first_line, open_onnx
+from pairsim.export.onnx_models import OnnxModel, first_line
 from pairsim.models import SimilarityModel
+from pairsim.models.backbones.onnx_nets import open_onnx
 
 OPSET = 18
 """Opset version of exported files: of 2022, so that older runtimes can read them."""

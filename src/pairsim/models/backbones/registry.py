@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from torch import nn
@@ -14,7 +15,9 @@ from torch import nn
 from pairsim.errors import require
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import timm_nets, torchvision_nets
-from pairsim.models.backbones.building import BackboneRequest, channels_of
+from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, channels_of
+from pairsim.models.backbones.onnx_nets import OnnxNet, is_onnx_file, read_onnx_net
+from pairsim.models.backbones.weight_files import find_weights, weight_folders
 
 SOURCES: dict[str, ModuleType] = {"": torchvision_nets, "timm/": timm_nets}
 """Modules with nets by the prefix of their names.
@@ -65,7 +68,7 @@ def backbone_names(contains: str = "") -> list[str]:
 
 def is_backbone_name(name: str) -> bool:
     """Return whether a text has the form of a backbone's name, rather than of a class such as `package.module.Net`."""
-    return _prefix(name) != "" or "." not in name
+    return _prefix(name) != "" or "." not in name or is_onnx_file(name)
 
 
 def _prefix(name: str) -> str:
@@ -82,9 +85,10 @@ def named_backbone(
     """Build a backbone by its name, without its classifier.
 
     Args:
-        name: From `backbone_names`.
-        weights: `None` for random ones; `"pretrained"` for those that the library downloads or has downloaded; or a
-            file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit except for the classifier.
+        name: From `backbone_names`; or an ONNX file, whose net is not trained (see `read_onnx_net`).
+        weights: `None` for random ones; `"pretrained"` for those that `find_weights` finds, else those that the library
+            downloads; or a file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit except for
+            the classifier.
         in_channels: Channels of the images; by default those it was trained with, 3. Others only with timm.
         image_size: Height and width; by default those it was trained with. Convolutional nets take nearly any.
 
@@ -92,14 +96,19 @@ def named_backbone(
         The backbone, with its preprocessing.
 
     Raises:
-        MissingExtraError: If timm is needed and not installed.
-        RunError: If weights cannot be read or downloaded.
+        MissingExtraError: If timm or onnxruntime is needed and not installed.
+        RunError: If weights or an ONNX file cannot be read, or weights not be downloaded.
         ValueError: If there is no such backbone, it cannot be built for such images, or the weights do not fit.
 
     Example:
         >>> named_backbone("resnet18").preprocessing.mean
         (0.485, 0.456, 0.406)
     """
+    if is_onnx_file(name):
+        if weights is not None:
+            raise ValueError(f"Expected no weights for {name}, which has its own, got {weights}. Leave them out.")
+        onnx_net, of_file = read_onnx_net(name, in_channels=in_channels, image_size=image_size)
+        return Backbone(module=onnx_net, name=onnx_net.file_name, preprocessing=of_file, pretrained=True)
     prefix = _prefix(name)
     plain, nets = name.removeprefix(prefix), SOURCES[prefix]
     if nets.EXTRA is not None:
@@ -111,7 +120,13 @@ def named_backbone(
             f"Expected the name of a backbone, got {name!r}.{hint} "
             'List them with pairsim.models.backbones.backbone_names("...").'
         )
-    request = BackboneRequest(name=name, weights=weights, in_channels=in_channels, image_size=image_size)
+    folders: tuple[Path, ...] = ()
+    if weights == PRETRAINED:
+        folders = weight_folders()
+        weights = find_weights(name, folders) or PRETRAINED
+    request = BackboneRequest(
+        name=name, weights=weights, in_channels=in_channels, image_size=image_size, looked_in=folders
+    )
     module, known = nets.build(plain, request)
     preprocessing = _for_images(known, in_channels or known.channels, image_size)
     return Backbone(module=module, name=name, preprocessing=preprocessing, pretrained=weights is not None)
@@ -130,6 +145,11 @@ def given_backbone(
     Returns:
         The backbone; its preprocessing is known for nets of torchvision and timm only.
     """
+    if isinstance(module, OnnxNet):  # of a saved model, which has the preprocessing
+        size = image_size or module.fixed_size
+        assert size is not None, "a saved model has its size"
+        known = Preprocessing(image_size=size, channels=module.in_channels)
+        return Backbone(module=module, name=module.file_name, preprocessing=known, pretrained=True)
     adapted = next(filter(None, (nets.adapt(module) for nets in SOURCES.values())), None)
     if adapted is None:
         return Backbone(module=module)

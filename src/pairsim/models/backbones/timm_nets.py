@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from torch import nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, copy_sharing_tensors, read_weights
+from pairsim.models.backbones.building import (
+    PRETRAINED,
+    BackboneRequest,
+    check_reachable,
+    copy_sharing_tensors,
+    read_weights,
+)
 
 EXTRA = "timm"
 """The extra and the package that the nets need."""
@@ -21,6 +29,15 @@ def names() -> Collection[str]:
     """Return the names of its nets."""
     timm = importlib.import_module("timm")
     return {*timm.list_models(), *timm.list_pretrained()}
+
+
+def with_tag(name: str) -> str:
+    """Return a name with the tag of its default weights, unless it has one, there is none, or timm is missing."""
+    if "." in name or importlib.util.find_spec("timm") is None:
+        return name
+    default = importlib.import_module("timm").models.get_pretrained_cfg(name)
+    tag = None if default is None else default.tag
+    return f"{name}.{tag}" if tag else name
 
 
 def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
@@ -40,6 +57,8 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing
         # timm converts weights of older formats; without a classifier in them it loads the rest strictly
         settings["pretrained_cfg_overlay"] = {"state_dict": state, "num_classes": 0, "classifier": None}
     try:
+        if weights == PRETRAINED:
+            check_reachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
         module: nn.Module = timm.create_model(name, pretrained=weights is not None, **settings)
     except Exception as error:  # timm and the hub raise many kinds
         if weights == PRETRAINED and not isinstance(error, AssertionError | TypeError):

@@ -155,11 +155,16 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
+    """Return the kind of weights of a backbone that pairsim builds; `None` for any other net."""
     net = unwrapped(model.embedding_net)
     if not isinstance(net, EmbeddingNet) or not net.has_known_backbone:
         return None
     return "pretrained" if net.pretrained else "random"
+
+
+def has_parameters(model: SimilarityModel) -> bool:
+    """Return whether the backbone has parameters; an ONNX file has none that can be trained."""
+    return any(name.startswith(backbone_prefix(model) or "embedding_net.") for name, _ in model.named_parameters())
 
 
 def recipe_note(config: TrainConfig) -> str:
