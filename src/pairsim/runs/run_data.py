@@ -13,7 +13,7 @@ from pairsim._common import storage
 from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, PairDataset, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
-from pairsim.data.named import NAMES, load_data
+from pairsim.data.named import NAMES, embedding_files, is_embedding_file, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
@@ -53,7 +53,7 @@ def load_evaluation_data(
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    Without pairs, the split "val" is the validation images of the run (see `held_out_images`). The class level is by
+    A file of embeddings is used whole, unless the run was trained on it. Without pairs, the split "val" is the validation images of the run (see `held_out_images`). The class level is by
     default that of the run.
     """
     if pairs is not None and data not in NAMES:
@@ -68,7 +68,10 @@ def load_evaluation_data(
         loaded = load_labelled(model, data, split, data_dir, level)
         return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
     used: tuple[Split, ...] = (split,)
-    if split == "val":
+    other = _other_embeddings(run, model, data)
+    if other is not None:
+        loaded = other
+    elif split == "val":
         loaded = held_out_images(run, model, data, data_dir, level)
         if loaded.account is not None and "val" not in loaded.account.splits:
             used = ("train",)  # they are a part of it
@@ -77,6 +80,15 @@ def load_evaluation_data(
     known = loaded.account
     account, left_out = ("", ()) if known is None else (known.line(*used), known.left_out_of(*used))
     return Judged(loaded, loaded.source, loaded.class_names, account, left_out)
+
+
+def _other_embeddings(run: Path, model: SimilarityModel, data: str) -> LabelledData | None:
+    """Load a file of embeddings whole; `None` for other data, and for the file that the run was trained on."""
+    if not is_embedding_file(data):
+        return None
+    record, loaded = run / "data.json", embedding_files.load(Path(data), "all", model.preprocessing)
+    trained_on = storage.read_json(record).get("source") if storage.is_file(record) else None
+    return None if loaded.source == trained_on else loaded
 
 
 def recorded_class_level(run: Path, data: str) -> int:

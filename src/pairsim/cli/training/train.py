@@ -13,13 +13,15 @@ from cyclopts.validators import Number
 import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
-from pairsim.cli.output import UsageError, expect, note, print_result
+from pairsim.cli.output import UsageError, note, print_result
+from pairsim.cli.training.chosen_net import choose_net
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
+    from pairsim.images import Fit
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -102,9 +104,11 @@ def train(
     Args:
         options: How to train.
         resume: Continue from the newest checkpoint in the run folder, or start again.
-        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
-            place of the reference network.
-        weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
+        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100; an ONNX file,
+            whose net is not trained; "reference", the reference network; or "auto": for photographs a pretrained net
+            whose weights are on this machine. By default auto for folders, and reference for named data.
+        weights: Weights of the backbone: a file, or "pretrained" to find them on this machine or download them; by
+            default random.
         embedding_dim: Length of an embedding.
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
@@ -125,14 +129,23 @@ def train(
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     check_writable(options.out, "a folder")
-    expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
-    size = None if image_size is None else (image_size, image_size)
+    net = choose_net(
+        data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        channels=channels,
+        data_dir=data_dir,
+        white=white,
+    )
+    backbone, weights = net.backbone, net.weights
+    size = None if net.image_size is None else (net.image_size, net.image_size)
     make_model = partial(
-        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim
+        _make_model, options.seed, white, net.fit, backbone=backbone, weights=weights, embedding_dim=embedding_dim
     )
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        model = make_model(in_channels=channels, image_size=size)
+        model = make_model(in_channels=net.channels, image_size=size)
     loaded = load_data(
         data,
         "train",
@@ -146,14 +159,14 @@ def train(
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
-    weights_given = {} if backbone is None else {"weights": weights}
-    callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **weights_given)]
+    callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **net.record)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         if loaded.account is not None:
             note(loaded.account.line("train", "val"))
+        note(net.line)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
         default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
@@ -194,14 +207,16 @@ def make_trainer(
     return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.SimilarityModel:
+def _make_model(
+    seed: int, white: int | None = None, fit: Fit | None = None, **options: Any
+) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = pairsim.EmbeddingNet(**options)
     model = pairsim.SimilarityModel(net)
-    model.preprocessing = dataclasses.replace(model.preprocessing, white=white)
+    model.preprocessing = dataclasses.replace(model.preprocessing, white=white, fit=fit or model.preprocessing.fit)
     return model
 
 

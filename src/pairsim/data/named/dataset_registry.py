@@ -29,6 +29,9 @@ DATASETS: dict[str, str] = {
 }
 """The loader of each named dataset, as `module:function`; called as `load(name, split, root)`."""
 
+EMBEDDING_FILES = (".npz", ".npy", ".parquet")
+"""Endings of files of embeddings that another model computed."""
+
 SPLITS: tuple[Split, ...] = get_args(Split)
 NAMES: KeysView[str] = DATASETS.keys()
 
@@ -70,7 +73,8 @@ def load_data(
     What is left out is in `account` of the result.
 
     Args:
-        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, or a folder.
+        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, a folder, or a file of embeddings that another model computed:
+            `.npz` with the arrays `embeddings` `[N, D]` and `labels` `[N]` (see `read_embeddings`).
         split: `"train"`, `"val"` or `"test"`.
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
@@ -104,6 +108,10 @@ def load_data(
             )
         loaded: LabelledData = pkgutil.resolve_name(DATASETS[name])(name, split, data_root(data_dir))
         return loaded
+    if is_embedding_file(name):
+        from pairsim.data.named.embedding_files import load
+
+        return load(Path(name), split, preprocessing)
     if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
@@ -111,9 +119,20 @@ def load_data(
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
-        f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, found neither at "
+        f"Expected one of {', '.join(NAMES)}, a folder with one sub-folder per class, or a file of embeddings (.npz), found none at "
         f"{name!r}.{hint}"
     )
+
+
+def is_embedding_file(data: str | os.PathLike[str]) -> bool:
+    """Return whether data is a file of embeddings, by its ending, and not a folder of that name.
+
+    Example:
+        >>> is_embedding_file("faces.npz"), is_embedding_file("mnist")
+        (True, False)
+    """
+    name = os.fspath(data)
+    return name.lower().endswith(EMBEDDING_FILES) and not os.path.isdir(name)
 
 
 def _may_be_folder(name: str) -> bool:

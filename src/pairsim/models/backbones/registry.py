@@ -26,6 +26,9 @@ Each has `EXTRA`, the extra and the package that the nets need, if any; `names()
 `adapt(module)`, which is `None` for a module of another library.
 """
 
+EMBEDDINGS = "embeddings"
+"""The backbone of a model for embeddings that another model computed, which it returns as they are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
@@ -85,7 +88,8 @@ def named_backbone(
     """Build a backbone by its name, without its classifier.
 
     Args:
-        name: From `backbone_names`; or an ONNX file, whose net is not trained (see `read_onnx_net`).
+        name: From `backbone_names`; an ONNX file, whose net is not trained (see `read_onnx_net`); or `"embeddings"`
+            for images that are embeddings of another model, `[N, D, 1, 1]`, with `in_channels` D.
         weights: `None` for random ones; `"pretrained"` for those that `find_weights` finds, else those that the library
             downloads; or a file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit except for
             the classifier.
@@ -104,6 +108,11 @@ def named_backbone(
         >>> named_backbone("resnet18").preprocessing.mean
         (0.485, 0.456, 0.406)
     """
+    if name == EMBEDDINGS:
+        if in_channels is None:
+            raise ValueError("Expected in_channels, the length of an embedding, for embeddings, got none.")
+        vectors = Preprocessing(image_size=(1, 1), channels=in_channels)
+        return Backbone(module=nn.Identity(), name=name, preprocessing=vectors)
     if is_onnx_file(name):
         if weights is not None:
             raise ValueError(f"Expected no weights for {name}, which has its own, got {weights}. Leave them out.")
