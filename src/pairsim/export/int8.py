@@ -18,6 +18,7 @@ from pairsim.export.graphs import INPUTS, quiet
 from pairsim.export.int8_changes import PixelSource, measure_changes
 from pairsim.export.onnx_files import onnx_bytes
 from pairsim.export.onnx_models import OnnxModel, Pixels, load_onnx
+from pairsim.models.backbones.onnx_nets import open_onnx
 
 _LAYERS = ["Conv", "Gemm", "MatMul"]
 _BATCH = 32

@@ -69,8 +69,9 @@ class EmbeddingNet(PlainNamesModule):
 
     Args:
         backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
-            `"timm/mobilenetv3_small_100"`; an ONNX file such as `"faces.onnx"`, which is not trained; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
-            F is found by running it.
+            `"timm/mobilenetv3_small_100"`; an ONNX file such as `"faces.onnx"`, which is not trained; `"embeddings"`,
+            for embeddings of another model in place of images; or any module from `[N, C, H, W]` to features `[N, F]`
+            or `[N, F, h, w]`. F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
             `"pretrained"` for those on this machine, else those that torchvision or timm downloads.
         in_channels: Channels of the images, C; by default those that the backbone was trained with, else 1.

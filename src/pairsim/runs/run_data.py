@@ -53,8 +53,8 @@ def load_evaluation_data(
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    A file of embeddings is used whole, unless the run was trained on it. Without pairs, the split "val" is the validation images of the run (see `held_out_images`). The class level is by
-    default that of the run.
+    Without pairs, the split "val" is the validation images of the run (see `held_out_images`). A file of embeddings is
+    used whole, unless the run was trained on it. The class level is by default that of the run.
     """
     if pairs is not None and data not in NAMES:
         listed = PairDataset.from_csv(pairs, data)

@@ -113,7 +113,9 @@ def _embeddings(files: list[str], model: pairsim.SimilarityModel) -> tuple[Tenso
 
     read = [read_embeddings(file, model.preprocessing.channels) for file in files]
     several = len(files) > 1
-    ids = [f"{file}: {name}" if several else name for file, found in zip(files, read, strict=True) for name in found.ids]
+    ids = [
+        f"{file}: {name}" if several else name for file, found in zip(files, read, strict=True) for name in found.ids
+    ]
     return torch.cat([found.images for found in read]), ids
 
 

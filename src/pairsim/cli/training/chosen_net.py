@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsim.cli.output import UsageError, expect
+from pairsim.errors import PairsimError
 
 AUTO, REFERENCE = "auto", "reference"
 """Values of --backbone besides the names of nets."""
@@ -60,7 +61,7 @@ def choose_net(
         white: --white.
 
     Raises:
-        PairsimError: If the folder or the file of embeddings cannot be read, or weights are damaged.
+        PairsimError: If a file of embeddings cannot be read, or weights are damaged.
         UsageError: If options do not fit together.
     """
     from pairsim.data.named import NAMES, data_root, is_embedding_file
@@ -84,7 +85,11 @@ def choose_net(
     from pairsim.images import pictures_below
     from pairsim.models.backbones.automatic import PictureKind, choose_backbone, look_at
 
-    kind = PictureKind(28, 1.0, is_colour=False) if data in NAMES else look_at(pictures_below(data), white=white)
+    try:
+        pictures = [] if data in NAMES else pictures_below(data)
+    except PairsimError:  # loading the data says it in its own words
+        return ChosenNet(backbone=None, **given)
+    kind = PictureKind(28, 1.0, is_colour=False) if data in NAMES else look_at(pictures, white=white)
     choice = choose_backbone(kind, folders=folders)
     if choice.name is None:
         photographs = kind.are_photographs

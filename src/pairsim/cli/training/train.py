@@ -207,9 +207,7 @@ def make_trainer(
     return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_model(
-    seed: int, white: int | None = None, fit: Fit | None = None, **options: Any
-) -> pairsim.SimilarityModel:
+def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **options: Any) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -129,10 +129,11 @@ def _checked(values: npt.NDArray[Any], file: Path) -> npt.NDArray[np.float32]:
     if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
         raise DataError(f"Expected embeddings [N, D] in floating point in {file}, found {values.dtype} {values.shape}.")
     vectors = values.astype(np.float64)
-    for what, bad in (
-        ("finite numbers, found NaN or infinity", ~np.isfinite(vectors).all(axis=1)),
-        ("embeddings with a direction, found zeros only", (vectors == 0).all(axis=1)),
-    ):
+    wrong: dict[str, npt.NDArray[np.bool_]] = {
+        "finite numbers, found NaN or infinity": np.array(~np.isfinite(vectors).all(axis=1)),
+        "embeddings with a direction, found zeros only": np.array(~vectors.any(axis=1)),
+    }
+    for what, bad in wrong.items():
         if bad.any():
             raise DataError(
                 f"Expected {what} in {np.count_nonzero(bad):,} of {len(bad):,} rows of {file}, the first is row "

@@ -99,7 +99,8 @@ class OnnxNet(nn.Module):
             raise ValueError(
                 f"Expected images without gradients, as {self.file_name} has none. Use method='occlusion' for saliency."
             )
-        return self._features(images)
+        features: Tensor = self._features(images)
+        return features
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _features(self, images: Tensor) -> Tensor:
@@ -255,4 +256,3 @@ def _preprocessing(
         )
     values = {"fit": "crop", **stated, "image_size": size, "channels": channels, "mean": mean, "std": std}
     return Preprocessing.from_dict(values)
-

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pairsim.errors import require
 from pairsim.images import Preprocessing
@@ -27,7 +28,15 @@ Each has `EXTRA`, the extra and the package that the nets need, if any; `names()
 """
 
 EMBEDDINGS = "embeddings"
-"""The backbone of a model for embeddings that another model computed, which it returns as they are."""
+"""The backbone of a model for embeddings that another model computed; see `GivenEmbeddings`."""
+
+
+class GivenEmbeddings(nn.Module):
+    """Scale embeddings `[N, D, 1, 1]` that another model computed to length 1."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return `[N, D, 1, 1]`; zero stays zero."""
+        return functional.normalize(embeddings, dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,7 @@ def named_backbone(
         if in_channels is None:
             raise ValueError("Expected in_channels, the length of an embedding, for embeddings, got none.")
         vectors = Preprocessing(image_size=(1, 1), channels=in_channels)
-        return Backbone(module=nn.Identity(), name=name, preprocessing=vectors)
+        return Backbone(module=GivenEmbeddings(), name=name, preprocessing=vectors)
     if is_onnx_file(name):
         if weights is not None:
             raise ValueError(f"Expected no weights for {name}, which has its own, got {weights}. Leave them out.")
