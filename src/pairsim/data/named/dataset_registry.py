@@ -119,8 +119,8 @@ def load_data(
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
-        f"Expected one of {', '.join(NAMES)}, a folder with one sub-folder per class, or a file of embeddings "
-        f"(.npz), found none at {name!r}.{hint}"
+        f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, or a file of embeddings "
+        f"(.npz), found neither at {name!r}.{hint}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pairsim.errors import ImageReadError, RunError
 from pairsim.images import Fit, read_image
+from pairsim.images.reading import stored_size
 from pairsim.models.backbones.weight_files import find_weights, weight_folders
 
 PREFERRED = (
@@ -84,19 +85,22 @@ def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = N
         white: As for `read_image`.
 
     Returns:
-        What they look like; a shorter side of 0 if none could be read.
+        What they look like; a shorter side of 0 if none could be read. Small ones are not decoded, and count as grey
+            squares.
     """
-    sides, proportions, colours = [], [], []
-    for path in pictures[:: max(len(pictures) // _NUM_SEEN, 1)][:_NUM_SEEN]:
+    seen, sizes, colours = pictures[:: max(len(pictures) // _NUM_SEEN, 1)][:_NUM_SEEN], [], []
+    for path in seen:
+        with contextlib.suppress(ImageReadError):
+            sizes.append(sorted(stored_size(path)))
+    side = int(median(shorter for shorter, _ in sizes)) if sizes else 0
+    if side < SMALLEST_SIDE:
+        return PictureKind(side, 1.0, is_colour=False)
+    for path in seen:
         with contextlib.suppress(ImageReadError):
             pixels = read_image(path, channels=3, white=white)
-            shorter, longer = sorted(pixels.shape[1:])
-            sides.append(shorter)
-            proportions.append(longer / shorter)
             colours.append(not bool((pixels == pixels[:1]).all()))
-    if not sides:
-        return PictureKind(0, 1.0, is_colour=False)
-    return PictureKind(int(median(sides)), median(proportions), is_colour=2 * sum(colours) > len(colours))
+    proportion = median(longer / shorter for shorter, longer in sizes)
+    return PictureKind(side, proportion, is_colour=2 * sum(colours) > len(colours))
 
 
 def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None) -> BackboneChoice:
@@ -121,7 +125,7 @@ def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None)
     """
     colour = "in colour" if kind.is_colour else "grey"
     if not kind.are_photographs:
-        line = f"The reference network, as the pictures are small (shorter side {kind.shorter_side} px, {colour})."
+        line = f"The reference network, as the pictures are small (shorter side {kind.shorter_side} px)."
         return BackboneChoice(None, None, None, None, line)
     folders, damaged = weight_folders() if folders is None else folders, []
     for name in PREFERRED:

@@ -109,15 +109,15 @@ class OnnxNet(nn.Module):
         values = values.permute(0, 2, 3, 1) if self.channels_last else values
         array = values.to(self.dtype).contiguous().numpy()
         size = self.fixed_batch or max(len(array), 1)
-        parts = [self._run(array[start : start + size], size) for start in range(0, len(array), size)]
-        features = torch.from_numpy(np.concatenate(parts) if len(parts) != 1 else parts[0])
+        parts = [self._run(array[start : start + size], size) for start in range(0, max(len(array), 1), size)]
+        features = torch.from_numpy(np.concatenate(parts))
         if self.channels_last and features.ndim == 4:
             features = features.permute(0, 3, 1, 2)
         return features.to(images.device, images.dtype)
 
     def _run(self, images: Any, size: int) -> Any:
-        missing = 0 if self.fixed_batch is None else size - len(images)
-        padded = np.concatenate((images, images[:1].repeat(missing, axis=0))) if missing else images
+        missing = size - len(images)  # in the last part of a file with a fixed batch size, and without images
+        padded = np.concatenate((images, np.zeros((missing, *images.shape[1:]), images.dtype))) if missing else images
         try:
             output = self._session.run.run(None, {self.input_name: padded})[0]
         except Exception as error:  # onnxruntime's errors share no public base class
@@ -163,7 +163,15 @@ class _Session:
 
     def __init__(self, content: bytes, source: str) -> None:
         self._made_of = content, source
-        self.run: Any = open_onnx(content, source=source)
+        try:
+            self.run: Any = open_onnx(content, source=source)
+        except RunError as error:
+            if "external data" not in str(error).lower():
+                raise
+            raise RunError(
+                f"Expected {source} to have its weights inside, found that they are in another file. Make one file "
+                f'of them: onnx.save(onnx.load("{source}"), "one-file.onnx")'
+            ) from error
 
     def __reduce__(self) -> tuple[type[_Session], tuple[bytes, str]]:
         return _Session, self._made_of
@@ -185,8 +193,7 @@ def open_onnx(content: bytes, *, source: object, threads: int | None = None, pro
         return runtime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no public base class
         raise RunError(
-            f"Expected {source} to be an ONNX model that onnxruntime can run, with its weights inside, but: "
-            f"{first_line(error)}."
+            f"Expected {source} to be an ONNX model that onnxruntime can run, but: {first_line(error)}."
         ) from error
 
 

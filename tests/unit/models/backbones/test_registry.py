@@ -56,13 +56,16 @@ def test_without_a_network_pretrained_weights_are_one_clear_line(monkeypatch: py
     def fail(*args: Any, **settings: Any) -> None:
         raise OSError("Name or service not known\nand more")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr("urllib.request.urlopen", fail)
     monkeypatch.setattr(torch.hub, "_hub_dir", "/absent/hub")
-    monkeypatch.setattr("os.makedirs", lambda *args, **settings: None)
-    monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setenv("HF_HUB_CACHE", "/absent/cache")
+    monkeypatch.setenv("PAIRSIM_DATA", "/absent/data")
+    monkeypatch.setattr(timm, "create_model", lambda *args, **settings: pytest.fail("retries for a minute"))
     for name in ("resnet18", "timm/resnet10t"):
         with pytest.raises(
-            RunError, match=rf"pretrained weights of {name} .* failed: .*not known\. Connect to"
+            RunError,
+            match=rf"pretrained weights of {name} in /absent/data/weights, /absent/data, /absent/hub/checkpoints, "
+            r"/absent/cache or from the network, but loading them failed: .*not known\. Connect to",
         ) as caught:
             named_backbone(name, weights="pretrained")
         assert "\n" not in str(caught.value)
