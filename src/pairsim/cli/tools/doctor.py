@@ -19,8 +19,9 @@ _OPTIONAL = {
     "pillow_heif": ("pillow-heif", "heif", "pictures in HEIC, as of many phones"),
     "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
     "onnx": ("onnx", "onnx", "pairsim export to ONNX"),
-    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files"),
+    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files, also as backbones"),
     "onnxscript": ("onnxscript", "onnx", "pairsim export to ONNX"),
+    "pyarrow": ("pyarrow", "parquet", "embeddings in Parquet files"),
     "huggingface_hub": ("huggingface_hub", "hub", "sharing models on the Hugging Face Hub"),
     "gradio": ("gradio", "app", "the app in the browser"),
 }

@@ -29,7 +29,8 @@ def write(file: Path, **columns: Any) -> Path:
 
 
 def unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    lengths: npt.NDArray[Any] = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return vectors / lengths
 
 
 def test_embeddings_are_images_of_one_pixel(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_splits(tmp_path: Path) -> None:
     train, test = load_data(file, "train"), load_data(str(file), "test")
     assert (len(train), len(test), train.class_names) == (32, 8, ("p0", "p1", "p2", "p3"))
     assert (train.image_size, train.channels, train.source) == ((1, 1), 5, read_embeddings(file).source)
-    rows = {tuple(image.flatten().tolist()) for data in (train, test) for image, _ in data}
+    rows = {tuple(data[number][0].flatten().tolist()) for data in (train, test) for number in range(len(data))}
     assert len(rows) == 40
     whole = load(file, "all", None)
     assert whole.targets.tolist() == LABELS.tolist()

@@ -176,3 +176,16 @@ def test_a_source_is_added_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert net(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
     with pytest.raises(ValueError, match=r"got 'toy/flt'\. Did you mean toy/flat"):
         EmbeddingNet("toy/flt")
+
+
+def test_embeddings_of_another_model_are_a_backbone() -> None:
+    net = EmbeddingNet("embeddings", in_channels=5, image_size=1, embedding_dim=3)
+    given = torch.randn(4, 5, 1, 1)
+    with torch.no_grad():
+        net.head.weight.copy_(torch.eye(3, 5))
+        net.head.bias.zero_()
+    assert torch.allclose(net(given), torch.nn.functional.normalize(given[:, :3, 0, 0]), atol=1e-6)
+    assert net.preprocessing is not None
+    assert net.preprocessing.of_vectors
+    with pytest.raises(ValueError, match="Expected in_channels, the length of an embedding, for embeddings, got none"):
+        EmbeddingNet("embeddings")
