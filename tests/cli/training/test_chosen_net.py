@@ -14,7 +14,7 @@ from onnx_graphs import write_onnx
 from PIL import Image
 from run_command import failure, here
 
-from pairsim import SimilarityModel
+from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.cli.output import UsageError
 from pairsim.cli.training.chosen_net import ChosenNet, choose_net
 from pairsim.runs import read_run
@@ -107,6 +107,7 @@ def test_a_run_on_photographs_and_its_command(place: Path) -> None:
     assert done.status == 0, done.err
     assert "Photographs (shorter side 100 px, in colour): backbone mobilenet_v3_small with the weights in" in done.err
     net = SimilarityModel.from_pretrained(place / "run").embedding_net
+    assert isinstance(net, EmbeddingNet)
     assert (net.backbone_name, net.image_size) == ("mobilenet_v3_small", (32, 32))
     command = training_command(read_run(place / "run"))
     assert command is not None

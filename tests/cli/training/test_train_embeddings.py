@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ def write(file: Path, classes: range, number: int, *, labelled: bool = True) -> 
     """Write some embeddings around the centre of each class."""
     labels = np.repeat(classes, number)
     noise = np.random.default_rng(classes.start + number).normal(size=(len(labels), 12))
-    columns = {
+    columns: dict[str, Any] = {
         "embeddings": 4 * (CENTRES[labels] + 0.2 * noise),
         "ids": [f"{file.stem}{k}" for k in range(len(labels))],
     }
-    np.savez(file, **columns, **({"labels": [f"p{label:02d}" for label in labels]} if labelled else {}))
+    if labelled:
+        columns["labels"] = [f"p{label:02d}" for label in labels]
+    np.savez(file, **columns)
 
 
 @pytest.fixture(scope="module")

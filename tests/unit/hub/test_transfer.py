@@ -319,7 +319,8 @@ def test_an_onnx_file_that_is_the_backbone_goes_along(hub: Hub, tmp_path: Path) 
     pytest.importorskip("onnxruntime")
     model = SimilarityModel(EmbeddingNet(str(write_onnx(tmp_path / "faces.onnx")), embedding_dim=4))
     model.save_pretrained(tmp_path / "model")
-    for number, what in enumerate((model, tmp_path / "model")):
+    sent: list[SimilarityModel | Path] = [model, tmp_path / "model"]
+    for number, what in enumerate(sent):
         push_to_hub(what, f"me/faces{number}", endpoint=hub.url)
         names = {"config.json", "model.safetensors", "README.md", "faces.onnx"}
         assert set(hub.repos[f"me/faces{number}"]["main"]) == names

@@ -30,7 +30,8 @@ def write(file: Path, **columns: Any) -> Path:
 
 def unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     lengths: npt.NDArray[Any] = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return vectors / lengths
+    scaled: npt.NDArray[Any] = vectors / lengths
+    return scaled
 
 
 def test_embeddings_are_images_of_one_pixel(tmp_path: Path) -> None:
