@@ -46,7 +46,7 @@ def add_weights(folder: Path, name: str = "mobilenet_v3_small") -> Path:
 
 def chosen(data: str | Path, **options: Any) -> ChosenNet:
     defaults = dict.fromkeys(("backbone", "weights", "image_size", "channels", "data_dir", "white"))
-    return choose_net(str(data), **{**defaults, **options})
+    return choose_net(str(data), **{**defaults, "augment": "none", **options})
 
 
 def test_photographs_get_weights_that_are_there(place: Path) -> None:
@@ -91,8 +91,9 @@ def test_named_weights(place: Path) -> None:
 def test_embeddings_leave_no_choice(place: Path) -> None:
     np.savez(place / "a.npz", embeddings=np.eye(6))
     assert chosen(place / "a.npz") == ChosenNet(backbone="embeddings", image_size=1, channels=6)
-    with pytest.raises(UsageError, match=r"Expected no --backbone, .* for .*a\.npz, which has embeddings"):
-        chosen(place / "a.npz", backbone="resnet18")
+    for options in ({"backbone": "resnet18"}, {"image_size": 64}, {"channels": 3}, {"augment": "affine"}):
+        with pytest.raises(UsageError, match=r"Expected no --backbone, .* for .*a\.npz, which has embeddings"):
+            chosen(place / "a.npz", **options)
 
 
 def test_data_that_cannot_be_read_is_named_by_its_own_message(place: Path) -> None:

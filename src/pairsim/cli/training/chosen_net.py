@@ -48,6 +48,7 @@ def choose_net(
     channels: int | None,
     data_dir: Path | None,
     white: int | None,
+    augment: object,
 ) -> ChosenNet:
     """Choose the net to train; nothing is built or downloaded.
 
@@ -59,6 +60,7 @@ def choose_net(
         channels: --channels.
         data_dir: --data-dir.
         white: --white.
+        augment: --augment.
 
     Raises:
         PairsimError: If a file of embeddings cannot be read, or weights are damaged.
@@ -72,7 +74,7 @@ def choose_net(
     expect(weights is None or named, "--backbone NAME together with --weights, found none.")
     given: dict[str, Any] = {"image_size": image_size, "channels": channels}
     if is_embedding_file(data):
-        return _for_embeddings(data, backbone=backbone, **given)
+        return _for_embeddings(data, backbone=backbone, augment=augment, **given)
     folders = weight_folders(data_dir, data_root())
     if named:
         assert backbone is not None, "as it is named"
@@ -101,13 +103,16 @@ def choose_net(
     return ChosenNet(backbone=choice.name, weights=file, fit=choice.fit, line=choice.line, record=record, **given)
 
 
-def _for_embeddings(data: str, *, backbone: str | None, image_size: int | None, channels: int | None) -> ChosenNet:
+def _for_embeddings(
+    data: str, *, backbone: str | None, image_size: int | None, channels: int | None, augment: object
+) -> ChosenNet:
     from pairsim.data.named.embedding_files import read_embeddings
     from pairsim.models.backbones.registry import EMBEDDINGS
 
-    if not (backbone is None and image_size is None and channels is None):
+    if not (backbone is None and image_size is None and channels is None and augment == "none"):
         raise UsageError(
-            f"Expected no --backbone, --image-size or --channels for {data}, which has embeddings and no pictures."
+            f"Expected no --backbone, --image-size, --channels or --augment for {data}, which has embeddings and no "
+            "pictures. Leave them out."
         )
     dim = read_embeddings(data).images.shape[1]
     return ChosenNet(backbone=EMBEDDINGS, image_size=1, channels=dim)

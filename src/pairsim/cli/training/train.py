@@ -137,6 +137,7 @@ def train(
         channels=channels,
         data_dir=data_dir,
         white=white,
+        augment=options.augment,
     )
     backbone, weights = net.backbone, net.weights
     size = None if net.image_size is None else (net.image_size, net.image_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -31,13 +32,24 @@ def names() -> Collection[str]:
     return {*timm.list_models(), *timm.list_pretrained()}
 
 
-def with_tag(name: str) -> str:
-    """Return a name with the tag of its default weights, unless it has one, there is none, or timm is missing."""
-    if "." in name or importlib.util.find_spec("timm") is None:
-        return name
-    default = importlib.import_module("timm").models.get_pretrained_cfg(name)
-    tag = None if default is None else default.tag
-    return f"{name}.{tag}" if tag else name
+def stored_as(name: str) -> tuple[str, list[str]]:
+    """Return where weights of a net may be stored.
+
+    Args:
+        name: Of the net, without prefix; without a tag it is that of its default weights.
+
+    Returns:
+        The repository on the Hugging Face Hub, and names of files, the last ones without their ending.
+    """
+    default = None
+    if importlib.util.find_spec("timm") is not None:
+        with contextlib.suppress(RuntimeError):  # a tag that timm does not have
+            default = importlib.import_module("timm").models.get_pretrained_cfg(name)
+    if default is None:
+        return f"timm/{name}", [name]
+    full = name if "." in name or not default.tag else f"{name}.{default.tag}"
+    downloaded = [default.url.rpartition("/")[2]] if default.url else []
+    return default.hf_hub_id or f"timm/{full}", [*downloaded, *dict.fromkeys((name, full))]
 
 
 def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:

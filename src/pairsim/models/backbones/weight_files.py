@@ -55,7 +55,8 @@ def find_weights(name: str, folders: Sequence[Path] | None = None) -> Path | Non
 
     A file is named as torchvision names it (`mobilenet_v2-b0353104.pth`), or by the backbone (`mobilenet_v2.pth`, also
     `.pt` and `.safetensors`; `mobilenetv3_small_100.lamb_in1k.safetensors` for timm), or lies in the cache of the
-    Hugging Face Hub. Of a net of timm without a tag these are the weights of its default tag.
+    Hugging Face Hub. Of a net of timm without a tag these are the weights of its default tag. A name that both have,
+    such as `resnet18.pth`, is of torchvision.
 
     Args:
         name: A backbone, from `backbone_names`.
@@ -131,10 +132,13 @@ def _found_in(folder: Path, name: str, there: set[str]) -> Path | None:
     """Return the weights of a backbone in a folder with these entries."""
     plain, files = name.removeprefix(TIMM), list[Path]()
     if name.startswith(TIMM):
-        full = timm_nets.with_tag(plain)
-        if _HUB_PREFIX + full in there:
-            files = _cached(folder / (_HUB_PREFIX + full))
-        names = [stem + ending for stem in dict.fromkeys((plain, full)) for ending in _ENDINGS]
+        repository, stems = timm_nets.stored_as(plain)
+        cached = f"models--{repository.replace('/', '--')}"
+        if cached in there:
+            files = _cached(folder / cached)
+        # resnet18.pth is of torchvision
+        stems = [stem for stem in stems if stem not in torchvision_nets.names()]
+        names = [stem + ending for stem in stems for ending in ("", *_ENDINGS)]
     else:
         hashed = sorted(entry for entry in there if re.fullmatch(rf"{re.escape(plain)}-[0-9a-f]{{8}}\.pth", entry))
         names = [torchvision_nets.weights_file(plain), *hashed, *(plain + ending for ending in _ENDINGS)]

@@ -84,6 +84,13 @@ def test_the_cache_of_the_hub(tmp_path: Path) -> None:
     assert find_weights("resnet18", [tmp_path]) is None
     (tmp_path / "resnet34.a1_in1k.safetensors").write_bytes(b"")
     assert find_weights("timm/resnet34", [tmp_path]) == tmp_path / "resnet34.a1_in1k.safetensors"
+    for name in ("resnet50.pth", "resnet10t.pth", "gcvit_base_224_nvidia-f009139b.pth"):
+        (tmp_path / name).write_bytes(b"")
+    assert find_weights("timm/resnet50", [tmp_path]) is None  # that file is of torchvision
+    assert find_weights("timm/resnet10t", [tmp_path]) == tmp_path / "resnet10t.pth"
+    with pytest.raises(RunError, match=r"gcvit_base_224_nvidia-f009139b\.pth is damaged"):  # as timm downloads it
+        find_weights("timm/gcvit_base", [tmp_path])
+    (tmp_path / "resnet50.pth").unlink()
     assert list(weights_on_disk([tmp_path])) == ["timm/resnet18.a1_in1k", "timm/resnet18.fb_ssl"]
 
 
