@@ -29,6 +29,9 @@ class VerificationReport:
         num_images: Number of images.
         num_pairs: Number of pairs.
         num_positive: Number of pairs of the same class.
+        num_classes: Number of classes of the images; `None` for given pairs, which do not name them.
+        unseen_classes: How many of these training had not; `None` if it is not known, as without a run.
+        groups: Number of groups of the images, such as writers of signatures; `None` if they have none.
         threshold: A pair with at least this similarity was called a match.
         accuracy: Share of right decisions at the threshold.
         balanced_accuracy: Mean of the accuracies on positive and on negative pairs.
@@ -37,6 +40,8 @@ class VerificationReport:
         roc_auc: Area under the ROC curve.
         average_precision: Average precision.
         eer: Equal error rate.
+        recall_at_1: Share of images whose most similar other image is of their class, of those that share a class with
+            another; only of all pairs.
         d_prime: Distance of the mean similarities of both kinds of pairs, in standard deviations.
         fnmr_at_fmr: Lowest FNMR with at most that FMR, by FMR.
         log_loss: Mean negative log-likelihood of the model's probabilities, in nats.
@@ -73,6 +78,10 @@ class VerificationReport:
     weakest_classes: tuple[ClassErrors, ...] = ()
     weakest_pairs: tuple[ClassPairErrors, ...] = ()
     k_fold: KFoldReport | None = None
+    num_classes: int | None = None
+    unseen_classes: int | None = None
+    groups: int | None = None
+    recall_at_1: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
@@ -89,13 +98,14 @@ class VerificationReport:
         rows |= {f"fnmr_at_fmr_{target}": value for target, value in self.fnmr_at_fmr.items()}
         figures = [f"  {readable(name):<22}{percent(value)}{self._interval(name)}" for name, value in rows.items()]
         lines = [
-            f"{self.protocol} of {self.num_images:,} images: {self.num_pairs:,} pairs, "
+            f"{self.protocol} of {self.num_images:,} images{self._classes()}: {self.num_pairs:,} pairs, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
             f"at similarity threshold {self.threshold:.4f}:",
             *figures[: len(decisions)],
             "over all thresholds:",
             *figures[len(decisions) :],
             f"  {'d-prime':<22}{self.d_prime:.2f}",
+            *([] if math.isnan(self.recall_at_1) else [f"  {'recall at 1':<22}{percent(self.recall_at_1)}"]),
             f"of the probabilities, stated for {self.prior:.3g} of pairs positive "
             f"(here {self.num_positive / self.num_pairs:.3g}):",
             f"  {'log-loss':<22}{self.log_loss:.4f}  (positives and negatives alike: {self.balanced_log_loss:.4f})",
@@ -114,6 +124,14 @@ class VerificationReport:
                 f"+- {self.k_fold.standard_error:.3%} (standard error)"
             )
         return "\n".join(lines)
+
+    def _classes(self) -> str:
+        """Say in words how many classes and groups there are."""
+        if self.num_classes is None:
+            return ""
+        unseen = "" if self.unseen_classes is None else f" ({self.unseen_classes:,} unseen in training)"
+        groups = "" if self.groups is None else f" in {self.groups:,} groups"
+        return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
 
     def _interval(self, name: str) -> str:
         low, high = self.intervals.get(name, (math.nan, math.nan))

@@ -42,6 +42,7 @@ def report(
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     note(f"Evaluating all pairs of {len(images.dataset):,} images.")
     findings = write_report(
         run,
@@ -57,6 +58,6 @@ def report(
         model=model,
     )
     size = out.stat().st_size
-    metrics = findings.figures.to_dict()
+    metrics = {**findings.figures.to_dict(), "unseen_classes": images.unseen_classes}
     result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

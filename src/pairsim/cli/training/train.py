@@ -90,6 +90,8 @@ def train(
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    unseen: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1))] = None,
+    groups: str | None = None,
     white: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     data_dir: DataDir = None,
     report: bool = True,
@@ -99,7 +101,8 @@ def train(
 ) -> None:
     """Train a similarity model and write a run folder.
 
-    Test data is not used: validation data is split off the training images, unless a folder has its own val.
+    Test data is not used: validation data is split off the training images, unless a folder has its own val. If the
+    model is to be used on new people or products, keep some of yours unseen: --unseen 0.3.
 
     Args:
         options: How to train.
@@ -114,6 +117,12 @@ def train(
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
         class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
+        unseen: Share of the classes to keep whole for the test. Others, by default one in five of the rest (see
+            --val-fraction), are kept whole for validation, so that epoch and threshold suit classes that are new.
+            evaluate, calibrate and report find these classes in the run.
+        groups: What belongs together and is never split, such as the forged and genuine signatures of one writer: a
+            column of metadata.csv, or a regular expression that is searched in the folder name, then in the path; its
+            first group in parentheses, or the whole match, is the name.
         white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
             saved with the model.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
@@ -121,14 +130,15 @@ def train(
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
     from pairsim._common.storage import check_writable
-    from pairsim.data.named import NAMES, load_data
+    from pairsim.data.named import NAMES
     from pairsim.integrations import TensorBoardLog
-    from pairsim.runs.run_data import own_validation
     from pairsim.runs.run_records import changed_settings
+    from pairsim.runs.training_data import load_training_data
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
-    check_writable(options.out, "a folder")
+    out = options.out
+    check_writable(out, "a folder")
     net = choose_net(
         data,
         backbone=backbone,
@@ -147,26 +157,31 @@ def train(
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
         model = make_model(in_channels=net.channels, image_size=size)
-    loaded = load_data(
+    images = load_training_data(
         data,
-        "train",
+        options,
+        unseen=unseen,
+        resume=resume == "auto",
         data_dir=data_dir,
         image_size=size,
         channels=channels,
         white=white,
         preprocessing=None if model is None else model.preprocessing,
         class_level=class_level,
+        groups=groups,
     )
+    loaded = images.train
+    options = dataclasses.replace(options, val_fraction=images.val_fraction)
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
-    callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **net.record)]
+    val = images.validation(model.preprocessing)
+    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
-        if loaded.account is not None:
-            note(loaded.account.line("train", "val"))
+        note(images.account)
+        note(images.warning)
         note(net.line)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
@@ -176,7 +191,7 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    written = _write_pages(options.out, trainer, data, loaded) if report else []
+    written = _write_pages(out, trainer, data, loaded if val is None else val) if report else []
     best = history.best
     assert best is not None
     result: dict[str, Any] = {
@@ -187,7 +202,7 @@ def train(
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
         "notes": history.notes,
-        "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
+        **images.counts(trainer.data.split),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:

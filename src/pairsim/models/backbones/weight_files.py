@@ -141,7 +141,8 @@ def _found_in(folder: Path, name: str, there: set[str]) -> Path | None:
         names = [stem + ending for stem in stems for ending in ("", *_ENDINGS)]
     else:
         hashed = sorted(entry for entry in there if re.fullmatch(rf"{re.escape(plain)}-[0-9a-f]{{8}}\.pth", entry))
-        names = [torchvision_nets.weights_file(plain), *hashed, *(plain + ending for ending in _ENDINGS)]
+        default = [torchvision_nets.weights_file(plain)] if plain in torchvision_nets.names() else []
+        names = [*default, *hashed, *(plain + ending for ending in _ENDINGS)]
     files += [folder / file for file in names if file in there]
     return next(filter(storage.is_file, files), None)
 
