@@ -123,9 +123,9 @@ def load_data(
         loaded: LabelledData = load(name, split, root)
         return loaded
     if is_embedding_file(name):
-        from pairsim.data.named.embedding_files import load
+        from pairsim.data.named import embedding_files
 
-        return load(Path(name), split, preprocessing)
+        return embedding_files.load(Path(name), split, preprocessing)
     if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 

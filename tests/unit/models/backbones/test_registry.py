@@ -182,6 +182,7 @@ def test_a_source_is_added_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_embeddings_of_another_model_are_a_backbone() -> None:
     net = EmbeddingNet("embeddings", in_channels=5, image_size=1, embedding_dim=3)
     given = torch.randn(4, 5, 1, 1)
+    assert isinstance(net.head, nn.Linear)
     with torch.no_grad():
         net.head.weight.copy_(torch.eye(3, 5))
         net.head.bias.zero_()
