@@ -57,6 +57,8 @@ def test_photographs_get_weights_that_are_there(place: Path) -> None:
     found = chosen(place / "photos")
     assert (found.backbone, found.weights, found.image_size) == ("mobilenet_v3_small", str(file), 160)
     assert found.record == {"weights": str(file)}
+    assert found.is_pretrained
+    assert not without.is_pretrained
     assert chosen(place / "photos", image_size=64).image_size == 64
     own = add_weights(place / "mine")
     assert chosen(place / "photos", data_dir=place / "mine").weights == str(own)
@@ -79,7 +81,10 @@ def test_the_reference_network_can_be_asked_for(place: Path) -> None:
 def test_named_weights(place: Path) -> None:
     named = {"backbone": "mobilenet_v3_small"}
     assert chosen("mnist", **named).record == {"weights": None}
+    assert not chosen("mnist", **named).is_pretrained
     assert chosen("mnist", weights="pretrained", **named).weights == "pretrained"
+    assert chosen("mnist", backbone="faces.onnx").is_pretrained
+    assert chosen("mnist", backbone="faces.onnx").record == {}
     assert chosen("mnist", weights="w.pth", **named).weights == "w.pth"  # which building the net then names
     file = add_weights(place / "stored" / "weights")
     for weights in ("pretrained", file.name, str(file)):
@@ -90,7 +95,7 @@ def test_named_weights(place: Path) -> None:
 
 def test_embeddings_leave_no_choice(place: Path) -> None:
     np.savez(place / "a.npz", embeddings=np.eye(6))
-    assert chosen(place / "a.npz") == ChosenNet(backbone="embeddings", image_size=1, channels=6)
+    assert chosen(place / "a.npz") == ChosenNet(backbone="embeddings", image_size=1, channels=6, is_pretrained=True)
     for options in ({"backbone": "resnet18"}, {"image_size": 64}, {"channels": 3}, {"augment": "affine"}):
         with pytest.raises(UsageError, match=r"Expected no --backbone, .* for .*a\.npz, which has embeddings"):
             chosen(place / "a.npz", **options)

@@ -25,6 +25,8 @@ class ChosenNet:
         image_size: Height and width of pictures; `None` for a default.
         channels: Channels of the images; `None` for a default.
         fit: How pictures get their size; `None` for the default of the net.
+        is_pretrained: Whether its features are those of a trained net: one with weights, an ONNX file, or that which
+            computed embeddings.
         line: What was chosen and why, for the user; empty if there is nothing to say.
         record: What `data.json` keeps of it: `weights` of a named backbone, and `backbone` where the command needs that
             option to choose the same net again.
@@ -35,6 +37,7 @@ class ChosenNet:
     image_size: int | None = None
     channels: int | None = None
     fit: Any = None
+    is_pretrained: bool = False
     line: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -80,7 +83,8 @@ def choose_net(
         assert backbone is not None, "as it is named"
         file, line = _weights(backbone, weights, folders)
         record: dict[str, Any] = {} if is_onnx_file(backbone) else {"weights": file}
-        return ChosenNet(backbone=backbone, weights=file, line=line, record=record, **given)
+        pretrained = file is not None or is_onnx_file(backbone)
+        return ChosenNet(backbone=backbone, weights=file, is_pretrained=pretrained, line=line, record=record, **given)
     if backbone == REFERENCE or (backbone is None and data in NAMES):
         record = {} if data in NAMES else {"backbone": REFERENCE}
         return ChosenNet(backbone=None, record=record, **given)
@@ -100,7 +104,15 @@ def choose_net(
     given["image_size"] = image_size or choice.image_size
     file = str(choice.weights)
     record = {"weights": file} if choice.fit is None else {"weights": file, "backbone": AUTO}
-    return ChosenNet(backbone=choice.name, weights=file, fit=choice.fit, line=choice.line, record=record, **given)
+    return ChosenNet(
+        backbone=choice.name,
+        weights=file,
+        fit=choice.fit,
+        is_pretrained=True,
+        line=choice.line,
+        record=record,
+        **given,
+    )
 
 
 def _for_embeddings(
@@ -109,13 +121,13 @@ def _for_embeddings(
     from pairsim.data.named.embedding_files import read_embeddings
     from pairsim.models.backbones.registry import EMBEDDINGS
 
-    if not (backbone is None and image_size is None and channels is None and augment == "none"):
+    if not (backbone is None and image_size is None and channels is None and augment in ("none", "auto")):
         raise UsageError(
             f"Expected no --backbone, --image-size, --channels or --augment for {data}, which has embeddings and no "
             "pictures. Leave them out."
         )
     dim = read_embeddings(data).images.shape[1]
-    return ChosenNet(backbone=EMBEDDINGS, image_size=1, channels=dim)
+    return ChosenNet(backbone=EMBEDDINGS, image_size=1, channels=dim, is_pretrained=True)
 
 
 def _weights(backbone: str, weights: str | None, folders: tuple[Path, ...]) -> tuple[str | None, str]:

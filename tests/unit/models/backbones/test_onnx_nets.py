@@ -23,6 +23,7 @@ from pairsim.errors import RunError
 from pairsim.models import pretrained
 from pairsim.models.backbones.onnx_nets import OnnxNet, is_onnx_file, read_onnx_net
 from pairsim.models.backbones.registry import is_backbone_name
+from pairsim.training.adaptation.adapt import adapt
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore:Nothing states how the pixels")
@@ -230,3 +231,22 @@ def test_gradients_of_images_are_refused(tmp_path: Path) -> None:
         net(images(1, 8).requires_grad_())
     with pytest.raises(ValueError, match=r"net\.onnx does not take images \[1, 3, 9, 9\]"):
         net(images(1, 9))
+
+
+def test_a_model_without_any_weights_but_the_file(tmp_path: Path) -> None:
+    model = SimilarityModel(EmbeddingNet(str(write_onnx(tmp_path / "net.onnx")), head="none")).eval()
+    model.save_pretrained(tmp_path / "model")
+    loaded = SimilarityModel.from_pretrained(tmp_path / "model")
+    pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(loaded.encode(pixels), model.encode(pixels))
+
+
+def test_adapt_does_not_fine_tune_it(tmp_path: Path) -> None:
+    labels = torch.arange(12).repeat_interleave(6)
+    pixels = torch.randint(0, 256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0))[labels].to(torch.uint8)
+    model = SimilarityModel(EmbeddingNet(str(write_onnx(tmp_path / "net.onnx"))))
+    config = TrainConfig(out=tmp_path / "run", progress=False)
+    found = adapt(model, config, train=ImageTensors(pixels, labels.numpy()), head="whiten")
+    assert (found.kept, found.trained, found.history.records) == ("frozen", None, [])
+    loaded = SimilarityModel.from_pretrained(tmp_path / "run")
+    assert torch.equal(loaded.encode(pixels), model.encode(pixels))
