@@ -96,6 +96,7 @@ def test_named_weights(place: Path) -> None:
 def test_embeddings_leave_no_choice(place: Path) -> None:
     np.savez(place / "a.npz", embeddings=np.eye(6))
     assert chosen(place / "a.npz") == ChosenNet(backbone="embeddings", image_size=1, channels=6, is_pretrained=True)
+    assert chosen(place / "a.npz", backbone="auto").backbone == "embeddings"
     for options in ({"backbone": "resnet18"}, {"image_size": 64}, {"channels": 3}, {"augment": "affine"}):
         with pytest.raises(UsageError, match=r"Expected no --backbone, .* for .*a\.npz, which has embeddings"):
             chosen(place / "a.npz", **options)

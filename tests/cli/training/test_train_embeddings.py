@@ -71,6 +71,16 @@ def test_the_file_of_training_is_split(place: Path) -> None:
     assert succeeded(here("evaluate", "run", "copy.npz", "--json", cwd=place)).json["num_images"] == 24
 
 
+def test_classes_are_kept_unseen(place: Path) -> None:
+    done = here("train", "train.npz", "--out", "unseen", "--unseen", "0.5", "--epochs", "1", "--no-report", cwd=place)
+    succeeded(done)
+    found = succeeded(here("evaluate", "unseen", "train.npz", "--json", cwd=place)).json
+    assert (found["num_images"], found["num_classes"], found["unseen_classes"]) == (60, 6, 6)
+    assert succeeded(here("evaluate", "unseen", "test.npz", "--json", cwd=place)).json["num_images"] == 28
+    message = failure(here("train", "train.npz", "--out", "no", "--groups", "p", cwd=place), 1)
+    assert "Expected a folder with groups, got the file of embeddings train.npz" in message
+
+
 def test_calibrate(place: Path) -> None:
     succeeded(here("train", "train.npz", "--out", "two", "--epochs", "1", "--no-report", cwd=place))
     done = succeeded(here("calibrate", "two", "val.npz", "--target-fmr", "0.1", "--json", cwd=place))

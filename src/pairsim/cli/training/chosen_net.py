@@ -121,7 +121,7 @@ def _for_embeddings(
     from pairsim.data.named.embedding_files import read_embeddings
     from pairsim.models.backbones.registry import EMBEDDINGS
 
-    if not (backbone is None and image_size is None and channels is None and augment in ("none", "auto")):
+    if not (backbone in (None, AUTO) and image_size is None and channels is None and augment in ("none", "auto")):
         raise UsageError(
             f"Expected no --backbone, --image-size, --channels or --augment for {data}, which has embeddings and no "
             "pictures. Leave them out."
