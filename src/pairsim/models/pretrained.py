@@ -140,7 +140,7 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             looked up, never imported.
 
     Raises:
-        MissingExtraError: If the net's backbone needs timm, which is not installed.
+        MissingExtraError: If the net's backbone needs timm or onnxruntime, which is not installed.
         RunError: If it is not a model, is damaged or of a newer format, or its net is code that is not saved or one
             that the installed libraries do not have.
     """

@@ -63,7 +63,7 @@ def load_evaluation_data(
     Without pairs, the split "val" is the validation images of the run. In a run that kept classes unseen, each split
     has the classes of that split (see `load_labelled`). The class level is by default that of the run.
     """
-    if pairs is not None and data not in NAMES:
+    if pairs is not None and data not in NAMES and not is_embedding_file(data):
         listed = PairDataset.from_csv(pairs, data)
         files, numbers = listed.dataset, listed.all_pairs()
         assert isinstance(files, ImageFiles), "no transform was asked for"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ def test_photographs_get_weights_that_are_there(place: Path) -> None:
     assert found.is_pretrained
     assert not without.is_pretrained
     assert chosen(place / "photos", image_size=64).image_size == 64
+    grey = chosen(place / "photos", channels=1)
+    assert (grey.backbone, grey.channels) == (None, 1)
+    assert "as --channels 1 is given: without it mobilenet_v3_small would be used" in grey.line
     own = add_weights(place / "mine")
     assert chosen(place / "photos", data_dir=place / "mine").weights == str(own)
 
@@ -69,7 +73,7 @@ def test_small_drawings_and_named_data_keep_the_reference_network(place: Path, d
     add_weights(place / "stored")
     path = data if data == "digits" else place / data
     assert chosen(path, channels=1) == ChosenNet(backbone=None, channels=1)
-    assert chosen(path, backbone="auto").line.startswith("The reference network, as the pictures are small")
+    assert re.match(r"The reference network, as the pictures .*are small", chosen(path, backbone="auto").line)
 
 
 def test_the_reference_network_can_be_asked_for(place: Path) -> None:

@@ -63,6 +63,12 @@ def test_another_file_is_evaluated_whole(place: Path) -> None:
     assert found["roc_auc"] == pytest.approx(float(area), abs=1e-4)
 
 
+def test_given_pairs_are_of_row_numbers(place: Path) -> None:
+    (place / "pairs.csv").write_text("0,1,1\n0,2,1\n0,27,0\n7,14,0\n")
+    found = succeeded(here("evaluate", "run", "test.npz", "--pairs", "pairs.csv", "--json", cwd=place)).json
+    assert (found["num_pairs"], found["num_positive"], found["roc_auc"]) == (4, 2, 1.0)
+
+
 def test_the_file_of_training_is_split(place: Path) -> None:
     assert succeeded(here("evaluate", "run", "train.npz", "--json", cwd=place)).json["num_images"] == 24
     val = succeeded(here("evaluate", "run", "train.npz", "--split", "val", "--json", cwd=place)).json

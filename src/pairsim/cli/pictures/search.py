@@ -91,7 +91,7 @@ def search(
         blocks.append("\n".join([name, *lines]))
     meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
     left_out = f", {len(skipped):,} skipped" if skipped else ""
-    blocks.append(f"{len(gallery):,} pictures searched{left_out}; {meaning}")
+    blocks.append(f"{len(gallery):,} {'embeddings' if of_vectors else 'pictures'} searched{left_out}; {meaning}")
     if save is not None:
         blocks[-1] += f"\nThe gallery is saved in {save}: give that folder to search it again."
     result = {

@@ -88,19 +88,24 @@ def choose_net(
     if backbone == REFERENCE or (backbone is None and data in NAMES):
         record = {} if data in NAMES else {"backbone": REFERENCE}
         return ChosenNet(backbone=None, record=record, **given)
+    if data in NAMES:
+        return ChosenNet(backbone=None, line=f"The reference network, as the pictures of {data} are small.", **given)
     from pairsim.images import pictures_below
-    from pairsim.models.backbones.automatic import PictureKind, choose_backbone, look_at
+    from pairsim.models.backbones.automatic import choose_backbone, look_at
 
     try:
-        pictures = [] if data in NAMES else pictures_below(data)
+        pictures = pictures_below(data)
     except PairsimError:  # loading the data says it in its own words
         return ChosenNet(backbone=None, **given)
-    kind = PictureKind(28, 1.0, is_colour=False) if data in NAMES else look_at(pictures, white=white)
+    kind = look_at(pictures, white=white)
     choice = choose_backbone(kind, folders=folders)
-    if choice.name is None:
+    if choice.name is None or channels == 1:
         photographs = kind.are_photographs
+        line = choice.line if backbone or photographs else ""
+        if choice.name is not None:
+            line = f"The reference network, as --channels 1 is given: without it {choice.name} would be used."
         record = {"backbone": REFERENCE} if photographs else {}
-        return ChosenNet(backbone=None, line=choice.line if backbone or photographs else "", record=record, **given)
+        return ChosenNet(backbone=None, line=line, record=record, **given)
     given["image_size"] = image_size or choice.image_size
     file = str(choice.weights)
     record = {"weights": file} if choice.fit is None else {"weights": file, "backbone": AUTO}
