@@ -98,7 +98,7 @@ def choose_net(
     except PairsimError:  # loading the data says it in its own words
         return ChosenNet(backbone=None, **given)
     kind = look_at(pictures, white=white)
-    choice = choose_backbone(kind, folders=folders)
+    choice = choose_backbone(kind, image_size=image_size, folders=folders)
     if choice.name is None or channels == 1:
         photographs = kind.are_photographs
         line = choice.line if backbone or photographs else ""
@@ -106,7 +106,7 @@ def choose_net(
             line = f"The reference network, as --channels 1 is given: without it {choice.name} would be used."
         record = {"backbone": REFERENCE} if photographs else {}
         return ChosenNet(backbone=None, line=line, record=record, **given)
-    given["image_size"] = image_size or choice.image_size
+    given["image_size"] = choice.image_size
     file = str(choice.weights)
     record = {"weights": file} if choice.fit is None else {"weights": file, "backbone": AUTO}
     return ChosenNet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from pairsim.errors import ImageReadError, RunError
 from pairsim.images import Fit, read_image
 from pairsim.images.reading import stored_size
-from pairsim.models.backbones.weight_files import find_weights, weight_folders
+from pairsim.models.backbones.weight_files import TIMM, find_weights, weight_folders
 
 PREFERRED = (
     "mobilenet_v2",
@@ -103,7 +104,9 @@ def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = N
     return PictureKind(side, proportion, is_colour=2 * sum(colours) > len(colours))
 
 
-def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None) -> BackboneChoice:
+def choose_backbone(
+    kind: PictureKind, *, image_size: int | None = None, folders: Sequence[Path] | None = None
+) -> BackboneChoice:
     """Choose a backbone for pictures. Nothing is downloaded.
 
     Photographs get the first net of `PREFERRED` whose weights are on this machine, for pictures of `PRETRAINED_SIZE`;
@@ -112,6 +115,7 @@ def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None)
 
     Args:
         kind: From `look_at`.
+        image_size: Height and width of pictures, in place of `PRETRAINED_SIZE`.
         folders: Where weights are looked for; by default `weight_folders()`.
 
     Returns:
@@ -128,7 +132,10 @@ def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None)
         line = f"The reference network, as the pictures are small (shorter side {kind.shorter_side} px)."
         return BackboneChoice(None, None, None, None, line)
     folders, damaged = weight_folders() if folders is None else folders, []
+    size, has_timm = image_size or PRETRAINED_SIZE, importlib.util.find_spec("timm") is not None
     for name in PREFERRED:
+        if name.startswith(TIMM) and not has_timm:
+            continue
         try:
             file = find_weights(name, folders)
         except RunError as error:
@@ -138,14 +145,14 @@ def choose_backbone(kind: PictureKind, *, folders: Sequence[Path] | None = None)
             fit: Fit | None = "pad" if kind.proportion >= _WIDE else None
             line = (
                 f"Photographs (shorter side {kind.shorter_side} px, {colour}): backbone {name} with the weights in "
-                f"{file}, pictures at {PRETRAINED_SIZE} px{', padded' if fit else ''}. For the reference network: "
+                f"{file}, pictures at {size} px{', padded' if fit else ''}. For the reference network: "
                 "--backbone reference."
             )
-            return BackboneChoice(name, file, PRETRAINED_SIZE, fit, " ".join([line, *damaged]))
+            return BackboneChoice(name, file, size, fit, " ".join([line, *damaged]))
     where = f"in {folders[0]}, or download one: " if folders else "by "
     line = (
         "Photographs, but no pretrained weights found: training the reference network from scratch. On photographs of "
-        f"new classes expect about twice the errors. Put a file such as mobilenet_v2-b0353104.pth {where}"
-        f"--backbone {PREFERRED[0]} --weights pretrained."
+        f"new classes expect more errors. Put a file such as mobilenet_v2-b0353104.pth {where}--backbone "
+        f"{PREFERRED[0]} --weights pretrained."
     )
     return BackboneChoice(None, None, None, None, " ".join([line, *damaged]))

@@ -132,6 +132,9 @@ def _found_in(folder: Path, name: str, there: set[str]) -> Path | None:
     """Return the weights of a backbone in a folder with these entries."""
     plain, files = name.removeprefix(TIMM), list[Path]()
     if name.startswith(TIMM):
+        net = plain.partition(".")[0]
+        if not any(net in entry or entry.startswith("models--") for entry in there):
+            return None  # importing timm, which knows more names, takes seconds
         repository, stems = timm_nets.stored_as(plain)
         cached = f"models--{repository.replace('/', '--')}"
         if cached in there:

@@ -52,6 +52,7 @@ def test_the_first_preferred_net_with_weights(tmp_path: Path) -> None:
     choice = choose_backbone(PHOTOGRAPHS, folders=[tmp_path])
     assert choice[:4] == ("resnet18", tmp_path / "resnet18.pth", 160, None)
     assert f"backbone resnet18 with the weights in {tmp_path}/resnet18.pth, pictures at 160 px" in choice.line
+    assert choose_backbone(PHOTOGRAPHS, image_size=64, folders=[tmp_path]).image_size == 64
     digest = hashlib.sha256(b"").hexdigest()[:8]
     (tmp_path / f"mobilenet_v2-{digest}.pth").write_bytes(b"")
     assert choose_backbone(PHOTOGRAPHS, folders=[tmp_path]).name == "mobilenet_v2"
