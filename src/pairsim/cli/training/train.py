@@ -21,10 +21,9 @@ from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData
+    from pairsim.data import LabelledData, LabelledImages
     from pairsim.images import Fit
     from pairsim.training import EpochRecord, History
-    from pairsim.training.data_setup import TrainingData
 
 _DEFAULTS = TrainOptions()
 _MAX_REPORTED = 20_000
@@ -138,6 +137,7 @@ def train(
     """
     from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES
+    from pairsim.data.splits import read_split
     from pairsim.integrations import TensorBoardLog
     from pairsim.models.heads.head_modules import CLOSED_FORM
     from pairsim.runs.run_records import changed_settings
@@ -198,7 +198,8 @@ def train(
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
-        training, history, baseline = adapted.data, adapted.history, None
+        history = adapted.history
+        shown: LabelledImages | None = adapted.val
         figures, lines = adapted.to_dict(), str(adapted).splitlines()[len(adapted.heads) and len(adapted.heads) + 1 :]
     else:
         trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
@@ -207,12 +208,12 @@ def train(
             default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
             if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
                 note(EXPECTED_MNIST)
-        baseline = _figures_of(model, trainer.data) if is_main else None
-        history, training = trainer.fit(resume=resume), trainer.data
-        figures, lines = {"kept": "trained", "baseline": baseline}, []
+        shown = None if trainer.data.validation is None else trainer.data.validation.images
+        figures, lines = {"kept": "trained", "baseline": _figures_of(model, shown) if is_main else None}, []
+        history = trainer.fit(resume=resume)
     if not is_main:
         return
-    written = _write_pages(out, model, training, data, loaded if val is None else val) if report else []
+    written = _write_pages(out, model, shown, data, loaded if val is None else val) if report else []
     best = history.best
     result: dict[str, Any] = {
         "run": str(options.out),
@@ -223,7 +224,7 @@ def train(
         "operating_point": model.operating_point,
         "notes": history.notes,
         **figures,
-        **images.counts(training.split),
+        **images.counts(read_split(out)),
     }
     if best is not None:
         line = f"Best epoch {best.epoch} of {len(history)}."
@@ -238,13 +239,12 @@ def train(
     print_result(result, "\n".join(lines), json)
 
 
-def _figures_of(model: pairsim.SimilarityModel, training: TrainingData) -> dict[str, float] | None:
+def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | None) -> dict[str, float] | None:
     """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them."""
     import torch
 
     from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
 
-    images = None if training.validation is None else training.validation.images
     if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
         return None
     codes = torch.from_numpy(images.index.codes.astype("int64"))
@@ -272,7 +272,7 @@ def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **o
 
 
 def _write_pages(
-    run: Path, model: pairsim.SimilarityModel, training: TrainingData, data: str, loaded: LabelledData
+    run: Path, model: pairsim.SimilarityModel, images: LabelledImages | None, data: str, loaded: LabelledData
 ) -> list[Path]:
     """Write a report on the validation images and the training curves; a failure is only noted."""
     from pairsim.report import write_report
@@ -280,7 +280,6 @@ def _write_pages(
 
     written = []
     try:
-        images = None if training.validation is None else training.validation.images
         if images is None:
             raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
         if len(images) > _MAX_REPORTED:

@@ -28,7 +28,6 @@ from pairsim.training.adaptation.class_figures import ClassFigures, class_figure
 from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadResult, candidates, choose_head
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import TrainConfig
-from pairsim.training.data_setup import TrainingData
 from pairsim.training.history import History
 from pairsim.training.optimize.optimizers import has_parameters
 from pairsim.training.run_setup import RunSetup
@@ -58,7 +57,7 @@ class Adaptation:
         trained: The fine-tuned net; `None` without fine-tuning.
         difference: 95 % interval of the EER of the fine-tuned net minus that of the frozen one.
         history: The epochs of fine-tuning.
-        data: The images, as they were placed, and which were held out.
+        val: The validation images.
     """
 
     kept: Literal["frozen", "trained"]
@@ -69,7 +68,7 @@ class Adaptation:
     trained: ClassFigures | None
     difference: tuple[float, float] | None
     history: History
-    data: TrainingData
+    val: LabelledImages
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -206,7 +205,7 @@ def adapt(
                 _set_head(net, best, *best.fitted(features, codes, None, settings.seed))
         else:
             net.load_state_dict(before)
-    trainer.keep_as_it_is()
+    trainer.save_current()
     return Adaptation(
         kept=kept,
         head=name,
@@ -216,7 +215,7 @@ def adapt(
         trained=trained,
         difference=difference,
         history=trainer.history,
-        data=trainer.data,
+        val=val,
     )
 
 
