@@ -15,12 +15,14 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
+from pairsim.cli.training.chosen_net import choose_net
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData, LabelledImages
+    from pairsim.images import Fit
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -110,13 +112,15 @@ def train(
     Args:
         options: How to train.
         resume: Continue from the newest checkpoint in the run folder, or start again.
-        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
-            place of the reference network.
-        weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
+        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100; an ONNX file,
+            whose net is not trained; "reference", the reference network; or "auto": for photographs a pretrained net
+            whose weights are on this machine. By default auto for folders, and reference for named data.
+        weights: Weights of the backbone: a file, or "pretrained" to find them on this machine or download them; by
+            default random.
         head: What follows the backbone: its own features (none), these standardised, whitened within classes, one
-            trained layer (linear) or two (mlp). "auto", the default for a backbone with weights, chooses by
-            cross-validation over classes. The net is then fine-tuned from there, unless --freeze backbone is given, and
-            kept only if that is better on the validation classes.
+            trained layer (linear) or two (mlp). "auto", the default for a pretrained backbone, an ONNX file and
+            embeddings, chooses by cross-validation over classes. The net is then fine-tuned from there, unless --freeze
+            backbone is given, and kept only if that is better on the validation classes.
         embedding_dim: Length of an embedding; by default 128, or that of the head.
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
@@ -146,17 +150,26 @@ def train(
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     out = options.out
     check_writable(out, "a folder")
-    expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
-    size = None if image_size is None else (image_size, image_size)
+    net = choose_net(
+        data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        channels=channels,
+        data_dir=data_dir,
+        white=white,
+        augment=options.augment,
+    )
+    backbone, weights = net.backbone, net.weights
+    size = None if net.image_size is None else (net.image_size, net.image_size)
     expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
     # a head of closed form is fitted, and "auto" chosen, once features are known
     layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
-    make_model = partial(
-        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim, **layer
-    )
+    built: dict[str, Any] = {"backbone": backbone, "weights": weights, "embedding_dim": embedding_dim, **layer}
+    make_model = partial(_make_model, options.seed, white, net.fit, **built)
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        model = make_model(in_channels=channels, image_size=size)
+        model = make_model(in_channels=net.channels, image_size=size)
     images = load_training_data(
         data,
         options,
@@ -175,16 +188,16 @@ def train(
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = images.validation(model.preprocessing)
-    weights_given = {} if backbone is None else {"weights": weights}
-    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **weights_given)]
+    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     is_main = int(os.environ.get("RANK", "0")) == 0
     if is_main:  # of several processes, one prints and writes
         note(images.account)
         note(images.warning)
+        note(net.line)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-    if weights is not None or head in ("auto", *CLOSED_FORM):
+    if net.is_pretrained or head in ("auto", *CLOSED_FORM):
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
@@ -250,14 +263,14 @@ def make_trainer(
     return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.SimilarityModel:
+def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **options: Any) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = pairsim.EmbeddingNet(**options)
     model = pairsim.SimilarityModel(net)
-    model.preprocessing = dataclasses.replace(model.preprocessing, white=white)
+    model.preprocessing = dataclasses.replace(model.preprocessing, white=white, fit=fit or model.preprocessing.fit)
     return model
 
 
