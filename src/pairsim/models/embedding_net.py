@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
+from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.models.heads.head_modules import HeadName, embedding_dim_of, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
@@ -69,10 +70,11 @@ class EmbeddingNet(PlainNamesModule):
 
     Args:
         backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"conv4"`, `"resnet18"` or
-            `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
-            F is found by running it.
+            `"timm/mobilenetv3_small_100"`; an ONNX file such as `"faces.onnx"`, which is not trained; `"embeddings"`,
+            for embeddings of another model in place of images; or any module from `[N, C, H, W]` to features `[N, F]`
+            or `[N, F, h, w]`. F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
-            `"pretrained"` for those that torchvision or timm downloads.
+            `"pretrained"` for those on this machine, else those that torchvision or timm downloads.
         in_channels: Channels of the images, C; by default those that the backbone was trained with, else 1.
         image_size: Height and width, or one number for both; by default those that the backbone was trained with, else
             28. At least 4 without a backbone.
@@ -96,8 +98,8 @@ class EmbeddingNet(PlainNamesModule):
         came_alone: Whether weights were loaded by `load_state_dict` of the net, and not as a part of a model.
 
     Raises:
-        MissingExtraError: If the backbone needs timm, which is not installed.
-        RunError: If weights cannot be read or downloaded.
+        MissingExtraError: If the backbone needs timm or onnxruntime, which is not installed.
+        RunError: If weights or an ONNX file cannot be read or downloaded.
         ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
             such images or computes no such features.
 
@@ -202,6 +204,7 @@ class EmbeddingNet(PlainNamesModule):
         kind = None if self.backbone is None else type(self.backbone)
         return {
             "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),
+            **({"onnx_sha256": self.backbone.sha256} if isinstance(self.backbone, OnnxNet) else {}),
             "in_channels": self.in_channels,
             "image_size": list(self.image_size),
             **({} if self.head_name == "linear" else {"head": self.head_name}),

@@ -35,7 +35,7 @@ class ShownImage:
     """An image of the dataset.
 
     Attributes:
-        uri: Its picture, as a data URI.
+        uri: Its picture, as a data URI; empty if it is an embedding of another model.
         number: Its index in the dataset.
         name: Its class.
     """
@@ -154,8 +154,10 @@ def find(
         )
 
     def shown(number: int) -> ShownImage:
-        image = fetch_separate(dataset, [number], model.preprocessing)
-        uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
+        uri = ""
+        if not model.preprocessing.of_vectors:
+            image = fetch_separate(dataset, [number], model.preprocessing)
+            uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
         return ShownImage(uri=uri, number=number, name=class_names[scored.codes[number]])
 
     def errors(pairs: RankedPairs) -> tuple[PairError, ...]:

@@ -11,7 +11,7 @@ from pairsim._common import storage
 from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, PairDataset, stratified_split
 from pairsim.data.image_sets import ImageFiles, subset
-from pairsim.data.named import NAMES, load_data
+from pairsim.data.named import NAMES, is_embedding_file, load_data
 from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
@@ -63,7 +63,7 @@ def load_evaluation_data(
     Without pairs, the split "val" is the validation images of the run. In a run that kept classes unseen, each split
     has the classes of that split (see `load_labelled`). The class level is by default that of the run.
     """
-    if pairs is not None and data not in NAMES:
+    if pairs is not None and data not in NAMES and not is_embedding_file(data):
         listed = PairDataset.from_csv(pairs, data)
         files, numbers = listed.dataset, listed.all_pairs()
         assert isinstance(files, ImageFiles), "no transform was asked for"
@@ -109,13 +109,19 @@ def load_labelled(
 
     If the run kept classes unseen, "test" has these classes, "val" those for validation and "train" the others, told
     by their names. That holds for any data with one of its classes, unless the data has splits of its own. Other data
-    is split as by `load_data`, and "val" is the images that the run split off (see `held_out_images`).
+    is split as by `load_data`, and "val" is the images that the run split off (see `held_out_images`). A file of
+    embeddings is not split unless the run was trained on it.
 
     Raises:
         RunError: If the split is "val", and `run` is not a run folder, or was trained on other data.
     """
     record = recorded_data(run)
     reading = _reading(record, model, data, data_dir, class_level)
+    if is_embedding_file(data):
+        whole = load_data(data, "all", **reading)
+        # a source ends in a checksum, so that a copy under another name is known too
+        if whole.source.rpartition(" (")[2] != str(record.get("source")).rpartition(" (")[2]:
+            return whole
     classes = ClassSplit.from_record(record, run / FILE_NAME)
     if classes is not None:
         images = load_data(data, "all", **reading)
@@ -142,7 +148,8 @@ def _reading(
     groups = None if data in NAMES else record.get("groups")
     if groups is not None:
         kept = record.get("class_split", {})
-        classes = {*record.get("class_names", ()), *kept.get("val", ()), *kept.get("test", ())}
+        of_val = record.get("val_class_names", kept.get("val", ()))
+        classes = {*record.get("class_names", ()), *of_val, *kept.get("test", ())}
         if classes.intersection(load_data(data, "all", **reading).class_names):
             reading["groups"] = groups
     return reading

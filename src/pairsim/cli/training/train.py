@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,12 +15,14 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
+from pairsim.cli.training.chosen_net import choose_net
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData
+    from pairsim.data import LabelledData, LabelledImages
+    from pairsim.images import Fit
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -38,6 +41,7 @@ class CommandRecords(Callback):
     """
 
     def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
+        self._loaded: LabelledData = loaded
         self._record: dict[str, Any] = {
             "data": data,
             "source": loaded.source,
@@ -52,9 +56,11 @@ class CommandRecords(Callback):
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         """Write `data.json` before the first epoch, so that an interrupted run has it too."""
         from pairsim._common import storage
+        from pairsim.runs.class_splits import held_classes
 
         assert trainer.config.out is not None, "commands write a run"
-        storage.write_file(trainer.config.out / "data.json", storage.to_json(self._record))
+        record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
+        storage.write_file(trainer.config.out / "data.json", storage.to_json(record))
         self._print_notes(trainer.history)
 
     def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
@@ -84,7 +90,8 @@ def train(
     resume: Literal["auto", "never"] = "auto",
     backbone: str | None = None,
     weights: str | None = None,
-    embedding_dim: int = 128,
+    head: Literal["auto", "none", "standardize", "whiten", "linear", "mlp"] | None = None,
+    embedding_dim: int | None = None,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
@@ -105,10 +112,16 @@ def train(
     Args:
         options: How to train.
         resume: Continue from the newest checkpoint in the run folder, or start again.
-        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
-            place of the reference network.
-        weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
-        embedding_dim: Length of an embedding.
+        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100; an ONNX file,
+            whose net is not trained; "reference", the reference network; or "auto": for photographs a pretrained net
+            whose weights are on this machine. By default auto for folders, and reference for named data.
+        weights: Weights of the backbone: a file, or "pretrained" to find them on this machine or download them; by
+            default random.
+        head: What follows the backbone: its own features (none), these standardised, whitened within classes, one
+            trained layer (linear) or two (mlp). "auto", the default for a pretrained backbone, an ONNX file and
+            embeddings, chooses by cross-validation over classes. The net is then fine-tuned from there, unless --freeze
+            backbone is given, and kept only if that is better on the validation classes.
+        embedding_dim: Length of an embedding; by default 128, or that of the head.
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
@@ -127,7 +140,9 @@ def train(
     """
     from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES
+    from pairsim.data.splits import read_split
     from pairsim.integrations import TensorBoardLog
+    from pairsim.models.heads.head_modules import CLOSED_FORM
     from pairsim.runs.run_records import changed_settings
     from pairsim.runs.training_data import load_training_data
 
@@ -135,14 +150,26 @@ def train(
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     out = options.out
     check_writable(out, "a folder")
-    expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
-    size = None if image_size is None else (image_size, image_size)
-    make_model = partial(
-        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim
+    net = choose_net(
+        data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        channels=channels,
+        data_dir=data_dir,
+        white=white,
+        augment=options.augment,
     )
+    backbone, weights = net.backbone, net.weights
+    size = None if net.image_size is None else (net.image_size, net.image_size)
+    expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
+    # a head of closed form is fitted, and "auto" chosen, once features are known
+    layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
+    built: dict[str, Any] = {"backbone": backbone, "weights": weights, "embedding_dim": embedding_dim, **layer}
+    make_model = partial(_make_model, options.seed, white, net.fit, **built)
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        model = make_model(in_channels=channels, image_size=size)
+        model = make_model(in_channels=net.channels, image_size=size)
     images = load_training_data(
         data,
         options,
@@ -161,44 +188,71 @@ def train(
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val = images.validation(model.preprocessing)
-    weights_given = {} if backbone is None else {"weights": weights}
-    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **weights_given)]
+    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
-    if trainer.is_main:  # of several processes, one prints and writes
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    if is_main:  # of several processes, one prints and writes
         note(images.account)
         note(images.warning)
+        note(net.line)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-        note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-        default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
-        if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
-            note(EXPECTED_MNIST)
-    history = trainer.fit(resume=resume)
-    if not trainer.is_main:
+    if net.is_pretrained or head in ("auto", *CLOSED_FORM):
+        adapted = pairsim.adapt(
+            model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
+        )
+        history = adapted.history
+        shown: LabelledImages | None = adapted.val
+        figures, lines = adapted.to_dict(), str(adapted).splitlines()[len(adapted.heads) and len(adapted.heads) + 1 :]
+    else:
+        trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
+        if is_main:
+            note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
+            default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
+            if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
+                note(EXPECTED_MNIST)
+        shown = None if trainer.data.validation is None else trainer.data.validation.images
+        figures, lines = {"kept": "trained", "baseline": _figures_of(model, shown) if is_main else None}, []
+        history = trainer.fit(resume=resume)
+    if not is_main:
         return
-    written = _write_pages(out, trainer, data, loaded if val is None else val) if report else []
+    written = _write_pages(out, model, shown, data, loaded if val is None else val) if report else []
     best = history.best
-    assert best is not None
     result: dict[str, Any] = {
         "run": str(options.out),
         "epochs": len(history),
         "best": best,
-        "threshold": trainer.model.threshold,
+        "threshold": model.threshold,
         "written": [str(path) for path in written],
-        "operating_point": trainer.model.operating_point,
+        "operating_point": model.operating_point,
         "notes": history.notes,
-        **images.counts(trainer.data.split),
+        **figures,
+        **images.counts(read_split(out)),
     }
-    lines = [f"Best epoch {best.epoch} of {len(history)}."]
-    if best.val_balanced_accuracy is not None:
-        accuracy, loss = best.val_balanced_accuracy, best.val_loss
-        lines[0] += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
-    if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
-        lines.append("After that it overfitted the training images: try --augment affine, or more images.")
+    if best is not None:
+        line = f"Best epoch {best.epoch} of {len(history)}."
+        if best.val_balanced_accuracy is not None:
+            accuracy, loss = best.val_balanced_accuracy, best.val_loss
+            line += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
+        lines.insert(0, line)
+        if options.augment == "auto" and weights is None and len(history) >= 10 and 2 * best.epoch <= len(history):
+            lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
     lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
     print_result(result, "\n".join(lines), json)
+
+
+def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | None) -> dict[str, float] | None:
+    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them."""
+    import torch
+
+    from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
+
+    if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
+        return None
+    codes = torch.from_numpy(images.index.codes.astype("int64"))
+    kept = judged_images(codes)
+    return eer_and_recall(pairsim.encode_dataset(model, images, indices=kept.numpy(), precision="auto"), codes[kept])
 
 
 def make_trainer(
@@ -209,31 +263,32 @@ def make_trainer(
     return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.SimilarityModel:
+def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **options: Any) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = pairsim.EmbeddingNet(**options)
     model = pairsim.SimilarityModel(net)
-    model.preprocessing = dataclasses.replace(model.preprocessing, white=white)
+    model.preprocessing = dataclasses.replace(model.preprocessing, white=white, fit=fit or model.preprocessing.fit)
     return model
 
 
-def _write_pages(run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData) -> list[Path]:
+def _write_pages(
+    run: Path, model: pairsim.SimilarityModel, images: LabelledImages | None, data: str, loaded: LabelledData
+) -> list[Path]:
     """Write a report on the validation images and the training curves; a failure is only noted."""
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
     written = []
     try:
-        images = None if trainer.data.validation is None else trainer.data.validation.images
         if images is None:
             raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
         if len(images) > _MAX_REPORTED:
             raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
         names = loaded.class_names if images.index.num_classes == len(loaded.class_names) else None
-        page, model = run / "report.html", trainer.model
+        page = run / "report.html"
         write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
         written.append(page)
     except (PairsimError, ValueError) as error:
