@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,14 @@ from pairsim.errors import DataError
 if TYPE_CHECKING:
     from pairsim.data.pairs.pair_dataset import PairDataset
 
+_Columns: TypeAlias = tuple[list[int], list[int], list[int], list[int] | None, list[str] | None, list[str] | None]
+
 
 @dataclass(frozen=True, eq=False)
 class PairList:
-    """Pairs of images of a dataset, by number, with an optional fold for each.
+    """Pairs of images of a dataset, by number, with an optional fold, kind and group for each.
 
-    Two lists with the same `sha256` have the same pairs, in the same order, with the same targets and folds. The
+    Two lists with the same `sha256` have the same pairs, in the same order, with the same other columns. The
     numbers refer to a dataset. In a folder of images they change when a file is added; write paths there instead
     (`pairsim.data.pairs.pair_files.write_pair_file`).
 
@@ -30,10 +32,12 @@ class PairList:
         second: Image number of each second image, int64 `[P]`.
         target: 1 = same class, 0 = different, uint8 `[P]`.
         fold: Fold number of each pair, int64 `[P]`, from 0; see `pairsim.evaluation.k_fold_accuracy`.
+        kind: Kind of each pair, text `[P]`, such as "skilled"; a positive pair may have an empty one.
+        group: Group of each pair, text `[P]`, such as the writer.
 
     Raises:
         DataError: If there is no pair, lengths differ, a number is not a whole number from 0, a target is neither 0
-            nor 1, or an image is paired with itself.
+            nor 1, a group or the kind of a negative pair is empty, or an image is paired with itself.
 
     Example:
         >>> import tempfile
@@ -48,6 +52,8 @@ class PairList:
     second: Int64Array
     target: npt.NDArray[np.uint8]
     fold: Int64Array | None = None
+    kind: npt.NDArray[np.str_] | None = None
+    group: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         columns = {name: np.asarray(values) for name, values in vars(self).items() if values is not None}
@@ -60,6 +66,9 @@ class PairList:
         if target.dtype.kind not in "biuf" or not np.isin(target, (0, 1)).all():
             raise DataError("Expected every target to be 1 (same class) or 0 (different).")
         for name, column in columns.items():
+            if name in ("kind", "group"):
+                self._set_text(name, column)
+                continue
             if name != "target" and (column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= 2**63):
                 raise DataError(f"Expected {name} to hold whole numbers from 0, got dtype {column.dtype} or others.")
             # A read-only copy, so that the hash stays valid.
@@ -72,6 +81,19 @@ class PairList:
                 f"Expected two different images in every pair, found {same.size} pairs of an image with itself, "
                 f"the first at position {same[0]}. Remove them: they carry no information on similarity."
             )
+
+    def _set_text(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Keep a column of texts as a locked copy."""
+        needed = column if name == "group" else column[np.asarray(self.target) == 0]
+        if not all(isinstance(text, str) for text in column.tolist()) or not all(needed.tolist()):
+            whose = "every pair" if name == "group" else "every negative pair"
+            raise DataError(
+                f"Expected {name} to hold a text for {whose}, got others or empty ones. "
+                f"Fill them in, or leave {name} out."
+            )
+        locked = np.array(column.tolist(), dtype=np.str_)
+        locked.setflags(write=False)
+        object.__setattr__(self, name, locked)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -121,7 +143,7 @@ class PairList:
         if folds is None:
             if separate_images:
                 raise ValueError("Expected folds with separate_images, got none. Pass a number, such as folds=10.")
-            return cls(drawn.first, drawn.second, drawn.target)
+            return cls(drawn.first, drawn.second, drawn.target, None, pairs.kind, pairs.group)
         totals = np.bincount(drawn.target, minlength=2)
         if folds < 2 or any(0 < total < folds for total in totals):
             raise ValueError(
@@ -134,7 +156,7 @@ class PairList:
             by_target = np.lexsort((random_bits(stream_key("folds", seed), np.arange(len(drawn))), drawn.target))
             fold = np.empty(len(drawn), dtype=np.int64)
             fold[by_target] = np.arange(len(drawn)) % folds
-        return cls(drawn.first, drawn.second, drawn.target, fold)
+        return cls(drawn.first, drawn.second, drawn.target, fold, pairs.kind, pairs.group)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the list as CSV with its number of pairs and its hash in the first line, in one step.
@@ -152,7 +174,7 @@ class PairList:
         """Read a list and check it against the hash in the file.
 
         Args:
-            path: CSV of `number1,number2,label` and an optional `fold`.
+            path: CSV of `number1,number2,label`, and if you like `fold`, `kind` and `group`.
             require_hash: Whether a file without a hash raises an error. By default such a file, written by hand or
                 by another program, is accepted; a hash in the file is always checked.
 
@@ -170,11 +192,14 @@ class PairList:
                 "require_hash=False to take the pairs as they are."
             )
         first, second, target = (np.array(column) for column in table.numbers())
-        return cls(first, second, target, None if table.folds is None else np.array(table.folds))
+        others = (None if values is None else np.array(values) for values in (table.folds, table.kinds, table.groups))
+        return cls(first, second, target, *others)
 
-    def _columns(self) -> tuple[list[int], list[int], list[int], list[int] | None]:
-        fold = None if self.fold is None else self.fold.tolist()
-        return self.first.tolist(), self.second.tolist(), self.target.tolist(), fold
+    def _columns(self) -> _Columns:
+        fold, kind, group = (
+            None if column is None else column.tolist() for column in (self.fold, self.kind, self.group)
+        )
+        return self.first.tolist(), self.second.tolist(), self.target.tolist(), fold, kind, group
 
 
 def _separate_folds(
