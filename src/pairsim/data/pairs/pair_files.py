@@ -280,6 +280,7 @@ def write_pair_file(
     second: Images,
     target: Sequence[int],
     fold: Sequence[int] | None = None,
+    *,
     kind: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
 ) -> None:
@@ -322,6 +323,7 @@ def pairs_sha256(
     second: Images,
     target: Sequence[int],
     fold: Sequence[int] | None = None,
+    *,
     kind: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
 ) -> str:
@@ -370,7 +372,7 @@ def _is_frozen(table: PairTable, comments: list[str]) -> bool:
         )
     count, expected = int(frozen[1]), frozen[2]
     first, second, target = zip(*table.rows, strict=True) if table.rows else ((), (), ())
-    found = pairs_sha256(first, second, target, table.folds, table.kinds, table.groups)
+    found = pairs_sha256(first, second, target, table.folds, kind=table.kinds, group=table.groups)
     if (count, expected) != (len(table.rows), found):
         raise DataError(
             f"Expected {table.file} to hold {count} pairs with sha256 {expected}, as its first line says, found "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,6 @@ from pairsim.errors import DataError
 
 if TYPE_CHECKING:
     from pairsim.data.pairs.pair_dataset import PairDataset
-
-_Columns: TypeAlias = tuple[list[int], list[int], list[int], list[int] | None, list[str] | None, list[str] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,8 @@ class PairList:
     @property
     def sha256(self) -> str:
         """SHA-256 of the pairs in their order, as written to the file; see `pairsim.data.pairs.pair_files`."""
-        return pairs_sha256(*self._columns())
+        kind, group = self._texts()
+        return pairs_sha256(*self._columns(), kind=kind, group=group)
 
     @classmethod
     def of(
@@ -167,7 +166,8 @@ class PairList:
         Raises:
             RunError: If it cannot be written. The old file stays as it was.
         """
-        write_pair_file(path, *self._columns())
+        kind, group = self._texts()
+        write_pair_file(path, *self._columns(), kind=kind, group=group)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, require_hash: bool = False) -> PairList:
@@ -195,11 +195,13 @@ class PairList:
         others = (None if values is None else np.array(values) for values in (table.folds, table.kinds, table.groups))
         return cls(first, second, target, *others)
 
-    def _columns(self) -> _Columns:
-        fold, kind, group = (
-            None if column is None else column.tolist() for column in (self.fold, self.kind, self.group)
-        )
-        return self.first.tolist(), self.second.tolist(), self.target.tolist(), fold, kind, group
+    def _columns(self) -> tuple[list[int], list[int], list[int], list[int] | None]:
+        fold = None if self.fold is None else self.fold.tolist()
+        return self.first.tolist(), self.second.tolist(), self.target.tolist(), fold
+
+    def _texts(self) -> tuple[list[str] | None, list[str] | None]:
+        kind, group = (None if text is None else text.tolist() for text in (self.kind, self.group))
+        return kind, group
 
 
 def _separate_folds(
