@@ -207,7 +207,7 @@ class PairList:
 def _separate_folds(
     first: Int64Array, second: Int64Array, target: npt.NDArray[np.uint8], num_folds: int, seed: int
 ) -> Int64Array:
-    group = _connected(first, second)
+    group = connected(first, second)
     counts = np.bincount(2 * group + target, minlength=2 * (int(group.max()) + 1)).reshape(-1, 2)
     totals = counts.sum(axis=0)
     # The fold with the smallest sum_t count_t x filled_t / total_t^2 adds least to the squared shares of all folds.
@@ -228,7 +228,7 @@ def _separate_folds(
     return fold[group]
 
 
-def _connected(first: Int64Array, second: Int64Array) -> Int64Array:
+def connected(first: Int64Array, second: Int64Array) -> Int64Array:
     """Compute the group of each pair: pairs that are linked by common images, directly or not, are in one group."""
     images = np.unique(np.concatenate((first, second)), return_inverse=True)[1].reshape(2, -1)
     root = np.arange(images.max() + 1)  # never above the image itself, so there are no cycles
