@@ -11,15 +11,15 @@ import numpy as np
 
 from pairsim._common import storage
 from pairsim._common.choices import Split
-from pairsim.data import ClassIndex, LabelledData, PairDataset, stratified_split
-from pairsim.data.image_sets import ImageFiles, subset
+from pairsim.data import ClassIndex, LabelledData, stratified_split
+from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, load_data
-from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
+from pairsim.runs.run_pairs import read_numbered_list, read_picture_list, validation_pairs_of
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,21 @@ def load_evaluation_data(
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    Without pairs, the split "val" is the validation images of the run (see `held_out_images`). The class level is by
-    default that of the run.
+    Without pairs, the split "val" is the validation images of the run (see `held_out_images`), or its validation pairs
+    if it was trained on pairs. The class level is by default that of the run.
     """
+    record = _record(run)
+    if pairs is None and split == "val" and "pairs" in record:
+        pairs, split = validation_pairs_of(run), "train"
     if pairs is not None and data not in NAMES:
-        listed = PairDataset.from_csv(pairs, data)
-        files, numbers = listed.dataset, listed.all_pairs()
-        assert isinstance(files, ImageFiles), "no transform was asked for"
-        files = ImageFiles(files.paths, files.targets, preprocessing=model.preprocessing)
-        listed = PairDataset.from_pairs(files, numbers.first, numbers.second, numbers.target)
-        return Judged(listed, f"{pairs.name}, pictures in {data}")
-    level = recorded_class_level(run, data) if class_level is None else class_level
+        listed, images = read_picture_list(pairs, data, model.preprocessing)
+        return Judged(listed, images.source)
+    level = class_level
+    if level is None:
+        level = 1 if data in NAMES else int(record.get("class_level", 1))
     if pairs is not None:
         loaded = load_labelled(model, data, split, data_dir, level)
-        return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
+        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
     used: tuple[Split, ...] = (split,)
     if split == "val":
         loaded = held_out_images(run, model, data, data_dir, level)
@@ -79,12 +80,12 @@ def load_evaluation_data(
     return Judged(loaded, loaded.source, loaded.class_names, account, left_out)
 
 
-def recorded_class_level(run: Path, data: str) -> int:
-    """Return the class level that a run was trained at; 1 for named data, and where it has no record."""
+def _record(run: Path) -> dict[str, Any]:
+    """Return what the command line recorded of the data of a run; nothing where it has no record."""
     inside = run.resolve()
     folders = [inside, inside.parent] if inside.name == "model" else [inside]  # the model folder of a run
-    record = next((path for path in (folder / "data.json" for folder in folders) if storage.is_file(path)), None)
-    return 1 if record is None or data in NAMES else int(storage.read_json(record).get("class_level", 1))
+    path = next((path for path in (folder / "data.json" for folder in folders) if storage.is_file(path)), None)
+    return {} if path is None else storage.read_json(path)
 
 
 def load_labelled(

@@ -15,11 +15,12 @@ from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
 from pairsim.cli.training.train_options import TrainOptions
+from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData
+    from pairsim.data import LabelledData, PairDataset
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -90,6 +91,9 @@ def train(
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     white: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     data_dir: DataDir = None,
+    pairs: Path | None = None,
+    val_pairs: Path | None = None,
+    random_negatives: bool = True,
     report: bool = True,
     tensorboard: Flag = False,
     config: Path | None = None,  # noqa: ARG001  read before the other options, in cli.app
@@ -97,7 +101,7 @@ def train(
 ) -> None:
     """Train a similarity model and write a run folder.
 
-    Test data is not used: validation data is split off the training images, unless a folder has its own val.
+    Test data is not used: validation data is split off the training images or pairs, unless it is given.
 
     Args:
         options: How to train.
@@ -112,6 +116,10 @@ def train(
         class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
         white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
             saved with the model.
+        pairs: CSV file of the pairs to train on, in place of labels: first,second,target with paths from DATA, and if
+            you like kind and group, such as the writer. Validation pairs are split off by group.
+        val_pairs: CSV file of the pairs to validate on, with --pairs.
+        random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
@@ -122,9 +130,11 @@ def train(
     from pairsim.runs.run_data import own_validation
     from pairsim.runs.run_records import changed_settings
 
-    if options.out is None:
+    out = options.out
+    if out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
-    check_writable(options.out, "a folder")
+    check_writable(out, "a folder")
+    expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
     make_model = partial(
@@ -133,28 +143,42 @@ def train(
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
         model = make_model(in_channels=channels, image_size=size)
-    loaded = load_data(
-        data,
-        "train",
-        data_dir=data_dir,
-        image_size=size,
-        channels=channels,
-        white=white,
-        preprocessing=None if model is None else model.preprocessing,
-        class_level=class_level,
+    preprocessing, given = None if model is None else model.preprocessing, None
+    reading: dict[str, Any] = {"image_size": size, "channels": channels, "white": white, "data_dir": data_dir}
+    if pairs is not None:
+        if options.objective == "all-pairs":  # which needs labels
+            options = dataclasses.replace(options, objective="pairs")
+        given = TrainingPairs.read(
+            data,
+            pairs,
+            val_pairs,
+            preprocessing,
+            **reading,
+            val_fraction=options.val_fraction,
+            seed=options.seed,
+            random_negatives=random_negatives,
+        )
+    loaded = (
+        load_data(data, "train", preprocessing=preprocessing, class_level=class_level, **reading)
+        if given is None
+        else given.images
     )
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
+    train: Any = loaded if given is None else given.train
+    val: Any = own_validation(data, loaded, data_dir, model.preprocessing, class_level) if given is None else given.val
     weights_given = {} if backbone is None else {"weights": weights}
     callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **weights_given)]
+    if given is not None:
+        callbacks = [CommandRecords(data, loaded, pairs=given.record, **weights_given), ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
+    trainer = pairsim.Trainer(model, options, train=train, val=val, callbacks=callbacks)
     if trainer.is_main:  # of several processes, one prints and writes
         if loaded.account is not None:
             note(loaded.account.line("train", "val"))
-        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
+        what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.train):,} pairs"
+        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
         default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
         if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
@@ -162,17 +186,17 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    written = _write_pages(options.out, trainer, data, loaded) if report else []
+    written = _write_pages(out, trainer, data, loaded, None if given is None else given.val) if report else []
     best = history.best
     assert best is not None
     result: dict[str, Any] = {
-        "run": str(options.out),
+        "run": str(out),
         "epochs": len(history),
         "best": best,
         "threshold": trainer.model.threshold,
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
-        "notes": history.notes,
+        "notes": history.notes if given is None else [*given.notes, *history.notes],
         "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
@@ -182,7 +206,8 @@ def train(
     if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
         lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
-    lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
+    test = "" if given is None else " --pairs TEST.csv"
+    lines.append(f"Wrote {out}. Next: pairsim evaluate {out} {data}{test}")
     print_result(result, "\n".join(lines), json)
 
 
@@ -205,19 +230,25 @@ def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.
     return model
 
 
-def _write_pages(run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData) -> list[Path]:
-    """Write a report on the validation images and the training curves; a failure is only noted."""
+def _write_pages(
+    run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData, val_pairs: PairDataset | None
+) -> list[Path]:
+    """Write a report on the validation images or pairs and the training curves; a failure is only noted."""
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
     written = []
     try:
-        images = None if trainer.data.validation is None else trainer.data.validation.images
+        images: Any = val_pairs
+        if val_pairs is None and trainer.data.validation is not None:
+            images = trainer.data.validation.images
         if images is None:
             raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
-        if len(images) > _MAX_REPORTED:
+        if val_pairs is None and len(images) > _MAX_REPORTED:
             raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
-        names = loaded.class_names if images.index.num_classes == len(loaded.class_names) else None
+        names = None
+        if val_pairs is None and images.index.num_classes == len(loaded.class_names):
+            names = loaded.class_names
         page, model = run / "report.html", trainer.model
         write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
         written.append(page)

@@ -1,0 +1,150 @@
+"""The pairs that `pairsim train --pairs` trains and validates on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import pairsim
+from pairsim.cli.output import note
+from pairsim.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from pairsim.data import LabelledData, PairDataset
+    from pairsim.images import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPairs:
+    """Pairs to train and validate on.
+
+    Attributes:
+        train: Pairs to train on.
+        val: Pairs for validation; `None` if there are too few.
+        images: The pictures of the pairs for training and of those split off.
+        notes: Decisions about the pairs, a line each.
+        record: What the run records of them, as JSON values.
+    """
+
+    train: PairDataset
+    val: PairDataset | None
+    images: LabelledData
+    notes: list[str]
+    record: dict[str, Any]
+
+    @classmethod
+    def read(
+        cls,
+        data: str,
+        pairs: Path,
+        val_pairs: Path | None,
+        preprocessing: Preprocessing | None,
+        *,
+        image_size: tuple[int, int] | None,
+        channels: int | None,
+        white: int | None,
+        data_dir: Path | None,
+        val_fraction: float,
+        seed: int,
+        random_negatives: bool,
+    ) -> TrainingPairs:
+        """Read the pairs, split off validation pairs unless they are given, and add random negative pairs.
+
+        Args:
+            data: The folder that paths start from, or a named dataset of which lists give image numbers.
+            pairs: The list to train on.
+            val_pairs: The list to validate on, or `None`.
+            preprocessing: How the model reads pictures, or `None` if it is made for them.
+            image_size: Height and width, for no preprocessing.
+            channels: Channels, for no preprocessing.
+            white: Value of white, for no preprocessing.
+            data_dir: Folder of named datasets.
+            val_fraction: Share of the positive pairs to split off.
+            seed: Seed of the split and of the random negative pairs.
+            random_negatives: Whether to add them; see `with_random_negatives`.
+        """
+        from pairsim.data import PairList, load_data, split_pairs, with_random_negatives
+        from pairsim.data.named import NAMES
+        from pairsim.runs.run_pairs import read_numbered_list, read_picture_list
+
+        if data in NAMES:
+            images = load_data(data, "train", data_dir=data_dir)
+            train = read_numbered_list(pairs, images)
+        else:
+            train, images = read_picture_list(
+                pairs, data, preprocessing, image_size=image_size, channels=channels, white=white
+            )
+        notes = []
+        if val_pairs is None:
+            split = split_pairs(train, val_fraction, seed=seed)
+            train, val, notes = split.train, split.val, [split.note]
+        elif data in NAMES:
+            val = read_numbered_list(val_pairs, images)
+        else:
+            val, _ = read_picture_list(val_pairs, data, _reading(train))
+            common = len(set(train.dataset.paths) & set(val.dataset.paths))
+            if common:
+                notes.append(
+                    f"{common:,} pictures are in {pairs.name} and in {val_pairs.name}: results on the latter will look "
+                    "better than on other pictures."
+                )
+        added = 0
+        if random_negatives:
+            before, train = len(train), with_random_negatives(train, seed=seed)
+            added = len(train) - before
+            if val is not None and val_pairs is None:
+                val = with_random_negatives(val, seed=seed)
+        if added:
+            notes.append(
+                f"All negative pairs are within groups: added {added:,} random negative pairs, of pictures of "
+                "different groups, so that the model learns these as well. Leave them out with --no-random-negatives."
+            )
+        record = {
+            "file": str(pairs),
+            "val_file": None if val_pairs is None else str(val_pairs),
+            "num_pairs": len(train),
+            "num_val_pairs": 0 if val is None else len(val),
+            "num_groups": None if train.group is None else len(np.unique(train.group)),
+            "negatives": _negatives(train),
+            "num_random_negatives": added,
+            "random_negatives": random_negatives,
+            "sha256": PairList.of(train).sha256,
+        }
+        return cls(train=train, val=val, images=images, notes=notes, record=record)
+
+
+class ValidationPairs(Callback):
+    """Writes the validation pairs into the run, so that other commands can read them again."""
+
+    def __init__(self, given: TrainingPairs, data: str) -> None:
+        self._given, self._data = given, data
+
+    def on_fit_start(self, trainer: pairsim.Trainer) -> None:
+        """Write the file before the first epoch, or remove that of an earlier run."""
+        from pairsim.runs.run_pairs import VALIDATION_PAIRS, write_validation_pairs
+
+        assert trainer.config.out is not None, "commands write a run"
+        for line in self._given.notes:
+            note(line)
+        if self._given.val is None:
+            (trainer.config.out / VALIDATION_PAIRS).unlink(missing_ok=True)
+        else:
+            write_validation_pairs(trainer.config.out, self._given.val, self._data)
+
+
+def _reading(pairs: PairDataset) -> Preprocessing:
+    """Return how the pictures of pairs are read."""
+    preprocessing: Preprocessing = pairs.dataset.preprocessing
+    return preprocessing
+
+
+def _negatives(pairs: PairDataset) -> dict[str, int]:
+    """Return the number of negative pairs of each kind; of pairs without kinds, of all."""
+    negative = pairs.all_pairs().target == 0
+    if pairs.kind is None:
+        return {"negative": int(negative.sum())}
+    names, counts = np.unique(pairs.kind[negative], return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
