@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pairsim._common import storage
-from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset
+from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset, PairList
 from pairsim.data.named import NAMES
 from pairsim.data.named.class_folders import default_preprocessing
-from pairsim.data.pairs.pair_files import read_numbered_pairs, write_pair_file
+from pairsim.data.pairs.pair_files import write_pair_file
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 
@@ -60,7 +63,24 @@ def read_picture_list(
 
 def read_numbered_list(file: Path, images: LabelledData) -> PairDataset:
     """Read pairs of images of a named dataset, by their numbers."""
-    return PairDataset.from_pairs(images, *read_numbered_pairs(file))
+    listed = PairList.load(file)
+    return PairDataset.from_pairs(
+        images, listed.first, listed.second, listed.target, kind=listed.kind, group=listed.group
+    )
+
+
+def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
+    """Return the number of pairs, of groups and of negative pairs of each kind, and the hash of the pairs, as JSON."""
+    listed = PairList.of(pairs)
+    negative = listed.target == 0
+    kinds = np.full(len(listed), "negative") if listed.kind is None else listed.kind
+    names, counts = np.unique(kinds[negative], return_counts=True)
+    return {
+        "num_pairs": len(listed),
+        "num_groups": None if listed.group is None else len(np.unique(listed.group)),
+        "negatives": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "sha256": listed.sha256,
+    }
 
 
 def write_validation_pairs(run: Path, pairs: PairDataset, data: str) -> None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import pairsim
 from pairsim.cli.output import note
 from pairsim.training.callbacks import Callback
@@ -66,9 +64,9 @@ class TrainingPairs:
             seed: Seed of the split and of the random negative pairs.
             random_negatives: Whether to add them; see `with_random_negatives`.
         """
-        from pairsim.data import PairList, load_data, split_pairs, with_random_negatives
+        from pairsim.data import load_data, split_pairs, with_random_negatives
         from pairsim.data.named import NAMES
-        from pairsim.runs.run_pairs import read_numbered_list, read_picture_list
+        from pairsim.runs.run_pairs import describe_pairs, read_numbered_list, read_picture_list
 
         if data in NAMES:
             images = load_data(data, "train", data_dir=data_dir)
@@ -105,13 +103,10 @@ class TrainingPairs:
         record = {
             "file": str(pairs),
             "val_file": None if val_pairs is None else str(val_pairs),
-            "num_pairs": len(train),
+            **describe_pairs(train),
             "num_val_pairs": 0 if val is None else len(val),
-            "num_groups": None if train.group is None else len(np.unique(train.group)),
-            "negatives": _negatives(train),
             "num_random_negatives": added,
             "random_negatives": random_negatives,
-            "sha256": PairList.of(train).sha256,
         }
         return cls(train=train, val=val, images=images, notes=notes, record=record)
 
@@ -139,12 +134,3 @@ def _reading(pairs: PairDataset) -> Preprocessing:
     """Return how the pictures of pairs are read."""
     preprocessing: Preprocessing = pairs.dataset.preprocessing
     return preprocessing
-
-
-def _negatives(pairs: PairDataset) -> dict[str, int]:
-    """Return the number of negative pairs of each kind; of pairs without kinds, of all."""
-    negative = pairs.all_pairs().target == 0
-    if pairs.kind is None:
-        return {"negative": int(negative.sum())}
-    names, counts = np.unique(pairs.kind[negative], return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))

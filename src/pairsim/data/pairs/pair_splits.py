@@ -34,7 +34,8 @@ def split_pairs(pairs: PairDataset, fraction: float, *, seed: int = 0) -> PairSp
     """Hold out a share of given pairs for validation.
 
     Pairs with groups are split by group. Without groups, pairs that are linked by a common picture stay together; where
-    that would link nearly all of them, only positive pairs do. Pairs of two pictures on different sides are dropped.
+    that would link most of them, only positive pairs link, and a picture without one goes with most of its partners.
+    Pairs of two pictures on different sides are dropped.
     If nothing can be held out in this way, pairs are held out at random, and a picture may be on both sides.
 
     Args:
@@ -80,12 +81,13 @@ def split_pairs(pairs: PairDataset, fraction: float, *, seed: int = 0) -> PairSp
         groups[alone] = groups.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
         ways.append(("by group", groups))
     else:
+        how = "so that no picture is on both sides"
         linked = _components(first, second, len(images))
         if np.bincount(linked[first]).max() <= len(first) / 2:
-            ways.append(("so that no picture is on both sides", linked))
-        ways.append(
-            ("so that no picture is on both sides", _components(first[positive], second[positive], len(images)))
-        )
+            ways.append((how, linked))
+        alike = _components(first[positive], second[positive], len(images))
+        alone = ~np.isin(np.arange(len(images)), np.concatenate((first[positive], second[positive])))
+        ways.append((how, _with_partners(alike, alone, first, second)))
     for how, units in ways:
         held = _held(units, first[positive], fraction, seed)[units]
         train, val = ~held[first] & ~held[second], held[first] & held[second]
@@ -149,6 +151,17 @@ def _components(first: Int64Array, second: Int64Array, num_images: int) -> Int64
     return np.unique(units, return_inverse=True)[1].astype(np.int64)
 
 
+def _with_partners(units: Int64Array, alone: BoolArray, first: Int64Array, second: Int64Array) -> Int64Array:
+    """Put each image that is alone in its unit into that of most of its partners that are not, such as a forgery."""
+    joined = units.copy()
+    images, partners = np.concatenate((first, second)), np.concatenate((second, first))
+    useful = alone[images] & ~alone[partners]
+    links, counts = np.unique(np.stack((images[useful], units[partners[useful]])), axis=1, return_counts=True)
+    order = np.argsort(counts, kind="stable")  # the last assignment counts
+    joined[links[0, order]] = links[1, order]
+    return joined
+
+
 def _held(units: Int64Array, positive_images: Int64Array, fraction: float, seed: int) -> BoolArray:
     """Choose units until they have a share of the positive pairs; of units without one, that share."""
     num_units = int(units.max()) + 1
@@ -156,8 +169,9 @@ def _held(units: Int64Array, positive_images: Int64Array, fraction: float, seed:
     keys = random_bits(stream_key("validation-units", seed), np.arange(num_units))
     held: BoolArray = (counts == 0) & (keys < np.uint64(fraction * 2**64))
     wanted, filled = fraction * counts.sum(), 0
+    most = max(2 * wanted, counts[counts > 0].min())  # no large unit where smaller ones do
     for unit in np.argsort(keys, kind="stable").tolist():
-        if filled < wanted and counts[unit] > 0 and filled + counts[unit] <= max(2 * wanted, 1):
+        if filled < wanted and counts[unit] > 0 and filled + counts[unit] <= most:
             held[unit] = True
             filled += int(counts[unit])
     return held
