@@ -282,8 +282,8 @@ def test_intervals_of_groups_hold_for_other_groups() -> None:
         wrong = generator.random(400) < rates[groups]
         same = np.arange(400) % 2 == 0
         numbers = np.arange(400)
-        low, high = image_level_intervals_of_pairs(wrong != same, same, numbers, numbers + 400, 0.5, groups=groups)[
-            "fmr"
-        ]
+        low, high = image_level_intervals_of_pairs(
+            1.0 * (wrong != same), same, numbers, numbers + 400, 0.5, groups=groups
+        )["fmr"]
         held += low <= 0.2 <= high
     assert 0.91 < held / 400 < 0.99
