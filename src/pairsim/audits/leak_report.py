@@ -47,6 +47,7 @@ class LeakReport:
         exact_duplicates: Test images with the same pixels as a training image.
         near_duplicates: Test images that are nearly a training image; `None` if they were not searched.
         shared_classes: Classes of both sets, if these should have none in common; ascending.
+        shared_groups: Groups of both sets, such as writers; ascending.
         self_pairs: Positions of pairs of an image with itself.
         repeated_pairs: Positions of pairs that appear earlier in the list, in either order.
         identical_pairs: Positions of pairs of two images with the same pixels.
@@ -59,6 +60,7 @@ class LeakReport:
     exact_duplicates: tuple[ImageMatch, ...]
     near_duplicates: tuple[ImageMatch, ...] | None
     shared_classes: tuple[int | str, ...]
+    shared_groups: tuple[int | str, ...]
     self_pairs: tuple[int, ...]
     repeated_pairs: tuple[int, ...]
     identical_pairs: tuple[int, ...]
@@ -87,6 +89,7 @@ class LeakReport:
             ("test images that are training images, pixel by pixel", self.exact_duplicates),
             ("test images that are nearly training images", self.near_duplicates or ()),
             ("classes of both sets, claimed unseen", self.shared_classes),
+            ("groups of both sets", self.shared_groups),
             ("pairs of an image with itself, at positions", self.self_pairs),
             ("pairs that repeat an earlier one, at positions", self.repeated_pairs),
             ("pairs of different images with the same pixels, at positions", self.identical_pairs),

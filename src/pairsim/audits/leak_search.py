@@ -55,6 +55,7 @@ def find_leaks(
     test: Any,
     *,
     unseen_classes: bool = False,
+    groups: tuple[Any, Any] | None = None,
     pairs: Pairs | None = None,
     near_duplicate_similarity: float | None = NEAR_DUPLICATE_SIMILARITY,
     workers: int | None = None,
@@ -74,7 +75,10 @@ def find_leaks(
     Args:
         train: Labelled dataset, map-style, whose images are the same every time.
         test: Another such dataset.
-        unseen_classes: Whether the test set should have no class of the training set, which is then checked.
+        unseen_classes: Whether the test set should have no class of the training set, which is then checked, by name
+            where labels are text.
+        groups: Group of each training image and of each test image, such as the writer, of which none should be in
+            both; by default those of `load_data(..., groups=)`, if both sets have some.
         pairs: Test pairs to check: a `PairDataset`, of which the epoch that was set is taken, or
             `(first, second)` with indices of test images; a third item, the target, is ignored. Drawn pairs of a small
             dataset repeat by chance.
@@ -89,7 +93,7 @@ def find_leaks(
 
     Raises:
         DataError: If a dataset is empty, has random transforms or images of several shapes, the labels of one are text
-            and of the other numbers, or pairs do not fit the test set.
+            and of the other numbers, or groups or pairs do not fit the sets.
         ImageReadError: If a file cannot be read; the message names it.
         ValueError: If `near_duplicate_similarity` is not in (0, 1].
 
@@ -122,6 +126,7 @@ def find_leaks(
             "Expected labels of one kind in train and test, found text in one and numbers in the other. "
             "Use the same class names in both."
         )
+    shared_groups = _shared_groups(train, test, groups)
     pair_indices = None if pairs is None else _pair_indices(pairs, len(test))
 
     train_images, test_images = in_memory(train), in_memory(test)
@@ -144,8 +149,8 @@ def find_leaks(
             for k in order
         )
 
-    groups = indices_by_key(train_digests)
-    copies = [(t, n) for t, digest in enumerate(test_digests) for n in groups.get(digest, [])[:MAX_MATCHES]]
+    same_pixels = indices_by_key(train_digests)
+    copies = [(t, n) for t, digest in enumerate(test_digests) for n in same_pixels.get(digest, [])[:MAX_MATCHES]]
     tests, trains = np.array(copies, dtype=np.int64).reshape(-1, 2).T
     exact, near = matches(tests, trains, np.ones(len(tests))), None
     if threshold is not None and queries is not None and gallery is not None:
@@ -171,11 +176,26 @@ def find_leaks(
         exact_duplicates=exact,
         near_duplicates=near,
         shared_classes=tuple(np.intersect1d(train_labels, test_labels).tolist()) if unseen_classes else (),
+        shared_groups=shared_groups,
         self_pairs=itself,
         repeated_pairs=repeated,
         identical_pairs=identical,
         near_duplicate_similarity=threshold,
     )
+
+
+def _shared_groups(train: Any, test: Any, groups: tuple[Any, Any] | None) -> tuple[int | str, ...]:
+    """Return the groups that are in both sets, those of the datasets by default."""
+    ours, theirs = groups or (getattr(train, "groups", None), getattr(test, "groups", None))
+    if ours is None or theirs is None:
+        return ()
+    columns = read_labels(train, ours), read_labels(test, theirs)
+    if (columns[0].dtype.kind == "U") != (columns[1].dtype.kind == "U"):
+        raise DataError(
+            "Expected groups of one kind in train and test, found text in one and numbers in the other. Use the same "
+            "names in both."
+        )
+    return tuple(np.intersect1d(*columns).tolist())
 
 
 class _Unresized(Preprocessing):

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 from pairsim._common import lazy
 
 if TYPE_CHECKING:
-    from pairsim.data.augment import RandomAffine as RandomAffine
+    from pairsim.data.augment.affine import RandomAffine as RandomAffine
+    from pairsim.data.augment.augmentation import Compose as Compose
+    from pairsim.data.augment.photo import ColorJitter as ColorJitter
+    from pairsim.data.augment.photo import RandomCrop as RandomCrop
+    from pairsim.data.augment.photo import RandomErasing as RandomErasing
+    from pairsim.data.augment.photo import RandomFlip as RandomFlip
     from pairsim.data.class_index import ClassIndex as ClassIndex
     from pairsim.data.image_sets import ImageFiles as ImageFiles
     from pairsim.data.image_sets import ImageTensors as ImageTensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -246,6 +246,14 @@ def gather(images: Tensor, indices: Tensor) -> Tensor:
 
 def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     """Select images of a dataset; the result is of the same kind where that is faster than a `Subset`."""
+    if isinstance(dataset, LabelledData):
+        present = np.unique(dataset.index.codes[indices])
+        return replace(
+            dataset,
+            dataset=LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices]),
+            class_names=tuple(dataset.class_names[code] for code in present.tolist()),
+            groups=None if dataset.groups is None else dataset.groups[indices],
+        )
     if isinstance(dataset, LabelledImages):
         return LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices])
     if not isinstance(dataset, ImageTensors | ImageFiles | MappedImages):
@@ -259,6 +267,12 @@ def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     else:
         part.indices = part.indices[indices]
     return part
+
+
+def joined(first: LabelledData, second: LabelledData) -> LabelledData:
+    """Join two splits of a dataset in memory, with the same classes."""
+    images = torch.cat([first.dataset.images, second.dataset.images])
+    return replace(first, dataset=ImageTensors(images, np.concatenate([first.targets, second.targets])))
 
 
 def in_memory(dataset: Any) -> Any:

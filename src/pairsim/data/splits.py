@@ -109,24 +109,30 @@ def hold_out_test(dataset: Any, split: str) -> Any:
     return subset(dataset, test if split == "test" else train)
 
 
-def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: int = 0) -> tuple[Int64Array, Int64Array]:
+def split_by_class(
+    index: ClassIndex, *, unseen: float | Iterable[Any], groups: npt.NDArray[Any] | None = None, seed: int = 0
+) -> tuple[Int64Array, Int64Array]:
     """Split the classes into seen and unseen ones, to test a model on classes that it was not trained on.
 
-    Either side needs two classes: with one there is no negative pair to train on or to test with.
+    Either side needs two classes: with one there is no negative pair to train on or to test with. To keep classes for
+    validation too, split the seen classes again, as `pairsim train --unseen` does.
 
     Args:
         index: The images of each class.
-        unseen: Share of the classes, in (0, 1), rounded to a whole number of classes; or the labels of the unseen
-            classes, a list, set or array.
+        unseen: Share of the classes, in (0, 1), rounded to a whole number of classes, and at least two; or the labels
+            of the unseen classes, a list, set or array.
+        groups: The group of each image `[N]`, text or whole numbers, such as the writer of genuine and forged
+            signatures. Classes that share a group, directly or through other classes, go to the same side, so that no
+            group is on both. A share is then met as nearly as whole groups allow.
         seed: Any whole number. The classes of a share depend on it and on their labels, not on the order or number of
-            images; adding or removing a class moves at most one other class to the other side.
+            images; without groups, adding or removing a class moves at most one other class to the other side.
 
     Returns:
-        Image numbers of the seen and of the unseen classes, each ascending; no class is in both.
+        Image numbers of the seen and of the unseen classes, each ascending; no class and no group is in both.
 
     Raises:
-        ValueError: If a share is not in (0, 1), a label is not in the dataset, or either side has fewer than two
-            classes.
+        ValueError: If a share is not in (0, 1), a label is not in the dataset, the groups of seen and unseen labels
+            overlap, or either side has fewer than two classes.
 
     Example:
         >>> index = ClassIndex.from_labels(np.array(["cat", "dog", "cow", "emu", "cat"]))
@@ -135,6 +141,7 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
         ([1, 2], [0, 3, 4])
     """
     labels = index.classes.tolist()
+    bound = np.arange(len(labels)) if groups is None else _bound_classes(index, groups)
     if isinstance(unseen, int | float | np.number):
         share = float(unseen)
         if not 0.0 < share < 1.0:
@@ -142,30 +149,76 @@ def split_by_class(index: ClassIndex, *, unseen: float | Iterable[Any], seed: in
                 f"Expected the share of unseen classes to be in (0, 1), got {unseen}. "
                 f"Give labels as a list: [{unseen}]."
             )
-        keys = [_digest(f"classes:{seed}:{label}") for label in labels]
-        chosen = sorted(range(len(labels)), key=keys.__getitem__)[: int(len(labels) * share + 0.5)]
+        chosen = _chosen_classes(labels, bound, max(int(len(labels) * share + 0.5), 2), seed)
     else:
-        if isinstance(unseen, str):
-            raise ValueError(f"Expected a share or a collection of labels, got {unseen!r}. Write [{unseen!r}].")
-        wanted = unseen.tolist() if hasattr(unseen, "tolist") else list(unseen)
-        numbers = {label: number for number, label in enumerate(labels)}
-        unknown = [label for label in wanted if label not in numbers]
-        if unknown:
-            first_unknown, first_labels = (
-                ", ".join(map(repr, some[:5])) + (", ..." if len(some) > 5 else "") for some in (unknown, labels)
-            )
+        chosen = _named_classes(labels, unseen)
+        split_groups = np.intersect1d(bound[chosen], np.delete(bound, chosen))
+        if len(split_groups):
+            some = [label for label, number in zip(labels, bound, strict=True) if number == split_groups[0]]
             raise ValueError(
-                f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {first_unknown}. "
-                f"Its labels are {first_labels}."
+                f"Expected classes of one group to be all seen or all unseen, found {_some(some)} on both sides, which "
+                "share groups. Name all of them, or none."
             )
-        chosen = sorted({numbers[label] for label in wanted})
     if not 2 <= len(chosen) <= len(labels) - 2:
+        sets = len(np.unique(bound))
+        tied = "" if sets == len(labels) else f" Groups bind the classes into {sets} set{'' if sets == 1 else 's'}."
         raise ValueError(
             f"Expected at least two unseen and two seen classes, as pairs of different classes need them, got "
-            f"{len(chosen)} unseen of {len(labels)} classes. Choose another share or other labels, or add classes."
+            f"{len(chosen)} unseen of {len(labels)} classes.{tied} Choose another share or other labels, or add "
+            "classes."
         )
     is_unseen = np.isin(np.arange(len(labels)), chosen)[index.codes]
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
+
+
+def _bound_classes(index: ClassIndex, groups: npt.NDArray[Any]) -> Int64Array:
+    """Return for each class the lowest class that it is linked to by common groups, directly or through others."""
+    if len(groups) != index.num_images:
+        raise ValueError(f"Expected one group for each of {index.num_images} images, got {len(groups)}.")
+    numbers = np.unique(groups, return_inverse=True)[1]
+    codes, linked = index.codes.astype(np.int64), np.arange(index.num_classes)
+    while True:
+        lowest = np.full(int(numbers.max()) + 1, index.num_classes)
+        np.minimum.at(lowest, numbers, linked[codes])
+        lower = linked.copy()
+        np.minimum.at(lower, codes, lowest[numbers])
+        if np.array_equal(lower, linked):
+            return linked
+        linked = lower
+
+
+def _chosen_classes(labels: Sequence[Any], bound: Int64Array, wanted: int, seed: int) -> list[int]:
+    """Choose about as many classes as are wanted, in the order of a hash of the first label of those that are bound."""
+    parts: dict[int, list[int]] = {}
+    for number, first in enumerate(bound.tolist()):
+        parts.setdefault(first, []).append(number)
+    chosen: list[int] = []
+    for first in sorted(parts, key=lambda number: _digest(f"classes:{seed}:{labels[number]}")):
+        missing = wanted - len(chosen)
+        if missing > 0 and len(parts[first]) <= 2 * missing:  # which comes nearer to the number wanted
+            chosen += parts[first]
+    if not chosen:
+        chosen = min(parts.values(), key=len)
+    return sorted(chosen)
+
+
+def _named_classes(labels: Sequence[Any], named: Any) -> list[int]:
+    """Return the class numbers of labels."""
+    if isinstance(named, str):
+        raise ValueError(f"Expected a share or a collection of labels, got {named!r}. Write [{named!r}].")
+    wanted = named.tolist() if hasattr(named, "tolist") else list(named)
+    numbers = {label: number for number, label in enumerate(labels)}
+    unknown = [label for label in wanted if label not in numbers]
+    if unknown:
+        raise ValueError(
+            f"Expected unseen to name classes of the dataset, found {len(unknown)} that are not: {_some(unknown)}. "
+            f"Its labels are {_some(labels)}."
+        )
+    return sorted({numbers[label] for label in wanted})
+
+
+def _some(labels: Sequence[Any]) -> str:
+    return ", ".join(map(repr, labels[:5])) + (", ..." if len(labels) > 5 else "")
 
 
 def _digest(text: str) -> bytes:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
+from pairsim.models.heads.head_modules import HeadName, embedding_dim_of, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
@@ -62,12 +63,12 @@ class EmbeddingNet(PlainNamesModule):
     (`conv`), then a linear layer, batch norm and ReLU (`fc`). Its closing ReLU makes embeddings non-negative, so their
     similarities lie in [0, 1].
 
-    With a backbone, its features are averaged over height and width, if they have them, and mapped by one linear layer
-    (`head`). Nets of torchvision and timm lose their classifier and set `preprocessing`. Any other module is used as it
-    is, with its last layer; it is code, so give it again to load the model.
+    With a backbone, its features are averaged over height and width, if they have them, and mapped by the head. Nets
+    of torchvision and timm lose their classifier and set `preprocessing`. Any other module is used as it is, with its
+    last layer; it is code, so give it again to load the model.
 
     Args:
-        backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"resnet18"` or
+        backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"conv4"`, `"resnet18"` or
             `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
             F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
@@ -75,10 +76,16 @@ class EmbeddingNet(PlainNamesModule):
         in_channels: Channels of the images, C; by default those that the backbone was trained with, else 1.
         image_size: Height and width, or one number for both; by default those that the backbone was trained with, else
             28. At least 4 without a backbone.
-        embedding_dim: Length of an embedding, D.
+        head: What follows a backbone: `"linear"`, one linear layer; `"mlp"`, two; `"none"`, its features as they are;
+            `"standardize"`, each feature with mean 0 and standard deviation 1; or `"whiten"`, after which images of one
+            class differ equally in all directions. The last two are computed from features by `pairsim.adapt`.
+        embedding_dim: Length of an embedding, D; by default 128, the number of features F for `"none"` and
+            `"standardize"`, and F but at most 512 for `"whiten"`.
         normalize: Whether embeddings are scaled to unit length.
 
     Attributes:
+        head_name: The name of the head.
+        num_features: Features of the backbone, F, or of the reference network's last convolution.
         backbone_name: The name that `backbone` was built by, or `None`.
         preprocessing: How the net, or else its backbone, was trained, with these channels and this size; `None` if that
             is not known.
@@ -106,7 +113,8 @@ class EmbeddingNet(PlainNamesModule):
         weights: str | os.PathLike[str] | None = None,
         in_channels: int | None = None,
         image_size: int | tuple[int, int] | None = None,
-        embedding_dim: int = 128,
+        head: HeadName = "linear",
+        embedding_dim: int | None = None,
         normalize: bool = True,
     ) -> None:
         super().__init__()
@@ -114,9 +122,14 @@ class EmbeddingNet(PlainNamesModule):
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         if size is not None and min(size) < smallest:
             raise ValueError(f"Expected image_size to be at least {smallest}, got {image_size}.")
-        if (in_channels is not None and in_channels < 1) or embedding_dim < 1:
+        if min(value for value in (in_channels, embedding_dim, 1) if value is not None) < 1:
             raise ValueError(
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
+            )
+        if backbone is None and head != "linear":
+            raise ValueError(
+                f'Expected a backbone for head "{head}": the reference network has its own last layers. Name a '
+                'backbone, such as "mobilenet_v2", or leave head out.'
             )
         chosen: Backbone | None = None
         if isinstance(backbone, str):
@@ -132,7 +145,7 @@ class EmbeddingNet(PlainNamesModule):
         self.in_channels: int = in_channels or (1 if known is None else known.channels)
         height, width = size or ((28, 28) if known is None else known.image_size)
         self.image_size: tuple[int, int] = (int(height), int(width))
-        self.embedding_dim = embedding_dim
+        self.head_name: HeadName = head
         self.normalize = normalize
         self.backbone_name: str | None = None if chosen is None else chosen.name
         self.preprocessing: Preprocessing | None = known
@@ -142,13 +155,18 @@ class EmbeddingNet(PlainNamesModule):
         self.backbone: nn.Module | None = None if chosen is None else chosen.module
         if self.backbone is None:
             self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
-            features = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
+            self.num_features: int = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
+            self.embedding_dim: int = embedding_dim or 128
             self.fc: nn.Sequential = nn.Sequential(
-                nn.Flatten(), nn.Linear(features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ReLU()
+                nn.Flatten(),
+                nn.Linear(self.num_features, self.embedding_dim),
+                nn.BatchNorm1d(self.embedding_dim),
+                nn.ReLU(),
             )
         else:
-            features = _feature_size(self.backbone, self.in_channels, self.image_size)
-            self.head: nn.Linear = nn.Linear(features, embedding_dim)
+            self.num_features = _feature_size(self.backbone, self.in_channels, self.image_size)
+            self.embedding_dim = embedding_dim_of(head, self.num_features, embedding_dim)
+            self.head: nn.Module = make_head(head, self.num_features, self.embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.
@@ -159,8 +177,18 @@ class EmbeddingNet(PlainNamesModule):
         Returns:
             Embeddings `[N, D]`, float32 and of unit length if `normalize`.
         """
-        features = self.fc(self.conv(images)) if self.backbone is None else self.head(_pooled(self.backbone(images)))
-        return unit_length(features) if self.normalize else features
+        embeddings = self.fc(self.conv(images)) if self.backbone is None else self.head(pooled(self.backbone(images)))
+        return unit_length(embeddings) if self.normalize else embeddings
+
+    def set_head(self, name: HeadName, head: nn.Module, embedding_dim: int) -> None:
+        """Replace the head of a net with a backbone.
+
+        Args:
+            name: The kind of head.
+            head: From `[N, F]` to `[N, embedding_dim]`.
+            embedding_dim: Length of an embedding, D.
+        """
+        self.head_name, self.head, self.embedding_dim = name, head, embedding_dim
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         self.came_alone = not prefix
@@ -173,6 +201,7 @@ class EmbeddingNet(PlainNamesModule):
             "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),
             "in_channels": self.in_channels,
             "image_size": list(self.image_size),
+            **({} if self.head_name == "linear" else {"head": self.head_name}),
             "embedding_dim": self.embedding_dim,
             "normalize": self.normalize,
         }
@@ -193,6 +222,11 @@ def default_preprocessing(net: nn.Module) -> Preprocessing:
     size = getattr(net, "image_size", (28, 28))
     size = (size, size) if isinstance(size, int) else size  # one number in torchvision's transformers
     return Preprocessing(image_size=size, channels=channels_of(net) or 1)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Average features over height and width, if they have them: `[N, F, h, w]` to `[N, F]`."""
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
 def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -> None:
@@ -245,10 +279,6 @@ def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.MaxPool2d(2),
         nn.ReLU(),
     ]
-
-
-def _pooled(features: Tensor) -> Tensor:
-    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
 def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:

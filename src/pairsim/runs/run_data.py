@@ -1,13 +1,11 @@
-"""Images and pairs that a run is evaluated or calibrated on."""
+"""Images and pairs that a run is trained on, evaluated or calibrated on."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pairsim._common import storage
 from pairsim._common.choices import Split
@@ -19,7 +17,12 @@ from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
+from pairsim.runs.class_splits import FILE_NAME, ClassSplit
 from pairsim.runs.run_pairs import read_numbered_list, read_picture_list, validation_pairs_of
+
+SEEN_THRESHOLD = (
+    "The threshold was chosen on classes that training had; on new classes expect more errors. Train with --unseen."
+)
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,19 @@ class Judged:
         dataset: A labelled dataset, or a `PairDataset`.
         source: Where it was read from, for records.
         class_names: Its classes; empty for given pairs.
+        unseen_classes: How many of these training had not; `None` for given pairs, and where the run does not say.
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
+        warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
     """
 
     dataset: Any
     source: str
     class_names: tuple[str, ...] = ()
+    unseen_classes: int | None = None
     account: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    warning: str = ""
 
 
 def load_evaluation_data(
@@ -53,52 +60,97 @@ def load_evaluation_data(
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    Without pairs, the split "val" is the validation images of the run (see `held_out_images`), or its validation pairs
-    if it was trained on pairs. The class level is by default that of the run.
+    Without pairs, the split "val" is the validation images of the run, or its validation pairs if it was trained on
+    pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
+    level is by default that of the run.
     """
-    record = _record(run)
-    if pairs is None and split == "val" and "pairs" in record:
+    if pairs is None and split == "val" and "pairs" in recorded_data(run):
         pairs, split = validation_pairs_of(run), "train"
     if pairs is not None and data not in NAMES:
-        listed, images = read_picture_list(pairs, data, model.preprocessing)
-        return Judged(listed, images.source)
-    level = class_level
-    if level is None:
-        level = 1 if data in NAMES else int(record.get("class_level", 1))
+        listed, pictures = read_picture_list(pairs, data, model.preprocessing)
+        return Judged(listed, pictures.source)
+    loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level)
     if pairs is not None:
-        loaded = load_labelled(model, data, split, data_dir, level)
         return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
-    used: tuple[Split, ...] = (split,)
-    if split == "val":
-        loaded = held_out_images(run, model, data, data_dir, level)
-        if loaded.account is not None and "val" not in loaded.account.splits:
-            used = ("train",)  # they are a part of it
-    else:
-        loaded = load_labelled(model, data, split, data_dir, level)
     known = loaded.account
-    account, left_out = ("", ()) if known is None else (known.line(*used), known.left_out_of(*used))
-    return Judged(loaded, loaded.source, loaded.class_names, account, left_out)
+    inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
+    used: Split = "train" if inside else split
+    account, left_out = ("", ()) if known is None else (known.line(used), known.left_out_of(used))
+    record = recorded_data(run)
+    trained = set(map(str, record.get("class_names", ())))
+    of_val = set(map(str, record.get("class_split", {}).get("val", ()) or record.get("val_class_names", ()))) or trained
+    unseen = len(set(loaded.class_names) - trained) if trained else None
+    here = set(known.classes.get("test", ())) if split == "val" and known is not None else set(loaded.class_names)
+    point = model.operating_point
+    on_val = split == "val" or point is None or point.source.startswith("validation ")
+    warns = bool(trained) and of_val <= trained and bool(here - trained) and on_val
+    return Judged(loaded, loaded.source, loaded.class_names, unseen, account, left_out, SEEN_THRESHOLD if warns else "")
 
 
-def _record(run: Path) -> dict[str, Any]:
-    """Return what the command line recorded of the data of a run; nothing where it has no record."""
+def recorded_data(run: Path) -> Mapping[str, Any]:
+    """Return the values of `data.json` of a run, or of the run that a model folder is in; empty without one."""
     inside = run.resolve()
-    folders = [inside, inside.parent] if inside.name == "model" else [inside]  # the model folder of a run
-    path = next((path for path in (folder / "data.json" for folder in folders) if storage.is_file(path)), None)
+    folders = [inside, inside.parent] if inside.name == "model" else [inside]
+    path = next((path for path in (folder / FILE_NAME for folder in folders) if storage.is_file(path)), None)
     return {} if path is None else storage.read_json(path)
 
 
 def load_labelled(
-    model: SimilarityModel, data: str, split: Split, data_dir: Path | None, class_level: int = 1
+    run: Path,
+    model: SimilarityModel,
+    data: str,
+    split: Split,
+    *,
+    data_dir: Path | None,
+    class_level: int | None = None,
 ) -> LabelledData:
-    """Load one split of a dataset, with pictures read as the model does."""
-    return load_data(data, split, data_dir=data_dir, preprocessing=model.preprocessing, class_level=class_level)
+    """Load one split of a dataset as a run has it, with pictures read as the model does.
+
+    If the run kept classes unseen, "test" has these classes, "val" those for validation and "train" the others, told
+    by their names. That holds for any data with one of its classes, unless the data has splits of its own. Other data
+    is split as by `load_data`, and "val" is the images that the run split off (see `held_out_images`).
+
+    Raises:
+        RunError: If the split is "val", and `run` is not a run folder, or was trained on other data.
+    """
+    record = recorded_data(run)
+    reading = _reading(record, model, data, data_dir, class_level)
+    classes = ClassSplit.from_record(record, run / FILE_NAME)
+    if classes is not None:
+        images = load_data(data, "all", **reading)
+        shared = {*classes.train, *classes.val, *classes.test}.intersection(images.class_names)
+        if shared and not (images.account is not None and images.account.splits):
+            parts = classes.parts(images, data)
+            if split not in parts:
+                raise RunError(
+                    f"Expected classes of {split} of {run} in {images.source}, found none of them. Give the data that "
+                    "the run was trained on."
+                )
+            return parts[split]
+    if split == "val":
+        return held_out_images(run, model, data, data_dir, class_level)
+    return load_data(data, split, **reading)
+
+
+def _reading(
+    record: Mapping[str, Any], model: SimilarityModel, data: str, data_dir: Path | None, class_level: int | None
+) -> dict[str, Any]:
+    """Return how a run reads a dataset; its groups are only of data that has a class of the run."""
+    level = 1 if data in NAMES else int(record.get("class_level", 1)) if class_level is None else class_level
+    reading: dict[str, Any] = {"data_dir": data_dir, "preprocessing": model.preprocessing, "class_level": level}
+    groups = None if data in NAMES else record.get("groups")
+    if groups is not None:
+        kept = record.get("class_split", {})
+        classes = {*record.get("class_names", ()), *kept.get("val", ()), *kept.get("test", ())}
+        if classes.intersection(load_data(data, "all", **reading).class_names):
+            reading["groups"] = groups
+    return reading
 
 
 def held_out_images(
-    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, class_level: int = 1
+    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, class_level: int | None = None
 ) -> LabelledData:
-    """Load the validation images of a run.
+    """Load the validation images of a run that did not keep classes unseen.
 
     These are the images of the folder's own `val`, or those that the run split off its training set. Runs of earlier
     versions have no file of the split; it is then computed again from their settings.
@@ -106,10 +158,10 @@ def held_out_images(
     Raises:
         RunError: If `run` is not a run folder, or was trained on other data.
     """
-    loaded = load_labelled(model, data, "train", data_dir, class_level)
-    own = own_validation(data, loaded, data_dir, model.preprocessing, class_level)
-    if own is not None:
-        return own
+    reading = _reading(recorded_data(run), model, data, data_dir, class_level)
+    loaded = load_data(data, "train", **reading)
+    if loaded.account is not None and "val" in loaded.account.splits:
+        return load_data(data, "val", **reading)
     config_file, run_file = run / "config.json", run / "run.json"
     if not (storage.is_file(config_file) and storage.is_file(run_file)):
         raise RunError(
@@ -130,14 +182,21 @@ def held_out_images(
             f"{expected.get('num_classes')} classes), found {found['num_images']} of {found['num_classes']}, or other "
             "labels. Give that data, or --split or --pairs with images that it was not trained on."
         )
-    names = tuple(loaded.class_names[code] for code in np.unique(loaded.index.codes[held_out]))
-    return dataclasses.replace(loaded, dataset=subset(loaded, held_out), class_names=names, groups=None)
+    part: LabelledData = subset(loaded, held_out)
+    return part
 
 
 def own_validation(
-    data: str, loaded: LabelledData, data_dir: Path | None, preprocessing: Preprocessing, class_level: int
+    data: str,
+    loaded: LabelledData,
+    data_dir: Path | None,
+    preprocessing: Preprocessing,
+    class_level: int,
+    *,
+    groups: str | None = None,
 ) -> LabelledData | None:
     """Load a folder's own validation images; `None` where it has none."""
     if loaded.account is None or "val" not in loaded.account.splits:
         return None
-    return load_data(data, "val", data_dir=data_dir, preprocessing=preprocessing, class_level=class_level)
+    reading: dict[str, Any] = {"preprocessing": preprocessing, "class_level": class_level, "groups": groups}
+    return load_data(data, "val", data_dir=data_dir, **reading)

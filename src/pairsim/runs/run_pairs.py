@@ -83,6 +83,12 @@ def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
     }
 
 
+def num_pictures(pairs: PairDataset) -> int:
+    """Return the number of pictures that given pairs have."""
+    listed = pairs.all_pairs()
+    return len(np.unique(np.concatenate((listed.first, listed.second))))
+
+
 def write_validation_pairs(run: Path, pairs: PairDataset, data: str) -> None:
     """Write the validation pairs of a run, with paths from the data folder, or image numbers of a named dataset.
 

@@ -22,6 +22,7 @@ from pairsim.models import pretrained
 from pairsim.models.backbones.registry import is_backbone_name
 from pairsim.models.pretrained import check_format, saved_sha256
 from pairsim.training import TrainConfig
+from pairsim.training.config import VAL_FRACTION
 from pairsim.training.config_options import options_of
 from pairsim.verification.verification_report import VerificationReport
 
@@ -216,6 +217,10 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--embedding-dim", str(architecture["embedding_dim"])]
     if records.data.get("class_level", 1) != 1:
         words += ["--class-level", str(records.data["class_level"])]
+    if (classes := records.data.get("class_split")) is not None:
+        words += ["--unseen", str(classes["unseen"])]
+    if records.data.get("groups") is not None:
+        words += ["--groups", str(records.data["groups"])]
     preprocessing = records.model.get("preprocessing", {})
     sizes = set(preprocessing.get("image_size", []))
     if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures
@@ -233,7 +238,7 @@ def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: A run's settings as JSON values, from `TrainConfig.to_dict`.
     """
-    defaults, rules = TrainConfig().to_dict(), options_of(TrainConfig)
+    defaults, rules = TrainConfig(val_fraction=VAL_FRACTION).to_dict(), options_of(TrainConfig)
     always = {"objective", "epochs", "batch_size", "seed"}
     return {
         name: value

@@ -27,6 +27,9 @@ else:
 OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
+VAL_FRACTION = 0.1
+"""Default share of the training images that is split off as validation data."""
+
 
 @document_options
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +37,13 @@ class TrainConfig:
     """How to train. What is left at `None` or `"auto"` follows the objective's recipe.
 
     The recipe of `"pairs"`: 30 epochs of 20,000 pairs (fewer for small data) in batches of 256 pairs; the learning rate
-    is halved when the validation loss has not improved for 3 epochs. The recipe of `"all-pairs"`, also used for a loss
-    function: batches of 128 images, one-cycle learning rate, and as many passes over the images as give about 800
-    steps, at least 2 and at most 30 (2 for MNIST).
+    is halved when the validation loss has not improved for 3 epochs. The recipe of `"all-pairs"`, also used for
+    the other objectives: batches of 128 images, one-cycle learning rate, and as many passes over the images as give
+    about 800 steps, at least 2 and at most 30 (2 for MNIST).
 
-    Optimizer and learning rate follow the net: adam at 1e-2; with a backbone of torchvision or timm adamw at 1e-3, and
-    a tenth of that for the backbone itself if weights were loaded into it by `EmbeddingNet(..., weights=...)`.
+    Optimizer and learning rate follow the net: adam at 1e-2, also for the small nets conv4 and resnet12; with a
+    backbone of torchvision or timm adamw at 1e-3; if weights were loaded into a backbone by
+    `EmbeddingNet(..., weights=...)`, adamw at 1e-3 and a tenth of that for the backbone itself.
 
     Raises:
         ValueError: If a value is out of range; the message names it.
@@ -53,7 +57,9 @@ class TrainConfig:
     objective: str | ObjectiveFunction = Group.MAIN.option(
         "all-pairs",
         '"pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images, '
-        "positive and negative pairs weighing one half each.",
+        'positive and negative pairs weighing one half each. "supervised-contrastive": each image is told '
+        'apart from all others of a batch, mostly from those that look alike. "normalized-softmax": cross-entropy of '
+        "classes by their cosine to trained class weights.",
         python="Also any function (embeddings, labels) -> loss.",
         choices=objective_names,
     )
@@ -86,6 +92,15 @@ class TrainConfig:
     hard_pairs: float = Group.PAIRS.option(
         0.0, 'In "all-pairs" a pair is weighted by its error to this power; 0 weighs all equally.', interval="[0, inf)"
     )
+    temperature: float = Group.PAIRS.option(
+        0.1,
+        'What "supervised-contrastive" and "normalized-softmax" divide similarities by; a lower one concentrates on '
+        "classes that look alike.",
+        interval="(0, inf)",
+    )
+    margin: float = Group.PAIRS.option(
+        0.2, 'What "normalized-softmax" takes off the cosine to the own class, as CosFace does.', interval="[0, 2)"
+    )
     memory_size: int = Group.PAIRS.option(
         0, 'Embeddings of earlier batches that "all-pairs" also pairs a batch with; 0 for none.', minimum=0
     )
@@ -104,8 +119,8 @@ class TrainConfig:
     freeze: str = Group.OPTIMIZATION.option(
         "none",
         'What is not trained: "none"; "backbone"; or prefixes of parameter names of the backbone (without one, of '
-        'the net), separated by commas, such as "conv1,layer1". Frozen parts run in eval mode, so the statistics '
-        "of their batch norms stay the same too.",
+        'the net), separated by commas, such as "conv1,layer1", and "batch-norm" for all batch norms. Frozen parts '
+        "run in eval mode, so the statistics of their batch norms stay the same too.",
     )
     weight_decay: float = Group.OPTIMIZATION.option(1e-5, "Weight decay.", interval="[0, inf)")
     momentum: float = Group.OPTIMIZATION.option(0.9, 'Momentum of "sgd".', interval="[0, 1)")
@@ -134,9 +149,16 @@ class TrainConfig:
     )
     augment: AugmentName | AugmentFunction = Group.MAIN.option(
         "none",
-        '"affine": each training image is rotated by up to 10 degrees, scaled and shifted by up to a tenth.',
+        'Changes each training image at random. "affine", for drawings and writing: rotated by up to 10 degrees, '
+        'scaled and shifted by up to a tenth. "crop": up to a quarter of the sides cut off, and mirrored. "photo": '
+        "also brightness, contrast and saturation changed by up to a fifth, and a part covered.",
         python="Also a `RandomAffine`, any function (images, generator) -> images, or a torchvision v2 transform.",
         choices=get_args(AugmentName),
+    )
+    turns: bool = Group.MAIN.option(
+        False,
+        "For drawings and other square images without a right way up: an image after a quarter turn is of a class of "
+        "its own, so that training has four times the images and classes. Validation images are not turned.",
     )
     resident: bool | None = Group.READING.option(
         None,
@@ -188,8 +210,11 @@ class TrainConfig:
         minimum=1,
         affects="length",
     )
-    val_fraction: float = Group.VALIDATION.option(
-        0.1, "Share of the training images split off as validation data if none are given.", interval="(0, 1)"
+    val_fraction: float | None = Group.VALIDATION.option(
+        None,
+        "Share of the training images split off as validation data if none are given, by default 0.1; with classes "
+        "kept unseen on the command line, the share of the other classes, by default 0.2.",
+        interval="(0, 1)",
     )
     seed: int = Group.MAIN.option(
         0, "Seed of initialisation (on the command line), pairs, batches, split and random transforms."
@@ -221,10 +246,12 @@ class TrainConfig:
 
         Args:
             num_images: Number of training images, for the number of epochs; without it the largest number of epochs.
-            backbone: Weights of a backbone of torchvision or timm, if the net has one.
+            backbone: Weights of a backbone of torchvision or timm, or of one with loaded weights, if the net has one.
         """
         recipe = objective_class(self.objective).recipe
         batch_size = self.batch_size or recipe.batch_size
+        if num_images is not None and self.turns:
+            num_images *= 4
         optimizer: OptimizerName = "adam" if backbone is None else "adamw"
         rate = self.learning_rate or (1e-2 if backbone is None or self.optimizer == "sgd" else 1e-3)
         trains_backbone = self.freeze != "backbone" and not callable(self.optimizer)
@@ -237,6 +264,7 @@ class TrainConfig:
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
             backbone_learning_rate=self.backbone_learning_rate or slower,
+            val_fraction=self.val_fraction or VAL_FRACTION,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from pairsim.data.image_sets import fetch_images, in_memory, subset
 from pairsim.data.loading.batches import PartialBatches, SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.loading.placement import Placement
+from pairsim.data.loading.resident import image_shape
+from pairsim.data.loading.turns import TURNS, check_square, turned_labels
 from pairsim.data.random import Int64Array, stream_key
 from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError
@@ -93,7 +95,7 @@ def set_up_data(
 
     Raises:
         DataError: If the data cannot be trained on.
-        TypeError: If `train` is a `PairDataset` and the objective needs labelled images.
+        TypeError: If `train` is a `PairDataset`, and the objective or turns need labelled images.
     """
     device, notes, split = model.device, list[str](), None
     workers = config.num_workers
@@ -113,6 +115,8 @@ def set_up_data(
     seed = config.seed if world.is_main else stream_key("rank", config.seed, world.rank)
     augment = make_augmentation(config.augment, seed)
     if isinstance(train, PairDataset):
+        if config.turns:
+            raise TypeError("Expected a labelled dataset for turns, got a PairDataset. Pass the dataset itself.")
         plan = objective.pair_batches(train)
         images = placement.cached(in_memory(train.dataset))
         first_pairs = train.pairs_at(np.arange(min(len(train), 1000)), epoch=0)
@@ -124,6 +128,10 @@ def set_up_data(
         labelled, val, split = _labelled(train, val, config, placement)
         fingerprint = labelled.index.fingerprint()
         placed = _place(labelled.dataset, labelled.targets, placement, model, config.seed, augment=augment)
+        if config.turns:
+            check_square(*image_shape(placed, model.preprocessing)[0][1:])
+            notes.append(f"Turns: {TURNS} times as many classes, {TURNS * labelled.index.num_classes:,}.")
+            labelled = turned_labels(labelled)
         plan = objective.batches(labelled, note=notes.append)
     loader = partial(
         BatchLoader,
@@ -135,7 +143,7 @@ def set_up_data(
     )
     if world.size > 1:
         plan = PartialBatches(plan, world.shard)
-    train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment)
+    train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment, turns=config.turns)
     if val is None:
         return TrainingData(train_loader, None, fingerprint, notes, split)
     val = val if isinstance(val, PairDataset) else LabelledImages.of(val)
@@ -175,6 +183,7 @@ def _labelled(
         )
     if val is None:
         groups = getattr(labelled, "groups", None)
+        assert config.val_fraction is not None, "the config is resolved"
         kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=groups)
         if len(held_out) < 2:
             notes.append(

@@ -131,6 +131,22 @@ class Trainer:
             pass
         return self.history
 
+    def keep_as_it_is(self) -> None:
+        """Save the model as it is now as the best one, its projection and threshold fitted to the validation pairs.
+
+        Before `fit` it begins a run without epochs; after it, what was changed in the model since is saved too.
+
+        Raises:
+            RunError: If the run folder cannot be used or written.
+        """
+        begins = not self._state.records
+        if begins:
+            self._start(resume=False)
+        self.model.eval()
+        self._state.keep_as_it_is(self.data, self._run)
+        for callback in self.callbacks if begins else ():
+            callback.on_fit_end(self, self.history)
+
     def epochs(self, resume: Literal["auto", "never"] = "auto") -> Iterator[EpochRecord]:
         """Train one epoch each time the next record is asked for; the same as `fit`, step by step.
 

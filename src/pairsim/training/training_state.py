@@ -115,6 +115,17 @@ class TrainingState:
         self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         run.write_best(model)
 
+    def keep_as_it_is(self, data: TrainingData, run: RunFolder) -> None:
+        """Keep the model in training as the best one, with projection and operating point of the validation pairs."""
+        model, point = self.model, None
+        if data.validation is not None:
+            similarities = _similarities(self.training_step, model, data.validation)
+            fit_projection(model, similarities)
+            point = validate(model, similarities).operating_point(model)
+        self.best_point = model.operating_point = point
+        model.calibration = None
+        run.write_best(model)
+
     def load_best(self, run: RunFolder) -> None:
         """Load the best weights into the model, in all processes, and save it."""
         if self.best is not None:

@@ -12,13 +12,21 @@ from pairsim._common.arrays import Values
 from pairsim._common.choices import Unit
 from pairsim._common.numbers import similarity_threshold
 from pairsim._common.unit_similarity import lowest_match
-from pairsim.evaluation import ClassErrors, ClassPairErrors, Logistic, breakdown, k_fold_accuracy, negatives_needed
+from pairsim.evaluation import (
+    ClassErrors,
+    ClassPairErrors,
+    Logistic,
+    breakdown,
+    k_fold_accuracy,
+    negatives_needed,
+    recall_at_k,
+)
 from pairsim.evaluation.pairs.ranked import ToProbability
 from pairsim.evaluation.uncertainty.spread import point_estimates
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
-from pairsim.verification.scoring import GivenPairsScored, Scored, score_pairs
+from pairsim.verification.scoring import AllPairsScored, GivenPairsScored, Scored, score_pairs
 from pairsim.verification.verification_report import KindErrors, VerificationReport
 
 FMR_TARGETS = (0.1, 0.01, 0.001, 0.0001)
@@ -124,6 +132,7 @@ def report_on(
     elif not math.isnan(threshold):
         names = [str(name) for name in scored.classes]
         weakest = breakdown(scored.embeddings, scored.codes, lowest, names=names).weakest(_NUM_WEAKEST)
+    images = scored if isinstance(scored, AllPairsScored) else None
     return VerificationReport(
         protocol=scored.protocol,
         num_images=scored.num_images,
@@ -146,7 +155,10 @@ def report_on(
         weakest_pairs=weakest[1],
         k_fold=k_fold,
         kinds=kinds,
-        groups=groups,
+        groups=groups if images is None else images.num_groups,
+        num_classes=None if images is None else len(images.classes),
+        unseen_classes=None,  # which only a run knows
+        recall_at_1=math.nan if images is None else recall_at_k(images.embeddings, images.codes, 1),
     )
 
 

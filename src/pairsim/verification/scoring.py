@@ -44,6 +44,7 @@ class AllPairsScored:
         embeddings: Embedding of each image `[N, D]`.
         codes: Class number of each image `[N]`.
         classes: The label of each class number.
+        num_groups: Number of groups of the images, `None` if they have none.
     """
 
     protocol: ClassVar[str] = "all pairs"
@@ -51,6 +52,7 @@ class AllPairsScored:
     embeddings: Float32Array
     codes: IntArray
     classes: npt.NDArray[Any]
+    num_groups: int | None = None
 
     @property
     def num_images(self) -> int:
@@ -179,7 +181,10 @@ def score_pairs(
     index = images.index
     vectors = encode_dataset(model, images, batch_size=batch_size, progress=progress).cpu().numpy()
     codes = index.codes.astype(np.int64)
-    return AllPairsScored(all_scores(vectors, codes, progress=progress), vectors, codes, np.asarray(index.classes))
+    groups = getattr(images, "groups", None)
+    num_groups = None if groups is None else len(np.unique(groups))
+    scores = all_scores(vectors, codes, progress=progress)
+    return AllPairsScored(scores, vectors, codes, np.asarray(index.classes), num_groups)
 
 
 def all_scores(embeddings: Float32Array, labels: IntArray, *, progress: bool | None = None) -> PairFigures:

@@ -47,6 +47,10 @@ class VerificationReport:
         num_images: Number of images.
         num_pairs: Number of pairs.
         num_positive: Number of pairs of the same class.
+        num_classes: Number of classes of the images; `None` for given pairs, which do not name them.
+        unseen_classes: How many of these training had not; `None` if it is not known, as without a run.
+        groups: Number of groups of the images or pairs, such as writers of signatures; `None` if they have none. The
+            intervals of given pairs then cover other groups.
         threshold: A pair with at least this similarity was called a match.
         accuracy: Share of right decisions at the threshold.
         balanced_accuracy: Mean of the accuracies on positive and on negative pairs.
@@ -55,6 +59,8 @@ class VerificationReport:
         roc_auc: Area under the ROC curve.
         average_precision: Average precision.
         eer: Equal error rate.
+        recall_at_1: Share of images whose most similar other image is of their class, of those that share a class with
+            another; only of all pairs.
         d_prime: Distance of the mean similarities of both kinds of pairs, in standard deviations.
         fnmr_at_fmr: Lowest FNMR with at most that FMR, by FMR.
         log_loss: Mean negative log-likelihood of the model's probabilities, in nats.
@@ -67,7 +73,6 @@ class VerificationReport:
         weakest_pairs: The pairs of classes with the most false matches, the worst first; only of all pairs.
         k_fold: Accuracy with each fold's threshold chosen on the other folds; only of pairs with folds.
         kinds: Errors of each kind of negative pairs, by its name; only of given pairs with kinds.
-        groups: Number of groups; `None` for pairs without groups. Intervals then cover other groups.
     """
 
     protocol: str
@@ -94,7 +99,10 @@ class VerificationReport:
     weakest_pairs: tuple[ClassPairErrors, ...] = ()
     k_fold: KFoldReport | None = None
     kinds: dict[str, KindErrors] = field(default_factory=dict)
+    num_classes: int | None = None
+    unseen_classes: int | None = None
     groups: int | None = None
+    recall_at_1: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
@@ -113,13 +121,14 @@ class VerificationReport:
             f"  {readable(name):<22}{percent(value)}{interval(self.intervals, name)}" for name, value in rows.items()
         ]
         lines = [
-            f"{self.protocol} of {self.num_images:,} images: {self.num_pairs:,} pairs, "
+            f"{self.protocol} of {self.num_images:,} images{self._classes()}: {self.num_pairs:,} pairs, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
             f"at similarity threshold {self.threshold:.4f}:",
             *figures[: len(decisions)],
             "over all thresholds:",
             *figures[len(decisions) :],
             f"  {'d-prime':<22}{self.d_prime:.2f}",
+            *([] if math.isnan(self.recall_at_1) else [f"  {'recall at 1':<22}{percent(self.recall_at_1)}"]),
             f"of the probabilities, stated for {self.prior:.3g} of pairs positive "
             f"(here {self.num_positive / self.num_pairs:.3g}):",
             f"  {'log-loss':<22}{self.log_loss:.4f}  (positives and negatives alike: {self.balanced_log_loss:.4f})",
@@ -135,7 +144,7 @@ class VerificationReport:
                 f"  EER {percent(row.eer)}{interval(row.intervals, 'eer')}"
                 for name, row in self.kinds.items()
             ]
-        if self.groups is not None:
+        if self.groups is not None and self.num_classes is None:
             lines.append(f"intervals are for other groups, of which there are {self.groups:,} here")
         if self.weakest_classes:
             lines.append("weakest classes (false non-match rate within, false match rate with others):")
@@ -149,6 +158,14 @@ class VerificationReport:
                 f"+- {self.k_fold.standard_error:.3%} (standard error)"
             )
         return "\n".join(lines)
+
+    def _classes(self) -> str:
+        """Say in words how many classes and groups there are."""
+        if self.num_classes is None:
+            return ""
+        unseen = "" if self.unseen_classes is None else f" ({self.unseen_classes:,} unseen in training)"
+        groups = "" if self.groups is None else f" in {self.groups:,} groups"
+        return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
 
 
 def readable(name: str) -> str:

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from pairsim.audits.leak_report import LeakReport
 from pairsim.audits.leak_search import MAX_MATCHES, find_leaks
-from pairsim.data import ImageFiles, ImageTensors, PairDataset
+from pairsim.data import ImageFiles, ImageTensors, LabelledData, PairDataset
 from pairsim.errors import DataError
 
 NUM_TRAIN, NUM_TEST = 60, 25
@@ -351,3 +351,18 @@ def test_random_transforms_are_refused() -> None:
     flipped.transform = v2.Compose([v2.RandomHorizontalFlip()])  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"Expected train to give the same images every time.*RandomHorizontalFlip"):
         find_leaks(flipped, labelled(test))
+
+
+def test_groups_of_both_sets() -> None:
+    train, test = (ImageTensors(pictures(3, seed), [1, 2, 3]) for seed in (1, 2))
+    report = find_leaks(train, test, groups=(["w1", "w2", "w2"], ["w4", "w2", "w3"]))
+    assert report.shared_groups == ("w2",)
+    assert "1 groups of both sets: w2" in str(report)
+    assert find_leaks(train, test, groups=([1, 2, 3], [4, 5, 6])).clean
+    with pytest.raises(DataError, match="Expected groups of one kind in train and test, found text in one"):
+        find_leaks(train, test, groups=([1, 2, 3], ["1", "2", "3"]))
+    options: dict[str, Any] = {"class_names": ("1", "2", "3"), "image_size": (28, 28), "channels": 1, "source": ""}
+    for names, shared in ((["b", "c", "d"], ("b",)), (["c", "d", "d"], ())):
+        ours = LabelledData(dataset=train, groups=np.array(["a", "b", "b"]), **options)
+        theirs = LabelledData(dataset=test, groups=np.array(names), **options)
+        assert find_leaks(ours, theirs).shared_groups == shared

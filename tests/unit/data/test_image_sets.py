@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from pairsim.data import ImageFiles, ImageTensors
-from pairsim.data.image_sets import fetch_images, in_memory, subset
+from pairsim.data import ImageFiles, ImageTensors, LabelledData
+from pairsim.data.image_sets import fetch_images, in_memory, joined, subset
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
 
@@ -130,3 +130,23 @@ def test_a_repeated_image_is_read_once() -> None:
     batch = fetch_images(dataset, np.array([5, 3, 5, 5]))
     assert batch[:, 0, 0, 0].tolist() == [5, 3, 5, 5]
     assert dataset.reads == 2
+
+
+def test_a_part_of_labelled_data_keeps_names_and_groups() -> None:
+    data = LabelledData(
+        dataset=ImageTensors(torch.arange(5, dtype=torch.uint8)[:, None, None].expand(5, 4, 4), [7, 3, 5, 3, 7]),
+        class_names=("three", "five", "seven"),
+        image_size=(4, 4),
+        channels=1,
+        source="here",
+        groups=np.array(list("vwxyz")),
+    )
+    part = subset(data, np.array([4, 1]))
+    assert isinstance(part, LabelledData)
+    assert (part.class_names, part.targets.tolist(), part.source) == (("three", "seven"), [7, 3], "here")
+    assert part.groups is not None
+    assert part.groups.tolist() == ["z", "w"]
+    assert [int(part[number][0].max()) for number in range(2)] == [4, 1]
+    whole = joined(data, part)
+    assert whole.targets.tolist() == [7, 3, 5, 3, 7, 7, 3]
+    assert [int(whole[number][0].max()) for number in range(7)] == [0, 1, 2, 3, 4, 4, 1]

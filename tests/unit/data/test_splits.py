@@ -162,8 +162,7 @@ def test_class_numbers_of_any_kind() -> None:
         ("cat", r"Expected a share or a collection of labels, got 'cat'. Write \['cat'\]"),
         ([1, 9, "1"], r"found 2 that are not: 9, '1'. Its labels are 0, 1, 2, 3, 4, \.\.\."),
         (range(10, 20), r"found 10 that are not: 10, 11, 12, 13, 14, \.\.\."),
-        (0.1, "Expected at least two unseen and two seen classes, .* got 1 unseen of 6 classes. Choose another share"),
-        (0.9, "got 5 unseen of 6 classes"),
+        (0.9, "Expected at least two unseen and two seen classes, .* got 5 unseen of 6 classes. Choose another share"),
         ([], "got 0 unseen of 6 classes"),
         ([2, 2], "got 1 unseen of 6 classes"),
         (range(6), "got 6 unseen of 6 classes"),
@@ -248,3 +247,79 @@ def test_names_that_are_not_utf_8_are_split_by_their_bytes() -> None:
     assert (held == same).all()
     labels = ClassIndex.from_labels(np.array([os.fsdecode(name) for name in raw]))
     assert len(split_by_class(labels, unseen=0.5)[1]) == 20
+
+
+def components(labels: list[int], groups: list[int]) -> list[set[int]]:
+    """Sets of classes that share groups, directly or not, by joining sets one image at a time."""
+    sets = [({label}, {group}) for label, group in set(zip(labels, groups, strict=True))]
+    joined: list[tuple[set[int], set[int]]] = []
+    for classes, names in sets:
+        touching = [one for one in joined if one[0] & classes or one[1] & names]
+        joined = [one for one in joined if one not in touching]
+        joined.append((set(classes).union(*(a for a, _ in touching)), set(names).union(*(b for _, b in touching))))
+    return [classes for classes, _ in joined]
+
+
+@settings(deadline=None)
+@given(
+    images=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2)), min_size=12, max_size=60).filter(
+        lambda images: len({label for label, _ in images}) >= 10
+    ),
+    share=st.sampled_from([0.2, 0.4, 0.6]),
+    seed=st.integers(0, 3),
+)
+def test_no_class_and_no_group_is_on_two_sides(images: list[tuple[int, int]], share: float, seed: int) -> None:
+    labels = [label for label, _ in images]
+    groups = [3 * (label // 3) + group for label, group in images]  # of up to three classes
+    array, tied = np.array(labels), np.array(groups)
+    index = ClassIndex.from_labels(array)
+    sets = components(labels, groups)
+    num = index.num_classes
+    seen, unseen = split_by_class(index, unseen=share, groups=tied, seed=seed)
+    assert sorted([*seen.tolist(), *unseen.tolist()]) == list(range(len(images)))
+    chosen = set(array[unseen].tolist())
+    assert not set(array[seen].tolist()) & chosen
+    assert not set(tied[seen].tolist()) & set(tied[unseen].tolist())
+    assert all(one <= chosen or not one & chosen for one in sets)
+    wanted = max(math.floor(num * share + 0.5), 2)
+    assert abs(len(chosen) - wanted) < max(2, *map(len, sets))
+    # more images, in another order, move nothing
+    turned = np.random.default_rng(0).permutation(np.repeat(np.arange(len(images)), 2))
+    again = split_by_class(ClassIndex.from_labels(array[turned]), unseen=share, groups=tied[turned], seed=seed)[1]
+    assert set(array[turned][again].tolist()) == chosen
+
+
+@given(st.lists(st.integers(0, 9), min_size=8, max_size=40).filter(lambda labels: len(set(labels)) >= 5))
+def test_groups_inside_classes_change_nothing(labels: list[int]) -> None:
+    index = ClassIndex.from_labels(np.array(labels))
+    groups = np.arange(len(labels))
+    for tied in (groups, np.array([f"{label}, {number % 2}" for number, label in enumerate(labels)])):
+        found = split_by_class(index, unseen=0.4, groups=tied)
+        assert [part.tolist() for part in found] == [part.tolist() for part in split_by_class(index, unseen=0.4)]
+
+
+def test_classes_linked_through_a_chain_of_groups() -> None:
+    labels = np.repeat(np.arange(60), 2)  # class k has the groups k and k + 1, but for 20 and 40, which begin anew
+    groups = labels + np.tile([0, 1], 60) + 100 * (labels // 20)
+    seen, unseen = split_by_class(ClassIndex.from_labels(labels), unseen=0.3, groups=groups)
+    assert len(unseen) == 40
+    assert len(set((labels[unseen] // 20).tolist())) == 1
+    with pytest.raises(ValueError, match=r"got 20 unseen of 20 classes\. Groups bind the classes into 1 set\."):
+        split_by_class(ClassIndex.from_labels(labels[:40]), unseen=0.3, groups=groups[:40])
+    assert len(seen) == 80
+
+
+def test_named_classes_that_share_a_group_with_others() -> None:
+    index = ClassIndex.from_labels(np.array(["a1", "a2", "b1", "b2", "c1", "c2"]))
+    groups = np.array(list("aabbcc"))
+    assert split_by_class(index, unseen=["a1", "a2"], groups=groups)[1].tolist() == [0, 1]
+    with pytest.raises(
+        ValueError, match="Expected classes of one group to be all seen or all unseen, found 'a1', 'a2' on"
+    ):
+        split_by_class(index, unseen=["a1", "b1", "b2"], groups=groups)
+    with pytest.raises(ValueError, match=r"Expected one group for each of 6 images, got 5\."):
+        split_by_class(index, unseen=0.5, groups=groups[:5])
+
+
+def test_a_small_share_is_two_classes() -> None:
+    assert len(split_by_class(ClassIndex.from_labels(np.arange(6)), unseen=0.01)[1]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from pairsim.data.image_sets import images_of, subset
 from pairsim.data.splits import ValidationSplit, read_split, write_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
-from pairsim.runs.run_data import held_out_images, load_evaluation_data, own_validation
+from pairsim.models.verdict import OperatingPoint
+from pairsim.runs.class_splits import ClassSplit
+from pairsim.runs.run_data import (
+    SEEN_THRESHOLD,
+    held_out_images,
+    load_evaluation_data,
+    load_labelled,
+    own_validation,
+    recorded_data,
+)
 
 SHAPE = (10, 24)  # in grey, for a model in colour
 PREPROCESSING = Preprocessing(image_size=(8, 8), channels=3, fit="crop", interpolation="bicubic")
@@ -150,3 +160,110 @@ def test_a_class_named_val_is_no_split(model: SimilarityModel, tmp_path: Path) -
     folder_of_classes(tmp_path / "data", ["val"], shape=SHAPE)
     for data in (str(tmp_path / "data"), "digits"):
         assert own_validation(data, load_data(data, "train"), None, PREPROCESSING, 1) is None
+
+
+@pytest.fixture
+def by_class(tmp_path: Path) -> tuple[Path, ClassSplit]:
+    """A run on the folder `tmp_path / "data"` that kept classes unseen, with two writers of two classes each side."""
+    writers = [f"w{letter}_{kind}" for letter in "abcdefgh" for kind in ("fake", "real")]
+    images = load_data(folder_of_classes(tmp_path / "data", writers, number=2, shape=SHAPE), "all", groups="(w.)_")
+    split, run = ClassSplit.of(images, 0.25), tmp_path / "run"
+    record = {"class_names": split.train, "class_split": split.to_record(), "groups": "(w.)_", "class_level": 1}
+    run.mkdir()
+    (run / "data.json").write_bytes(storage.to_json(record))
+    return run, split
+
+
+def test_each_split_has_the_classes_of_the_run(
+    model: SimilarityModel, by_class: tuple[Path, ClassSplit], tmp_path: Path
+) -> None:
+    run, split = by_class
+    model.operating_point = OperatingPoint(0.5, 0.1, 0.1, 9, 9, source="validation pairs")
+    shutil.copytree(tmp_path / "data", tmp_path / "moved")
+    for data in (tmp_path / "data", tmp_path / "moved"):
+        for name in ("train", "val", "test"):
+            found = load_evaluation_data(run, model, str(data), name, data_dir=None)
+            assert found.class_names == getattr(split, name)
+            assert found.unseen_classes == (0 if name == "train" else len(found.class_names))
+            assert len(set(found.dataset.groups)) * 2 == len(found.class_names)
+            assert (found.warning, "8 groups" in found.account) == ("", True)
+            check(found.dataset, 2 * len(found.class_names))
+    (run / "model").mkdir()
+    inside = load_evaluation_data(run / "model", model, str(tmp_path / "data"), "test", data_dir=None)
+    assert inside.class_names == split.test
+
+
+def test_classes_that_came_since_are_unseen(
+    model: SimilarityModel, by_class: tuple[Path, ClassSplit], tmp_path: Path
+) -> None:
+    run, split = by_class
+    folder_of_classes(tmp_path / "data", ["wx_real"], number=2, shape=SHAPE)
+    found = load_evaluation_data(run, model, str(tmp_path / "data"), "test", data_dir=None)
+    assert found.class_names == (*split.test, "wx_real")
+    assert "New since the training, for the test: wx_real. " in found.account
+    for name in split.val:
+        shutil.rmtree(tmp_path / "data" / name)
+    said = r"Expected classes of val of .*run in .*data, found none of them\. Give the data that the run was trained on"
+    with pytest.raises(RunError, match=said):
+        load_labelled(run, model, str(tmp_path / "data"), "val", data_dir=None)
+
+
+def test_other_data_is_split_in_its_own_way(
+    model: SimilarityModel, by_class: tuple[Path, ClassSplit], tmp_path: Path
+) -> None:
+    run, split = by_class
+    other = folder_of_classes(tmp_path / "other", "xy", shape=SHAPE)
+    found = load_evaluation_data(run, model, str(other), "test", data_dir=None)
+    assert (len(found.dataset), found.unseen_classes, found.dataset.groups) == (4, 2, None)
+    for name in ("train", "test"):
+        folder_of_classes(tmp_path / "own" / name, [split.train[0], "wz_fake"], shape=SHAPE)
+    found = load_evaluation_data(run, model, str(tmp_path / "own"), "test", data_dir=None)
+    assert (len(found.dataset), found.unseen_classes) == (20, 1)
+
+
+def test_groups_of_a_run_hold_for_its_data(model: SimilarityModel, tmp_path: Path) -> None:
+    data, run = folder_of_classes(tmp_path / "data", "ab", shape=SHAPE), tmp_path / "run"
+    run.mkdir()
+    (run / "data.json").write_bytes(storage.to_json({"class_names": ["a", "b"], "groups": r"(\d)\.png"}))
+    test = load_labelled(run, model, str(data), "test", data_dir=None)
+    assert test.groups is not None
+    assert sorted(Path(path).name for path in test.dataset.paths) == sorted(
+        2 * [f"{name[-1]}.png" for name in set(test.groups)]
+    )
+    other = folder_of_classes(tmp_path / "other", "xy", shape=SHAPE)
+    assert load_labelled(run, model, str(other), "test", data_dir=None).groups is None
+
+
+@pytest.mark.parametrize(
+    ("record", "source", "warns"),
+    [
+        ({"class_names": ["a", "b"]}, "validation pairs", True),
+        ({"class_names": ["a", "b"]}, "validation images of data", True),
+        ({"class_names": ["a", "b"]}, "test images of data", False),  # calibrated on new classes
+        ({"class_names": ["a", "b", "c"]}, "validation pairs", False),
+        ({"class_names": ["a", "b"], "val_class_names": ["b"]}, "validation pairs", True),
+        ({"class_names": ["a", "b"], "val_class_names": ["d", "e"]}, "validation pairs", False),
+        ({}, "validation pairs", False),
+    ],
+)
+def test_a_threshold_from_classes_of_training(
+    model: SimilarityModel, tmp_path: Path, record: dict[str, Any], source: str, warns: bool
+) -> None:
+    for split, classes in (("train", "ab"), ("val", "ab"), ("test", "ac")):
+        folder_of_classes(tmp_path / split, classes, number=3, shape=SHAPE)
+    (tmp_path / "data.json").write_bytes(storage.to_json(record))
+    model.operating_point = OperatingPoint(0.5, 0.1, 0.1, 9, 9, source=source)
+    found = load_evaluation_data(tmp_path, model, str(tmp_path), "test", data_dir=None)
+    assert found.warning == (SEEN_THRESHOLD if warns else "")
+    assert found.unseen_classes == (len({"a", "c"} - set(record["class_names"])) if record else None)
+    assert load_evaluation_data(tmp_path, model, str(tmp_path), "train", data_dir=None).warning == ""
+    calibrated_on = load_evaluation_data(tmp_path, model, str(tmp_path), "val", data_dir=None)
+    chooses = bool(record) and record.get("val_class_names") != ["d", "e"] and "c" not in record["class_names"]
+    assert calibrated_on.warning == (SEEN_THRESHOLD if chooses else "")
+
+
+def test_the_record_of_a_run_or_of_its_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert recorded_data(tmp_path) == {}
+    (tmp_path / "data.json").write_text('{"class_names": ["a"]}')
+    assert recorded_data(tmp_path) == recorded_data(tmp_path / "model") == {"class_names": ["a"]}

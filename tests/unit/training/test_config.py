@@ -62,7 +62,11 @@ def test_values_out_of_range_are_named(field: str, value: float, expected: str) 
         ({"learning_rate": 0.0}, "Expected learning_rate to be positive, got 0.0."),
         ({"momentum": 1.0}, "Expected momentum to be in [0, 1), got 1.0."),
         ({"positive_fraction": 1.1}, "Expected positive_fraction to be in [0, 1], got 1.1."),
-        ({"objective": "triplet"}, "Expected objective to be one of pairs, all-pairs, got 'triplet'."),
+        (
+            {"objective": "triplet"},
+            "Expected objective to be one of pairs, all-pairs, supervised-contrastive, normalized-softmax, "
+            "got 'triplet'.",
+        ),
         ({"scheduler": None}, "Expected scheduler to be one of auto, plateau, onecycle, cosine, none, got None."),
         ({"freeze": "conv1,"}, 'Expected freeze to be "none", "backbone" or names, got conv1,.'),
     ],
@@ -89,7 +93,11 @@ def test_every_field_is_an_option_of_the_docstring() -> None:
     assert list(options_of(TrainConfig)) == list(inspect.signature(TrainConfig).parameters)
     for name, option in options_of(TrainConfig).items():
         assert f"\n    {name}: {option.help.split()[0]}" in TrainConfig.__doc__
-    assert options_of(TrainConfig)["objective"].names == objective_names() == ("pairs", "all-pairs")
+    assert (
+        options_of(TrainConfig)["objective"].names
+        == objective_names()
+        == ("pairs", "all-pairs", "supervised-contrastive", "normalized-softmax")
+    )
 
 
 def _loss(embeddings: Tensor, labels: Tensor) -> Tensor:

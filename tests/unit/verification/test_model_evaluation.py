@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from pairsim import Calibration, PairDataset, SimilarityModel, calibrate, evaluate
-from pairsim.data import ImageTensors, PairList
+from pairsim import Calibration, PairDataset, SimilarityModel, calibrate, encode_dataset, evaluate
+from pairsim.data import ImageTensors, LabelledData, PairList
+from pairsim.data.image_sets import subset
 from pairsim.evaluation import PairCounts, PairScores, k_fold_accuracy, log_loss
 from pairsim.verification.model_evaluation import measurable_rates, report_on, to_probability
 from pairsim.verification.scoring import GivenPairsScored, score_pairs
@@ -115,3 +117,25 @@ def test_each_kind_of_negative_pairs_has_its_errors(model: SimilarityModel, spli
     assert (plain.fmr, plain.eer) == (report.fmr, report.eer)
     assert plain.intervals != report.intervals
     assert evaluate(model, splits[2]).to_dict()["kinds"] == {}
+
+
+def test_nearest_neighbours_classes_and_groups(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    chosen = np.r_[np.flatnonzero(splits[2].targets < 4)[:40], np.flatnonzero(splits[2].targets == 9)[:1]]
+    images = subset(splits[2], chosen)
+    report = evaluate(model, images)
+    vectors = encode_dataset(model, images).double().numpy()
+    right, counted = 0, 0
+    for query, label in enumerate(images.targets.tolist()):  # one by one; the image alone in its class is no query
+        others = [k for k in range(len(images)) if k != query]
+        if label in images.targets[others]:
+            nearest = max(others, key=lambda k: (vectors[query] @ vectors[k], -k))
+            right, counted = right + (images.targets[nearest] == label), counted + 1
+    assert counted == 40
+    assert report.recall_at_1 == pytest.approx(right / counted, abs=1e-12)
+    assert (report.num_classes, report.groups, report.unseen_classes) == (5, None, None)
+    grouped = LabelledData(
+        dataset=images, class_names=tuple("01239"), image_size=(16, 16), channels=1, source="", groups=chosen // 7
+    )
+    assert evaluate(model, grouped).groups == len(set((chosen // 7).tolist()))
+    given = evaluate(model, PairDataset(images, 50))
+    assert (given.num_classes, given.groups, given.to_dict()["recall_at_1"]) == (None, None, None)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
 from pairsim import SimilarityModel, VerificationReport, evaluate
-from pairsim.data import ImageTensors
+from pairsim.data import ImageTensors, PairDataset
 from pairsim.verification.verification_report import percent, readable
 
 
@@ -24,7 +25,7 @@ def test_json_and_text(model: SimilarityModel, splits: tuple[ImageTensors, ...])
     assert values["roc_auc"] is None
     assert values["num_images"] == 4
     lines = str(report).splitlines()
-    assert lines[0] == "all pairs of 4 images: 6 pairs, 6 positive, 0 negative"
+    assert lines[0] == "all pairs of 4 images of 1 class: 6 pairs, 6 positive, 0 negative"
     assert "  ROC AUC               not measurable with so few pairs" in lines
 
 
@@ -38,3 +39,12 @@ def test_names_of_figures_in_words() -> None:
     assert [readable(name) for name in names] == [
         "ROC AUC", "equal error rate", "balanced accuracy", "false non-match rate", "FNMR at FMR 0.01%",
     ]  # fmt: skip
+
+
+def test_classes_and_groups_in_words(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    report = dataclasses.replace(evaluate(model, splits[2]), unseen_classes=3, groups=64)
+    assert report.to_dict()["unseen_classes"] == 3
+    text = str(report)
+    assert "images of 10 classes (3 unseen in training) in 64 groups: " in text
+    assert f"  recall at 1           {percent(report.recall_at_1)}" in text.splitlines()
+    assert "recall at 1" not in str(evaluate(model, PairDataset(splits[2], 50)))

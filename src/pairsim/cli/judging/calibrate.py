@@ -49,6 +49,7 @@ def calibrate(
     check_writable(folder, "a folder")
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     kind = "validation" if split == "val" and pairs is None else split
     source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
     if split != "val":

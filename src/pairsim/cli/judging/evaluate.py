@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pairsim
@@ -42,16 +43,20 @@ def evaluate(
     """
     from pairsim.data.pairs.pair_files import read_folds
     from pairsim.runs import save_evaluation
-    from pairsim.runs.run_data import load_evaluation_data
+    from pairsim.runs.run_data import load_evaluation_data, recorded_data
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     left_out = {"left_out": images.left_out}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
+        known = set(recorded_data(against).get("class_names", ())).intersection(images.class_names)
+        if images.unseen_classes and known:
+            note(f"Warning: training of {against} had {len(known):,} of these {len(images.class_names):,} classes.")
         comparison = pairsim.compare_models(
             model, other, images.dataset, unit=unit, num_resamples=resamples, batch_size=batch_size
         )
@@ -68,6 +73,7 @@ def evaluate(
         num_resamples=resamples,
         batch_size=batch_size,
     )
+    report = dataclasses.replace(report, unseen_classes=images.unseen_classes)
     if threshold is None:
         part = split if pairs is None else ""
         try:

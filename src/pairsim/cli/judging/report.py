@@ -44,6 +44,7 @@ def report(
     model = load_model(run, device)
     images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
+    note(images.warning)
     of_images = f"all pairs of {len(images.dataset):,} images"
     note(f"Evaluating {of_images if images.class_names else f'{len(images.dataset):,} pairs'}.")
     findings = write_report(
@@ -60,6 +61,6 @@ def report(
         model=model,
     )
     size = out.stat().st_size
-    metrics = findings.figures.to_dict()
+    metrics = {**findings.figures.to_dict(), "unseen_classes": images.unseen_classes}
     result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pairsim
 from pairsim.cli.arguments import DataDir, Device, Run, load_model
 from pairsim.cli.output import expect, note
-from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, MissingExtraError
+from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, MissingExtraError, RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,23 +77,16 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
     import numpy as np
 
     from pairsim._common import storage
-    from pairsim.data import load_data
     from pairsim.data.image_sets import fetch_images
+    from pairsim.runs.run_data import load_labelled
 
     record = run / "data.json"
     if not storage.is_file(record):
         return []
     try:
-        known = storage.read_json(record)
-        level = int(known.get("class_level", 1))
-        dataset = load_data(
-            str(known.get("data")),
-            "test",
-            data_dir=data_dir,
-            preprocessing=model.preprocessing,
-            class_level=level,
-        ).dataset
-    except (DataError, DatasetNotFoundError, ImageReadError, MissingExtraError) as error:
+        data = str(storage.read_json(record).get("data"))
+        dataset = load_labelled(run, model, data, "test", data_dir=data_dir).dataset
+    except (DataError, DatasetNotFoundError, ImageReadError, MissingExtraError, RunError) as error:
         note(f"No examples: {error}")
         return []
     labels = np.asarray(dataset.targets)

@@ -34,7 +34,7 @@ def export(
     """
     from pairsim._common.storage import is_file, is_folder
     from pairsim.export import export_onnx, quantize_onnx
-    from pairsim.runs.run_data import held_out_images, load_labelled
+    from pairsim.runs.run_data import load_labelled
 
     check_out(out, ".onnx")
     if quantize is not None:
@@ -50,9 +50,11 @@ def export(
         written = export_onnx(model, out, kind=kind)
         print_result({"run": str(run), **written.to_dict(), "quantization": None}, str(written), json)
     else:
-        images = load_labelled(model, calibration_data, "train", data_dir)
+        images = load_labelled(run, model, calibration_data, "train", data_dir=data_dir)
         records_validation = is_file(run / "run.json") or is_folder(Path(calibration_data) / "val")
-        held_out = held_out_images(run, model, calibration_data, data_dir) if records_validation else None
+        held_out = None
+        if records_validation:
+            held_out = load_labelled(run, model, calibration_data, "val", data_dir=data_dir)
         if not records_validation:
             kept = f"{run} does not record which images were kept for validation"
             note(f"{kept}: only similarities are compared, not accuracy.")

@@ -21,6 +21,7 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData, PairDataset
+    from pairsim.runs.training_data import RunImages
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -89,6 +90,8 @@ def train(
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    unseen: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1))] = None,
+    groups: str | None = None,
     white: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     data_dir: DataDir = None,
     pairs: Path | None = None,
@@ -101,7 +104,8 @@ def train(
 ) -> None:
     """Train a similarity model and write a run folder.
 
-    Test data is not used: validation data is split off the training images or pairs, unless it is given.
+    Test data is not used: validation data is split off the training images, unless a folder has its own val. If the
+    model is to be used on new people or products, keep some of yours unseen: --unseen 0.3.
 
     Args:
         options: How to train.
@@ -114,6 +118,12 @@ def train(
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
         class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
+        unseen: Share of the classes to keep whole for the test. Others, by default one in five of the rest (see
+            --val-fraction), are kept whole for validation, so that epoch and threshold suit classes that are new.
+            evaluate, calibrate and report find these classes in the run.
+        groups: What belongs together and is never split, such as the forged and genuine signatures of one writer: a
+            column of metadata.csv, or a regular expression that is searched in the folder name, then in the path; its
+            first group in parentheses, or the whole match, is the name.
         white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
             saved with the model.
         pairs: CSV file of the pairs to train on, in place of labels: first,second,target with paths from DATA, and if
@@ -125,16 +135,18 @@ def train(
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
     from pairsim._common.storage import check_writable
-    from pairsim.data.named import NAMES, load_data
+    from pairsim.data.named import NAMES
     from pairsim.integrations import TensorBoardLog
-    from pairsim.runs.run_data import own_validation
     from pairsim.runs.run_records import changed_settings
+    from pairsim.runs.training_data import load_training_data
 
-    out = options.out
-    if out is None:
+    if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
+    out = options.out
     check_writable(out, "a folder")
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
+    labels_only = (unseen, groups) == (None, None) and class_level == 1
+    expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
     make_model = partial(
@@ -143,41 +155,44 @@ def train(
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
         model = make_model(in_channels=channels, image_size=size)
-    preprocessing, given = None if model is None else model.preprocessing, None
+    preprocessing = None if model is None else model.preprocessing
     reading: dict[str, Any] = {"image_size": size, "channels": channels, "white": white, "data_dir": data_dir}
-    if pairs is not None:
+    given: TrainingPairs | None = None
+    images: RunImages | TrainingPairs
+    if pairs is None:
+        images = load_training_data(
+            data,
+            options,
+            unseen=unseen,
+            resume=resume == "auto",
+            preprocessing=preprocessing,
+            class_level=class_level,
+            groups=groups,
+            **reading,
+        )
+    else:
+        images = given = TrainingPairs.read(
+            data, pairs, val_pairs, preprocessing, options, random_negatives=random_negatives, **reading
+        )
         if options.objective == "all-pairs":  # which needs labels
             options = dataclasses.replace(options, objective="pairs")
-        given = TrainingPairs.read(
-            data,
-            pairs,
-            val_pairs,
-            preprocessing,
-            **reading,
-            val_fraction=options.val_fraction,
-            seed=options.seed,
-            random_negatives=random_negatives,
-        )
-    loaded = (
-        load_data(data, "train", preprocessing=preprocessing, class_level=class_level, **reading)
-        if given is None
-        else given.images
-    )
+    loaded = images.train
+    options = dataclasses.replace(options, val_fraction=images.val_fraction)
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    train: Any = loaded if given is None else given.train
-    val: Any = own_validation(data, loaded, data_dir, model.preprocessing, class_level) if given is None else given.val
+    val: Any = images.validation(model.preprocessing)
     weights_given = {} if backbone is None else {"weights": weights}
-    callbacks: list[Callback] = [CommandRecords(data, loaded, class_level=class_level, **weights_given)]
-    if given is not None:
-        callbacks = [CommandRecords(data, loaded, pairs=given.record, **weights_given), ValidationPairs(given, data)]
+    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **weights_given)]
+    callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    trainer = pairsim.Trainer(model, options, train=train, val=val, callbacks=callbacks)
+    trainer = pairsim.Trainer(
+        model, options, train=loaded if given is None else given.pairs, val=val, callbacks=callbacks
+    )
     if trainer.is_main:  # of several processes, one prints and writes
-        if loaded.account is not None:
-            note(loaded.account.line("train", "val"))
-        what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.train):,} pairs"
+        note(images.account)
+        note(images.warning)
+        what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
         note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
         default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
@@ -186,7 +201,8 @@ def train(
     history = trainer.fit(resume=resume)
     if not trainer.is_main:
         return
-    written = _write_pages(out, trainer, data, loaded, None if given is None else given.val) if report else []
+    shown = loaded if val is None or given is not None else val
+    written = _write_pages(out, trainer, data, shown, None if given is None else given.val) if report else []
     best = history.best
     assert best is not None
     result: dict[str, Any] = {
@@ -197,7 +213,7 @@ def train(
         "written": [str(path) for path in written],
         "operating_point": trainer.model.operating_point,
         "notes": history.notes if given is None else [*given.notes, *history.notes],
-        "left_out": () if loaded.account is None else loaded.account.left_out_of("train", "val"),
+        **images.counts(trainer.data.split),
     }
     lines = [f"Best epoch {best.epoch} of {len(history)}."]
     if best.val_balanced_accuracy is not None:

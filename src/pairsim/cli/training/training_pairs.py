@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pairsim
 from pairsim.cli.output import note
 from pairsim.training.callbacks import Callback
+from pairsim.training.config import VAL_FRACTION, TrainConfig
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData, PairDataset
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
-    """Pairs to train and validate on.
+    """Pairs to train and validate on, with what `RunImages` has of labelled images.
 
     Attributes:
-        train: Pairs to train on.
+        pairs: Pairs to train on.
         val: Pairs for validation; `None` if there are too few.
-        images: The pictures of the pairs for training and of those split off.
+        train: The pictures of the pairs for training and of those split off.
+        val_fraction: Share of the positive pairs to split off, as it was given.
         notes: Decisions about the pairs, a line each.
         record: What the run records of them, as JSON values.
     """
 
-    train: PairDataset
+    pairs: PairDataset
     val: PairDataset | None
-    images: LabelledData
+    train: LabelledData
+    val_fraction: float | None
     notes: list[str]
     record: dict[str, Any]
+    account: ClassVar[str] = ""
+    warning: ClassVar[str] = ""
 
     @classmethod
     def read(
@@ -40,14 +45,13 @@ class TrainingPairs:
         pairs: Path,
         val_pairs: Path | None,
         preprocessing: Preprocessing | None,
+        options: TrainConfig,
         *,
+        random_negatives: bool,
         image_size: tuple[int, int] | None,
         channels: int | None,
         white: int | None,
         data_dir: Path | None,
-        val_fraction: float,
-        seed: int,
-        random_negatives: bool,
     ) -> TrainingPairs:
         """Read the pairs, split off validation pairs unless they are given, and add random negative pairs.
 
@@ -56,13 +60,12 @@ class TrainingPairs:
             pairs: The list to train on.
             val_pairs: The list to validate on, or `None`.
             preprocessing: How the model reads pictures, or `None` if it is made for them.
+            options: The settings of the run: its seed and share of validation data.
+            random_negatives: Whether to add random negative pairs; see `with_random_negatives`.
             image_size: Height and width, for no preprocessing.
             channels: Channels, for no preprocessing.
             white: Value of white, for no preprocessing.
             data_dir: Folder of named datasets.
-            val_fraction: Share of the positive pairs to split off.
-            seed: Seed of the split and of the random negative pairs.
-            random_negatives: Whether to add them; see `with_random_negatives`.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
         from pairsim.data.named import NAMES
@@ -75,9 +78,9 @@ class TrainingPairs:
             train, images = read_picture_list(
                 pairs, data, preprocessing, image_size=image_size, channels=channels, white=white
             )
-        notes = []
+        notes, seed = [], options.seed
         if val_pairs is None:
-            split = split_pairs(train, val_fraction, seed=seed)
+            split = split_pairs(train, options.val_fraction or VAL_FRACTION, seed=seed)
             train, val, notes = split.train, split.val, [split.note]
         elif data in NAMES:
             val = read_numbered_list(val_pairs, images)
@@ -108,7 +111,30 @@ class TrainingPairs:
             "num_random_negatives": added,
             "random_negatives": random_negatives,
         }
-        return cls(train=train, val=val, images=images, notes=notes, record=record)
+        return cls(
+            pairs=train,
+            val=val,
+            train=images,
+            val_fraction=options.val_fraction,
+            notes=notes,
+            record={"pairs": record},
+        )
+
+    def validation(self, preprocessing: Preprocessing) -> PairDataset | None:  # noqa: ARG002
+        """Return the validation pairs, whose pictures are read as the model does."""
+        return self.val
+
+    def counts(self, split: object) -> dict[str, Any]:  # noqa: ARG002
+        """Count the images, as values for JSON."""
+        from pairsim.runs.run_pairs import num_pictures
+
+        return {
+            "num_train": num_pictures(self.pairs),
+            "num_val": 0 if self.val is None else num_pictures(self.val),
+            "num_test": 0,
+            "unseen_classes": [],
+            "left_out": (),
+        }
 
 
 class ValidationPairs(Callback):

@@ -17,8 +17,9 @@ from pairsim.data.augment import Augmentation
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
+from pairsim.data.loading.turns import quarter_turned
 from pairsim.data.loading.workers import read_by_workers, shared, why_no_workers
-from pairsim.data.random import stream_key
+from pairsim.data.random import Int64Array, stream_key
 from pairsim.errors import PairsimError
 from pairsim.images import Preprocessing
 
@@ -33,20 +34,26 @@ class _PlannedBatches(Dataset[Batch | PairsimError]):
     plan: BatchPlan
     preprocessing: Preprocessing | None
     seed: int
+    turns: bool
 
     def __getitem__(self, item: tuple[int, int]) -> Batch | PairsimError:
         epoch, number = item
-        indices, targets = self.plan.batch(epoch, number)
+        numbers, targets = self.plan.batch(epoch, number)
+        indices = numbers % len(self.dataset) if self.turns else numbers
         if isinstance(self.dataset, ImageTensors | MappedImages):
-            return shared(fetch_images(self.dataset, indices), targets)
+            return shared(self._turned(fetch_images(self.dataset, indices), numbers), targets)
         # A dataset's random transforms draw from global generators. Seeding those by batch makes augmentation the
         # same for any number of workers and after a resume.
         with seeded_generators(stream_key("transforms", self.seed, epoch, number)):
             try:
-                return shared(fetch_images(self.dataset, indices, self.preprocessing), targets)
+                images = fetch_images(self.dataset, indices, self.preprocessing)
+                return shared(self._turned(images, numbers), targets)
             except PairsimError as error:
                 # Returned, as an error raised in a worker would arrive with the worker's traceback as its message.
                 return error
+
+    def _turned(self, images: Tensor, numbers: Int64Array) -> Tensor:
+        return quarter_turned(images, torch.from_numpy(numbers // len(self.dataset))) if self.turns else images
 
 
 class _EpochItems:
@@ -75,6 +82,7 @@ class BatchLoader:
         device: Device of the batches; by default that of the dataset.
         channels_last: Whether images get the channels-last memory layout.
         augment: Applied to the images of each batch on the device.
+        turns: Whether numbers of the plan also stand for quarter turns, as of `turned_labels`.
     """
 
     def __init__(
@@ -89,12 +97,13 @@ class BatchLoader:
         device: torch.device | None = None,
         channels_last: bool = False,
         augment: Augmentation | None = None,
+        turns: bool = False,
     ) -> None:
         self.plan = plan
         self.dataset: Any = images_of(dataset)
         self.augment = augment
         self._channels_last = channels_last
-        self._batches = _PlannedBatches(self.dataset, plan, preprocessing, seed)
+        self._batches = _PlannedBatches(self.dataset, plan, preprocessing, seed, turns)
         self._items = _EpochItems()
         self._loader: DataLoader[Any] | None = None
         self._stream: torch.cuda.Stream | None = None
@@ -135,8 +144,13 @@ class BatchLoader:
         # One copy for the whole epoch: copies of single batches would delay the kernels of the step.
         parts = [torch.from_numpy(indices) for indices, _ in planned], [targets for _, targets in planned]
         sent = [torch.cat(part).to(self.dataset.images.device).split([len(p) for p in part]) for part in parts]
-        for indices, targets in zip(*sent, strict=True):
-            yield gather(self.dataset.images, indices), targets
+        num_images = len(self.dataset)
+        for numbers, targets in zip(*sent, strict=True):
+            if self._batches.turns:
+                images = gather(self.dataset.images, numbers % num_images)
+                yield quarter_turned(images, numbers // num_images), targets
+            else:
+                yield gather(self.dataset.images, numbers), targets
 
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         self._items.items = [(epoch, number) for number in range(start, self.plan.num_batches)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
 from pairsim.data.named.folder_account import FolderAccount
 from pairsim.data.named.folder_labels import FolderLabels, LabelledPicture, label_pictures
+from pairsim.data.named.metadata_files import GROUP
+from pairsim.data.named.picture_groups import group_by_pattern
 from pairsim.data.random import Int64Array
 from pairsim.data.splits import TEST_FRACTION, stratified_split
 from pairsim.errors import DataError, DatasetNotFoundError
@@ -26,37 +28,43 @@ _MAX_DEFAULT_SIZE = 64
 
 def load_folder(
     folder: Path,
-    split: Split,
+    split: Split | Literal["all"],
     image_size: tuple[int, int] | None,
     channels: int | None,
     preprocessing: Preprocessing | None,
     *,
     class_level: int,
+    groups: str | None,
     white: int | None,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
 
     Raises:
-        DataError: If there is no labelled picture, its folders are not clear, or there are too few to hold out any.
+        DataError: If there is no labelled picture, its folders are not clear, there are too few to hold out any, or a
+            picture has no group.
         DatasetNotFoundError: If the folder does not have the split.
         ImageReadError: If a folder cannot be read.
     """
     found = scan(folder, expected="one sub-folder per class with pictures")
-    labels = label_pictures(found, class_level)
-    splits = _splits(labels)
+    labels = label_pictures(found, class_level, groups or GROUP)
+    if groups is not None:
+        _set_groups(labels, groups)
+    splits = _splits(labels, hold_out=split != "all")
     account = FolderAccount(
         folder=folder,
         num_pictures=len(found.names),
+        num_labelled=len(labels.pictures),
         num_classes=len({picture.label for picture in labels.pictures}),
         splits={name: len(splits[name]) for name in get_args(Split) if name in splits},
+        classes={name: tuple(sorted({picture.label for picture in splits[name]})) for name in splits},
         notes=tuple(labels.notes),
         left_out=(*labels.left_out, *found.left_out),
     )
-    pictures = splits.get(split)
+    pictures = labels.pictures if split == "all" else splits.get(split)
     if pictures is None and split == "test" and labels.pictures[0].split is None:
         raise DataError(
             f"Expected images to hold out of {folder} for test, found too few: each class keeps at least one, and each "
-            "group is whole. Add images, or a split test."
+            "group is whole. Add images or a split test, or keep whole classes for the test with --unseen."
         )
     if pictures is None:
         there = " or ".join(account.splits)
@@ -103,8 +111,34 @@ def default_preprocessing(
     return Preprocessing(image_size=image_size, channels=channels, white=white)
 
 
-def _splits(labels: FolderLabels) -> dict[Split, list[LabelledPicture]]:
-    """Return the pictures of each split; without splits one in five of each class, or whole groups, is held out."""
+def _set_groups(labels: FolderLabels, groups: str) -> None:
+    """Give each picture the group of a pattern, unless a column of this name gave it, and note how many there are."""
+    pictures = labels.pictures
+    if not labels.has_groups:
+        pictures = labels.pictures = group_by_pattern(pictures, groups)
+    names = _groups(pictures)
+    number = 0 if names is None else len(np.unique(names))
+    how = f"by {'the column' if labels.has_groups else 'the pattern'} {groups}"
+    if number == 1:
+        labels.notes.append(f"All pictures are in one group {how}: it cannot be split")
+    elif number == len(pictures):
+        labels.notes.append(f"Each picture is a group of its own {how}: no picture is kept with another")
+    else:
+        labels.notes.append(f"{number:,} groups {how}")
+    sides: dict[str, set[Split | None]] = {}
+    for picture in labels.pictures:
+        if picture.group is not None:
+            sides.setdefault(picture.group, set()).add(picture.split)
+    torn = sorted(name for name, splits in sides.items() if len(splits) > 1)
+    if torn:
+        labels.notes.append(f"{len(torn):,} of the groups are in several splits of the folder, such as {torn[0]}")
+
+
+def _splits(labels: FolderLabels, *, hold_out: bool) -> dict[Split, list[LabelledPicture]]:
+    """Return the pictures of each split; without splits one in five of each class, or whole groups, is held out.
+
+    Without `hold_out`, pictures without splits stay together, and none are returned.
+    """
     pictures = labels.pictures
     splits: dict[Split, list[LabelledPicture]] = {}
     if pictures[0].split is not None:
@@ -112,6 +146,8 @@ def _splits(labels: FolderLabels) -> dict[Split, list[LabelledPicture]]:
             assert picture.split is not None, "all or none have a split"
             splits.setdefault(picture.split, []).append(picture)
         return splits
+    if not hold_out:
+        return {}
     groups = _groups(pictures)
     index = ClassIndex.from_labels(np.array([picture.label for picture in pictures]))
     names = [picture.name for picture in pictures]

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import KeysView
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pairsim._common.choices import Split
 from pairsim.errors import DataError, DatasetNotFoundError
@@ -49,7 +49,7 @@ def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
 
 def load_data(
     data: str | os.PathLike[str],
-    split: Split,
+    split: Split | Literal["all"],
     *,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -57,11 +57,13 @@ def load_data(
     white: int | None = None,
     preprocessing: Preprocessing | None = None,
     class_level: int = 1,
+    groups: str | None = None,
 ) -> LabelledData:
     """Load one split of a dataset.
 
-    `train` has every image that is not in `test`. The trainer splits validation data off it, unless a folder has a
-    `val` of its own. Datasets without a test set hold out one image in five of each class, always the same ones.
+    `train` has every image that is not in `test`, and `all` has both, for `split_by_class`. The trainer splits
+    validation data off `train`, unless a folder has a `val` of its own. Datasets without a test set hold out one image
+    in five of each class, always the same ones.
 
     A folder has one sub-folder per class, or a file `metadata.csv` (or `metadata.jsonl`) with the columns `file_name`
     and `label`, and if you like `split` and `group`; it goes before sub-folders. The images of a group are held out
@@ -71,7 +73,7 @@ def load_data(
 
     Args:
         data: `"mnist"`, `"fashion-mnist"`, `"digits"`, or a folder.
-        split: `"train"`, `"val"` or `"test"`.
+        split: `"train"`, `"val"`, `"test"` or `"all"`.
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
@@ -80,6 +82,9 @@ def load_data(
             channels, fit, interpolation and white; `image_size`, `channels` and `white` are then ignored.
         class_level: Which sub-folders are classes: 1 those directly in the folder or split, 2 those in these, and so
             on. Names of classes are then such as "alphabet/character".
+        groups: What puts pictures of a folder into groups, in place of the column `group`: another column of the
+            metadata file, or a regular expression that is searched in the name of the class, then in the path below
+            the folder. Its first group in parentheses, or else the whole match, is the name of the group.
 
     Returns:
         The images and their labels, which are a dataset themselves, and what is known about them.
@@ -87,27 +92,37 @@ def load_data(
     Raises:
         DatasetNotFoundError: If the name or folder is unknown, or the data is neither there nor can be downloaded.
         DataError: If the folder has no labelled images, or it is not clear which sub-folders are splits; its metadata
-            file has a wrong row; the files of a named dataset are damaged; or it does not have the split.
+            file has a wrong row, or a picture no group; the files of a named dataset are damaged; or it does not have
+            the split.
         ImageReadError: If a folder or its first picture cannot be read.
-        ValueError: If there is no such split, or `class_level` or `white` is below 1, or `class_level` is not 1
-            for a named dataset.
+        ValueError: If there is no such split, `class_level` or `white` is below 1, `groups` is no regular expression,
+            or a named dataset is given `groups` or a `class_level` other than 1.
     """
-    if split not in SPLITS:
-        raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, all, got {split!r}.")
     name = str(os.fspath(data))  # a string of NumPy too
     if class_level < 1 or (class_level > 1 and name in DATASETS):
         raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")
+    if groups is not None and name in DATASETS:
+        raise ValueError(f"Expected a folder with groups, got the named dataset {name}. Leave out groups (--groups).")
     if name in DATASETS:
         if split == "val":
             raise DataError(
                 f"{name} has no validation split of its own: the trainer splits one off train. Use train or test."
             )
-        loaded: LabelledData = pkgutil.resolve_name(DATASETS[name])(name, split, data_root(data_dir))
+        load, root = pkgutil.resolve_name(DATASETS[name]), data_root(data_dir)
+        if split == "all":
+            from pairsim.data.image_sets import joined
+
+            return joined(load(name, "train", root), load(name, "test", root))
+        loaded: LabelledData = load(name, split, root)
         return loaded
     if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
-        return load_folder(Path(name), split, image_size, channels, preprocessing, class_level=class_level, white=white)
+        return load_folder(
+            Path(name), split, image_size, channels, preprocessing, class_level=class_level, groups=groups, white=white
+        )
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(

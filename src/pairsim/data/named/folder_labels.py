@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.data.named.metadata_files import FILE, LABEL, SPLIT_NAMES, MetadataRow, read_metadata
+from pairsim.data.named.metadata_files import FILE, GROUP, LABEL, SPLIT_NAMES, MetadataRow, read_metadata
 from pairsim.errors import DataError
 from pairsim.images.folders import FolderScan, LeftOut, left_out_of, shown
 
@@ -29,14 +29,24 @@ class LabelledPicture:
 
 @dataclass
 class FolderLabels:
-    """The labelled pictures of a folder, in the order of the scan; notes, a sentence each; and what has no label."""
+    """The labelled pictures of a folder, in the order of the scan.
 
+    Attributes:
+        group_column: Name of the column of groups in metadata files.
+        pictures: The pictures.
+        notes: What else was decided, a sentence each.
+        left_out: What has no label.
+        has_groups: Whether a metadata file gives groups.
+    """
+
+    group_column: str = GROUP
     pictures: list[LabelledPicture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    has_groups: bool = False
 
 
-def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
+def label_pictures(found: FolderScan, class_level: int, group_column: str = GROUP) -> FolderLabels:
     """Label the pictures of a folder.
 
     A metadata file with labels goes before class folders, and its column of splits before folders of splits.
@@ -44,6 +54,7 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
     Args:
         found: Its pictures.
         class_level: Which folders are classes: those directly in it, or in a split (1), those in these (2), ...
+        group_column: Name of the column of groups in a metadata file.
 
     Returns:
         The labelled pictures, at least one, and what has no label.
@@ -52,7 +63,7 @@ def label_pictures(found: FolderScan, class_level: int) -> FolderLabels:
         DataError: If no picture has a class, it is not clear which folders are splits and which are classes, a metadata
             file has a wrong row, or the name of a class is no text.
     """
-    labels = FolderLabels()
+    labels = FolderLabels(group_column)
     files = _metadata_files(found)
     table = _read_table(found, files.get(""), labels)
     if table is not None:
@@ -120,8 +131,9 @@ def _read_table(found: FolderScan, file: str | None, labels: FolderLabels) -> li
     """Read a metadata file; `None` if there is none, or it has no labels, which is noted."""
     if file is None:
         return None
-    columns, table = read_metadata(found.folder / file)
+    columns, table = read_metadata(found.folder / file, labels.group_column)
     if table:
+        labels.has_groups |= any(row.group is not None for row in table)
         labels.notes.append(f"Labels from {file}")
         return table
     some = shown(", ".join(columns[:_MAX_COLUMNS]) + (", ..." if len(columns) > _MAX_COLUMNS else ""))

@@ -42,12 +42,13 @@ class MetadataRow:
     group: str | None
 
 
-def read_metadata(path: Path) -> tuple[list[str], list[MetadataRow]]:
+def read_metadata(path: Path, group: str = GROUP) -> tuple[list[str], list[MetadataRow]]:
     """Read the rows of a metadata file.
 
     Args:
         path: CSV in UTF-8 with the columns `file_name` and `label`, and if you like `split` and `group`; or lines of
             JSON objects with these keys. Others are ignored.
+        group: The column of groups, in place of `group`.
 
     Returns:
         The names of the columns, and the rows; none if there is no column `file_name` or `label`.
@@ -63,15 +64,16 @@ def read_metadata(path: Path) -> tuple[list[str], list[MetadataRow]]:
     except OSError as error:
         raise DataError(f"Expected to read {path}, but: {error.strerror}. Check its permissions.") from error
     if path.suffix.lower() == ".jsonl":
-        columns, records = _json_records(path, text)
+        columns, records = _json_records(path, text, group)
     else:
-        columns, records = _csv_records(path, text)
+        group = group.strip().casefold()
+        columns, records = _csv_records(path, text, group)
     if FILE not in columns or LABEL not in columns:
         return columns, []
-    return columns, [_row(path, number, record, with_split=SPLIT in columns) for number, record in records]
+    return columns, [_row(path, number, record, group, with_split=SPLIT in columns) for number, record in records]
 
 
-def _row(path: Path, number: int, record: Mapping[str, str], *, with_split: bool) -> MetadataRow:
+def _row(path: Path, number: int, record: Mapping[str, str], group: str, *, with_split: bool) -> MetadataRow:
     for column in (FILE, LABEL, *([SPLIT] if with_split else ())):
         if not record.get(column):
             raise DataError(f"Expected a {column} in row {number} of {path}, found none. Add it, or remove the row.")
@@ -80,14 +82,14 @@ def _row(path: Path, number: int, record: Mapping[str, str], *, with_split: bool
         raise DataError(
             f"Expected the split in row {number} of {path} to be train, val or test, got {record[SPLIT]!r}. Change it."
         )
-    return MetadataRow(number, record[FILE], record[LABEL], split, record.get(GROUP) or None)
+    return MetadataRow(number, record[FILE], record[LABEL], split, record.get(group) or None)
 
 
 Records: TypeAlias = list[tuple[int, dict[str, str]]]
 """The number and the values by column of each row that is not empty."""
 
 
-def _csv_records(path: Path, text: str) -> tuple[list[str], Records]:
+def _csv_records(path: Path, text: str, group: str) -> tuple[list[str], Records]:
     """Return the names of the columns and the rows."""
     reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1)
     try:
@@ -95,7 +97,7 @@ def _csv_records(path: Path, text: str) -> tuple[list[str], Records]:
     except csv.Error as error:
         raise DataError(f"Expected CSV in {path}, found something else: {error}. Change it.") from error
     columns = [value.strip().casefold() for value in rows[0][1]] if rows else []
-    for column in (FILE, LABEL, SPLIT, GROUP):
+    for column in dict.fromkeys((FILE, LABEL, SPLIT, group)):
         if columns.count(column) > 1:
             raise DataError(
                 f"Expected one column {column} in {path}, found {columns.count(column)}. Remove the others."
@@ -111,7 +113,7 @@ def _csv_records(path: Path, text: str) -> tuple[list[str], Records]:
     return columns, [(number, dict(zip(columns, map(str.strip, values), strict=True))) for number, values in rows[1:]]
 
 
-def _json_records(path: Path, text: str) -> tuple[list[str], Records]:
+def _json_records(path: Path, text: str, group: str) -> tuple[list[str], Records]:
     """Return the keys and the rows, with values as text."""
     records: Records = []
     columns: dict[str, None] = {}
@@ -125,7 +127,7 @@ def _json_records(path: Path, text: str) -> tuple[list[str], Records]:
         if not isinstance(values, dict):
             raise DataError(f"Expected a JSON object in row {number} of {path}, found {line[:80]!r}. Change it.")
         columns.update(dict.fromkeys(values))
-        used = {column: values[column] for column in (FILE, LABEL, SPLIT, GROUP) if values.get(column) is not None}
+        used = {column: values[column] for column in (FILE, LABEL, SPLIT, group) if values.get(column) is not None}
         for column, value in used.items():
             if not isinstance(value, str | int) or isinstance(value, bool):
                 raise DataError(

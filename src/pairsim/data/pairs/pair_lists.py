@@ -104,7 +104,13 @@ class PairList:
 
     @classmethod
     def of(
-        cls, pairs: PairDataset, *, folds: int | None = None, separate_images: bool = False, seed: int = 0
+        cls,
+        pairs: PairDataset,
+        *,
+        folds: int | None = None,
+        separate_images: bool = False,
+        separate_by: npt.NDArray[Any] | None = None,
+        seed: int = 0,
     ) -> PairList:
         """List the pairs of the current epoch of a `PairDataset`, and assign them to folds on request.
 
@@ -112,15 +118,17 @@ class PairList:
         most one negative pair, and by at most one pair. An image, and a pair that is listed twice, may be in several
         folds.
 
-        With `separate_images` no image is in two folds, and no pair is left out. Pairs that are connected through
-        images are in one fold. Each such group, the largest first, is put in the fold that lacks its targets most.
-        Guaranteed: each fold has from half to twice its even share of the positive and of the negative pairs. Groups
-        that are too few or too large for that raise an error; pairs drawn from all images usually are.
+        With `separate_images` no image is in two folds, with `separate_by` no class or group of images, and no pair is
+        left out. Pairs that are connected through these are in one fold. Each such group, the largest first, is put in
+        the fold that lacks its targets most. Guaranteed: each fold has from half to twice its even share of the
+        positive and of the negative pairs. Groups that are too few or too large for that raise an error; pairs drawn
+        from all images usually are.
 
         Args:
             pairs: Its order is kept.
             folds: Number of folds, at least 2; without it the list has none.
             separate_images: Whether each image must be in one fold only.
+            separate_by: Class or group of each image of the dataset `[N]`, which must be in one fold only.
             seed: Any whole number; it sets the folds, together with the pairs.
 
         Returns:
@@ -128,8 +136,9 @@ class PairList:
 
         Raises:
             ValueError: If `folds` is below 2 or above the number of positive or negative pairs (a target that no pair
-                has does not count), or `separate_images` is set without it.
-            DataError: If images cannot be separated.
+                has does not count), `separate_images` or `separate_by` is given without it, or `separate_by` has not
+                one value for each image.
+            DataError: If images, classes or groups cannot be separated.
 
         Example:
             >>> from pairsim.data import ImageTensors, PairDataset
@@ -140,8 +149,9 @@ class PairList:
         """
         drawn = pairs.all_pairs()
         if folds is None:
-            if separate_images:
-                raise ValueError("Expected folds with separate_images, got none. Pass a number, such as folds=10.")
+            if separate_images or separate_by is not None:
+                name = "separate_images" if separate_images else "separate_by"
+                raise ValueError(f"Expected folds with {name}, got none. Pass a number, such as folds=10.")
             return cls(drawn.first, drawn.second, drawn.target, None, pairs.kind, pairs.group)
         totals = np.bincount(drawn.target, minlength=2)
         if folds < 2 or any(0 < total < folds for total in totals):
@@ -149,7 +159,15 @@ class PairList:
                 f"Expected folds to be at least 2 and at most the number of pairs of either target, got {folds} for "
                 f"{totals[1]} positive and {totals[0]} negative pairs. Use fewer folds, or more pairs."
             )
-        if separate_images:
+        if separate_by is not None:
+            if np.shape(separate_by) != (len(pairs.dataset),):
+                raise ValueError(
+                    f"Expected separate_by to hold one class or group for each of {len(pairs.dataset)} images, got "
+                    f"shape {list(np.shape(separate_by))}."
+                )
+            parts = np.unique(separate_by, return_inverse=True)[1].astype(np.int64)
+            fold = _separate_folds(parts[drawn.first], parts[drawn.second], drawn.target, folds, seed)
+        elif separate_images:
             fold = _separate_folds(drawn.first, drawn.second, drawn.target, folds, seed)
         else:
             by_target = np.lexsort((random_bits(stream_key("folds", seed), np.arange(len(drawn))), drawn.target))
@@ -221,9 +239,9 @@ def _separate_folds(
     # Even share: totals / num_folds.
     if np.any(2 * num_folds * filled < totals) or np.any(num_folds * filled > 2 * totals):
         raise DataError(
-            f"Expected pairs that fall into {num_folds} folds of similar size without a common image, found "
-            f"{len(counts)} groups of connected images, the largest with {counts.sum(axis=1).max()} of {len(target)} "
-            "pairs. Draw the pairs of each fold from images of its own, use fewer folds, or separate_images=False."
+            f"Expected pairs that fall into {num_folds} folds of similar size with nothing in common, found "
+            f"{len(counts)} groups of connected pairs, the largest with {counts.sum(axis=1).max()} of {len(target)} "
+            "pairs. Draw the pairs of each fold from images of its own, use fewer folds, or do not separate them."
         )
     return fold[group]
 

@@ -1,4 +1,4 @@
-"""Find backbones of torchvision and timm by name, and take modules as backbones."""
+"""Find backbones by name: small nets of pairsim, and those of torchvision and timm; take modules as backbones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch import nn
 
 from pairsim.errors import require
 from pairsim.images import Preprocessing
-from pairsim.models.backbones import timm_nets, torchvision_nets
+from pairsim.models.backbones import small_nets, timm_nets, torchvision_nets
 from pairsim.models.backbones.building import BackboneRequest, channels_of
 
-SOURCES: dict[str, ModuleType] = {"": torchvision_nets, "timm/": timm_nets}
-"""Modules with nets by the prefix of their names.
+SOURCES: tuple[tuple[str, ModuleType], ...] = (("", small_nets), ("", torchvision_nets), ("timm/", timm_nets))
+"""Modules with nets, with the prefix of their names; of two nets of one name the first counts.
 
-Each has `EXTRA`, the extra and the package that the nets need, if any; `names()`; `build(name, request)`; and
-`adapt(module)`, which is `None` for a module of another library.
+Each has `EXTRA`, the extra and the package that the nets need, if any; `names()`; `build(name, request)`, which gives
+the net and its preprocessing, `None` if that follows from the images of training; and `adapt(module)`, which is `None`
+for a module of another library.
 """
 
 
@@ -42,7 +43,7 @@ class Backbone:
 
 
 def backbone_names(contains: str = "") -> list[str]:
-    """Return the names that `EmbeddingNet` takes: torchvision's classification nets, then those of timm if installed.
+    """Return the names that `EmbeddingNet` takes: small nets, torchvision's, then those of timm if installed.
 
     Args:
         contains: Only names that contain this, in upper or lower case.
@@ -56,7 +57,7 @@ def backbone_names(contains: str = "") -> list[str]:
     """
     names = [
         prefix + name
-        for prefix, nets in SOURCES.items()
+        for prefix, nets in SOURCES
         if nets.EXTRA is None or importlib.util.find_spec(nets.EXTRA) is not None
         for name in sorted(nets.names())
     ]
@@ -69,7 +70,7 @@ def is_backbone_name(name: str) -> bool:
 
 
 def _prefix(name: str) -> str:
-    return next((prefix for prefix in SOURCES if prefix and name.startswith(prefix)), "")
+    return next((prefix for prefix, _ in SOURCES if prefix and name.startswith(prefix)), "")
 
 
 def named_backbone(
@@ -83,13 +84,16 @@ def named_backbone(
 
     Args:
         name: From `backbone_names`.
-        weights: `None` for random ones; `"pretrained"` for those that the library downloads or has downloaded; or a
-            file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit except for the classifier.
-        in_channels: Channels of the images; by default those it was trained with, 3. Others only with timm.
-        image_size: Height and width; by default those it was trained with. Convolutional nets take nearly any.
+        weights: `None` for random ones; `"pretrained"` for those that the library downloads or has downloaded, which
+            small nets do not have; or a file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit
+            except for the classifier.
+        in_channels: Channels of the images; by default those it was trained with, 3, and 1 for a small net. A net of
+            torchvision takes no others.
+        image_size: Height and width; by default those it was trained with, and 28 x 28 for a small net. Convolutional
+            nets take nearly any.
 
     Returns:
-        The backbone, with its preprocessing.
+        The backbone, with its preprocessing; small nets have none.
 
     Raises:
         MissingExtraError: If timm is needed and not installed.
@@ -101,10 +105,11 @@ def named_backbone(
         (0.485, 0.456, 0.406)
     """
     prefix = _prefix(name)
-    plain, nets = name.removeprefix(prefix), SOURCES[prefix]
-    if nets.EXTRA is not None:
-        require(nets.EXTRA, extra=nets.EXTRA, purpose=f"The backbone {name}")
-    if plain not in nets.names():
+    plain, sources = name.removeprefix(prefix), [nets for known, nets in SOURCES if known == prefix]
+    for extra in filter(None, (nets.EXTRA for nets in sources)):
+        require(extra, extra=extra, purpose=f"The backbone {name}")
+    nets = next((nets for nets in sources if plain in nets.names()), None)
+    if nets is None:
         near = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(
@@ -113,7 +118,7 @@ def named_backbone(
         )
     request = BackboneRequest(name=name, weights=weights, in_channels=in_channels, image_size=image_size)
     module, known = nets.build(plain, request)
-    preprocessing = _for_images(known, in_channels or known.channels, image_size)
+    preprocessing = None if known is None else _for_images(known, in_channels or known.channels, image_size)
     return Backbone(module=module, name=name, preprocessing=preprocessing, pretrained=weights is not None)
 
 
@@ -130,7 +135,7 @@ def given_backbone(
     Returns:
         The backbone; its preprocessing is known for nets of torchvision and timm only.
     """
-    adapted = next(filter(None, (nets.adapt(module) for nets in SOURCES.values())), None)
+    adapted = next(filter(None, (nets.adapt(module) for _, nets in SOURCES)), None)
     if adapted is None:
         return Backbone(module=module)
     module, known = adapted

@@ -1,5 +1,6 @@
 """The folder of a training run.
 
+features/         features of a frozen backbone, with checksums (see pairsim.encoding.features)
 run.json          format, versions, device, data: what is needed to reproduce the run
 config.json       the TrainConfig, resolved
 split.json        which images of the training data are validation images, if some were split off
@@ -73,7 +74,9 @@ class RunFolder:
         exists, found = storage.is_file(run_file), storage.found_at(self._path)
         if exists:
             check_format(storage.read_json(run_file), "pairsim-run", FORMAT_VERSION, run_file)
-        elif found != "nothing" and (found != "a folder" or any(self._path.iterdir())):
+        elif found != "nothing" and (
+            found != "a folder" or any(path.name != "features" for path in self._path.iterdir())
+        ):
             other = "other files" if found == "a folder" else found
             raise RunError(f"Expected {self._path} to be a run folder or empty, found {other}. Choose another --out.")
         state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])

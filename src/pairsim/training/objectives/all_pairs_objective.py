@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pairsim.models import SimilarityModel
-from pairsim.training.objectives.objective import ClassBalancedObjective
+from pairsim.training.objectives.objective import ClassBalancedObjective, embedding_dim_of
 from pairsim.training.objectives.tiled_cross_entropy import Constants, Memory, TiledCrossEntropy
 
 
@@ -85,12 +85,7 @@ class AllPairsObjective(ClassBalancedObjective):
         """
         if not self.memory_size:
             return None
-        dim = getattr(model.embedding_net, "embedding_dim", None)
-        if not isinstance(dim, int):
-            raise TypeError(
-                f"Expected {type(model.embedding_net).__name__} to have an attribute embedding_dim, the length of an "
-                "embedding, for memory_size > 0, found none. Add it, or set memory_size=0."
-            )
+        dim = embedding_dim_of(model, "memory_size > 0", "set memory_size=0")
         return EmbeddingMemory(self.memory_size, dim).to(model.device)
 
     def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
@@ -13,9 +13,18 @@ from pairsim.training.objectives.objective import ClassBalancedObjective
 
 @dataclass(kw_only=True)
 class FunctionObjective(ClassBalancedObjective):
-    """The loss of a function `(embeddings, labels) -> loss`, which does not train the projection."""
+    """The loss of a function `(embeddings, labels) -> loss`, which does not train the projection.
+
+    The parameters of a module, such as the proxies of a loss of pytorch-metric-learning, are trained with the model.
+    """
 
     trains_projection = False
+
+    def initial_state(self, model: SimilarityModel) -> nn.Module | None:
+        """Return the function itself, moved to the model's device, if it is a module with parameters."""
+        module = self.objective
+        has_parameters = isinstance(module, nn.Module) and next(module.parameters(), None) is not None
+        return module.to(model.device) if isinstance(module, nn.Module) and has_parameters else None
 
     def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """Compute the loss, and check that it is one number.

@@ -14,6 +14,7 @@ from pairsim.data import ClassBalancedBatches, ClassIndex, LabelledImages, PairD
 from pairsim.data.loading.batches import BatchPlan
 from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
+from pairsim.models.weight_names import unwrapped
 from pairsim.training.config import ObjectiveFunction, SchedulerName, TrainConfig
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 800, 2, 30
@@ -68,7 +69,8 @@ class Objective(ABC):
         images_per_target: Images for each target: 1, or 2 if targets belong to pairs.
         trains_projection: Whether the loss trains the projection from similarity to probability. If not, it is fitted
             to the validation pairs after each epoch.
-        state: A module whose `state_dict` is saved in checkpoints; `None` without state.
+        state: A module whose `state_dict` is saved in checkpoints, and whose parameters are trained together with the
+            model, at `learning_rate`; `None` without state. It is not part of the saved model.
     """
 
     recipe: ClassVar[Recipe] = Recipe(batch_size=128, scheduler="onecycle")
@@ -198,3 +200,18 @@ class ClassBalancedObjective(Objective):
                 f"one class has no negative pair. Use batch_size={2 * size} or more, or fewer images_per_class."
             )
         return size
+
+
+def embedding_dim_of(model: SimilarityModel, purpose: str, instead: str) -> int:
+    """Return the length of a model's embeddings.
+
+    Raises:
+        TypeError: If the net does not state it; the message has the purpose and what to do instead.
+    """
+    dim = getattr(unwrapped(model.embedding_net), "embedding_dim", None)
+    if not isinstance(dim, int):
+        raise TypeError(
+            f"Expected {type(model.embedding_net).__name__} to have an attribute embedding_dim, the length of an "
+            f"embedding, for {purpose}, found none. Add it, or {instead}."
+        )
+    return dim

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _BUILT_IN = {
     "pairs": "pairsim.training.objectives.pairs_objective:PairsObjective",
     "all-pairs": "pairsim.training.objectives.all_pairs_objective:AllPairsObjective",
+    "supervised-contrastive": (
+        "pairsim.training.objectives.supervised_contrastive_objective:SupervisedContrastiveObjective"
+    ),
+    "normalized-softmax": "pairsim.training.objectives.normalized_softmax_objective:NormalizedSoftmaxObjective",
 }
 _FUNCTION = "pairsim.training.objectives.function_objective:FunctionObjective"
 _REGISTERED: dict[str, type[Objective]] = {}

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -16,6 +17,9 @@ from pairsim.models.weight_names import unwrapped
 from pairsim.training.config import TrainConfig
 
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
+
+BATCH_NORM = "batch-norm"
+"""In `TrainConfig.freeze`: all batch norms."""
 
 
 def backbone_prefix(model: nn.Module) -> str | None:
@@ -47,12 +51,18 @@ class FrozenParts:
             self._names = (prefix[:-1],)
         elif freeze != "none":
             inside = prefix or "embedding_net."
-            self._names = tuple(inside + part.strip().strip(".") for part in freeze.split(","))
-            for name in self._names:
+            parts = [part.strip().strip(".") for part in freeze.split(",")]
+            norms = [name for name, part in model.named_modules() if isinstance(part, _BatchNorm)]
+            named = [inside + part for part in parts if part != BATCH_NORM]
+            self._names = (
+                *named,
+                *([name for name in norms if name.startswith(inside)] if BATCH_NORM in parts else []),
+            )
+            for name in named:
                 if not any(_is_inside(parameter, name) for parameter, _ in model.named_parameters()):
                     raise ValueError(
                         f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
-                        f'"none" or "backbone", got {name.removeprefix(inside)!r}. '
+                        f'"none", "backbone" or "{BATCH_NORM}", got {name.removeprefix(inside)!r}. '
                         f"Its parts: {_children(model, inside)}."
                     )
 
@@ -88,13 +98,16 @@ def _children(model: nn.Module, inside: str) -> str:
     return ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
-def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = False) -> Optimizer:
+def make_optimizer(
+    config: TrainConfig, model: nn.Module, state: nn.Module | None = None, *, recordable: bool = False
+) -> Optimizer:
     """Create an optimizer of the parameters that need gradients and are not frozen.
 
     Args:
         config: Resolved. With `backbone_learning_rate` the backbone's parameters are a second group. A named optimizer
             is fused, one kernel for all parameters, if the device supports it.
         model: A similarity model.
+        state: Of the objective; its parameters are trained too.
         recordable: Whether its step must work in a CUDA graph. The learning rate is then a tensor on the device.
 
     Returns:
@@ -106,9 +119,11 @@ def make_optimizer(config: TrainConfig, model: nn.Module, *, recordable: bool = 
     """
     frozen, prefix = FrozenParts(model, config.freeze), backbone_prefix(model)
     named = {n: value for n, value in model.named_parameters() if value.requires_grad and not frozen.holds(n)}
-    trained = list(named.values())
-    if not trained:
+    if not named:
         raise ValueError("Expected a model with parameters that need gradients, found none. Unfreeze some.")
+    of_state = [] if state is None else [(n, value) for n, value in state.named_parameters() if value.requires_grad]
+    named |= {f"objective.{name}": value for name, value in of_state}
+    trained = list(named.values())
     if callable(config.optimizer):
         optimizer = config.optimizer(trained)
         if not isinstance(optimizer, Optimizer):
@@ -155,11 +170,13 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Return the kind of weights of a backbone of torchvision or timm; `None` for any other net."""
+    """Return the kind of weights of a backbone of torchvision or timm, or with weights; `None` for any other net."""
     net = unwrapped(model.embedding_net)
-    if not isinstance(net, EmbeddingNet) or not net.has_known_backbone:
+    if not isinstance(net, EmbeddingNet):
         return None
-    return "pretrained" if net.pretrained else "random"
+    if net.pretrained:
+        return "pretrained"
+    return "random" if net.has_known_backbone else None
 
 
 def recipe_note(config: TrainConfig) -> str:

@@ -39,7 +39,7 @@ class TrainingStep:
         world: The processes that train together.
 
     Attributes:
-        optimizer: Updates the parameters that need gradients and are not frozen.
+        optimizer: Updates the parameters of model and objective that need gradients and are not frozen.
         skipped: Whether the gradient scaler of fp16 skipped the last update, because a gradient was not finite.
     """
 
@@ -68,9 +68,9 @@ class TrainingStep:
             "the optimizer is the caller's own": callable(config.optimizer),
         }
         reason = next((reason for reason, is_present in obstacles.items() if is_present), None)
-        self.optimizer: Optimizer = make_optimizer(config, model, recordable=reason is None)
-        self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         objective.state = objective.initial_state(model)
+        self.optimizer: Optimizer = make_optimizer(config, model, objective.state, recordable=reason is None)
+        self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         self._has_gradient: list[bool] | None = None
         self._graphed: GraphedStep | None = None
         if reason is None:
@@ -203,7 +203,8 @@ class TrainingStep:
         self._sum_gradients()
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            trained = (value for group in self.optimizer.param_groups for value in group["params"])
+            torch.nn.utils.clip_grad_norm_(trained, self.config.grad_clip)
         scale = self._scaler.get_scale()  # 1 unless fp16
         self._scaler.step(self.optimizer)
         self._scaler.update()

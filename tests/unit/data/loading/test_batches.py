@@ -101,4 +101,4 @@ def test_an_epoch_may_take_some_of_the_given_pairs(digits: ImageTensors) -> None
 
 def _firsts(plan: PairBatches, epoch: int, number: int) -> list[int]:
     images, targets = plan.batch(epoch, number)
-    return images[: len(targets)].tolist()
+    return [int(image) for image in images[: len(targets)]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ def test_missing_splits_say_which_are_there(tmp_path: Path) -> None:
         DatasetNotFoundError, match=r"Expected a folder .*test, found none\. Use the split train or val\."
     ):
         load_data(tmp_path, "test")
-    with pytest.raises(ValueError, match="Expected split to be one of train, val, test, got 'all'"):
-        load_data(tmp_path, "all")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Expected split to be one of train, val, test, all, got 'both'"):
+        load_data(tmp_path, "both")  # type: ignore[arg-type]
 
 
 def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
@@ -207,3 +208,77 @@ def test_too_few_pictures_to_hold_out(tmp_path: Path) -> None:
     assert "4 pictures of 2 classes (train 4)" in train.account.line("train")
     with pytest.raises(DataError, match=r"Expected images to hold out of .* for test, found too few"):
         load_data(tmp_path, "test")
+
+
+def test_all_pictures_of_a_folder(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "flat", ["cat", "dog"], 10)
+    loaded = load_data(tmp_path / "flat", "all")
+    halves = [load_data(tmp_path / "flat", split).dataset.paths for split in ("train", "test")]
+    assert sorted(loaded.dataset.paths) == sorted([*halves[0], *halves[1]])
+    assert loaded.account is not None
+    assert loaded.account.line() == f"{tmp_path / 'flat'}: 20 pictures of 2 classes."
+    write_pictures(tmp_path / "own" / "train", ["a", "b"], 3)
+    write_pictures(tmp_path / "own" / "test", ["a", "c"], 2)
+    loaded = load_data(tmp_path / "own", "all")
+    assert (len(loaded), loaded.class_names) == (10, ("a", "b", "c"))
+    assert loaded.account is not None
+    assert dict(loaded.account.splits) == {"train": 6, "test": 4}
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_groups_of_another_column(tmp_path: Path, name: str) -> None:
+    write_pictures(tmp_path, ["pictures"], 12)
+    rows = [(f"pictures/{number}.png", "ab"[number % 2], f"p{number // 4}", "x") for number in range(12)]
+    columns = ("file_name", "label", "person", "group")
+    lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+    if name == "metadata.csv":
+        lines = [",".join(columns).replace("person", "Person"), *map(",".join, rows)]
+    (tmp_path / name).write_text("\n".join(lines))
+    loaded = load_data(tmp_path, "all", groups="person")
+    assert loaded.groups is not None
+    assert [os.path.basename(group) for group in loaded.groups.tolist()] == [
+        f"group p{int(Path(path).stem) // 4}" for path in loaded.dataset.paths
+    ]
+    assert loaded.account is not None
+    assert "3 groups by the column person" in loaded.account.line()
+    by_default = load_data(tmp_path, "all").groups
+    assert by_default is not None
+    assert set(by_default) == {"group x"}
+
+
+def test_groups_of_a_pattern(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["w1_forged", "w1_genuine", "w2_forged", "w2_genuine"], 5)
+    parts = [load_data(tmp_path, split, groups=r"(\d)\.(png)").groups for split in ("train", "test")]
+    assert [len(set(part if part is not None else ())) for part in parts] == [4, 1]
+    loaded = load_data(tmp_path, "all", groups="(w.)_")
+    assert loaded.groups is not None
+    assert sorted(set(loaded.groups)) == ["group w1", "group w2"]
+    assert [group[-2:] for group in loaded.groups] == [label[:2] for label in loaded.targets]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("w", "All pictures are in one group by the pattern w: it cannot be split"),
+        (r".*/.*", "Each picture is a group of its own by the pattern .*/.*: no picture is kept with another"),
+        (r"w\d", r"3 groups by the pattern w\d"),
+    ],
+)
+def test_what_the_pattern_does_is_said(tmp_path: Path, pattern: str, said: str) -> None:
+    write_pictures(tmp_path, ["w1_a", "w2_a", "w3_a"], 2)
+    loaded = load_data(tmp_path, "all", groups=pattern)
+    assert loaded.account is not None
+    assert said in loaded.account.line()
+
+
+def test_groups_in_several_splits_of_a_folder_are_said(tmp_path: Path) -> None:
+    for split, names in (("train", ["w1_a", "w2_a"]), ("test", ["w1_b", "w3_b"])):
+        write_pictures(tmp_path / split, names, 2)
+    account = load_data(tmp_path, "test", groups=r"w\d").account
+    assert account is not None
+    assert "1 of the groups are in several splits of the folder, such as w1" in account.line("test")
+
+
+def test_named_data_has_no_groups() -> None:
+    with pytest.raises(ValueError, match=r"Expected a folder with groups, got the named dataset digits\. Leave out"):
+        load_data("digits", "train", groups="x")

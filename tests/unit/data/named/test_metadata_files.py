@@ -99,3 +99,21 @@ def test_wrong_json_lines(line: str, expected: str, tmp_path: Path) -> None:
 
 def test_json_lines_without_files(tmp_path: Path) -> None:
     assert read_metadata(written(tmp_path, '{"label": 1, "text": 2}', "metadata.jsonl")) == (["label", "text"], [])
+
+
+@pytest.mark.parametrize(
+    "content", ["File_Name,label,group,Writer\n1.png,a,g,w1\n", "file_name,label,writer\n1.png,a,w1\n"]
+)
+def test_another_column_of_groups(content: str, tmp_path: Path) -> None:
+    _, rows = read_metadata(written(tmp_path, content), " Writer ")
+    assert [row.group for row in rows] == ["w1"]
+    with pytest.raises(DataError, match=r"Expected one column writer in .*, found 2"):
+        read_metadata(written(tmp_path, "file_name,label,writer,Writer\n1.png,a,w1,w2\n"), "writer")
+
+
+def test_another_key_of_groups(tmp_path: Path) -> None:
+    file = written(tmp_path, '{"file_name": "1.png", "label": "a", "writer": 3}\n', "metadata.jsonl")
+    assert [row.group for row in read_metadata(file, "writer")[1]] == ["3"]
+    file = written(tmp_path, '{"file_name": "1.png", "label": "a", "writer": [3]}\n', "metadata.jsonl")
+    with pytest.raises(DataError, match=r"Expected the writer in row 1 of .* to be text or a whole number, got \[3\]"):
+        read_metadata(file, "writer")

@@ -226,11 +226,11 @@ def test_long_chains_are_one_group() -> None:
 
 def test_images_that_cannot_be_separated(digits: ImageTensors) -> None:
     said = (
-        r"fall into 10 folds of similar size without a common image, found \d+ groups of connected images, the largest"
+        r"fall into 10 folds of similar size with nothing in common, found \d+ groups of connected pairs, the largest"
     )
     with pytest.raises(DataError, match=said):
         PairList.of(PairDataset(digits, 400), folds=10, separate_images=True)
-    with pytest.raises(DataError, match=r"found 3 groups of connected images, the largest with 40 of 44 pairs. Draw"):
+    with pytest.raises(DataError, match=r"found 3 groups of connected pairs, the largest with 40 of 44 pairs. Draw"):
         PairList.of(_chains([40, 2, 2]), folds=2, separate_images=True)
     with pytest.raises(ValueError, match="Expected folds with separate_images, got none"):
         PairList.of(PairDataset(digits, 400), separate_images=True)
@@ -269,3 +269,33 @@ def test_a_list_checks_kinds_and_groups(kind: Any, group: Any, said: str) -> Non
     texts = (None if text is None else np.array(text, dtype=object) for text in (kind, group))
     with pytest.raises(DataError, match=said):
         PairList(np.array([0, 1]), np.array([2, 3]), np.array([1, 0], dtype=np.uint8), None, *texts)
+
+
+@given(parts=st.integers(6, 15), folds=st.integers(2, 3), seed=st.integers(0, 3))
+def test_folds_that_share_no_class(parts: int, folds: int, seed: int) -> None:
+    labels = np.repeat(np.arange(2 * parts), 4)
+    inside = np.array([(0, 1), (2, 3), (0, 4), (1, 5), (4, 5)])  # images of two classes, which no other pair joins
+    numbers = np.concatenate([inside + 8 * part for part in range(parts)])
+    first, second = np.random.default_rng(seed).permutation(numbers).T
+    pairs = PairDataset.from_pairs(range(8 * parts), first, second, labels[first] == labels[second])
+    listed = PairList.of(pairs, folds=folds, separate_by=labels, seed=seed)
+    assert listed.fold is not None
+    assert listed.first.tolist() == first.tolist()
+    both = np.stack([labels[first], labels[second]])
+    classes = [set(both[:, listed.fold == fold].ravel().tolist()) for fold in range(folds)]
+    assert sum(map(len, classes)) == len(set().union(*classes)) == 2 * parts
+    images = PairList.of(pairs, folds=folds, separate_images=True, seed=seed)
+    assert (
+        len(set(zip(both[0].tolist(), (images.fold if images.fold is not None else first).tolist(), strict=True)))
+        > 2 * parts
+    )
+
+
+def test_what_folds_are_separated_by(digits: ImageTensors) -> None:
+    pairs = PairDataset(digits, 40)
+    with pytest.raises(ValueError, match="Expected folds with separate_by, got none"):
+        PairList.of(pairs, separate_by=digits.targets)
+    with pytest.raises(ValueError, match=r"one class or group for each of \d+ images, got shape \[3\]"):
+        PairList.of(pairs, folds=2, separate_by=np.arange(3))
+    with pytest.raises(DataError, match=r"found 1 groups of connected pairs, the largest with 400 of 400 pairs\. Draw"):
+        PairList.of(PairDataset(digits, 400), folds=2, separate_by=digits.targets)

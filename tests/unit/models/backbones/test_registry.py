@@ -21,6 +21,7 @@ from pairsim.models.backbones import backbone_names, given_backbone, named_backb
 
 def test_names() -> None:
     names = backbone_names()
+    assert names[:2] == ["conv4", "resnet12"]
     assert {"resnet18", "vit_b_16"} <= set(names)
     assert "fasterrcnn_resnet50_fpn" not in names
     assert all("MobileNet".lower() in name for name in backbone_names("MobileNet"))
@@ -165,7 +166,7 @@ def test_a_source_is_added_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "adapt": lambda module: None,
     }
     vars(toy).update(added)
-    monkeypatch.setitem(registry.SOURCES, "toy/", toy)
+    monkeypatch.setattr(registry, "SOURCES", (*registry.SOURCES, ("toy/", toy)))
     assert registry.backbone_names("toy/") == ["toy/flat"]
     assert registry.is_backbone_name("toy/flat")
     net = EmbeddingNet("toy/flat", embedding_dim=4)

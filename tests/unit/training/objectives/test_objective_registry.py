@@ -97,8 +97,17 @@ def test_an_objective_on_labelled_images_takes_no_pairs() -> None:
 
 @pytest.mark.usefixtures("centre")
 def test_names_are_those_of_the_registry() -> None:
-    assert registry.objective_names() == ("pairs", "all-pairs", "centre")
-    with pytest.raises(ValueError, match="Expected objective to be one of pairs, all-pairs, centre, got 'triplets'"):
+    assert registry.objective_names() == (
+        "pairs",
+        "all-pairs",
+        "supervised-contrastive",
+        "normalized-softmax",
+        "centre",
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"Expected objective to be one of pairs, all-pairs, .*, centre, got 'triplets'",
+    ):
         TrainConfig(objective="triplets")
 
 
@@ -124,7 +133,13 @@ def test_installed_packages_register_by_entry_point(monkeypatch: pytest.MonkeyPa
     registry._installed.cache_clear()
     try:
         assert TrainConfig(objective="installed").resolved().batch_size == 256
-        assert registry.objective_names() == ("pairs", "all-pairs", "installed")
+        assert registry.objective_names() == (
+            "pairs",
+            "all-pairs",
+            "supervised-contrastive",
+            "normalized-softmax",
+            "installed",
+        )
     finally:
         registry._installed.cache_clear()
 
@@ -138,4 +153,4 @@ def test_names_need_no_import_of_pytorch() -> None:
         "print(module.objective_names(), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "('pairs', 'all-pairs') False"
+    assert done.stdout.strip() == "('pairs', 'all-pairs', 'supervised-contrastive', 'normalized-softmax') False"

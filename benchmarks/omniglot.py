@@ -1,0 +1,206 @@
+"""Omniglot: drawings of characters that training never saw, by nets that are trained from scratch.
+
+Trained on the 964 background characters (Lake et al. 2015), judged on the 659 evaluation characters in three ways:
+
+- 20-way one-shot, any characters: 10,000 episodes, each of one drawing of 20 characters and one query.
+- 20-way one-shot within an alphabet: the 20 official runs, in which queries and support are of different drawers.
+- Verification: 20,000 pairs, half of them of one character, as in Koch et al. 2015. The threshold is the model's own,
+  from validation drawings of background characters.
+
+Evaluation characters choose nothing: recipes were chosen on held-out background alphabets.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import statistics
+import sys
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.mnist_quality import SEEDS
+from benchmarks.options import Options
+from benchmarks.report import Table
+from benchmarks.timing import Row
+from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
+from pairsim.data import ImageTensors
+from pairsim.evaluation import few_shot_accuracy
+from pairsim.evaluation.pairs.pair_scores import PairScores
+from pairsim.evaluation.uncertainty.wilson import wilson_interval
+from pairsim.images import Preprocessing
+
+PICTURES, RUNS = Path("open/omniglot-full.zip"), Path("open/omniglot-one-shot-runs.zip")
+SIZE = 28
+NUM_PAIRS, EPISODES = 20_000, 10_000
+QUICK_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A net and its recipe; what the recipe leaves out is pairsim's default."""
+
+    name: str
+    backbone: str | None
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+COMMON: dict[str, Any] = {"turns": True, "augment": "affine"}
+ARMS = (
+    Arm("reference net, all pairs, without turns", None, {"augment": "affine", "epochs": 60, "batch_size": 512}),
+    Arm("conv4, all pairs", "conv4", {**COMMON, "epochs": 25, "batch_size": 512}),
+    Arm("conv4, normalized softmax", "conv4", {**COMMON, "objective": "normalized-softmax", "epochs": 25}),
+    Arm("resnet12, all pairs", "resnet12", {**COMMON, "epochs": 12, "batch_size": 512}),
+)
+
+
+@dataclass(frozen=True)
+class OneShotRun:
+    """An official run: the support's drawings, the queries' drawings, and the support of each query."""
+
+    support: Tensor
+    queries: Tensor
+    answers: list[int]
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What is trained on and judged by."""
+
+    background: ImageTensors
+    evaluation: ImageTensors
+    runs: list[OneShotRun]
+
+
+def run(options: Options) -> list[Table]:
+    """Train every arm with each seed, and judge it."""
+    found = folder(options)
+    if found is None:
+        reason = f"Not measured: it needs {PICTURES} and {RUNS} in --data-dir or $PAIRSIM_DATA."
+        return [Table("Omniglot", (), (reason,))]
+    data = read(found, quick=options.quick)
+    rows: list[Row] = []
+    for seed in SEEDS[:1] if options.quick else SEEDS:
+        for arm in ARMS:
+            print(f"omniglot: {arm.name}, seed {seed}", file=sys.stderr, flush=True)
+            rows.append(judged(arm, seed, data, options))
+    notes = (
+        "any_characters and within_alphabet: accuracy of 20-way one-shot classification, with 95 % intervals for other "
+        "characters and for other queries.",
+        "verification: accuracy on 20,000 pairs, half of them positive, at the model's own threshold; eer: equal error "
+        "rate of the same pairs.",
+        "seconds: training, validation included.",
+    )
+    return [
+        Table("Omniglot, unseen characters", rows, notes),
+        Table("Omniglot, unseen characters, mean of seeds", means(rows)),
+    ]
+
+
+def folder(options: Options) -> Path | None:
+    """The folder that has both archives, or `None`."""
+    given = options.data_dir if options.data_dir is not None else os.environ.get("PAIRSIM_DATA")
+    root = None if given is None else Path(given)
+    return root if root is not None and (root / PICTURES).is_file() and (root / RUNS).is_file() else None
+
+
+def read(root: Path, *, quick: bool = False) -> Drawings:
+    """Read both archives; with `quick` the first characters only."""
+    reader = Preprocessing(image_size=(SIZE, SIZE), channels=1)
+    with zipfile.ZipFile(root / PICTURES) as archive:
+        background, evaluation = (
+            characters(archive, part, reader, quick=quick) for part in ("images_background", "images_evaluation")
+        )
+    with zipfile.ZipFile(root / RUNS) as archive:
+        runs = [one_shot_run(archive, name, reader) for name in sorted({n.split("/")[0] for n in archive.namelist()})]
+    return Drawings(background, evaluation, runs)
+
+
+def characters(archive: zipfile.ZipFile, part: str, reader: Preprocessing, *, quick: bool) -> ImageTensors:
+    """All drawings of a part, labelled by alphabet and character."""
+    files = sorted(name for name in archive.namelist() if f"{part}/" in name and name.endswith(".png"))
+    names = sorted({name.split("/")[-2] for name in files})
+    kept = set(names[:QUICK_CHARACTERS] if quick else names)
+    files = [name for name in files if name.split("/")[-2] in kept]
+    images = torch.stack([drawing(archive, name, reader) for name in files])
+    return ImageTensors(images, [name.split("/")[-2] for name in files])
+
+
+def drawing(archive: zipfile.ZipFile, name: str, reader: Preprocessing) -> Tensor:
+    """One drawing, white on black as MNIST's digits are."""
+    with Image.open(io.BytesIO(archive.read(name))) as picture:
+        return 255 - reader.read(picture.convert("L"))
+
+
+def one_shot_run(archive: zipfile.ZipFile, name: str, reader: Preprocessing) -> OneShotRun:
+    """An official run, as its class_labels.txt has it: a query and its support in each line."""
+    lines = archive.read(f"{name}/class_labels.txt").decode().splitlines()
+    queries, support = zip(*(line.split() for line in lines if line.strip()), strict=True)
+    places = {file: number for number, file in enumerate(sorted(set(support)))}
+    shown, asked = (torch.stack([drawing(archive, file, reader) for file in files]) for files in (places, queries))
+    return OneShotRun(shown, asked, [places[file] for file in support])
+
+
+def judged(arm: Arm, seed: int, data: Drawings, options: Options) -> Row:
+    """Train an arm and judge it on the evaluation characters."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SimilarityModel(EmbeddingNet(arm.backbone, image_size=SIZE))
+    recipe = arm.recipe | ({"epochs": 1, "batch_size": 128} if options.quick else {})
+    config = TrainConfig(seed=seed, device=options.device, progress=False, **recipe)
+    trainer = Trainer(model, config, train=data.background)
+    began = time.perf_counter()
+    history = trainer.fit()
+    seconds = time.perf_counter() - began
+    embeddings = model.encode(data.evaluation.images)
+    codes = np.unique(data.evaluation.targets, return_inverse=True)[1]
+    any_characters = few_shot_accuracy(
+        embeddings, codes, ways=20, shots=1, episodes=100 if options.quick else EPISODES, seed=0
+    )
+    hits = sum(right(model, run) for run in data.runs)
+    trials = sum(len(run.answers) for run in data.runs)
+    low, high = wilson_interval(hits, trials)
+    pairs = PairDataset(data.evaluation, NUM_PAIRS, seed=0).all_pairs()
+    scores = (embeddings[pairs.first] * embeddings[pairs.second]).sum(dim=1)
+    scored = PairScores.from_scores(scores, pairs.target)
+    return {
+        "arm": arm.name,
+        "seed": seed,
+        "epochs": len(history),
+        "seconds": seconds,
+        "any_characters": any_characters.accuracy,
+        "any_low": any_characters.class_interval[0],
+        "any_high": any_characters.class_interval[1],
+        "within_alphabet": hits / trials,
+        "within_low": float(low),
+        "within_high": float(high),
+        "verification": scored.balanced_accuracy(model.threshold),
+        "eer": scored.equal_error_rate(),
+    }
+
+
+def right(model: SimilarityModel, run: OneShotRun) -> int:
+    """How many queries of a run are most similar to the right support."""
+    nearest = model.similarity_matrix(run.queries, run.support).argmax(dim=1)
+    return sum(int(found) == answer for found, answer in zip(nearest, run.answers, strict=True))
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """Mean, lowest and highest of each figure over seeds."""
+    found: list[Row] = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        of_it = [row for row in rows if row["arm"] == arm]
+        row: Row = {"arm": arm, "seeds": len(of_it)}
+        for column in ("any_characters", "within_alphabet", "verification", "eer"):
+            values = [float(entry[column]) for entry in of_it]
+            row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
+        found.append(row)
+    return found

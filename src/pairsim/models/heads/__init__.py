@@ -1,0 +1,1 @@
+"""Heads: the last layers of a net, which turn the features of a backbone into an embedding."""

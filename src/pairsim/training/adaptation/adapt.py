@@ -1,0 +1,311 @@
+"""`adapt`: choose a head for a pretrained backbone, fine-tune it, and keep what is better on new classes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pairsim.data import LabelledImages, split_by_class
+from pairsim.data.image_sets import subset
+from pairsim.data.splits import ValidationSplit
+from pairsim.encoding.features import backbone_features
+from pairsim.errors import DataError
+from pairsim.models import EmbeddingNet, SimilarityModel
+from pairsim.models.embedding_net import unit_length
+from pairsim.models.given_model import check_model
+from pairsim.models.weight_names import unwrapped
+from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
+from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadResult, candidates, choose_head
+from pairsim.training.callbacks import Callback
+from pairsim.training.config import TrainConfig
+from pairsim.training.history import History
+from pairsim.training.run_setup import RunSetup
+from pairsim.training.trainer import Trainer
+from pairsim.training.validation import all_pairs, fit_projection
+
+_RATE, _BATCH_SIZE = 2e-4, 64
+_IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 10_000, 3, 12
+_EARLY_SHARE = 0.05
+"""The first layers are not trained: as many as have this share of the parameters of the backbone."""
+
+_VAL_SHARE, _SHRINKAGE_AFTER = 0.2, 0.5
+_STANDARD_ERROR = 0.683
+"""Coverage of an interval of one standard error to either side."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Adaptation:
+    """What `adapt` tried, with figures on the validation images, and what it kept.
+
+    Attributes:
+        kept: `"frozen"`: the backbone as it was, with a head; `"trained"`: the fine-tuned net.
+        head: The head of the kept model.
+        heads: Each head that was tried, with its figures in the cross-validation over the training classes.
+        baseline: The backbone's own features, without a head.
+        frozen: The frozen backbone with the chosen head.
+        trained: The fine-tuned net; `None` without fine-tuning.
+        difference: 95 % interval of the EER of the fine-tuned net minus that of the frozen one.
+        history: The epochs of fine-tuning.
+    """
+
+    kept: Literal["frozen", "trained"]
+    head: str
+    heads: tuple[HeadResult, ...]
+    baseline: ClassFigures
+    frozen: ClassFigures
+    trained: ClassFigures | None
+    difference: tuple[float, float] | None
+    history: History
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "kept": self.kept,
+            "head": self.head,
+            "baseline": _values(self.baseline),
+            "frozen": _values(self.frozen),
+            "trained": None if self.trained is None else _values(self.trained),
+            "difference": self.difference,
+            "heads": [
+                {"head": str(one.head), **_values(one.figures), "difference": one.difference} for one in self.heads
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        if self.heads:
+            lines += ["Heads, cross-validated over the training classes:", *(f"  {one}" for one in self.heads)]
+        lines += [
+            "On the validation images:",
+            f"  {_line('backbone alone', self.baseline)}",
+            f"  {_line('frozen, with head', self.frozen)}",
+        ]
+        if self.trained is None or self.difference is None:
+            lines.append(f"Kept the frozen backbone with head {self.head}.")
+            return "\n".join(lines)
+        low, high = self.difference
+        lines.append(f"  {_line('fine-tuned', self.trained)}  EER differs by [{low:+.2%}, {high:+.2%}]")
+        if self.kept == "trained":
+            lines.append(f"Kept the fine-tuned net, as its EER is lower, with head {self.head}.")
+        else:
+            lines.append(f"Kept the frozen backbone with head {self.head}: fine-tuning did not lower the EER enough.")
+        return "\n".join(lines)
+
+
+def adapt(
+    model: SimilarityModel,
+    config: TrainConfig | None = None,
+    *,
+    train: Any,
+    val: Any = None,
+    head: HeadChoiceName = "auto",
+    callbacks: Sequence[Callback] = (),
+    resume: Literal["auto", "never"] = "auto",
+) -> Adaptation:
+    """Adapt a pretrained backbone to labelled images.
+
+    The features of the backbone are computed once for each image. The head is chosen by cross-validation over the
+    training classes: the simplest whose EER is within a standard error of the best. From it the net is fine-tuned,
+    unless `config.freeze` is `"backbone"`: its first layers and batch norm stay as they are, and the best epoch is
+    chosen by the validation images. The fine-tuned net is kept if its EER on the validation images is lower than that
+    of the frozen one by at least a standard error.
+
+    The validation images should be of classes that `train` does not have. They then tell how good the model is on new
+    classes, and the threshold holds for them.
+
+    Args:
+        model: Its net is an `EmbeddingNet` with a backbone, which is changed in place and moved to the device.
+        config: As for `Trainer`. By default adamw with learning rate 2e-4 everywhere, batches of 64 images, and as many
+            passes as give 10,000 images, at least 3 and at most 12.
+        train: A labelled dataset.
+        val: Likewise; by default a fifth of the classes of `train`.
+        head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen.
+        callbacks: As for `Trainer`.
+        resume: As for `Trainer.fit`.
+
+    Returns:
+        What was tried and kept; the kept model is in `model`, with a threshold from the validation pairs.
+
+    Raises:
+        DataError: If there are too few classes or images.
+        ValueError: If the model has no backbone, or `adapt` runs in one of several processes.
+
+    Example:
+        >>> from pairsim.data import ImageTensors
+        >>> images = ImageTensors(torch.randint(0, 256, (60, 8, 8), dtype=torch.uint8), list(range(10)) * 6)
+        >>> model = SimilarityModel(EmbeddingNet(nn.Conv2d(1, 8, 3), in_channels=1, image_size=8))
+        >>> adapt(model, TrainConfig(freeze="backbone"), train=images).kept
+        'frozen'
+    """
+    check_model(model)
+    net = unwrapped(model.embedding_net)
+    if not isinstance(net, EmbeddingNet) or net.backbone is None:
+        raise ValueError("Expected a model with a backbone, found none. Build EmbeddingNet(backbone, weights=...).")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
+    settings = config or TrainConfig()
+    fine_tunes = settings.freeze != "backbone"
+    train, val, split = _labelled(train, val, settings.seed)
+    # this reads the images, once, and completes the preprocessing, on which features depend
+    placed = RunSetup(model, settings, train, val).data
+    assert placed.validation is not None, "validation images were given"
+    assert placed.validation.images is not None, "they have labels"
+    train, val = LabelledImages(placed.loader.dataset, train.targets), placed.validation.images
+    features_of = partial(
+        backbone_features,
+        model,
+        folder=None if settings.out is None else settings.out / "features",
+        workers=settings.num_workers,
+        precision=settings.precision,
+        progress=settings.progress,
+    )
+    codes, val_codes = (torch.from_numpy(images.index.codes.astype("int64")) for images in (train, val))
+    features, val_features = features_of(train), features_of(val)
+    dim = net.embedding_dim if head == net.head_name and head in ("linear", "mlp") else None
+    chosen, results = choose_head(features, codes, candidates(head), dim=dim, seed=settings.seed)
+    _set_head(net, chosen, *chosen.fitted(features, codes, dim, settings.seed))
+    baseline = class_figures([(val_features, val_codes)])
+    frozen = _with_head(net.head, val_features, val_codes)
+    _fit_projection_to(model, features, codes)
+    before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
+    trainer = Trainer(
+        model,
+        _gentle(settings, net.backbone, len(train)) if fine_tunes else settings,
+        train=train,
+        val=val,
+        callbacks=callbacks,
+    )
+    trainer.data.split = split
+    kept: Literal["frozen", "trained"] = "frozen"
+    trained, difference, name = None, None, str(chosen)
+    if fine_tunes:
+        trainer.fit(resume=resume)
+        features = features_of(train)
+        best, trained = _best_head(net, features, codes, features_of(val), val_codes)
+        difference = trained.difference(frozen)
+        if trained.difference(frozen, _STANDARD_ERROR)[1] < 0:
+            kept, name = "trained", "as fine-tuned" if best is None else f"{best}, fitted again"
+            if best is not None:
+                _set_head(net, best, *best.fitted(features, codes, None, settings.seed))
+        else:
+            net.load_state_dict(before)
+    trainer.keep_as_it_is()
+    return Adaptation(
+        kept=kept,
+        head=name,
+        heads=tuple(results),
+        baseline=baseline,
+        frozen=frozen,
+        trained=trained,
+        difference=difference,
+        history=trainer.history,
+    )
+
+
+def _labelled(train: Any, val: Any, seed: int) -> tuple[LabelledImages, LabelledImages, ValidationSplit | None]:
+    """Return training and validation images, and the split if classes were held out for validation."""
+    train, split = LabelledImages.of(train), None
+    if val is None:
+        whole, (rest, held_out) = train, split_by_class(train.index, unseen=_VAL_SHARE, seed=seed)
+        split = ValidationSplit(held_out, whole.index.fingerprint())
+        train, val = (LabelledImages(subset(whole, part), whole.targets[part]) for part in (rest, held_out))
+    val = LabelledImages.of(val)
+    if train.index.counts.max() < 2 or val.index.num_classes < 2 or val.index.counts.max() < 2:
+        raise DataError(
+            f"Expected training images, and validation images of two classes, with two images of a class, found "
+            f"{train.index.num_classes} and {val.index.num_classes} classes. Add images."
+        )
+    return train, val, split
+
+
+def _fit_projection_to(model: SimilarityModel, features: Tensor, codes: Tensor) -> None:
+    """Fit the projection to training pairs, so that fine-tuning starts from probabilities that fit the head."""
+    net, kept = unwrapped(model.embedding_net), judged_images(codes)
+    assert isinstance(net, EmbeddingNet), "it was checked"
+    with torch.no_grad():
+        embeddings = unit_length(net.head(features[kept].to(model.device)))
+        fit_projection(model, all_pairs(embeddings, codes[kept]))
+
+
+def _set_head(net: EmbeddingNet, head: Head, module: nn.Module, dim: int) -> None:
+    device = next(net.parameters()).device
+    net.set_head(head.name, module.to(device), dim)
+
+
+def _best_head(
+    net: EmbeddingNet, features: Tensor, codes: Tensor, val_features: Tensor, val_codes: Tensor
+) -> tuple[Head | None, ClassFigures]:
+    """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
+    best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
+    for head in (Head(name="none"), Head(name="whiten", shrinkage=_SHRINKAGE_AFTER)):
+        fitted, _ = head.fitted(features, codes, None, 0)
+        figures = _with_head(fitted, val_features, val_codes)
+        if figures.eer < best[1].eer:
+            best = head, figures
+    return best
+
+
+def _with_head(head: nn.Module, features: Tensor, codes: Tensor) -> ClassFigures:
+    parameter = next(head.parameters(), features)
+    with torch.no_grad():
+        return class_figures([(head(features.to(parameter.device)).cpu(), codes)])
+
+
+def _gentle(config: TrainConfig, backbone: nn.Module, num_images: int) -> TrainConfig:
+    """Fill in the open settings of fine-tuning."""
+    rate = config.learning_rate or _RATE
+    epochs = min(max(math.ceil(_IMAGE_PASSES / num_images), _MIN_EPOCHS), _MAX_EPOCHS)
+    return dataclasses.replace(
+        config,
+        epochs=config.epochs or epochs,
+        batch_size=config.batch_size or _BATCH_SIZE,
+        optimizer="adamw" if config.optimizer == "auto" else config.optimizer,
+        learning_rate=rate,
+        backbone_learning_rate=config.backbone_learning_rate or (None if callable(config.optimizer) else rate),
+        freeze=",".join([*early_parts(backbone), "batch-norm"]) if config.freeze == "none" else config.freeze,
+    )
+
+
+def early_parts(backbone: nn.Module) -> list[str]:
+    """Name the first blocks of a backbone, which have at most a twentieth of its parameters together.
+
+    Args:
+        backbone: Its parameters are in the order of the layers.
+
+    Returns:
+        Prefixes of the names of their parameters.
+
+    Example:
+        >>> early_parts(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 100), nn.Linear(100, 4)))
+        ['0']
+    """
+    sizes: dict[str, int] = {}
+    for name, parameter in backbone.named_parameters():
+        parts = name.split(".")
+        block = next((place for place, part in enumerate(parts) if part.isdigit()), 0)
+        prefix = ".".join(parts[: block + 1])
+        sizes[prefix] = sizes.get(prefix, 0) + parameter.numel()
+    allowed, early = sum(sizes.values()) * _EARLY_SHARE, list[str]()
+    for prefix, size in sizes.items():
+        allowed -= size
+        if allowed < 0:
+            break
+        early.append(prefix)
+    return early
+
+
+def _values(figures: ClassFigures) -> dict[str, float]:
+    return {"eer": figures.eer, "recall_at_1": figures.recall_at_1}
+
+
+def _line(name: str, figures: ClassFigures) -> str:
+    return f"{name:<22}EER {figures.eer:6.2%}  recall@1 {figures.recall_at_1:.3f}"

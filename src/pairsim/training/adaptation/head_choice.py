@@ -1,0 +1,177 @@
+"""Choose the head of a frozen backbone by cross-validation over classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from pairsim.data.random import random_bits, stream_key
+from pairsim.models.heads.closed_form import standardization, whitening
+from pairsim.models.heads.head_modules import HeadName, Standardize
+from pairsim.training.adaptation.class_figures import ClassFigures, class_figures
+from pairsim.training.adaptation.trained_heads import train_head
+
+HeadChoiceName: TypeAlias = Literal["auto"] | HeadName
+
+_MAX_FOLDS, _CLASSES_OF_A_FOLD = 4, 2
+_STRENGTHS, _DEFAULT_STRENGTH = (0.8, 0.5, 0.3, 0.1), 0.5
+_STANDARD_ERROR = 0.683
+"""Coverage of an interval of one standard error to either side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A kind of head, with its strength.
+
+    Attributes:
+        name: The kind.
+        shrinkage: Of `"whiten"`, in (0, 1]; `None` for others.
+    """
+
+    name: HeadName
+    shrinkage: float | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.shrinkage is None else f"{self.name}, shrinkage {self.shrinkage:g}"
+
+    def fitted(self, features: Tensor, labels: Tensor, dim: int | None, seed: int) -> tuple[nn.Module, int]:
+        """Fit a head to features. Training of `"linear"` starts from the whitening.
+
+        Args:
+            features: `[N, F]`, float32.
+            labels: Class numbers `[N]`.
+            dim: Length of an embedding; by default that of the head.
+            seed: Seed of trained heads.
+
+        Returns:
+            The head, from `[N, F]` to `[N, D]`, and D.
+        """
+        num_features = features.shape[1]
+        if self.name == "none":
+            return nn.Identity(), num_features
+        if self.name == "standardize":
+            standardize = Standardize(num_features)
+            with torch.no_grad():
+                for parameter, value in zip(standardize.parameters(), standardization(features), strict=True):
+                    parameter.copy_(value)
+            return standardize, num_features
+        if self.name == "mlp":
+            return train_head(self.name, features, labels, dim or 128, seed=seed), dim or 128
+        weight, bias = whitening(features, labels, dim or 512, shrinkage=self.shrinkage or _DEFAULT_STRENGTH)
+        whitened, length = nn.Linear(num_features, len(weight)), len(weight)
+        with torch.no_grad():
+            whitened.weight.copy_(weight)
+            whitened.bias.copy_(bias)
+        if self.name == "whiten":
+            return whitened, length
+        return train_head(self.name, features, labels, length, seed=seed, start=whitened), length
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadResult:
+    """A head and its figures on classes that it was not fitted to.
+
+    Attributes:
+        head: The head.
+        figures: Mean over the folds of the cross-validation.
+        difference: 95 % interval of its EER minus that of the chosen head.
+    """
+
+    head: Head
+    figures: ClassFigures
+    difference: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = self.difference
+        line = f"{self.head!s:<24}EER {self.figures.eer:6.2%}  recall@1 {self.figures.recall_at_1:.3f}"
+        return line if low == high == 0 else f"{line}  EER differs by [{low:+.2%}, {high:+.2%}]"
+
+
+def candidates(name: HeadChoiceName) -> list[Head]:
+    """List the heads to choose from, the simplest first; one for a head without a strength.
+
+    Args:
+        name: A head, or `"auto"` for all.
+    """
+    whitened = [Head(name="whiten", shrinkage=strength) for strength in _STRENGTHS]
+    if name == "whiten":
+        return whitened
+    if name != "auto":
+        return [Head(name=name)]
+    return [Head(name="none"), Head(name="standardize"), *whitened, Head(name="linear"), Head(name="mlp")]
+
+
+def choose_head(
+    features: Tensor, labels: Tensor, heads: Sequence[Head], *, dim: int | None = None, seed: int = 0
+) -> tuple[Head, list[HeadResult]]:
+    """Choose the simplest head whose EER on classes that it was not fitted to is within a standard error of the best.
+
+    Classes are divided into up to four folds. Each head is fitted to the classes of the other folds, and judged on all
+    pairs of the images of its own.
+
+    Args:
+        features: `[N, F]`, float32.
+        labels: Class numbers `[N]`.
+        heads: Those to choose from, the simplest first.
+        dim: Length of an embedding; by default that of each head.
+        seed: Seed of the folds and of trained heads.
+
+    Returns:
+        The chosen head, and the figures of each; with fewer than four classes the first of `heads` and no figures.
+
+    References:
+        Breiman et al.: Classification and regression trees, 1984 (the rule of one standard error).
+    """
+    codes = torch.unique(labels, return_inverse=True)[1]
+    folds = class_folds(codes, seed)
+    if len(heads) == 1 or folds is None:
+        return heads[0], []
+    figures: list[ClassFigures] = []
+    for head in heads:
+        judged = []
+        for fold in range(int(folds.max()) + 1):
+            inside = folds[codes] == fold
+            fitted, _ = head.fitted(features[~inside], codes[~inside], dim, seed)
+            with torch.no_grad():
+                judged.append((fitted(features[inside]), codes[inside]))
+        figures.append(class_figures(judged))
+    best = min(figures, key=lambda one: one.eer)
+    chosen = next(
+        number for number, one in enumerate(figures) if one is best or one.difference(best, _STANDARD_ERROR)[0] <= 0
+    )
+    results = [
+        HeadResult(head=head, figures=one, difference=one.difference(figures[chosen]))
+        for head, one in zip(heads, figures, strict=True)
+    ]
+    return heads[chosen], results
+
+
+def class_folds(codes: Tensor, seed: int) -> Tensor | None:
+    """Divide classes into folds, of at least two classes with two images.
+
+    Args:
+        codes: Class number of each image `[N]`, from 0 without gaps.
+        seed: Any whole number.
+
+    Returns:
+        The fold of each class; `None` if there are too few classes for two folds.
+
+    Example:
+        >>> class_folds(torch.arange(8).repeat(2), seed=0).bincount().tolist()
+        [2, 2, 2, 2]
+        >>> class_folds(torch.arange(3).repeat(2), seed=0) is None
+        True
+    """
+    counts = torch.bincount(codes)
+    several = torch.nonzero(counts > 1).flatten()
+    num_folds = min(_MAX_FOLDS, len(several) // _CLASSES_OF_A_FOLD)
+    if num_folds < 2:
+        return None
+    keys = torch.from_numpy((random_bits(stream_key("head folds", seed), several.numpy()) >> 1).astype("int64"))
+    folds = torch.arange(len(counts)) % num_folds  # of classes with one image
+    folds[several[torch.argsort(keys)]] = torch.arange(len(several)) % num_folds
+    return folds
