@@ -64,8 +64,15 @@ def load_evaluation_data(
     pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
     level is by default that of the run.
     """
-    if pairs is None and split == "val" and "pairs" in recorded_data(run):
-        pairs, split = validation_pairs_of(run), "train"
+    record = recorded_data(run)
+    if pairs is None and "pairs" in record:
+        if split == "val":
+            pairs, split = validation_pairs_of(run), "train"
+        elif data not in NAMES and Path(data).resolve() == Path(str(record.get("data"))).resolve():
+            raise RunError(
+                f"Expected --pairs FILE or --split val for {run}, which was trained on pairs of pictures in {data}, "
+                f"found --split {split}: the run has no such split. Give pairs that it was not trained on."
+            )
     if pairs is not None and data not in NAMES:
         listed, pictures = read_picture_list(pairs, data, model.preprocessing)
         return Judged(listed, pictures.source)
@@ -76,7 +83,6 @@ def load_evaluation_data(
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split
     account, left_out = ("", ()) if known is None else (known.line(used), known.left_out_of(used))
-    record = recorded_data(run)
     trained = set(map(str, record.get("class_names", ())))
     of_val = set(map(str, record.get("class_split", {}).get("val", ()) or record.get("val_class_names", ()))) or trained
     unseen = len(set(loaded.class_names) - trained) if trained else None

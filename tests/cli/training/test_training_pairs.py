@@ -74,6 +74,11 @@ def test_commands_use_the_validation_pairs_of_the_run(run: Path) -> None:
     assert "60 given pairs of 14 images" in (place / "val.html").read_text()
 
 
+def test_a_split_that_the_run_does_not_have(run: Path) -> None:
+    said = failure(here("evaluate", "run", "pics", cwd=run.parent), 1)
+    assert "Expected --pairs FILE or --split val for run, which was trained on pairs of pictures in pics" in said
+
+
 def test_each_kind_of_negatives_is_reported(run: Path) -> None:
     done = here("evaluate", "run", "pics", "--pairs", "test.csv", "--json", cwd=run.parent)
     assert done.status == 0, done.err
@@ -119,6 +124,7 @@ def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
+        (("--pairs", "train.csv", "--unseen", "0.3"), 2, "Expected --unseen, --groups and --class-level with labels"),
         (("--val-pairs", "test.csv"), 2, "Expected --pairs FILE together with --val-pairs, found none."),
         (("--pairs", "absent.csv"), 1, "Expected a readable list of pairs at absent.csv"),
         (("--pairs", "wrong.csv"), 1, "Expected line 2 of wrong.csv to be path1,path2,label with label 1 (same)"),
