@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from pairsim.search import ClassPrediction as ClassPrediction
     from pairsim.search import Gallery as Gallery
     from pairsim.search import SearchResult as SearchResult
+    from pairsim.training import Adaptation as Adaptation
     from pairsim.training import Callback as Callback
     from pairsim.training import History as History
     from pairsim.training import TrainConfig as TrainConfig
     from pairsim.training import Trainer as Trainer
+    from pairsim.training import adapt as adapt
     from pairsim.verification import ModelComparison as ModelComparison
     from pairsim.verification import PairVerdicts as PairVerdicts
     from pairsim.verification import VerificationReport as VerificationReport

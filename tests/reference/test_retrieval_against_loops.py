@@ -140,6 +140,14 @@ def test_set_against_float64_loops(case: Labelled, block_size: int) -> None:
 
 
 @UNTIMED
+@given(ANY, st.integers(1, 30))
+def test_the_nearest_alone(case: Labelled, block_size: int) -> None:
+    first = np.array(_loops(case, None, whole=True)["first"])
+    found = evaluation.recall_at_k(*case, 1, block_size=block_size)
+    assert found == (first == 1).mean() if first.size else math.isnan(found)
+
+
+@UNTIMED
 @given(
     st.one_of(st.tuples(random_images(), random_images()), st.tuples(tied_images(), tied_images())), st.integers(1, 9)
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-AugmentName: TypeAlias = Literal["none", "affine", "crop", "photo"]
+AugmentName: TypeAlias = Literal["auto", "none", "affine", "crop", "photo"]
 CalibrationMethod: TypeAlias = Literal["platt", "isotonic"]
 ExportKind: TypeAlias = Literal["embed", "pair"]
 Negatives: TypeAlias = Literal["class", "instance"]

@@ -202,6 +202,8 @@ def recall_at_k(
         H. Jégou, M. Douze, C. Schmid, Product quantization for nearest neighbor search, IEEE TPAMI 33, 2011.
     """
     check_count(k, "k", 1, 10)
+    if k == 1 and query is None:
+        return _nearest_is_relevant(embeddings, labels, block_size)
     return retrieval_scores(embeddings, labels, query=query, block_size=block_size).recall_at_k(k)
 
 
@@ -282,6 +284,24 @@ def mean_reciprocal_rank(
         E. M. Voorhees, The TREC-8 question answering track report, 1999.
     """
     return retrieval_scores(embeddings, labels, query=query, block_size=block_size).mean_reciprocal_rank()
+
+
+def _nearest_is_relevant(embeddings: Values, labels: Values, block_size: int) -> float:
+    """Compute what `retrieval_scores(embeddings, labels).recall_at_k(1)` gives, faster, as it keeps no ranks.
+
+    The first of several nearest images is the one with the lowest number, as there.
+    """
+    size = check_count(block_size, "block_size", 1, 256)
+    vectors, classes = labelled_embeddings(embeddings, labels)
+    gallery, codes = whole_numbers(vectors), _codes(classes)
+    queries = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    hits = np.zeros(queries.size)
+    for start in range(0, queries.size, size):
+        block = queries[start : start + size]
+        similarities = gallery[block] @ gallery.T
+        similarities[np.arange(block.size), block] = -np.inf
+        hits[start : start + size] = codes[similarities.argmax(axis=1)] == codes[block]
+    return _mean(hits)
 
 
 def whole_numbers(vectors: npt.NDArray[np.floating[Any]], bits: int = EXACT_BITS) -> Float64Array:

@@ -214,10 +214,18 @@ def _data(records: RunRecords) -> str:
         ("Images trained on", md.count(used.get("num_images"))),
         *([("Pairs trained on, if given", md.count(used["num_pairs"]))] if "num_pairs" in used else []),
         ("Images kept for validation", md.count(used.get("num_val_images", 0 if used else None))),
+        *_kept_classes(known.get("class_split")),
         ("Classes", classes),
         ("Input of the model", image_kind(records)),
     ]
     return _section("Data", md.table(("", ""), rows))
+
+
+def _kept_classes(split: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if split is None:
+        return []
+    numbers = (md.count(len(split.get(name, ()))) for name in ("val", "test"))
+    return [("Classes kept whole", "{} for validation, {} for the test".format(*numbers))]
 
 
 def _training(records: RunRecords) -> str:

@@ -148,9 +148,10 @@ class TrainConfig:
         None, "Replay steps as a CUDA graph; by default where that is possible and measures faster.", affects="rounding"
     )
     augment: AugmentName | AugmentFunction = Group.MAIN.option(
-        "none",
-        'Changes each training image at random. "affine", for drawings and writing: rotated by up to 10 degrees, '
-        'scaled and shifted by up to a tenth. "crop": up to a quarter of the sides cut off, and mirrored. "photo": '
+        "auto",
+        'Changes each training image at random. "auto": "crop" to fine-tune on photographs, "affine" to fine-tune on '
+        'grey pictures, else "none". "affine", for drawings and writing: rotated by up to 10 degrees, scaled and '
+        'shifted by up to a tenth. "crop": up to a quarter of the sides cut off, and mirrored. "photo": '
         "also brightness, contrast and saturation changed by up to a fifth, and a part covered.",
         python="Also a `RandomAffine`, any function (images, generator) -> images, or a torchvision v2 transform.",
         choices=get_args(AugmentName),
@@ -263,6 +264,7 @@ class TrainConfig:
             scheduler=self.scheduler if self.scheduler != "auto" else recipe.scheduler,
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
+            augment="none" if self.augment == "auto" else self.augment,
             backbone_learning_rate=self.backbone_learning_rate or slower,
             val_fraction=self.val_fraction or VAL_FRACTION,
         )

@@ -131,7 +131,7 @@ class Trainer:
             pass
         return self.history
 
-    def keep_as_it_is(self) -> None:
+    def save_current(self) -> None:
         """Save the model as it is now as the best one, its projection and threshold fitted to the validation pairs.
 
         Before `fit` it begins a run without epochs; after it, what was changed in the model since is saved too.
@@ -143,7 +143,7 @@ class Trainer:
         if begins:
             self._start(resume=False)
         self.model.eval()
-        self._state.keep_as_it_is(self.data, self._run)
+        self._state.save_current(self.data, self._run)
         for callback in self.callbacks if begins else ():
             callback.on_fit_end(self, self.history)
 

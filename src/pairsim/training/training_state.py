@@ -115,7 +115,7 @@ class TrainingState:
         self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         run.write_best(model)
 
-    def keep_as_it_is(self, data: TrainingData, run: RunFolder) -> None:
+    def save_current(self, data: TrainingData, run: RunFolder) -> None:
         """Keep the model in training as the best one, with projection and operating point of the validation pairs."""
         model, point = self.model, None
         if data.validation is not None:

@@ -104,6 +104,8 @@ def test_given_validation_pairs_and_no_random_negatives(place: Path) -> None:
     assert done.status == 0, done.err
     record = json.loads((place / "given" / "data.json").read_text())["pairs"]
     assert (record["num_pairs"], record["num_val_pairs"], record["num_random_negatives"]) == (8 * 18, 8 * 18 + 28, 0)
+    assert (done.json["num_train"], done.json["num_val"], done.json["kept"]) == (56, 56, "trained")
+    assert 0 <= done.json["baseline"]["eer"] <= 1
     assert any("56 pictures are in train.csv and in test.csv" in line for line in done.json["notes"])
     listed = read_table(place / "given" / "validation_pairs.csv")
     assert (listed.pairs, listed.kinds) == (read_table(place / "test.csv").pairs, read_table(place / "test.csv").kinds)
@@ -125,6 +127,7 @@ def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:
     ("arguments", "status", "said"),
     [
         (("--pairs", "train.csv", "--unseen", "0.3"), 2, "Expected --unseen, --groups and --class-level with labels"),
+        (("--pairs", "train.csv", "--backbone", "resnet18", "--head", "whiten"), 2, "got whiten, which needs labels."),
         (("--val-pairs", "test.csv"), 2, "Expected --pairs FILE together with --val-pairs, found none."),
         (("--pairs", "absent.csv"), 1, "Expected a readable list of pairs at absent.csv"),
         (("--pairs", "wrong.csv"), 1, "Expected line 2 of wrong.csv to be path1,path2,label with label 1 (same)"),

@@ -71,6 +71,7 @@ def test_other_commands_take_these_classes(place: Path) -> None:
     assert here("card", "run", cwd=place).status == 0
     card = (place / "run" / "model" / "README.md").read_text()
     assert "It was evaluated on unseen classes only (8)" in card
+    assert "| Classes kept whole | 4 for validation, 8 for the test |" in card
     assert r"--unseen 0.3 --groups '(w\d+)_'" in card
     for split_name, number in (("train", 48), ("val", 16)):
         assert here("evaluate", "run", "data", "--split", split_name, "--json", cwd=place).json["num_images"] == number

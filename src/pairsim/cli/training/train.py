@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,7 +22,7 @@ from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData, PairDataset
+    from pairsim.data import LabelledData, LabelledImages, PairDataset
     from pairsim.runs.training_data import RunImages
     from pairsim.training import EpochRecord, History
 
@@ -86,7 +88,8 @@ def train(
     resume: Literal["auto", "never"] = "auto",
     backbone: str | None = None,
     weights: str | None = None,
-    embedding_dim: int = 128,
+    head: Literal["auto", "none", "standardize", "whiten", "linear", "mlp"] | None = None,
+    embedding_dim: int | None = None,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
@@ -113,7 +116,11 @@ def train(
         backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
             place of the reference network.
         weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
-        embedding_dim: Length of an embedding.
+        head: What follows the backbone: its own features (none), these standardised, whitened within classes, one
+            trained layer (linear) or two (mlp). "auto", the default for a backbone with weights, chooses by
+            cross-validation over classes. The net is then fine-tuned from there, unless --freeze backbone is given, and
+            kept only if that is better on the validation classes.
+        embedding_dim: Length of an embedding; by default 128, or that of the head.
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
@@ -136,7 +143,9 @@ def train(
     """
     from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES
+    from pairsim.data.splits import read_split
     from pairsim.integrations import TensorBoardLog
+    from pairsim.models.heads.head_modules import CLOSED_FORM
     from pairsim.runs.run_records import changed_settings
     from pairsim.runs.training_data import load_training_data
 
@@ -147,10 +156,15 @@ def train(
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
+    needs_labels = head in ("auto", *CLOSED_FORM)
+    expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
     expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
     size = None if image_size is None else (image_size, image_size)
+    expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
+    # a head of closed form is fitted, and "auto" chosen, once features are known
+    layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
     make_model = partial(
-        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim
+        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim, **layer
     )
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
@@ -186,45 +200,76 @@ def train(
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    trainer = pairsim.Trainer(
-        model, options, train=loaded if given is None else given.pairs, val=val, callbacks=callbacks
-    )
-    if trainer.is_main:  # of several processes, one prints and writes
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    if is_main:  # of several processes, one prints and writes
         note(images.account)
         note(images.warning)
         what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
-        note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
-        default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
-        if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
-            note(EXPECTED_MNIST)
-    history = trainer.fit(resume=resume)
-    if not trainer.is_main:
+    if given is None and (weights is not None or head in ("auto", *CLOSED_FORM)):
+        adapted = pairsim.adapt(
+            model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
+        )
+        history = adapted.history
+        shown: LabelledImages | PairDataset | None = adapted.val
+        figures, lines = adapted.to_dict(), str(adapted).splitlines()[len(adapted.heads) and len(adapted.heads) + 1 :]
+    else:
+        train_on = loaded if given is None else given.pairs
+        trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)
+        if is_main:
+            note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
+            default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
+            if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
+                note(EXPECTED_MNIST)
+        shown = None if trainer.data.validation is None else trainer.data.validation.images
+        if given is not None:
+            shown = given.val
+        figures, lines = {"kept": "trained", "baseline": _figures_of(model, shown) if is_main else None}, []
+        history = trainer.fit(resume=resume)
+    if not is_main:
         return
-    shown = loaded if val is None or given is not None else val
-    written = _write_pages(out, trainer, data, shown, None if given is None else given.val) if report else []
+    named = loaded if val is None or given is not None else val
+    written = _write_pages(out, model, shown, data, named) if report else []
     best = history.best
-    assert best is not None
     result: dict[str, Any] = {
         "run": str(out),
         "epochs": len(history),
         "best": best,
-        "threshold": trainer.model.threshold,
+        "threshold": model.threshold,
         "written": [str(path) for path in written],
-        "operating_point": trainer.model.operating_point,
+        "operating_point": model.operating_point,
         "notes": history.notes if given is None else [*given.notes, *history.notes],
-        **images.counts(trainer.data.split),
+        **figures,
+        **images.counts(read_split(out)),
     }
-    lines = [f"Best epoch {best.epoch} of {len(history)}."]
-    if best.val_balanced_accuracy is not None:
-        accuracy, loss = best.val_balanced_accuracy, best.val_loss
-        lines[0] += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
-    if options.augment == "none" and len(history) >= 10 and 2 * best.epoch <= len(history):
-        lines.append("After that it overfitted the training images: try --augment affine, or more images.")
+    if best is not None:
+        line = f"Best epoch {best.epoch} of {len(history)}."
+        if best.val_balanced_accuracy is not None:
+            accuracy, loss = best.val_balanced_accuracy, best.val_loss
+            line += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
+        lines.insert(0, line)
+        if options.augment == "auto" and weights is None and len(history) >= 10 and 2 * best.epoch <= len(history):
+            lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
     test = "" if given is None else " --pairs TEST.csv"
     lines.append(f"Wrote {out}. Next: pairsim evaluate {out} {data}{test}")
     print_result(result, "\n".join(lines), json)
+
+
+def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float] | None:
+    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them, or on pairs."""
+    import torch
+
+    from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
+    from pairsim.verification.scoring import score_pairs
+
+    if isinstance(images, pairsim.PairDataset):
+        return {"eer": score_pairs(model, images).pairs.equal_error_rate(), "recall_at_1": math.nan}
+    if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
+        return None
+    codes = torch.from_numpy(images.index.codes.astype("int64"))
+    kept = judged_images(codes)
+    return eer_and_recall(pairsim.encode_dataset(model, images, indices=kept.numpy(), precision="auto"), codes[kept])
 
 
 def make_trainer(
@@ -247,7 +292,11 @@ def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.
 
 
 def _write_pages(
-    run: Path, trainer: pairsim.Trainer, data: str, loaded: LabelledData, val_pairs: PairDataset | None
+    run: Path,
+    model: pairsim.SimilarityModel,
+    images: LabelledImages | PairDataset | None,
+    data: str,
+    loaded: LabelledData,
 ) -> list[Path]:
     """Write a report on the validation images or pairs and the training curves; a failure is only noted."""
     from pairsim.report import write_report
@@ -255,17 +304,14 @@ def _write_pages(
 
     written = []
     try:
-        images: Any = val_pairs
-        if val_pairs is None and trainer.data.validation is not None:
-            images = trainer.data.validation.images
         if images is None:
             raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
-        if val_pairs is None and len(images) > _MAX_REPORTED:
+        if not isinstance(images, pairsim.PairDataset) and len(images) > _MAX_REPORTED:
             raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
         names = None
-        if val_pairs is None and images.index.num_classes == len(loaded.class_names):
+        if not isinstance(images, pairsim.PairDataset) and images.index.num_classes == len(loaded.class_names):
             names = loaded.class_names
-        page, model = run / "report.html", trainer.model
+        page = run / "report.html"
         write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
         written.append(page)
     except (PairsimError, ValueError) as error:

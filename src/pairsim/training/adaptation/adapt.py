@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pairsim.data import LabelledImages, split_by_class
-from pairsim.data.image_sets import subset
+from pairsim.data.image_sets import fetch_images, subset
 from pairsim.data.splits import ValidationSplit
 from pairsim.encoding.features import backbone_features
 from pairsim.errors import DataError
@@ -33,11 +34,11 @@ from pairsim.training.trainer import Trainer
 from pairsim.training.validation import all_pairs, fit_projection
 
 _RATE, _BATCH_SIZE = 2e-4, 64
-_IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 10_000, 3, 12
+_IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 6_000, 3, 8
 _EARLY_SHARE = 0.05
 """The first layers are not trained: as many as have this share of the parameters of the backbone."""
 
-_VAL_SHARE, _SHRINKAGE_AFTER = 0.2, 0.5
+_VAL_SHARE, _SHRINKAGE_AFTER, _LOOKED_AT = 0.2, 0.5, 32
 _STANDARD_ERROR = 0.683
 """Coverage of an interval of one standard error to either side."""
 
@@ -55,6 +56,7 @@ class Adaptation:
         trained: The fine-tuned net; `None` without fine-tuning.
         difference: 95 % interval of the EER of the fine-tuned net minus that of the frozen one.
         history: The epochs of fine-tuning.
+        val: The validation images.
     """
 
     kept: Literal["frozen", "trained"]
@@ -65,6 +67,7 @@ class Adaptation:
     trained: ClassFigures | None
     difference: tuple[float, float] | None
     history: History
+    val: LabelledImages
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -81,10 +84,8 @@ class Adaptation:
         }
 
     def __str__(self) -> str:
-        lines = []
-        if self.heads:
-            lines += ["Heads, cross-validated over the training classes:", *(f"  {one}" for one in self.heads)]
-        lines += [
+        lines = [
+            *_head_lines(self.heads),
             "On the validation images:",
             f"  {_line('backbone alone', self.baseline)}",
             f"  {_line('frozen, with head', self.frozen)}",
@@ -99,6 +100,10 @@ class Adaptation:
         else:
             lines.append(f"Kept the frozen backbone with head {self.head}: fine-tuning did not lower the EER enough.")
         return "\n".join(lines)
+
+
+def _head_lines(heads: Sequence[HeadResult]) -> list[str]:
+    return ["Heads, cross-validated over the training classes:", *(f"  {one}" for one in heads)] if heads else []
 
 
 def adapt(
@@ -125,7 +130,7 @@ def adapt(
     Args:
         model: Its net is an `EmbeddingNet` with a backbone, which is changed in place and moved to the device.
         config: As for `Trainer`. By default adamw with learning rate 2e-4 everywhere, batches of 64 images, and as many
-            passes as give 10,000 images, at least 3 and at most 12.
+            passes as give 6,000 images, at least 3 and at most 8.
         train: A labelled dataset.
         val: Likewise; by default a fifth of the classes of `train`.
         head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen.
@@ -154,7 +159,7 @@ def adapt(
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
     settings = config or TrainConfig()
     fine_tunes = settings.freeze != "backbone"
-    train, val, split = _labelled(train, val, settings.seed)
+    train, val, split = _labelled(train, val, settings)
     # this reads the images, once, and completes the preprocessing, on which features depend
     placed = RunSetup(model, settings, train, val).data
     assert placed.validation is not None, "validation images were given"
@@ -179,12 +184,13 @@ def adapt(
     before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
     trainer = Trainer(
         model,
-        _gentle(settings, net.backbone, len(train)) if fine_tunes else settings,
+        _gentle(settings, net.backbone, train) if fine_tunes else settings,
         train=train,
         val=val,
         callbacks=callbacks,
     )
     trainer.data.split = split
+    trainer.history.notes += [*_head_lines(results), f"Head {chosen}."]
     kept: Literal["frozen", "trained"] = "frozen"
     trained, difference, name = None, None, str(chosen)
     if fine_tunes:
@@ -198,7 +204,7 @@ def adapt(
                 _set_head(net, best, *best.fitted(features, codes, None, settings.seed))
         else:
             net.load_state_dict(before)
-    trainer.keep_as_it_is()
+    trainer.save_current()
     return Adaptation(
         kept=kept,
         head=name,
@@ -208,14 +214,25 @@ def adapt(
         trained=trained,
         difference=difference,
         history=trainer.history,
+        val=val,
     )
 
 
-def _labelled(train: Any, val: Any, seed: int) -> tuple[LabelledImages, LabelledImages, ValidationSplit | None]:
+def _labelled(
+    train: Any, val: Any, config: TrainConfig
+) -> tuple[LabelledImages, LabelledImages, ValidationSplit | None]:
     """Return training and validation images, and the split if classes were held out for validation."""
     train, split = LabelledImages.of(train), None
     if val is None:
-        whole, (rest, held_out) = train, split_by_class(train.index, unseen=_VAL_SHARE, seed=seed)
+        whole, (rest, held_out) = (
+            train,
+            split_by_class(
+                train.index,
+                unseen=config.val_fraction or _VAL_SHARE,
+                groups=getattr(train, "groups", None),
+                seed=config.seed,
+            ),
+        )
         split = ValidationSplit(held_out, whole.index.fingerprint())
         train, val = (LabelledImages(subset(whole, part), whole.targets[part]) for part in (rest, held_out))
     val = LabelledImages.of(val)
@@ -247,7 +264,10 @@ def _best_head(
     """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
     best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
     for head in (Head(name="none"), Head(name="whiten", shrinkage=_SHRINKAGE_AFTER)):
-        fitted, _ = head.fitted(features, codes, None, 0)
+        try:
+            fitted, _ = head.fitted(features, codes, None, 0)
+        except ValueError:  # fine-tuning made all features equal
+            continue
         figures = _with_head(fitted, val_features, val_codes)
         if figures.eer < best[1].eer:
             best = head, figures
@@ -260,19 +280,29 @@ def _with_head(head: nn.Module, features: Tensor, codes: Tensor) -> ClassFigures
         return class_figures([(head(features.to(parameter.device)).cpu(), codes)])
 
 
-def _gentle(config: TrainConfig, backbone: nn.Module, num_images: int) -> TrainConfig:
+def _gentle(config: TrainConfig, backbone: nn.Module, images: LabelledImages) -> TrainConfig:
     """Fill in the open settings of fine-tuning."""
     rate = config.learning_rate or _RATE
-    epochs = min(max(math.ceil(_IMAGE_PASSES / num_images), _MIN_EPOCHS), _MAX_EPOCHS)
+    epochs = min(max(math.ceil(_IMAGE_PASSES / len(images)), _MIN_EPOCHS), _MAX_EPOCHS)
+    augment = config.augment
+    if augment == "auto":  # writing and drawings are not mirrored
+        augment = "affine" if _is_grey(images) else "crop"
     return dataclasses.replace(
         config,
         epochs=config.epochs or epochs,
         batch_size=config.batch_size or _BATCH_SIZE,
         optimizer="adamw" if config.optimizer == "auto" else config.optimizer,
         learning_rate=rate,
+        augment=augment,
         backbone_learning_rate=config.backbone_learning_rate or (None if callable(config.optimizer) else rate),
         freeze=",".join([*early_parts(backbone), "batch-norm"]) if config.freeze == "none" else config.freeze,
     )
+
+
+def _is_grey(images: LabelledImages) -> bool:
+    numbers = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(np.int64))
+    pixels = fetch_images(images.dataset, numbers)
+    return bool((pixels == pixels[:, :1]).all())
 
 
 def early_parts(backbone: nn.Module) -> list[str]:

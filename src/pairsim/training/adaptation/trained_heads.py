@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.heads.head_modules import HeadName
 from pairsim.training.config import TrainConfig
 
-_EPOCHS, _RATE = 10, 1e-3
+_EPOCHS, _STEPS, _BATCH_SIZE, _RATE = 10, 60, 128, 1e-3
 
 
 def train_head(
@@ -40,7 +42,8 @@ def train_head(
         _scale_inputs(start, scale)
     vectors = ImageTensors((features / scale)[:, :, None, None], labels.numpy())
     config = TrainConfig(
-        epochs=_EPOCHS,
+        epochs=max(_EPOCHS, math.ceil(_STEPS * _BATCH_SIZE / len(features))),
+        batch_size=_BATCH_SIZE,
         learning_rate=_RATE,
         optimizer="adamw",
         precision="fp32",

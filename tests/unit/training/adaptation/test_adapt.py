@@ -1,0 +1,199 @@
+"""`adapt`: what it tries, keeps and writes."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
+from pairsim.data import ImageTensors
+from pairsim.data.splits import read_split
+from pairsim.errors import DataError, TrainingError
+from pairsim.training.adaptation import adapt as module
+from pairsim.training.adaptation.adapt import early_parts
+from pairsim.training.adaptation.class_figures import ClassFigures, eer_and_recall
+
+
+def make_images(num_classes: int = 15, each: int = 6, seed: int = 0) -> ImageTensors:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(num_classes).repeat(each)
+    means = 255 * torch.rand(num_classes, 1, 12, 12, generator=generator)
+    pixels = means[labels] + 60 * torch.randn(len(labels), 1, 12, 12, generator=generator)
+    return ImageTensors(pixels.clamp(0, 255).to(torch.uint8), labels.numpy())
+
+
+def net_of(model: SimilarityModel) -> EmbeddingNet:
+    assert isinstance(model.embedding_net, EmbeddingNet)
+    return model.embedding_net
+
+
+def layers_of(model: SimilarityModel) -> nn.Sequential:
+    backbone = net_of(model).backbone
+    assert isinstance(backbone, nn.Sequential)
+    return backbone
+
+
+def make_model() -> SimilarityModel:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 32, 3, stride=2), nn.ReLU()
+    return SimilarityModel(EmbeddingNet(nn.Sequential(*layers), in_channels=1, image_size=12))
+
+
+def config(**options: Any) -> TrainConfig:
+    return TrainConfig(precision="fp32", device="cpu", progress=False, **options)
+
+
+def frozen(out: Path | None = None) -> TrainConfig:
+    return config(freeze="backbone", out=out)
+
+
+@pytest.fixture
+def worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fine-tuning make the backbone worse."""
+    own = Trainer.fit
+
+    def fit(self: Trainer, resume: Any = "auto") -> Any:
+        history = own(self, resume)
+        with torch.no_grad():
+            for layer in layers_of(self.model):
+                for parameter in layer.parameters():
+                    parameter.zero_()
+        return history
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+
+
+def test_figures_of_the_baseline_are_those_of_the_backbone_alone() -> None:
+    model, images, val = make_model(), make_images(), make_images(seed=9)
+    result = adapt(model, frozen(), train=images, val=val, head="standardize")
+    net_of(model).set_head("none", nn.Identity(), 32)
+    expected = eer_and_recall(model.encode(val.images), torch.from_numpy(val.targets))
+    assert result.baseline.eer == pytest.approx(expected["eer"], abs=1e-3)
+    assert result.baseline.recall_at_1 == pytest.approx(expected["recall_at_1"])
+
+
+def test_a_frozen_backbone_stays_as_it_was_but_for_its_head() -> None:
+    model, images = make_model(), make_images()
+    before = {name: value.clone() for name, value in layers_of(model).state_dict().items()}
+    result = adapt(model, frozen(), train=images, head="whiten")
+    assert all(torch.equal(value, before[name]) for name, value in layers_of(model).state_dict().items())
+    assert (result.kept, result.trained, result.difference) == ("frozen", None, None)
+    assert net_of(model).head_name == "whiten"
+    assert model.operating_point is not None
+    assert result.frozen.eer < result.baseline.eer
+
+
+def test_validation_is_of_other_classes_and_recorded(tmp_path: Path) -> None:
+    images = make_images()
+    adapt(make_model(), frozen(tmp_path / "run"), train=images, head="none")
+    split = read_split(tmp_path / "run")
+    assert split is not None
+    held = set(images.targets[split.held_out])
+    assert len(held) == 3
+    assert len(split.held_out) == sum(target in held for target in images.targets)
+
+
+def test_the_saved_model_is_the_kept_one(tmp_path: Path) -> None:
+    model, images = make_model(), make_images()
+    adapt(model, config(out=tmp_path / "run", epochs=1), train=images, head="whiten")
+    loaded = SimilarityModel.from_pretrained(tmp_path / "run", embedding_net=model.embedding_net)
+    assert loaded.threshold == model.threshold
+    weights = torch.load(tmp_path / "run" / "best_model.pt", weights_only=True)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("worse")
+def test_what_got_worse_is_not_kept(tmp_path: Path) -> None:
+    model, images, val = make_model(), make_images(), make_images(seed=9)
+    alone = make_model()
+    expected = adapt(alone, frozen(), train=images, val=val, head="whiten")
+    result = adapt(model, config(out=tmp_path / "run", epochs=1), train=images, val=val, head="whiten")
+    assert result.kept == "frozen"
+    assert result.trained is not None
+    assert result.trained.eer > result.frozen.eer
+    assert result.head == expected.head
+    torch.testing.assert_close(model.encode(val.images), alone.encode(val.images))
+    assert model.threshold == pytest.approx(alone.threshold, abs=1e-5)
+    assert "Kept the frozen backbone" in str(result)
+
+
+def test_what_is_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = module._best_head
+
+    def lower(*args: Any) -> Any:
+        best, figures = own(*args)
+        return best, ClassFigures(figures.eer / 2, figures.recall_at_1, figures.draws - 1)
+
+    monkeypatch.setattr(module, "_best_head", lower)
+    result = adapt(make_model(), config(epochs=1), train=make_images(), head="whiten")
+    assert result.kept == "trained"
+    assert "Kept the fine-tuned net" in str(result)
+    assert len(result.history) == 1
+
+
+def test_a_run_is_continued_with_the_same_result(tmp_path: Path) -> None:
+    images = make_images()
+    run, results = tmp_path / "run", []
+    for _ in range(2):
+        model = make_model()
+        results.append((adapt(model, config(out=run, epochs=1), train=images).to_dict(), model))
+    (first, before), (second, after) = results
+    assert first == second
+    assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
+
+
+def test_interrupted_before_the_first_epoch_it_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Trainer, resume: Any = "auto") -> Any:
+        raise TrainingError("stopped")
+
+    run, images = tmp_path / "run", make_images()
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "fit", fail)
+        with pytest.raises(TrainingError, match="stopped"):
+            adapt(make_model(), config(out=run, epochs=1), train=images, head="whiten")
+    assert [path.name for path in run.iterdir()] == ["features"]
+    adapt(make_model(), config(out=run, epochs=1), train=images, head="whiten")
+    assert (run / "model").is_dir()
+
+
+def test_values_are_json() -> None:
+    values = json.loads(json.dumps(adapt(make_model(), config(epochs=1), train=make_images(), head="whiten").to_dict()))
+    assert values["kept"] in ("frozen", "trained")
+    assert set(values["baseline"]) == {"eer", "recall_at_1"}
+    assert all(math.isfinite(one["eer"]) for one in values["heads"])
+
+
+def test_the_first_layers_and_batch_norm_are_not_trained() -> None:
+    model = make_model()
+    before = {name: value.clone() for name, value in layers_of(model).state_dict().items()}
+    adapt(model, config(epochs=1), train=make_images(), head="none")
+    after = layers_of(model).state_dict()
+    assert [name for name in before if torch.equal(before[name], after[name])][-5:] == [
+        "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked",
+    ]  # fmt: skip
+
+
+def test_early_parts_of_mobilenet() -> None:
+    backbone = EmbeddingNet("mobilenet_v2", image_size=32).backbone
+    assert backbone is not None
+    assert early_parts(backbone) == [f"features.{number}" for number in range(8)]
+
+
+def test_needs_a_backbone() -> None:
+    with pytest.raises(ValueError, match="Expected a model with a backbone, found none"):
+        adapt(SimilarityModel(), train=make_images())
+
+
+def test_needs_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"one process for adapt, got several\. Use Trainer"):
+        adapt(make_model(), train=make_images())
+
+
+def test_needs_validation_images_of_two_classes() -> None:
+    with pytest.raises(DataError, match=r"found 15 and 1 classes\. Add images"):
+        adapt(make_model(), train=make_images(), val=make_images(num_classes=1))
