@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pairsim.data.loading.batches import ClassBalancedBatches as ClassBalancedBatches
     from pairsim.data.loading.resident import make_resident as make_resident
     from pairsim.data.named import load_data as load_data
+    from pairsim.data.named.embedding_files import read_embeddings as read_embeddings
     from pairsim.data.pairs.pair_dataset import PairDataset as PairDataset
     from pairsim.data.pairs.pair_lists import PairList as PairList
     from pairsim.data.pairs.pair_sampler import PairIndices as PairIndices

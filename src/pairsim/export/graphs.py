@@ -19,6 +19,7 @@ from pairsim.errors import ExportError
 from pairsim.export.description import Description
 from pairsim.export.onnx_models import Float32Array, Pixels, first_line
 from pairsim.models import SimilarityModel
+from pairsim.models.backbones.onnx_nets import OnnxNet
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -114,6 +115,12 @@ def trace(model: SimilarityModel, kind: ExportKind) -> Traced:
     """
     if kind not in INPUTS:
         raise ValueError(f"Expected kind to be one of {', '.join(INPUTS)}, got {kind!r}.")
+    files = [module.file_name for module in model.modules() if isinstance(module, OnnxNet)]
+    if files:
+        raise ExportError(
+            f"Expected a net of PyTorch, got the ONNX file {files[0]} as its backbone. Run that file itself, and what "
+            "follows it from the model folder."
+        )
     own = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(False)
     images = _random_inputs(own, kind, 2, seed=0)
     # also computes the constants of the preprocessing before the tracer sees them: it would replace them by symbols
@@ -141,7 +148,10 @@ def random_pixels(shape: tuple[int, ...], number: int, *, seed: int) -> Tensor:
 def _random_inputs(model: SimilarityModel, kind: ExportKind, size: int, *, seed: int) -> tuple[Tensor, ...]:
     # different images for the two inputs of a pair: the tracer would merge equal ones
     shape = (model.preprocessing.channels, *model.preprocessing.image_size)
-    return tuple(random_pixels(shape, size, seed=seed + number) for number in range(len(INPUTS[kind])))
+    inputs = tuple(random_pixels(shape, size, seed=seed + number) for number in range(len(INPUTS[kind])))
+    if model.preprocessing.of_vectors:
+        return tuple(pixels.float() - 127.5 for pixels in inputs)
+    return inputs
 
 
 def largest_difference(traced: Traced, run: Callable[..., Sequence[Float32Array]]) -> float:

@@ -17,7 +17,8 @@ from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, quiet
 from pairsim.export.int8_changes import PixelSource, measure_changes
 from pairsim.export.onnx_files import onnx_bytes
-from pairsim.export.onnx_models import OnnxModel, Pixels, load_onnx, open_onnx
+from pairsim.export.onnx_models import OnnxModel, Pixels, load_onnx
+from pairsim.models.backbones.onnx_nets import open_onnx
 
 _LAYERS = ["Conv", "Gemm", "MatMul"]
 _BATCH = 32

@@ -14,8 +14,9 @@ from pairsim._common.choices import ExportKind
 from pairsim.errors import ExportError, MissingExtraError, require
 from pairsim.export.description import Description
 from pairsim.export.graphs import INPUTS, OUTPUTS, largest_difference, quiet, trace
-from pairsim.export.onnx_models import OnnxModel, first_line, open_onnx
+from pairsim.export.onnx_models import OnnxModel, first_line
 from pairsim.models import SimilarityModel
+from pairsim.models.backbones.onnx_nets import open_onnx
 
 OPSET = 18
 """Opset version of exported files: of 2022, so that older runtimes can read them."""
@@ -56,6 +57,7 @@ class OnnxExport:
         }
 
     def __str__(self) -> str:
+        dtype = "float32" if self.description.preprocessing.of_vectors else "uint8"
         inputs, outputs = INPUTS[self.description.kind], OUTPUTS[self.description.kind]
         channels, (height, width) = self.description.preprocessing.channels, self.description.preprocessing.image_size
         compared = (
@@ -64,7 +66,7 @@ class OnnxExport:
             else f"Largest difference to the model, on random images: {self.max_difference:.1e}."
         )
         return (
-            f"{self.path}: {self.num_bytes / 1e6:.2f} MB, opset {self.opset}; {' and '.join(inputs)} as uint8 "
+            f"{self.path}: {self.num_bytes / 1e6:.2f} MB, opset {self.opset}; {' and '.join(inputs)} as {dtype} "
             f"[N, {channels}, {height}, {width}] to {' and '.join(outputs)}\n{compared}"
         )
 
@@ -76,7 +78,8 @@ def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: E
     model's size. Graph `"embed"` maps `images` to unit-length `embeddings` `[N, D]`, whose inner products are
     similarities. Graph `"pair"` maps `first` and `second` to `similarity` `[N]` and `probability` `[N]`, by the model's
     calibration and its prior if it has one. The number of images is free. Size, threshold, error rates and calibration
-    are in the file's properties; see `Description`.
+    are in the file's properties; see `Description`. A model of embeddings takes float32 `[N, D, 1, 1]` in place of
+    pixels.
 
     Before the file is written, onnxruntime runs the graph on random images in batches of 1, 2 and 5, and the outputs
     are compared with the model's.

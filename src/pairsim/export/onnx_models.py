@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.storage import open_file
-from pairsim.errors import RunError, require
+from pairsim.errors import RunError
 from pairsim.export.description import Description
+from pairsim.models.backbones.onnx_nets import CPU, open_onnx
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.uint8 | np.float32]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
-
-_CPU = ("CPUExecutionProvider",)
 
 
 class OnnxModel:
@@ -94,19 +93,19 @@ def check_pixels(images: Pixels, description: Description) -> None:
     """Reject images that an exported file does not take.
 
     Raises:
-        ValueError: If images are not uint8 `[N, C, H, W]` of the model's size, N at least 1.
+        ValueError: If images are not uint8 `[N, C, H, W]` of the model's size (float32 for embeddings of another
+            model), N at least 1.
     """
     shape = (description.preprocessing.channels, *description.preprocessing.image_size)
-    if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
+    dtype = np.dtype(np.float32 if description.preprocessing.of_vectors else np.uint8)
+    if images.dtype != dtype or images.shape[1:] != shape or len(images) == 0:
         raise ValueError(
-            f"Expected images as uint8 [N, {', '.join(map(str, shape))}], N at least 1, got {images.dtype} "
+            f"Expected images as {dtype} [N, {', '.join(map(str, shape))}], N at least 1, got {images.dtype} "
             f"{list(images.shape)}. Resize them; the file scales and normalises them itself."
         )
 
 
-def load_onnx(
-    path: str | os.PathLike[str], *, threads: int | None = None, providers: Sequence[str] = _CPU
-) -> OnnxModel:
+def load_onnx(path: str | os.PathLike[str], *, threads: int | None = None, providers: Sequence[str] = CPU) -> OnnxModel:
     """Open an ONNX file that pairsim exported.
 
     An ONNX file contains no code, but a runtime's parser reads it: open files of unknown origin with care.
@@ -131,26 +130,6 @@ def load_onnx(
     session = open_onnx(content, source=path, threads=threads, providers=providers)
     properties = session.get_modelmeta().custom_metadata_map
     return OnnxModel(session, Description.from_properties(properties, path))
-
-
-def open_onnx(content: bytes, *, source: object, threads: int | None = None, providers: Sequence[str] = _CPU) -> Any:
-    """Make an `onnxruntime.InferenceSession` that prints nothing to stderr.
-
-    Raises:
-        MissingExtraError: If onnxruntime is not installed.
-        RunError: If the content is not an ONNX model.
-    """
-    runtime = require("onnxruntime", extra="onnx", purpose="Running ONNX files")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return runtime.InferenceSession(content, options, providers=list(providers))
-    except Exception as error:  # onnxruntime's errors share no public base class
-        raise RunError(
-            f"Expected {source} to be an ONNX model that onnxruntime can run, but: {first_line(error)}."
-        ) from error
 
 
 def first_line(error: BaseException) -> str:

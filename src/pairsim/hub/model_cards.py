@@ -13,6 +13,8 @@ from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.hub.card_limits import image_kind, limits
+from pairsim.models.backbones.onnx_nets import is_onnx_file
+from pairsim.models.backbones.registry import EMBEDDINGS
 from pairsim.models.pretrained import find, saved_sha256
 from pairsim.runs.run_records import (
     Evaluation,
@@ -33,6 +35,14 @@ _MAX_NAMES = 20
 _QUOTED_PATH = r"""(['"])((?:[A-Za-z]:|~)?[/\\].*?)\1"""
 _PATH = r"""(?<![\w.)])(?:[A-Za-z]:|~)?[/\\][^\s'",)\]]*"""
 _MACHINE = ("system", "device", "device_name", "cpu_capability")
+_USE_OF_PICTURES = (
+    'verdict = model.verify("a.png", "b.png")',
+    "print(verdict.match, verdict.similarity, verdict.probability)",
+)
+_USE_OF_EMBEDDINGS = (
+    "vectors = ...  # float32 [N, D] of the net whose embeddings it was trained on, a tensor",
+    "print(model.similarity_matrix(vectors[:, :, None, None]), model.threshold)",
+)
 
 
 class _Figure(NamedTuple):
@@ -168,9 +178,10 @@ def _front_matter(records: RunRecords, name: str) -> str:
 
 def _overview(records: RunRecords) -> str:
     net, dim = own_net(records), records.model.get("architecture", {}).get("embedding_dim")
+    given = "an embedding of another model" if net == EMBEDDINGS else "an image"
     return (
         "An image similarity model, made with pairsim. "
-        f"{'The reference network' if net is None else md.escape(net)} maps an image to an embedding"
+        f"{'The reference network' if net is None else md.escape(net)} maps {given} to an embedding"
         f"{'' if dim is None else f' of {dim} numbers'}. The similarity of two images is the cosine of their "
         "embeddings, in [-1, 1]; higher means more similar. Two images match if similarity >= threshold.\n\n"
         "Use it to decide whether two images show the same thing, and to find the most similar images, among images "
@@ -181,7 +192,8 @@ def _overview(records: RunRecords) -> str:
 def _usage(records: RunRecords, repo_id: str | None) -> str:
     net = own_code(records)
     given = "" if net is None else ", embedding_net=net"
-    extras = ["timm"] if net is None and str(own_net(records)).startswith("timm/") else []
+    name = str(own_net(records))
+    extras = [] if net is not None else ["timm"] if name.startswith("timm/") else ["onnx"] if is_onnx_file(name) else []
     if repo_id is None:
         imports = "from pairsim import SimilarityModel"
         load = f'SimilarityModel.from_pretrained("."{given})  # the folder of this file'
@@ -193,8 +205,7 @@ def _usage(records: RunRecords, repo_id: str | None) -> str:
         "",
         *([] if net is None else [f"net = ...  # build the net that it was trained with: {md.one_line(net)}"]),
         f"model = {load}",
-        'verdict = model.verify("a.png", "b.png")',
-        "print(verdict.match, verdict.similarity, verdict.probability)",
+        *(_USE_OF_EMBEDDINGS if name == EMBEDDINGS else _USE_OF_PICTURES),
     ]
     package = f"'pairsim[{','.join(extras)}]'" if extras else "pairsim"
     install = md.code_block(f"pip install {package}", "bash")

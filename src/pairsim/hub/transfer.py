@@ -1,7 +1,8 @@
 """Upload models to the Hugging Face Hub and load models from it.
 
-An upload has the two files of a model folder, `model.safetensors` and `config.json`, and a model card. Only the two
-files are downloaded, and their format and checksum are verified. No code is ever downloaded.
+An upload has the files of a model folder, `model.safetensors` and `config.json`, and the ONNX file of a backbone if it
+has one, and a model card. Only the former are downloaded, and their format and checksums are verified. No code is ever
+downloaded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pairsim._common import storage
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
+from pairsim.models.backbones.onnx_nets import ENDING
 from pairsim.models.pretrained import saved_sha256
 
 _FILES = (pretrained.CONFIG, pretrained.WEIGHTS)
@@ -69,7 +71,7 @@ def push_to_hub(
             source = folder
         else:
             source = pretrained.load(Path(model_or_run), nn.Identity()).folder  # checks the files, for any net
-            for name in _FILES:
+            for name in pretrained.files_of(source):
                 storage.write_file(folder / name, storage.read_bytes(source / name))
         if card:
             text = _existing_card(source) or model_card(source, title=repo_id.rpartition("/")[2], repo_id=repo_id)
@@ -136,7 +138,7 @@ def from_hub(
                 local_files_only=local_files_only,
                 endpoint=endpoint,
                 library_name=_LIBRARY,
-                allow_patterns=list(_FILES),
+                allow_patterns=[*_FILES, f"*{ENDING}"],
             )
         )
     missing = [name for name in _FILES if not storage.is_file(folder / name)]

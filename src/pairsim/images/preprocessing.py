@@ -94,6 +94,11 @@ class Preprocessing:
         return scaled * factor - offset
 
     @property
+    def of_vectors(self) -> bool:
+        """Whether images are vectors, as embeddings of another model: of one pixel, with a channel for each number."""
+        return self.image_size == (1, 1)
+
+    @property
     def pixel_range(self) -> tuple[float, float]:
         """The values that the smallest and the largest pixel, 0 and 255, get."""
         scaling = list(zip(self.mean or (0.0,), self.std or (1.0,), strict=True))

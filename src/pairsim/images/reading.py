@@ -111,6 +111,18 @@ def read_image(
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
 
 
+def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return height and width of a picture file as they are stored, before rotation, without decoding it.
+
+    Raises:
+        ImageReadError: If it cannot be read; the message names it.
+    """
+    name = os.fspath(path)
+    with _named_errors(name, MAX_PIXELS), open_file(name) as file, samples.opened(file) as picture:
+        width, height = picture.size
+    return height, width
+
+
 def check_image_size(size: object) -> None:
     """Check a height and width.
 

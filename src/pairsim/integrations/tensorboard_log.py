@@ -85,12 +85,13 @@ class TensorBoardLog(Callback):
         labels = LabelledImages.of(images).targets
         indices = np.unique(np.linspace(0, len(labels) - 1, min(MAX_EMBEDDINGS, len(labels))).round().astype(np.int64))
         embeddings = encode_dataset(model, images, indices=indices, progress=False).cpu()
-        pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
-        pictures = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
+        pictures = None
+        if not model.preprocessing.of_vectors:
+            pixels = to_pixels(fetch_images(images, indices, model.preprocessing), model.preprocessing)
+            channels = torch.stack([torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1) for picture in pixels])
+            pictures = channels.expand(-1, 3, -1, -1) / 255
         chosen = [name_of(label) for label in labels[indices]]
-        self._writer.add_embedding(
-            embeddings, metadata=chosen, label_img=pictures.expand(-1, 3, -1, -1) / 255, global_step=epoch
-        )
+        self._writer.add_embedding(embeddings, metadata=chosen, label_img=pictures, global_step=epoch)
         names, codes = np.unique(labels[indices], return_inverse=True)
         if len(names) > 1:
             figure = draw_class_similarity(embeddings, codes, names=[name_of(name) for name in names])

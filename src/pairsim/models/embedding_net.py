@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
+from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.models.heads.head_modules import HeadName, embedding_dim_of, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
@@ -69,10 +70,11 @@ class EmbeddingNet(PlainNamesModule):
 
     Args:
         backbone: A name from `pairsim.models.backbones.backbone_names`, such as `"conv4"`, `"resnet18"` or
-            `"timm/mobilenetv3_small_100"`; or any module from `[N, C, H, W]` to features `[N, F]` or `[N, F, h, w]`.
-            F is found by running it.
+            `"timm/mobilenetv3_small_100"`; an ONNX file such as `"faces.onnx"`, which is not trained; `"embeddings"`,
+            for embeddings of another model in place of images; or any module from `[N, C, H, W]` to features `[N, F]`
+            or `[N, F, h, w]`. F is found by running it.
         weights: For a name: `None` for random weights, a file (`.safetensors`, or a state dict of `torch.save`), or
-            `"pretrained"` for those that torchvision or timm downloads.
+            `"pretrained"` for those on this machine, else those that torchvision or timm downloads.
         in_channels: Channels of the images, C; by default those that the backbone was trained with, else 1.
         image_size: Height and width, or one number for both; by default those that the backbone was trained with, else
             28. At least 4 without a backbone.
@@ -90,12 +92,14 @@ class EmbeddingNet(PlainNamesModule):
         preprocessing: How the net, or else its backbone, was trained, with these channels and this size; `None` if that
             is not known.
         has_known_backbone: Whether the backbone is of torchvision or timm.
+        takes_one_size: Whether images must have `image_size`: without a backbone, or if the backbone has an attribute
+            `takes_one_size` that is true.
         pretrained: Whether `weights` were given.
         came_alone: Whether weights were loaded by `load_state_dict` of the net, and not as a part of a model.
 
     Raises:
-        MissingExtraError: If the backbone needs timm, which is not installed.
-        RunError: If weights cannot be read or downloaded.
+        MissingExtraError: If the backbone needs timm or onnxruntime, which is not installed.
+        RunError: If weights or an ONNX file cannot be read or downloaded.
         ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
             such images or computes no such features.
 
@@ -153,6 +157,7 @@ class EmbeddingNet(PlainNamesModule):
         self.came_alone: bool = False
         self.pretrained: bool = chosen is not None and chosen.pretrained
         self.backbone: nn.Module | None = None if chosen is None else chosen.module
+        self.takes_one_size: bool = self.backbone is None or bool(getattr(self.backbone, "takes_one_size", False))
         if self.backbone is None:
             self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
             self.num_features: int = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
@@ -199,6 +204,7 @@ class EmbeddingNet(PlainNamesModule):
         kind = None if self.backbone is None else type(self.backbone)
         return {
             "backbone": self.backbone_name or (None if kind is None else f"{kind.__module__}.{kind.__qualname__}"),
+            **({"onnx_sha256": self.backbone.sha256} if isinstance(self.backbone, OnnxNet) else {}),
             "in_channels": self.in_channels,
             "image_size": list(self.image_size),
             **({} if self.head_name == "linear" else {"head": self.head_name}),
@@ -234,7 +240,7 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
 
     Args:
         images: What was given as images.
-        net: If it has `in_channels`, images need as many; the reference network also takes one size only.
+        net: If it has `in_channels`, images need as many; if it `takes_one_size`, images have `image_size`.
         preprocessing: It converts grey and colour pixels to the channels that the net takes.
 
     Raises:
@@ -263,7 +269,7 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
             f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
             f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
         )
-    if isinstance(net, EmbeddingNet) and net.backbone is None and tuple(images.shape[2:]) != net.image_size:
+    if isinstance(net, EmbeddingNet) and net.takes_one_size and tuple(images.shape[2:]) != net.image_size:
         height, width = net.image_size
         raise ValueError(
             f"Expected images of {height} x {width} pixels, got {list(images.shape)}. "

@@ -125,7 +125,7 @@ class ModelSettings(PlainNamesModule):
         """
         preprocessing = self.preprocessing
         scale = preprocessing.float_range or (preprocessing.pixel_range if preprocessing.mean else None)
-        if not (self._warned or torch.compiler.is_compiling()):
+        if not (self._warned or preprocessing.of_vectors or torch.compiler.is_compiling()):
             if not images.is_floating_point():
                 if scale is None and not self.training and self._lacks_scale():  # which may wait for the device
                     self._warn(

@@ -1,5 +1,7 @@
 """Save and load model folders: weights in `model.safetensors`, the rest in `config.json`, and no code.
 
+An ONNX file that is the backbone is copied into the folder under its own name.
+
 Checksums tell one model from another:
 
 | value | of | stored in |
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
+from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.models.backbones.registry import is_backbone_name
 from pairsim.models.embedding_net import EmbeddingNet
 from pairsim.models.weight_names import unwrapped
@@ -58,7 +61,22 @@ def save(folder: Path, model: SimilarityModel) -> None:
         **model.settings(),
         "weights_sha256": storage.sha256(weights),
     }
-    storage.write_files(folder, {WEIGHTS: weights, CONFIG: storage.to_json(config)})
+    files = {WEIGHTS: weights, CONFIG: storage.to_json(config)}
+    backbone = getattr(net, "backbone", None)
+    if isinstance(backbone, OnnxNet) and not _is_there(folder / backbone.file_name, backbone.content):
+        files = {backbone.file_name: backbone.content, **files}
+    storage.write_files(folder, files)
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content, so that a large one need not be written with each better epoch."""
+    return storage.is_file(path) and path.stat().st_size == len(content) and storage.read_bytes(path) == content
+
+
+def files_of(model_folder: Path) -> list[str]:
+    """Return the names of the files of a saved model: weights, config, and the ONNX file of its backbone, if any."""
+    architecture = storage.read_json(model_folder / CONFIG).get("architecture", {})
+    return [WEIGHTS, CONFIG, *([Path(architecture["backbone"]).name] if "onnx_sha256" in architecture else [])]
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
@@ -122,7 +140,7 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             looked up, never imported.
 
     Raises:
-        MissingExtraError: If the net's backbone needs timm, which is not installed.
+        MissingExtraError: If the net's backbone needs timm or onnxruntime, which is not installed.
         RunError: If it is not a model, is damaged or of a newer format, or its net is code that is not saved or one
             that the installed libraries do not have.
     """
@@ -160,12 +178,23 @@ def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
             "saved. Build the same net and pass it."
         )
     height, width = values.pop("image_size")
+    if (sha256 := values.pop("onnx_sha256", None)) is not None:
+        backbone = _read_onnx_net(folder / Path(backbone).name, sha256, values["in_channels"])
     try:
         return EmbeddingNet(backbone, image_size=(height, width), **values)
     except ValueError as error:
         if backbone is None:
             raise
         raise RunError(f"The backbone of {folder} cannot be built here: {error}") from error
+
+
+def _read_onnx_net(path: Path, sha256: str, in_channels: int) -> OnnxNet:
+    if not storage.is_file(path):
+        raise RunError(f"Expected the backbone of the model at {path}, found no such file. Copy the folder again.")
+    content = storage.read_bytes(path)
+    if storage.sha256(content) != sha256:
+        raise RunError(f"{path} is damaged: its SHA-256 differs from the one in {CONFIG}. Copy the folder again.")
+    return OnnxNet(content, path.name, in_channels)
 
 
 def restore(model: SimilarityModel, saved: SavedModel) -> None:

@@ -341,7 +341,7 @@ class SimilarityModel(ModelSettings):
             The model on the CPU, in eval mode.
 
         Raises:
-            MissingExtraError: If its backbone needs timm, which is not installed.
+            MissingExtraError: If its backbone needs timm or onnxruntime, which is not installed.
             RunError: If there is no model, it is damaged, is of a newer format, or its weights do not fit.
         """
         saved = pretrained.load(Path(folder), embedding_net)

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 _COMPILED = "_orig_mod"
 _PARALLEL = "module"
+_STATE = "_extra_state"  # what PyTorch calls state besides tensors
 _COUNTER = "n_averaged"  # of AveragedModel; it is not a weight
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
@@ -89,7 +90,8 @@ def _add_wrappers(module: nn.Module, state: dict[str, Any], prefix: str) -> bool
         if known is not None:
             state[prefix + _joined(known, leaf)] = state.pop(name)
             part = module.get_submodule(known)
-            any_weight |= leaf in part._parameters or leaf in part._buffers
+            of_a_part = leaf == _STATE and part is not module  # such as that of an ONNX file, which has no weights
+            any_weight |= leaf in part._parameters or leaf in part._buffers or of_a_part
         if stem != bare:
             state.pop(f"{prefix}{_COUNTER}", None)
     for name, part in module.named_modules():

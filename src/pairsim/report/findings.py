@@ -37,7 +37,7 @@ class ShownImage:
     """An image of the dataset.
 
     Attributes:
-        uri: Its picture, as a data URI.
+        uri: Its picture, as a data URI; empty if it is an embedding of another model.
         number: Its index in the dataset.
         name: Its class; of given pairs the name of its file with its folder, where there is one.
     """
@@ -158,8 +158,10 @@ def find(
     images = dataset.dataset if isinstance(dataset, PairDataset) else dataset
 
     def shown(number: int) -> ShownImage:
-        image = fetch_separate(images, [number], model.preprocessing)
-        uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
+        uri = ""
+        if not model.preprocessing.of_vectors:
+            image = fetch_separate(images, [number], model.preprocessing)
+            uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
         name = class_names[all_pairs.codes[number]] if all_pairs is not None else _file_name(images, number)
         return ShownImage(uri=uri, number=number, name=name)
 

@@ -94,6 +94,7 @@ def write_report(
         environment=describe_environment(where),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         findings=findings,
+        has_pictures=not model.preprocessing.of_vectors,
         figures=figures,
         run=records,
         positive_share=share,

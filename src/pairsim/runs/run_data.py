@@ -11,14 +11,14 @@ from pairsim._common import storage
 from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, stratified_split
 from pairsim.data.image_sets import subset
-from pairsim.data.named import NAMES, load_data
+from pairsim.data.named import NAMES, is_embedding_file, load_data
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
-from pairsim.runs.run_pairs import read_numbered_list, read_picture_list, validation_pairs_of
+from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
 
 SEEN_THRESHOLD = (
     "The threshold was chosen on classes that training had; on new classes expect more errors. Train with --unseen."
@@ -68,12 +68,12 @@ def load_evaluation_data(
     if pairs is None and "pairs" in record:
         if split == "val":
             pairs, split = validation_pairs_of(run), "train"
-        elif data not in NAMES and Path(data).resolve() == Path(str(record.get("data"))).resolve():
+        elif not lists_numbers(data) and Path(data).resolve() == Path(str(record.get("data"))).resolve():
             raise RunError(
                 f"Expected --pairs FILE or --split val for {run}, which was trained on pairs of pictures in {data}, "
                 f"found --split {split}: the run has no such split. Give pairs that it was not trained on."
             )
-    if pairs is not None and data not in NAMES:
+    if pairs is not None and not lists_numbers(data):
         listed, pictures = read_picture_list(pairs, data, model.preprocessing)
         return Judged(listed, pictures.source)
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level)
@@ -114,13 +114,19 @@ def load_labelled(
 
     If the run kept classes unseen, "test" has these classes, "val" those for validation and "train" the others, told
     by their names. That holds for any data with one of its classes, unless the data has splits of its own. Other data
-    is split as by `load_data`, and "val" is the images that the run split off (see `held_out_images`).
+    is split as by `load_data`, and "val" is the images that the run split off (see `held_out_images`). A file of
+    embeddings is not split unless the run was trained on it.
 
     Raises:
         RunError: If the split is "val", and `run` is not a run folder, or was trained on other data.
     """
     record = recorded_data(run)
     reading = _reading(record, model, data, data_dir, class_level)
+    if is_embedding_file(data):
+        whole = load_data(data, "all", **reading)
+        # a source ends in a checksum, so that a copy under another name is known too
+        if whole.source.rpartition(" (")[2] != str(record.get("source")).rpartition(" (")[2]:
+            return whole
     classes = ClassSplit.from_record(record, run / FILE_NAME)
     if classes is not None:
         images = load_data(data, "all", **reading)
@@ -147,7 +153,8 @@ def _reading(
     groups = None if data in NAMES else record.get("groups")
     if groups is not None:
         kept = record.get("class_split", {})
-        classes = {*record.get("class_names", ()), *kept.get("val", ()), *kept.get("test", ())}
+        of_val = record.get("val_class_names", kept.get("val", ()))
+        classes = {*record.get("class_names", ()), *of_val, *kept.get("test", ())}
         if classes.intersection(load_data(data, "all", **reading).class_names):
             reading["groups"] = groups
     return reading

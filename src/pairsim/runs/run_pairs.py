@@ -10,13 +10,18 @@ import numpy as np
 
 from pairsim._common import storage
 from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset, PairList
-from pairsim.data.named import NAMES
+from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.data.named.class_folders import default_preprocessing
 from pairsim.data.pairs.pair_files import write_pair_file
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 
 VALIDATION_PAIRS = "validation_pairs.csv"
+
+
+def lists_numbers(data: str) -> bool:
+    """Return whether lists of pairs of this data give image numbers, as it has no picture files."""
+    return data in NAMES or is_embedding_file(data)
 
 
 def read_picture_list(
@@ -62,7 +67,7 @@ def read_picture_list(
 
 
 def read_numbered_list(file: Path, images: LabelledData) -> PairDataset:
-    """Read pairs of images of a named dataset, by their numbers."""
+    """Read pairs of images of a named dataset, or of embeddings in a file, by their numbers."""
     listed = PairList.load(file)
     return PairDataset.from_pairs(
         images, listed.first, listed.second, listed.target, kind=listed.kind, group=listed.group
@@ -98,7 +103,7 @@ def write_validation_pairs(run: Path, pairs: PairDataset, data: str) -> None:
     listed = pairs.all_pairs()
     kind, group = (None if text is None else text.tolist() for text in (pairs.kind, pairs.group))
     target = listed.target.tolist()
-    if data in NAMES:
+    if lists_numbers(data):
         numbers = listed.first.tolist(), listed.second.tolist()
         write_pair_file(run / VALIDATION_PAIRS, *numbers, target, kind=kind, group=group)
         return

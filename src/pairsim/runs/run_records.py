@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common import storage
-from pairsim.data.named import NAMES
+from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.errors import RunError
 from pairsim.models import pretrained
-from pairsim.models.backbones.registry import is_backbone_name
+from pairsim.models.backbones.registry import EMBEDDINGS, is_backbone_name
 from pairsim.models.pretrained import check_format, saved_sha256
 from pairsim.training import TrainConfig
 from pairsim.training.config import VAL_FRACTION
@@ -191,14 +191,18 @@ def training_command(records: RunRecords) -> str | None:
     data, config = str(records.data.get("data") or ""), records.config
     architecture = records.model.get("architecture", {})
     options = options_of(TrainConfig).items()
-    named = all(config.get(name) in rules.names for name, rules in options if rules.accepts_callables)
-    if not data or not named or own_code(records) is not None:
+    by_name = all(config.get(name) in rules.names for name, rules in options if rules.accepts_callables)
+    if not data or not by_name or own_code(records) is not None:
         return None
     words = ["pairsim", "train", last_name(data), "--out", "RUN"]
     processes, backbone = records.run.get("environment", {}).get("num_processes", 1), own_net(records)
     if processes > 1:
         words = ["torchrun", "--nproc-per-node", str(processes), "-m", *words]
-    if backbone is not None:
+    if backbone == EMBEDDINGS:
+        backbone = None
+    if (option_given := records.data.get("backbone")) is not None:
+        words += ["--backbone", str(option_given)]
+    elif backbone is not None:
         words += ["--backbone", backbone]
         weights = first_weights(records)
         words += [] if weights in (None, "random") else ["--weights", last_name(str(weights))]
@@ -223,9 +227,10 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--groups", str(records.data["groups"])]
     preprocessing = records.model.get("preprocessing", {})
     sizes = set(preprocessing.get("image_size", []))
-    if data not in NAMES and len(sizes) == 1:  # other sizes and channels come from the pictures
+    named = data in NAMES or is_embedding_file(data)
+    if not named and len(sizes) == 1:  # other sizes and channels come from the pictures
         words += ["--image-size", str(sizes.pop())]
-    if data not in NAMES or (backbone is not None and preprocessing.get("channels") != 3):
+    if not named or (backbone is not None and preprocessing.get("channels") != 3):
         words += ["--channels", str(preprocessing.get("channels"))]
     if (white := preprocessing.get("white")) is not None:
         words += ["--white", str(white)]

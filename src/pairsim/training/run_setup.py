@@ -20,7 +20,13 @@ from pairsim.training.history import History
 from pairsim.training.objectives.objective import Objective
 from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import processes_note, syncs_batch_norm
-from pairsim.training.optimize.optimizers import FrozenParts, known_backbone, make_scheduler, recipe_note
+from pairsim.training.optimize.optimizers import (
+    FrozenParts,
+    has_parameters,
+    known_backbone,
+    make_scheduler,
+    recipe_note,
+)
 from pairsim.training.optimize.step import TrainingStep
 from pairsim.training.training_state import TrainingState
 
@@ -54,6 +60,8 @@ class RunSetup:
 
     def __init__(self, model: SimilarityModel, config: TrainConfig, train: Any, val: Any) -> None:
         backbone = known_backbone(model)
+        if backbone is not None and config.freeze == "none" and not has_parameters(model):
+            config = dataclasses.replace(config, freeze="backbone")
         config = config.resolved(len(train) if hasattr(train, "__len__") else None, backbone=backbone)
         world = World.from_env()
         several = world.size > 1

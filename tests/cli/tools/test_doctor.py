@@ -30,3 +30,15 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_another_version_of_torchvision_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "! torchvision does not fit torch" in here("doctor", cwd=tmp_path).out
+
+
+def test_pretrained_weights_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PAIRSIM_DATA", "HF_HUB_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert f"pretrained weights: none in {tmp_path}/weights, {tmp_path}, " in here("doctor", cwd=tmp_path).out
+    (tmp_path / "resnet18.pth").write_bytes(b"")
+    (tmp_path / "resnet50-12345678.pth").write_bytes(b"damaged")
+    done = here("doctor", "--json", cwd=tmp_path)
+    assert done.json["weights"] == {"resnet18": str(tmp_path / "resnet18.pth")}
+    assert any("resnet50-12345678.pth is damaged" in problem for problem in done.json["problems"])
+    assert f"pretrained weights of resnet18: {tmp_path}/resnet18.pth" in here("doctor", cwd=tmp_path).out

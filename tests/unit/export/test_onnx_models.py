@@ -47,7 +47,7 @@ def test_wrong_images() -> None:
     good = pixels(2).numpy()
     for bad in (good.astype(np.float32), good[:, :1], good[:0], good[0]):
         with pytest.raises(ValueError, match=r"Expected images as uint8 \[N, 3, 12, 10\], N at least 1, got "):
-            model("embed").embed(bad)  # type: ignore[arg-type]
+            model("embed").embed(bad)
     with pytest.raises(ValueError, match="Expected as many first as second images, got 2 and 1"):
         model("pair").compare(good, good[:1])
     check_pixels(good, model("embed").description)

@@ -18,6 +18,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
+from onnx_graphs import write_onnx
 from small_models import small_model
 
 from pairsim import EmbeddingNet, SimilarityModel
@@ -311,3 +312,17 @@ def test_messages(hub: Hub, run: Path, tmp_path: Path) -> None:
     hub.refuse = 403
     with pytest.raises(RunError, match=r"HTTP 403\. Give a token with this permission, or log in with: hf auth login"):
         push_to_hub(run, "me/faces", endpoint=hub.url)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing states how the pixels")
+def test_an_onnx_file_that_is_the_backbone_goes_along(hub: Hub, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = SimilarityModel(EmbeddingNet(str(write_onnx(tmp_path / "faces.onnx")), embedding_dim=4))
+    model.save_pretrained(tmp_path / "model")
+    sent: list[SimilarityModel | Path] = [model, tmp_path / "model"]
+    for number, what in enumerate(sent):
+        push_to_hub(what, f"me/faces{number}", endpoint=hub.url)
+        names = {"config.json", "model.safetensors", "README.md", "faces.onnx"}
+        assert set(hub.repos[f"me/faces{number}"]["main"]) == names
+        back = from_hub(f"me/faces{number}", endpoint=hub.url, token=False, cache_dir=tmp_path / "cache")
+        assert same(back, model)

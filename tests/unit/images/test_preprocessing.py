@@ -110,3 +110,8 @@ def test_constants_are_sent_to_a_device_once(monkeypatch: pytest.MonkeyPatch) ->
     (preprocessing(pixels) * weight).sum().backward()
     assert torch.equal(preprocessing(pixels), expected)
     assert weight.grad is not None
+
+
+def test_images_of_one_pixel_are_vectors() -> None:
+    assert Preprocessing(image_size=(1, 1), channels=512).of_vectors
+    assert not Preprocessing(image_size=(1, 2), channels=512).of_vectors

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pairsim.errors import ImageReadError
 from pairsim.images import read_image
+from pairsim.images.reading import stored_size
 
 
 def save(path: Path, image: Image.Image, **options: Any) -> Path:
@@ -133,3 +134,11 @@ def test_bad_arguments() -> None:
         read_image(grey(), channels=4)
     with pytest.raises(ValueError, match=r"got float32 \[1, 2, 1\]|got float32 \[1, 2\]"):
         read_image(torch.zeros(1, 1, 2, dtype=torch.bfloat16))
+
+
+def test_the_size_that_is_stored(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    assert stored_size(tmp_path / "a.png") == (20, 30)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(ImageReadError, match=r"Expected .*b\.png to be an image"):
+        stored_size(tmp_path / "b.png")

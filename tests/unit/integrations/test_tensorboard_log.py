@@ -56,3 +56,14 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(MissingExtraError, match=r"pip install 'pairsim\[tensorboard\]'"):
         TensorBoardLog()
+
+
+@needs_tensorboard
+def test_embeddings_of_another_model_have_no_pictures(tmp_path: Path) -> None:
+    vectors = ImageTensors(torch.randn(24, 4, 1, 1), [0, 1, 2] * 8)
+    model = SimilarityModel(EmbeddingNet("embeddings", in_channels=4, image_size=1, embedding_dim=8))
+    log = TensorBoardLog(tmp_path / "log", images=vectors)
+    Trainer(model, TrainConfig(epochs=1, batch_size=12, precision="fp32"), train=vectors, callbacks=[log]).fit()
+    folder = next(log.folder.glob("00001/default"))
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == 24
+    assert not (folder / "sprite.png").exists()

@@ -356,3 +356,11 @@ def test_training_says_that_pixels_in_floating_point_are_not_normalised(scale: f
     images = ImageTensors(pixels().images / 255.0 * scale, [0, 1] * 24)
     notes = Trainer(SimilarityModel(net()), SETTINGS, train=images).history.notes
     assert said == ("Images are floating point from 0 to 255 and used as they are" in " ".join(notes))
+
+
+def test_embeddings_of_another_model_have_no_scale(recwarn: pytest.WarningsRecorder) -> None:
+    own = SimilarityModel(EmbeddingNet("embeddings", in_channels=4, image_size=1, embedding_dim=8))
+    vectors = ImageTensors(torch.randn(32, 4, 1, 1), [0, 1] * 16)
+    Trainer(own, SETTINGS, train=vectors).fit()
+    own.encode(vectors.images * 100)
+    assert not recwarn.list

@@ -36,7 +36,7 @@ def evaluate(
     Args:
         split: Which images: test, val or train.
         pairs: CSV file of path1,path2,label with paths from the data folder (or LFW's pairs.txt); for a named dataset
-            of number1,number2,label with image numbers from 0. A fourth column may give folds.
+            or a file of embeddings of number1,number2,label with image numbers from 0. A fourth column may give folds.
         against: Another run or model folder, to compare with on the same pairs: differences, intervals, p-values.
         resample: Estimate intervals by resampling images or classes, instead of computing them.
         resamples: Number of resamples, for --resample and --against.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.arguments import Device, Json, Run, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import ImageReadError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAX_NAMED = 10
 
@@ -30,8 +33,9 @@ def search(
     """Find the pictures of a folder that are most like others.
 
     Args:
-        gallery_folder: Folder of pictures to search in, with all of its sub-folders; or a saved gallery.
-        query: One or more picture files to look up.
+        gallery_folder: Folder of pictures to search in, with all of its sub-folders; or a saved gallery; or a file of
+            embeddings, for a run that was trained on one.
+        query: One or more picture files to look up; or files of embeddings.
         top: Pictures to show for each query.
         save: Folder to keep the gallery in, so that the next search need not read the pictures.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out.
@@ -45,8 +49,11 @@ def search(
     if save is not None:
         check_writable(save, "a folder")
     model = load_model(run, device)
-    scanned = None if is_gallery(gallery_folder) else scan(gallery_folder, on_error)
-    queries = model.encode(query)  # before the gallery, so that a mistyped name fails at once
+    of_vectors, is_saved = model.preprocessing.of_vectors, is_gallery(gallery_folder)
+    scanned = None if is_saved or of_vectors else scan(gallery_folder, on_error)
+    # before the gallery, so that a mistyped name fails at once
+    images, names = _embeddings(query, model) if of_vectors else (query, query)
+    queries = model.encode(images)
     skipped: tuple[pairsim.Skipped, ...] = ()
     if scanned is not None:
         note(str(scanned))
@@ -55,8 +62,11 @@ def search(
             skipped = gallery.add(paths, scanned.names, on_error=on_error)
         except ImageReadError as error:
             raise ImageReadError(_unreadable(paths, model) or str(error)) from error
-    else:
+    elif is_saved:
         gallery = pairsim.Gallery.load(gallery_folder, model)
+    else:
+        gallery = pairsim.Gallery(model)
+        gallery.add(*_embeddings([str(gallery_folder)], model))
     for picture in skipped:
         note(f"Skipped: {picture.reason}")
     if save is not None:
@@ -67,7 +77,7 @@ def search(
     width = max(len(str(image)) for ids in found.ids for image in ids)
     results: list[dict[str, Any]] = []
     blocks = []
-    for name, *row in zip(query, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True):
+    for name, *row in zip(names, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True):
         neighbors = [
             {"id": image, "similarity": similarity, "probability": probability, "match": similarity >= floor}
             for image, similarity, probability in zip(*row, strict=True)
@@ -81,7 +91,7 @@ def search(
         blocks.append("\n".join([name, *lines]))
     meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
     left_out = f", {len(skipped):,} skipped" if skipped else ""
-    blocks.append(f"{len(gallery):,} pictures searched{left_out}; {meaning}")
+    blocks.append(f"{len(gallery):,} {'embeddings' if of_vectors else 'pictures'} searched{left_out}; {meaning}")
     if save is not None:
         blocks[-1] += f"\nThe gallery is saved in {save}: give that folder to search it again."
     result = {
@@ -93,6 +103,20 @@ def search(
         "saved": None if save is None else str(save),
     }
     print_result(result, "\n\n".join(blocks), json)
+
+
+def _embeddings(files: list[str], model: pairsim.SimilarityModel) -> tuple[Tensor, list[Any]]:
+    """Read embeddings that another model computed, and their ids; of several files with the names of the files."""
+    import torch
+
+    from pairsim.data.named.embedding_files import read_embeddings
+
+    read = [read_embeddings(file, model.preprocessing.channels) for file in files]
+    several = len(files) > 1
+    ids = [
+        f"{file}: {name}" if several else name for file, found in zip(files, read, strict=True) for name in found.ids
+    ]
+    return torch.cat([found.images for found in read]), ids
 
 
 def _unreadable(paths: list[Path], model: pairsim.SimilarityModel) -> str:

@@ -19,8 +19,9 @@ _OPTIONAL = {
     "pillow_heif": ("pillow-heif", "heif", "pictures in HEIC, as of many phones"),
     "faiss": ("faiss-cpu", "faiss", "galleries that are searched through FAISS"),
     "onnx": ("onnx", "onnx", "pairsim export to ONNX"),
-    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files"),
+    "onnxruntime": ("onnxruntime", "onnx", "running ONNX files, also as backbones"),
     "onnxscript": ("onnxscript", "onnx", "pairsim export to ONNX"),
+    "pyarrow": ("pyarrow", "parquet", "embeddings in Parquet files"),
     "huggingface_hub": ("huggingface_hub", "hub", "sharing models on the Hugging Face Hub"),
     "gradio": ("gradio", "app", "the app in the browser"),
 }
@@ -28,7 +29,7 @@ _OPTIONAL = {
 
 
 def doctor(*, json: Json = False) -> None:
-    """Show versions, devices and installed packages, and what would fail and how to fix it."""
+    """Show versions, devices, pretrained weights and installed packages, and what would fail and how to fix it."""
     import torch
 
     from pairsim._common.devices import resolve_device
@@ -36,6 +37,7 @@ def doctor(*, json: Json = False) -> None:
     from pairsim._common.precision import resolve_precision
     from pairsim._common.storage import is_folder
     from pairsim.data.named import data_root
+    from pairsim.models.backbones.weight_files import check_sha256, weight_folders, weights_on_disk
 
     device = resolve_device("auto")
     root = data_root()
@@ -48,6 +50,7 @@ def doctor(*, json: Json = False) -> None:
             problem = str(error).rstrip(".")
         if not datasets[name]:
             others.append(f"{problem}. Without a network set PAIRSIM_DATA to its folder.")
+    folders, weights = weight_folders(root), dict[str, str]()
     installed = {module: find_spec(module) is not None for module in _OPTIONAL}
     width = max(len(package) for package, _, _ in _OPTIONAL.values())
     optional, packages, missing = [], [], []
@@ -63,6 +66,13 @@ def doctor(*, json: Json = False) -> None:
     except (ImportError, RuntimeError) as error:
         text = f"torchvision does not fit torch {torch.__version__} ({error}). Fix: pip install -U torch torchvision"
         others.insert(0, text)
+    else:
+        for name, file in weights_on_disk(folders).items():
+            try:
+                check_sha256(file)
+                weights[name] = str(file)
+            except RunError as error:
+                others.append(str(error))
     result: dict[str, Any] = {
         **describe_environment(device),
         "platform": platform.platform(terse=True),
@@ -71,6 +81,8 @@ def doctor(*, json: Json = False) -> None:
         "precision_auto": resolve_precision("auto", device).name,
         "data_dir": str(root),
         "datasets": {"digits": installed["sklearn"], **datasets},
+        "weights": weights,
+        "weight_folders": [str(folder) for folder in folders],
         "extras": installed,
         "optional_packages": optional,
         "problems": missing + others,
@@ -83,6 +95,8 @@ def doctor(*, json: Json = False) -> None:
         f"CUDA devices: {', '.join(result['cuda_devices']) or 'none'}",
         f"data in {root}: "
         + ", ".join(f"{name} {'found' if found else 'not there'}" for name, found in result["datasets"].items()),
+        *(f"pretrained weights of {name}: {file}" for name, file in weights.items()),
+        *(() if weights else (f"pretrained weights: none in {', '.join(map(str, folders))}",)),
         "optional packages:",
         *packages,
         *(f"! {problem}" for problem in others),

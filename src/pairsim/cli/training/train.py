@@ -16,6 +16,7 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
+from pairsim.cli.training.chosen_net import REFERENCE, choose_net
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
 from pairsim.errors import DataError, PairsimError, require
@@ -23,6 +24,7 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData, LabelledImages, PairDataset
+    from pairsim.images import Fit
     from pairsim.runs.training_data import RunImages
     from pairsim.training import EpochRecord, History
 
@@ -42,6 +44,7 @@ class CommandRecords(Callback):
     """
 
     def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
+        self._loaded: LabelledData = loaded
         self._record: dict[str, Any] = {
             "data": data,
             "source": loaded.source,
@@ -56,9 +59,11 @@ class CommandRecords(Callback):
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         """Write `data.json` before the first epoch, so that an interrupted run has it too."""
         from pairsim._common import storage
+        from pairsim.runs.class_splits import held_classes
 
         assert trainer.config.out is not None, "commands write a run"
-        storage.write_file(trainer.config.out / "data.json", storage.to_json(self._record))
+        record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
+        storage.write_file(trainer.config.out / "data.json", storage.to_json(record))
         self._print_notes(trainer.history)
 
     def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
@@ -113,13 +118,15 @@ def train(
     Args:
         options: How to train.
         resume: Continue from the newest checkpoint in the run folder, or start again.
-        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100, to train in
-            place of the reference network.
-        weights: Weights of the backbone: a file, or "pretrained" to download them; by default random.
+        backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100; an ONNX file,
+            whose net is not trained; "reference", the reference network; or "auto": for photographs a pretrained net
+            whose weights are on this machine. By default auto for folders, and reference for named data.
+        weights: Weights of the backbone: a file, or "pretrained" to find them on this machine or download them; by
+            default random.
         head: What follows the backbone: its own features (none), these standardised, whitened within classes, one
-            trained layer (linear) or two (mlp). "auto", the default for a backbone with weights, chooses by
-            cross-validation over classes. The net is then fine-tuned from there, unless --freeze backbone is given, and
-            kept only if that is better on the validation classes.
+            trained layer (linear) or two (mlp). "auto", the default for a pretrained backbone, an ONNX file and
+            embeddings, chooses by cross-validation over classes. The net is then fine-tuned from there, unless --freeze
+            backbone is given, and kept only if that is better on the validation classes.
         embedding_dim: Length of an embedding; by default 128, or that of the head.
         image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
             for, else that of the first picture, at most 64.
@@ -134,7 +141,8 @@ def train(
         white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
             saved with the model.
         pairs: CSV file of the pairs to train on, in place of labels: first,second,target with paths from DATA, and if
-            you like kind and group, such as the writer. Validation pairs are split off by group.
+            you like kind and group, such as the writer. Validation pairs are split off by group. The net is then the
+            reference network unless --backbone is given.
         val_pairs: CSV file of the pairs to validate on, with --pairs.
         random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
@@ -142,7 +150,7 @@ def train(
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
     from pairsim._common.storage import check_writable
-    from pairsim.data.named import NAMES
+    from pairsim.data.named import NAMES, is_embedding_file
     from pairsim.data.splits import read_split
     from pairsim.integrations import TensorBoardLog
     from pairsim.models.heads.head_modules import CLOSED_FORM
@@ -158,17 +166,28 @@ def train(
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
     needs_labels = head in ("auto", *CLOSED_FORM)
     expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
-    expect(weights is None or backbone is not None, "--backbone NAME together with --weights, found none.")
-    size = None if image_size is None else (image_size, image_size)
+    if pairs is not None and backbone is None and not is_embedding_file(data):
+        backbone = REFERENCE  # pairs have many images in an epoch, too many for a large net unasked
+    net = choose_net(
+        data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        channels=channels,
+        data_dir=data_dir,
+        white=white,
+        augment=options.augment,
+    )
+    backbone, weights = net.backbone, net.weights
+    size = None if net.image_size is None else (net.image_size, net.image_size)
     expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
     # a head of closed form is fitted, and "auto" chosen, once features are known
     layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
-    make_model = partial(
-        _make_model, options.seed, white, backbone=backbone, weights=weights, embedding_dim=embedding_dim, **layer
-    )
+    built: dict[str, Any] = {"backbone": backbone, "weights": weights, "embedding_dim": embedding_dim, **layer}
+    make_model = partial(_make_model, options.seed, white, net.fit, **built)
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        model = make_model(in_channels=channels, image_size=size)
+        model = make_model(in_channels=net.channels, image_size=size)
     preprocessing = None if model is None else model.preprocessing
     reading: dict[str, Any] = {"image_size": size, "channels": channels, "white": white, "data_dir": data_dir}
     given: TrainingPairs | None = None
@@ -195,8 +214,7 @@ def train(
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
     val: Any = images.validation(model.preprocessing)
-    weights_given = {} if backbone is None else {"weights": weights}
-    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **weights_given)]
+    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
@@ -204,9 +222,10 @@ def train(
     if is_main:  # of several processes, one prints and writes
         note(images.account)
         note(images.warning)
+        note(net.line)
         what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
-    if given is None and (weights is not None or head in ("auto", *CLOSED_FORM)):
+    if given is None and (net.is_pretrained or head in ("auto", *CLOSED_FORM)):
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
@@ -280,14 +299,14 @@ def make_trainer(
     return pairsim.Trainer(model, config, train=loaded, callbacks=callbacks)
 
 
-def _make_model(seed: int, white: int | None = None, **options: Any) -> pairsim.SimilarityModel:
+def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **options: Any) -> pairsim.SimilarityModel:
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = pairsim.EmbeddingNet(**options)
     model = pairsim.SimilarityModel(net)
-    model.preprocessing = dataclasses.replace(model.preprocessing, white=white)
+    model.preprocessing = dataclasses.replace(model.preprocessing, white=white, fit=fit or model.preprocessing.fit)
     return model
 
 

@@ -68,10 +68,9 @@ class TrainingPairs:
             data_dir: Folder of named datasets.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
-        from pairsim.data.named import NAMES
-        from pairsim.runs.run_pairs import describe_pairs, read_numbered_list, read_picture_list
+        from pairsim.runs.run_pairs import describe_pairs, lists_numbers, read_numbered_list, read_picture_list
 
-        if data in NAMES:
+        if lists_numbers(data):
             images = load_data(data, "train", data_dir=data_dir)
             train = read_numbered_list(pairs, images)
         else:
@@ -82,7 +81,7 @@ class TrainingPairs:
         if val_pairs is None:
             split = split_pairs(train, options.val_fraction or VAL_FRACTION, seed=seed)
             train, val, notes = split.train, split.val, [split.note]
-        elif data in NAMES:
+        elif lists_numbers(data):
             val = read_numbered_list(val_pairs, images)
         else:
             val, _ = read_picture_list(val_pairs, data, _reading(train))

@@ -29,6 +29,9 @@ DATASETS: dict[str, str] = {
 }
 """The loader of each named dataset, as `module:function`; called as `load(name, split, root)`."""
 
+EMBEDDING_FILES = (".npz", ".npy", ".parquet")
+"""Endings of files of embeddings that another model computed."""
+
 SPLITS: tuple[Split, ...] = get_args(Split)
 NAMES: KeysView[str] = DATASETS.keys()
 
@@ -72,7 +75,8 @@ def load_data(
     What is left out is in `account` of the result.
 
     Args:
-        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, or a folder.
+        data: `"mnist"`, `"fashion-mnist"`, `"digits"`, a folder, or a file of embeddings that another model computed:
+            `.npz` with the arrays `embeddings` `[N, D]` and `labels` `[N]` (see `read_embeddings`).
         split: `"train"`, `"val"`, `"test"` or `"all"`.
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
@@ -96,15 +100,16 @@ def load_data(
             the split.
         ImageReadError: If a folder or its first picture cannot be read.
         ValueError: If there is no such split, `class_level` or `white` is below 1, `groups` is no regular expression,
-            or a named dataset is given `groups` or a `class_level` other than 1.
+            or other data than a folder is given `groups`, or a named dataset a `class_level` other than 1.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, all, got {split!r}.")
     name = str(os.fspath(data))  # a string of NumPy too
     if class_level < 1 or (class_level > 1 and name in DATASETS):
         raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")
-    if groups is not None and name in DATASETS:
-        raise ValueError(f"Expected a folder with groups, got the named dataset {name}. Leave out groups (--groups).")
+    if groups is not None and (name in DATASETS or is_embedding_file(name)):
+        kind = "named dataset" if name in DATASETS else "file of embeddings"
+        raise ValueError(f"Expected a folder with groups, got the {kind} {name}. Leave out groups (--groups).")
     if name in DATASETS:
         if split == "val":
             raise DataError(
@@ -117,6 +122,10 @@ def load_data(
             return joined(load(name, "train", root), load(name, "test", root))
         loaded: LabelledData = load(name, split, root)
         return loaded
+    if is_embedding_file(name):
+        from pairsim.data.named import embedding_files
+
+        return embedding_files.load(Path(name), split, preprocessing)
     if _may_be_folder(name):
         from pairsim.data.named.class_folders import load_folder
 
@@ -126,9 +135,20 @@ def load_data(
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DatasetNotFoundError(
-        f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, found neither at "
-        f"{name!r}.{hint}"
+        f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, or a file of embeddings "
+        f"(.npz), found neither at {name!r}.{hint}"
     )
+
+
+def is_embedding_file(data: str | os.PathLike[str]) -> bool:
+    """Return whether data is a file of embeddings, by its ending, and not a folder of that name.
+
+    Example:
+        >>> is_embedding_file("faces.npz"), is_embedding_file("mnist")
+        (True, False)
+    """
+    name = os.fspath(data)
+    return name.lower().endswith(EMBEDDING_FILES) and not os.path.isdir(name)
 
 
 def _may_be_folder(name: str) -> bool:

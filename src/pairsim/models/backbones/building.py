@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pickle
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,27 +27,31 @@ PRETRAINED: Final = "pretrained"
 """Given instead of a file: the weights that the backbone's library downloads or has downloaded."""
 
 
+_CONNECT_S, _STALL_S = 10.0, 30.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneRequest:
-    """A backbone that is asked for by name; see `named_backbone`."""
+    """A backbone that is asked for by name; see `named_backbone`. `looked_in`: where weights were looked for."""
 
     name: str
     weights: str | os.PathLike[str] | None
     in_channels: int | None
     image_size: tuple[int, int] | None
+    looked_in: Sequence[Path] = ()
 
     def not_built(self, error: Exception) -> ValueError:
         """Return the error for a net that cannot be built."""
         size = self.image_size
         return ValueError(
             f"Expected {self.name} to take {'its own images' if size is None else f'images of {size[0]} x {size[1]}'}, "
-            f"but building it failed: {_first_line(error)}. "
+            f"but building it failed: {first_line(error)}. "
             "Leave image_size out for the size it was trained with, or use a multiple of its patch size."
         )
 
     def not_fitting(self, error: Exception) -> ValueError:
         """Return the error for weights of another net."""
-        lines = [line.strip().rstrip(".")[:160] for line in str(error).splitlines()][1:3] or [_first_line(error)]
+        lines = [line.strip().rstrip(".")[:160] for line in str(error).splitlines()][1:3] or [first_line(error)]
         return ValueError(
             f"Expected weights of {self.name} in {self.weights}, but they do not fit: {'; '.join(lines)}. "
             "Check the name; for transformers also leave image_size out."
@@ -51,8 +60,9 @@ class BackboneRequest:
     def not_downloaded(self, error: Exception) -> RunError:
         """Return the error for pretrained weights that the library cannot load."""
         return RunError(
-            f"Expected pretrained weights of {self.name} in the cache of its library or from the network, but loading "
-            f"them failed: {_first_line(error)}. Connect to a network, or give weights=FILE with weights on disk."
+            f"Expected pretrained weights of {self.name} in {', '.join(map(str, self.looked_in)) or 'a file'} or from "
+            f"the network, but loading them failed: {first_line(error)}. Connect to a network, copy the file into one "
+            "of these folders, or give weights=FILE."
         )
 
 
@@ -89,6 +99,31 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return content
 
 
+def check_reachable(url: str) -> None:
+    """Check that a server answers, so that a download that cannot work fails at once.
+
+    Args:
+        url: Of the download; a proxy of the environment is used.
+
+    Raises:
+        OSError: If it does not answer.
+    """
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310  of a library, never of a user
+    with contextlib.suppress(urllib.error.HTTPError):  # an answer
+        urllib.request.urlopen(request, timeout=_CONNECT_S).close()  # noqa: S310
+
+
+@contextlib.contextmanager
+def network_timeout() -> Iterator[None]:
+    """Inside, a download that gets no data for half a minute fails."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def channels_of(net: nn.Module) -> int | None:
     """Return the channels that a net takes: its `in_channels`, else those of its first convolution; else `None`."""
     if isinstance(stated := getattr(net, "in_channels", None), int):
@@ -102,6 +137,7 @@ def copy_sharing_tensors(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, tensors)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

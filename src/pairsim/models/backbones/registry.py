@@ -7,14 +7,18 @@ import difflib
 import importlib.util
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pairsim.errors import require
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import small_nets, timm_nets, torchvision_nets
-from pairsim.models.backbones.building import BackboneRequest, channels_of
+from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, channels_of
+from pairsim.models.backbones.onnx_nets import OnnxNet, is_onnx_file, read_onnx_net
+from pairsim.models.backbones.weight_files import find_weights, weight_folders
 
 SOURCES: tuple[tuple[str, ModuleType], ...] = (("", small_nets), ("", torchvision_nets), ("timm/", timm_nets))
 """Modules with nets, with the prefix of their names; of two nets of one name the first counts.
@@ -23,6 +27,17 @@ Each has `EXTRA`, the extra and the package that the nets need, if any; `names()
 the net and its preprocessing, `None` if that follows from the images of training; and `adapt(module)`, which is `None`
 for a module of another library.
 """
+
+EMBEDDINGS = "embeddings"
+"""The backbone of a model for embeddings that another model computed; see `GivenEmbeddings`."""
+
+
+class GivenEmbeddings(nn.Module):
+    """Scale embeddings `[N, D, 1, 1]` that another model computed to length 1."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return `[N, D, 1, 1]`; zero stays zero."""
+        return functional.normalize(embeddings, dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +81,7 @@ def backbone_names(contains: str = "") -> list[str]:
 
 def is_backbone_name(name: str) -> bool:
     """Return whether a text has the form of a backbone's name, rather than of a class such as `package.module.Net`."""
-    return _prefix(name) != "" or "." not in name
+    return _prefix(name) != "" or "." not in name or is_onnx_file(name)
 
 
 def _prefix(name: str) -> str:
@@ -83,10 +98,11 @@ def named_backbone(
     """Build a backbone by its name, without its classifier.
 
     Args:
-        name: From `backbone_names`.
-        weights: `None` for random ones; `"pretrained"` for those that the library downloads or has downloaded, which
-            small nets do not have; or a file (`.safetensors`, or a state dict saved by `torch.save`), which has to fit
-            except for the classifier.
+        name: From `backbone_names`; an ONNX file, whose net is not trained (see `read_onnx_net`); or `"embeddings"`
+            for images that are embeddings of another model, `[N, D, 1, 1]`, with `in_channels` D.
+        weights: `None` for random ones; `"pretrained"` for those that `find_weights` finds, else those that the library
+            downloads, which small nets do not have; or a file (`.safetensors`, or a state dict saved by `torch.save`),
+            which has to fit except for the classifier.
         in_channels: Channels of the images; by default those it was trained with, 3, and 1 for a small net. A net of
             torchvision takes no others.
         image_size: Height and width; by default those it was trained with, and 28 x 28 for a small net. Convolutional
@@ -96,14 +112,24 @@ def named_backbone(
         The backbone, with its preprocessing; small nets have none.
 
     Raises:
-        MissingExtraError: If timm is needed and not installed.
-        RunError: If weights cannot be read or downloaded.
+        MissingExtraError: If timm or onnxruntime is needed and not installed.
+        RunError: If weights or an ONNX file cannot be read, or weights not be downloaded.
         ValueError: If there is no such backbone, it cannot be built for such images, or the weights do not fit.
 
     Example:
         >>> named_backbone("resnet18").preprocessing.mean
         (0.485, 0.456, 0.406)
     """
+    if name == EMBEDDINGS:
+        if in_channels is None:
+            raise ValueError("Expected in_channels, the length of an embedding, for embeddings, got none.")
+        vectors = Preprocessing(image_size=(1, 1), channels=in_channels)
+        return Backbone(module=GivenEmbeddings(), name=name, preprocessing=vectors)
+    if is_onnx_file(name):
+        if weights is not None:
+            raise ValueError(f"Expected no weights for {name}, which has its own, got {weights}. Leave them out.")
+        onnx_net, of_file = read_onnx_net(name, in_channels=in_channels, image_size=image_size)
+        return Backbone(module=onnx_net, name=onnx_net.file_name, preprocessing=of_file, pretrained=True)
     prefix = _prefix(name)
     plain, sources = name.removeprefix(prefix), [nets for known, nets in SOURCES if known == prefix]
     for extra in filter(None, (nets.EXTRA for nets in sources)):
@@ -116,7 +142,13 @@ def named_backbone(
             f"Expected the name of a backbone, got {name!r}.{hint} "
             'List them with pairsim.models.backbones.backbone_names("...").'
         )
-    request = BackboneRequest(name=name, weights=weights, in_channels=in_channels, image_size=image_size)
+    folders: tuple[Path, ...] = ()
+    if weights == PRETRAINED:
+        folders = weight_folders()
+        weights = find_weights(name, folders) or PRETRAINED
+    request = BackboneRequest(
+        name=name, weights=weights, in_channels=in_channels, image_size=image_size, looked_in=folders
+    )
     module, known = nets.build(plain, request)
     preprocessing = None if known is None else _for_images(known, in_channels or known.channels, image_size)
     return Backbone(module=module, name=name, preprocessing=preprocessing, pretrained=weights is not None)
@@ -135,6 +167,11 @@ def given_backbone(
     Returns:
         The backbone; its preprocessing is known for nets of torchvision and timm only.
     """
+    if isinstance(module, OnnxNet):  # of a saved model, which has the preprocessing
+        size = image_size or module.fixed_size
+        assert size is not None, "a saved model has its size"
+        known = Preprocessing(image_size=size, channels=module.in_channels)
+        return Backbone(module=module, name=module.file_name, preprocessing=known, pretrained=True)
     adapted = next(filter(None, (nets.adapt(module) for _, nets in SOURCES)), None)
     if adapted is None:
         return Backbone(module=module)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from torch import nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, copy_sharing_tensors, read_weights
+from pairsim.models.backbones.building import (
+    PRETRAINED,
+    BackboneRequest,
+    check_reachable,
+    copy_sharing_tensors,
+    read_weights,
+)
 
 EXTRA = "timm"
 """The extra and the package that the nets need."""
@@ -21,6 +30,26 @@ def names() -> Collection[str]:
     """Return the names of its nets."""
     timm = importlib.import_module("timm")
     return {*timm.list_models(), *timm.list_pretrained()}
+
+
+def stored_as(name: str) -> tuple[str, list[str]]:
+    """Return where weights of a net may be stored.
+
+    Args:
+        name: Of the net, without prefix; without a tag it is that of its default weights.
+
+    Returns:
+        The repository on the Hugging Face Hub, and names of files, the last ones without their ending.
+    """
+    default = None
+    if importlib.util.find_spec("timm") is not None:
+        with contextlib.suppress(RuntimeError):  # a tag that timm does not have
+            default = importlib.import_module("timm").models.get_pretrained_cfg(name)
+    if default is None:
+        return f"timm/{name}", [name]
+    full = name if "." in name or not default.tag else f"{name}.{default.tag}"
+    downloaded = [default.url.rpartition("/")[2]] if default.url else []
+    return default.hf_hub_id or f"timm/{full}", [*downloaded, *dict.fromkeys((name, full))]
 
 
 def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
@@ -40,6 +69,8 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing
         # timm converts weights of older formats; without a classifier in them it loads the rest strictly
         settings["pretrained_cfg_overlay"] = {"state_dict": state, "num_classes": 0, "classifier": None}
     try:
+        if weights == PRETRAINED:
+            check_reachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
         module: nn.Module = timm.create_model(name, pretrained=weights is not None, **settings)
     except Exception as error:  # timm and the hub raise many kinds
         if weights == PRETRAINED and not isinstance(error, AssertionError | TypeError):

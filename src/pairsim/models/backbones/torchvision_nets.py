@@ -9,7 +9,14 @@ from typing import Any
 from torch import nn
 
 from pairsim.images import Preprocessing
-from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, copy_sharing_tensors, read_weights
+from pairsim.models.backbones.building import (
+    PRETRAINED,
+    BackboneRequest,
+    check_reachable,
+    copy_sharing_tensors,
+    network_timeout,
+    read_weights,
+)
 
 EXTRA = None
 """torchvision is always installed."""
@@ -25,6 +32,14 @@ def names() -> Collection[str]:
 
     names: list[str] = models.list_models(module=models)  # those of the top level: classification
     return names
+
+
+def weights_file(name: str) -> str:
+    """Return the name of the file of a net's default weights."""
+    from torchvision import models
+
+    url: str = models.get_model_weights(name).DEFAULT.url
+    return url.rpartition("/")[2]
 
 
 def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing]:
@@ -54,10 +69,11 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing
     dropped = _drop_classifiers(module)
     if weights is not None:
         if weights == PRETRAINED:
+            chosen = models.get_model_weights(name).DEFAULT
             try:
-                state = models.get_model_weights(name).DEFAULT.get_state_dict(
-                    progress=False, check_hash=True, weights_only=True
-                )
+                check_reachable(chosen.url)
+                with network_timeout():
+                    state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
             except Exception as error:  # a failed download raises many kinds
                 raise request.not_downloaded(error) from error
         else:

@@ -29,6 +29,7 @@ from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadRe
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import TrainConfig
 from pairsim.training.history import History
+from pairsim.training.optimize.optimizers import has_parameters
 from pairsim.training.run_setup import RunSetup
 from pairsim.training.trainer import Trainer
 from pairsim.training.validation import all_pairs, fit_projection
@@ -120,9 +121,9 @@ def adapt(
 
     The features of the backbone are computed once for each image. The head is chosen by cross-validation over the
     training classes: the simplest whose EER is within a standard error of the best. From it the net is fine-tuned,
-    unless `config.freeze` is `"backbone"`: its first layers and batch norm stay as they are, and the best epoch is
-    chosen by the validation images. The fine-tuned net is kept if its EER on the validation images is lower than that
-    of the frozen one by at least a standard error.
+    unless `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch norm stay as they
+    are, and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER on the validation
+    images is lower than that of the frozen one by at least a standard error.
 
     The validation images should be of classes that `train` does not have. They then tell how good the model is on new
     classes, and the threshold holds for them.
@@ -158,7 +159,7 @@ def adapt(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
     settings = config or TrainConfig()
-    fine_tunes = settings.freeze != "backbone"
+    fine_tunes = settings.freeze != "backbone" and has_parameters(model)
     train, val, split = _labelled(train, val, settings)
     # this reads the images, once, and completes the preprocessing, on which features depend
     placed = RunSetup(model, settings, train, val).data

@@ -170,13 +170,18 @@ def make_scheduler(config: TrainConfig, optimizer: Optimizer, *, total_steps: in
 
 
 def known_backbone(model: SimilarityModel) -> Literal["random", "pretrained"] | None:
-    """Return the kind of weights of a backbone of torchvision or timm, or with weights; `None` for any other net."""
+    """Return the kind of weights of a backbone that pairsim builds, or with weights; `None` for any other net."""
     net = unwrapped(model.embedding_net)
     if not isinstance(net, EmbeddingNet):
         return None
     if net.pretrained:
         return "pretrained"
     return "random" if net.has_known_backbone else None
+
+
+def has_parameters(model: SimilarityModel) -> bool:
+    """Return whether the backbone has parameters; an ONNX file has none that can be trained."""
+    return any(name.startswith(backbone_prefix(model) or "embedding_net.") for name, _ in model.named_parameters())
 
 
 def recipe_note(config: TrainConfig) -> str:

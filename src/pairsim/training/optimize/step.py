@@ -13,6 +13,7 @@ from pairsim._common.precision import Precision
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
+from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
@@ -66,9 +67,12 @@ class TrainingStep:
             "fp16 has to look at its gradients between steps, use precision bf16 or fp32": precision.scales_gradients,
             "grad_accumulation is more than 1": config.grad_accumulation > 1,
             "the optimizer is the caller's own": callable(config.optimizer),
+            "the backbone is an ONNX file, which runs on the CPU": any(isinstance(m, OnnxNet) for m in model.modules()),
         }
         reason = next((reason for reason, is_present in obstacles.items() if is_present), None)
         objective.state = objective.initial_state(model)
+        if objective.state is not None:
+            world.broadcast((*objective.state.parameters(), *objective.state.buffers()))
         self.optimizer: Optimizer = make_optimizer(config, model, objective.state, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         self._has_gradient: list[bool] | None = None

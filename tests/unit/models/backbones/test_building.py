@@ -43,7 +43,7 @@ def test_errors_name_the_backbone_and_one_line_of_the_cause(size: tuple[int, int
     assert built.startswith(f"Expected toy/net to take {asked}, but building it failed: first. Leave image_size out")
     downloaded = str(request.not_downloaded(OSError()))
     assert "pretrained weights of toy/net" in downloaded
-    assert "failed: OSError. Connect" in downloaded
+    assert "in a file or from the network, but loading them failed: OSError. Connect" in downloaded
     state = RuntimeError("Error(s) in loading state_dict:\n\tMissing key(s): a.\n\tUnexpected key(s): " + "b" * 500)
     fitting = str(request.not_fitting(state))
     assert fitting.startswith(

@@ -57,13 +57,16 @@ def test_without_a_network_pretrained_weights_are_one_clear_line(monkeypatch: py
     def fail(*args: Any, **settings: Any) -> None:
         raise OSError("Name or service not known\nand more")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr("urllib.request.urlopen", fail)
     monkeypatch.setattr(torch.hub, "_hub_dir", "/absent/hub")
-    monkeypatch.setattr("os.makedirs", lambda *args, **settings: None)
-    monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setenv("HF_HUB_CACHE", "/absent/cache")
+    monkeypatch.setenv("PAIRSIM_DATA", "/absent/data")
+    monkeypatch.setattr(timm, "create_model", lambda *args, **settings: pytest.fail("retries for a minute"))
     for name in ("resnet18", "timm/resnet10t"):
         with pytest.raises(
-            RunError, match=rf"pretrained weights of {name} .* failed: .*not known\. Connect to"
+            RunError,
+            match=rf"pretrained weights of {name} in /absent/data/weights, /absent/data, /absent/hub/checkpoints, "
+            r"/absent/cache or from the network, but loading them failed: .*not known\. Connect to",
         ) as caught:
             named_backbone(name, weights="pretrained")
         assert "\n" not in str(caught.value)
@@ -174,3 +177,17 @@ def test_a_source_is_added_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert net(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
     with pytest.raises(ValueError, match=r"got 'toy/flt'\. Did you mean toy/flat"):
         EmbeddingNet("toy/flt")
+
+
+def test_embeddings_of_another_model_are_a_backbone() -> None:
+    net = EmbeddingNet("embeddings", in_channels=5, image_size=1, embedding_dim=3)
+    given = torch.randn(4, 5, 1, 1)
+    assert isinstance(net.head, nn.Linear)
+    with torch.no_grad():
+        net.head.weight.copy_(torch.eye(3, 5))
+        net.head.bias.zero_()
+    assert torch.allclose(net(given), torch.nn.functional.normalize(given[:, :3, 0, 0]), atol=1e-6)
+    assert net.preprocessing is not None
+    assert net.preprocessing.of_vectors
+    with pytest.raises(ValueError, match="Expected in_channels, the length of an embedding, for embeddings, got none"):
+        EmbeddingNet("embeddings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def test_pretrained_weights_come_from_the_librarys_cache(tmp_path: Path, monkeyp
     theirs = models.resnet18(weights=None)
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
-    torch.save(theirs.state_dict(), cache / Path(models.ResNet18_Weights.DEFAULT.url).name)
+    torch.save(theirs.state_dict(), cache / "w")
+    digest = hashlib.sha256((cache / "w").read_bytes()).hexdigest()
+    (cache / "w").rename(cache / f"resnet18-{digest[:8]}.pth")
+    monkeypatch.setenv("PAIRSIM_DATA", "")
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     found = named_backbone("resnet18", weights="pretrained")

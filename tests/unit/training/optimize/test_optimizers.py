@@ -16,6 +16,7 @@ from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.training.optimize.optimizers import (
     FrozenParts,
     backbone_prefix,
+    has_parameters,
     known_backbone,
     make_optimizer,
     make_scheduler,
@@ -169,3 +170,8 @@ def test_the_recipe_is_noted_for_backbones_with_known_preprocessing_only(tmp_pat
     own = Trainer(backbone_model(), TrainConfig(batch_size=8), train=colour_images())
     assert (own.config.optimizer, own.config.learning_rate) == ("adam", 1e-2)
     assert not [line for line in own.history.notes if line.startswith("Backbone")]
+
+
+def test_backbones_without_parameters() -> None:
+    assert has_parameters(SimilarityModel(EmbeddingNet("resnet18", image_size=32)))
+    assert not has_parameters(SimilarityModel(EmbeddingNet("embeddings", in_channels=4, image_size=1)))

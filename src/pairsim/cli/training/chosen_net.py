@@ -1,0 +1,154 @@
+"""Choose the net that `pairsim train` trains, from its options and the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pairsim.cli.output import UsageError, expect
+from pairsim.errors import PairsimError
+
+AUTO, REFERENCE = "auto", "reference"
+"""Values of --backbone besides the names of nets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenNet:
+    """The net to train.
+
+    Attributes:
+        backbone: As for `EmbeddingNet`; `None` for the reference network.
+        weights: Likewise.
+        image_size: Height and width of pictures; `None` for a default.
+        channels: Channels of the images; `None` for a default.
+        fit: How pictures get their size; `None` for the default of the net.
+        is_pretrained: Whether its features are those of a trained net: one with weights, an ONNX file, or that which
+            computed embeddings.
+        line: What was chosen and why, for the user; empty if there is nothing to say.
+        record: What `data.json` keeps of it: `weights` of a named backbone, and `backbone` where the command needs that
+            option to choose the same net again.
+    """
+
+    backbone: str | None
+    weights: str | None = None
+    image_size: int | None = None
+    channels: int | None = None
+    fit: Any = None
+    is_pretrained: bool = False
+    line: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def choose_net(
+    data: str,
+    *,
+    backbone: str | None,
+    weights: str | None,
+    image_size: int | None,
+    channels: int | None,
+    data_dir: Path | None,
+    white: int | None,
+    augment: object,
+) -> ChosenNet:
+    """Choose the net to train; nothing is built or downloaded.
+
+    Args:
+        data: DATA of the command.
+        backbone: --backbone; `None` is "auto" for a folder and "reference" for named data.
+        weights: --weights: a file, its name in one of the folders of `weight_folders`, or "pretrained".
+        image_size: --image-size.
+        channels: --channels.
+        data_dir: --data-dir.
+        white: --white.
+        augment: --augment.
+
+    Raises:
+        PairsimError: If a file of embeddings cannot be read, or weights are damaged.
+        UsageError: If options do not fit together.
+    """
+    from pairsim.data.named import NAMES, data_root, is_embedding_file
+    from pairsim.models.backbones.onnx_nets import is_onnx_file
+    from pairsim.models.backbones.weight_files import weight_folders
+
+    named = backbone not in (None, AUTO, REFERENCE)
+    expect(weights is None or named, "--backbone NAME together with --weights, found none.")
+    given: dict[str, Any] = {"image_size": image_size, "channels": channels}
+    if is_embedding_file(data):
+        return _for_embeddings(data, backbone=backbone, augment=augment, **given)
+    folders = weight_folders(data_dir, data_root())
+    if named:
+        assert backbone is not None, "as it is named"
+        file, line = _weights(backbone, weights, folders)
+        record: dict[str, Any] = {} if is_onnx_file(backbone) else {"weights": file}
+        pretrained = file is not None or is_onnx_file(backbone)
+        return ChosenNet(backbone=backbone, weights=file, is_pretrained=pretrained, line=line, record=record, **given)
+    if backbone == REFERENCE or (backbone is None and data in NAMES):
+        record = {} if data in NAMES else {"backbone": REFERENCE}
+        return ChosenNet(backbone=None, record=record, **given)
+    if data in NAMES:
+        return ChosenNet(backbone=None, line=f"The reference network, as the pictures of {data} are small.", **given)
+    from pairsim.images import pictures_below
+    from pairsim.models.backbones.automatic import choose_backbone, look_at
+
+    try:
+        pictures = pictures_below(data)
+    except PairsimError:  # loading the data says it in its own words
+        return ChosenNet(backbone=None, **given)
+    kind = look_at(pictures, white=white)
+    choice = choose_backbone(kind, image_size=image_size, folders=folders)
+    if choice.name is None or channels == 1:
+        photographs = kind.are_photographs
+        line = choice.line if backbone or photographs else ""
+        if choice.name is not None:
+            line = f"The reference network, as --channels 1 is given: without it {choice.name} would be used."
+        record = {"backbone": REFERENCE} if photographs else {}
+        return ChosenNet(backbone=None, line=line, record=record, **given)
+    given["image_size"] = choice.image_size
+    file = str(choice.weights)
+    record = {"weights": file} if choice.fit is None else {"weights": file, "backbone": AUTO}
+    return ChosenNet(
+        backbone=choice.name,
+        weights=file,
+        fit=choice.fit,
+        is_pretrained=True,
+        line=choice.line,
+        record=record,
+        **given,
+    )
+
+
+def _for_embeddings(
+    data: str, *, backbone: str | None, image_size: int | None, channels: int | None, augment: object
+) -> ChosenNet:
+    from pairsim.data.named.embedding_files import read_embeddings
+    from pairsim.models.backbones.registry import EMBEDDINGS
+
+    if not (backbone in (None, AUTO) and image_size is None and channels is None and augment in ("none", "auto")):
+        raise UsageError(
+            f"Expected no --backbone, --image-size, --channels or --augment for {data}, which has embeddings and no "
+            "pictures. Leave them out."
+        )
+    dim = read_embeddings(data).images.shape[1]
+    return ChosenNet(backbone=EMBEDDINGS, image_size=1, channels=dim, is_pretrained=True)
+
+
+def _weights(backbone: str, weights: str | None, folders: tuple[Path, ...]) -> tuple[str | None, str]:
+    """Return the weights for `EmbeddingNet`, and a line on where they come from."""
+    from pairsim._common.storage import is_file
+    from pairsim.models.backbones.building import PRETRAINED
+    from pairsim.models.backbones.weight_files import find_weights
+
+    if weights == PRETRAINED:
+        found = find_weights(backbone, folders)
+        return (PRETRAINED, f"Downloading weights of {backbone}.") if found is None else (str(found), _line(found))
+    if weights is not None and not is_file(weights) and os.path.basename(weights) == weights:
+        found = next((folder / weights for folder in folders if is_file(folder / weights)), None)
+        return (weights, "") if found is None else (str(found), _line(found))
+    return weights, ""
+
+
+def _line(found: Path) -> str:
+    return f"Weights in {found}."
