@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
-PAGES = ["mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy"]
+PAGES = ["mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy", "signatures"]
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n^```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 CHEAPER = [
@@ -30,6 +30,8 @@ CHEAPER = [
     (r"^pairsim app .*$", "pairsim app --help"),
     (r"^pip install .*$", "true"),
     (r"--resamples \d+", "--resamples 50"),
+    (r'weights="pretrained", image_size=\(128, 288\)', "image_size=(32, 64)"),
+    (r"epochs=\d+, num_pairs=\d+", "epochs=1, num_pairs=64"),
 ]
 # what depends on what a model has learned: names of classes, verdicts
 SAME_SHAPE = [
@@ -90,6 +92,23 @@ def write_characters(folder: Path, *, alphabets: tuple[str, ...], characters: in
                 picture.save(place / f"{number:04d}_{drawing:02d}.png")
 
 
+def write_signatures(folder: Path, *, writers: int = 24, each: int = 5) -> None:
+    """Pictures of random strokes of each writer, moved a little in genuine signatures and more in forged ones."""
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(1)
+    for writer in range(1, writers + 1):
+        corners = random.integers((5, 5), (115, 45), size=(8, 2))
+        for kind, move in (("genuine", 2), ("forged", 6)):
+            place = folder / f"w{writer:03d}_{kind}"
+            place.mkdir(parents=True)
+            for number in range(1, each + 1):
+                picture = Image.new("L", (120, 50), 255)
+                moved = corners + random.integers(-move, move + 1, size=(8, 2))
+                ImageDraw.Draw(picture).line([(int(x), int(y)) for x, y in moved], fill=0, width=2)
+                picture.save(place / f"{writer:03d}_{number:02d}.png")
+
+
 def run(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": binaries, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
@@ -132,6 +151,7 @@ def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path) -> None
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
     write_characters(tmp_path / "characters", alphabets=("Balinese", "Greek", "Latin"))
+    write_signatures(tmp_path / "signatures")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     found = steps(page)
     assert found

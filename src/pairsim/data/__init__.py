@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pairsim.data.pairs.pair_lists import PairList as PairList
     from pairsim.data.pairs.pair_sampler import PairIndices as PairIndices
     from pairsim.data.pairs.pair_sampler import PairSampler as PairSampler
+    from pairsim.data.pairs.pair_splits import PairSplit as PairSplit
+    from pairsim.data.pairs.pair_splits import split_pairs as split_pairs
+    from pairsim.data.pairs.random_negatives import with_random_negatives as with_random_negatives
     from pairsim.data.splits import split_by_class as split_by_class
     from pairsim.data.splits import stratified_split as stratified_split
 else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch
 
 from pairsim._common.arrays import Float64Array
 from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
+from pairsim.data import ImageFiles, PairDataset
 from pairsim.errors import DataError
 from pairsim.evaluation import RocCurve, label_agreement
 from pairsim.evaluation.curve_data import Reliability, ScoreHistogram, match_counts, reliability, score_histogram
 from pairsim.evaluation.errors.class_errors import ClassErrors, breakdown
-from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_pairs
+from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_given_pairs, worst_pairs
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.models import SimilarityModel
 from pairsim.verification.model_evaluation import report_on, to_probability
@@ -37,7 +39,7 @@ class ShownImage:
     Attributes:
         uri: Its picture, as a data URI; empty if it is an embedding of another model.
         number: Its index in the dataset.
-        name: Its class.
+        name: Its class; of given pairs the name of its file with its folder, where there is one.
     """
 
     uri: str
@@ -77,7 +79,7 @@ class Suspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Data of a report on a model and labelled images.
+    """Data of a report on a model and labelled images, or given pairs, which have no classes and no suspects.
 
     Attributes:
         figures: The result of `evaluate`.
@@ -121,11 +123,11 @@ def find(
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Findings:
-    """Evaluate a model on all pairs of labelled images, and collect the data of a report.
+    """Evaluate a model on all pairs of labelled images, or on given pairs, and collect the data of a report.
 
     Args:
         model: The model, with its own threshold.
-        dataset: Labelled, map-style.
+        dataset: Labelled, map-style, or a `PairDataset`.
         names: A name for each class, in the order of the sorted labels; by default the labels.
         most: Maximum number of errors of each kind, and of suspects.
         batch_size: Images embedded at once.
@@ -144,21 +146,24 @@ def find(
             "it longer, or choose a threshold with: pairsim calibrate"
         )
     scored = score_pairs(model, dataset, batch_size=batch_size, progress=progress)
-    if not isinstance(scored, AllPairsScored):
-        raise DataError("Expected a labelled dataset, got given pairs. A report is of all pairs of labelled images.")
-    class_names = [str(name) for name in scored.classes] if names is None else list(names)
-    if len(class_names) != len(scored.classes):
-        raise DataError(
-            f"Expected a name for each of {len(scored.classes)} classes, got {len(class_names)}. Leave names out to "
-            "use the labels."
-        )
+    all_pairs = scored if isinstance(scored, AllPairsScored) else None
+    class_names = list[str]()
+    if all_pairs is not None:
+        class_names = [str(name) for name in all_pairs.classes] if names is None else list(names)
+        if len(class_names) != len(all_pairs.classes):
+            raise DataError(
+                f"Expected a name for each of {len(all_pairs.classes)} classes, got {len(class_names)}. Leave names "
+                "out to use the labels."
+            )
+    images = dataset.dataset if isinstance(dataset, PairDataset) else dataset
 
     def shown(number: int) -> ShownImage:
         uri = ""
         if not model.preprocessing.of_vectors:
-            image = fetch_separate(dataset, [number], model.preprocessing)
+            image = fetch_separate(images, [number], model.preprocessing)
             uri = png_data_uri(to_pixels(image, model.preprocessing)[0])
-        return ShownImage(uri=uri, number=number, name=class_names[scored.codes[number]])
+        name = class_names[all_pairs.codes[number]] if all_pairs is not None else _file_name(images, number)
+        return ShownImage(uri=uri, number=number, name=name)
 
     def errors(pairs: RankedPairs) -> tuple[PairError, ...]:
         probability = model.probability(torch.from_numpy(pairs.similarity.astype(np.float32))).tolist()
@@ -167,15 +172,21 @@ def find(
 
     suspects: tuple[Suspect, ...] = ()
     num_suspects = 0
-    if len(class_names) > 1:
-        agreement = label_agreement(scored.embeddings, scored.codes)
+    if all_pairs is not None and len(class_names) > 1:
+        agreement = label_agreement(all_pairs.embeddings, all_pairs.codes)
         margins = np.nan_to_num(agreement.score, nan=-np.inf)
         num_suspects = int(np.count_nonzero(margins > 0))
         suspects = tuple(
             Suspect(image=shown(k), proposed=class_names[int(agreement.proposed[k])], margin=float(margins[k]))
             for k in np.argsort(-margins, kind="stable")[: min(most, num_suspects)].tolist()
         )
-    worst = worst_pairs(scored.embeddings, scored.codes, lowest_match(threshold), most)
+    lowest_matching, classes = lowest_match(threshold), tuple[ClassErrors, ...]()
+    if isinstance(scored, AllPairsScored):
+        worst = worst_pairs(scored.embeddings, scored.codes, lowest_matching, most)
+        classes = breakdown(scored.embeddings, scored.codes, lowest_matching, names=class_names).class_errors
+    else:
+        columns = scored.similarity, scored.target, scored.first, scored.second
+        worst = worst_given_pairs(*columns, threshold=lowest_matching, n=most)
     # From the lowest similarity or the model's threshold on.
     lowest = min(threshold, *(float(ranked.values[0]) for ranked in scored.pairs.ranked if ranked.size))
     thresholds = np.round(np.arange(-STEPS_PER_UNIT, STEPS_PER_UNIT + 1) / STEPS_PER_UNIT, 6)
@@ -189,7 +200,7 @@ def find(
         histogram=score_histogram(scored.pairs, _BINS, low=float(thresholds[0]), high=1.0),
         curve=scored.pairs.roc_curve(_CURVE_POINTS),
         reliability=reliability(scored.pairs, to_probability(model)),
-        classes=breakdown(scored.embeddings, scored.codes, lowest_match(threshold), names=class_names).class_errors,
+        classes=classes,
         false_matches=errors(worst.false_matches),
         num_false_matches=worst.false_matches.total,
         false_non_matches=errors(worst.false_non_matches),
@@ -197,3 +208,8 @@ def find(
         suspects=suspects,
         num_suspects=num_suspects,
     )
+
+
+def _file_name(images: Any, number: int) -> str:
+    """Return the name of the file of an image with its folder; its number where there is no file."""
+    return "/".join(Path(images.paths[number]).parts[-2:]) if isinstance(images, ImageFiles) else f"{number}"

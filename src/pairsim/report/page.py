@@ -42,11 +42,13 @@ def write_report(
     device: str = "auto",
     progress: bool | None = None,
 ) -> Findings:
-    """Evaluate a model on all pairs of labelled images, and write one HTML page that needs no other file.
+    """Evaluate a model on all pairs of labelled images, or on given pairs, and write one HTML page.
+
+    The page needs no other file.
 
     Args:
         run: Run folder, or model folder.
-        dataset: Labelled images on which the model was not trained.
+        dataset: Labelled images, or a `PairDataset`, on which the model was not trained.
         out: The page to write, `.html`; an existing one is replaced.
         names: A name for each class, in the order of the sorted labels; by default the labels.
         title: Title of the page; by default made from the name of the run.
@@ -97,7 +99,7 @@ def write_report(
         run=records,
         positive_share=share,
         other_share=abs(share - figures.prior) > 0.05,
-        seen_classes="none" if known and not here & known else "all" if known and here <= known else "",
+        seen_classes="none" if known and here and not here & known else "all" if known and here <= known else "",
         classes=classes,
         training_data={key: records.data[key] for key in ("data", "num_images") if key in records.data},
         settings={key: records.config[key] for key in _SHOWN_SETTINGS if key in records.config},

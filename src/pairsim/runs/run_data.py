@@ -9,16 +9,16 @@ from typing import Any
 
 from pairsim._common import storage
 from pairsim._common.choices import Split
-from pairsim.data import ClassIndex, LabelledData, PairDataset, stratified_split
-from pairsim.data.image_sets import ImageFiles, subset
+from pairsim.data import ClassIndex, LabelledData, stratified_split
+from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, is_embedding_file, load_data
-from pairsim.data.pairs.pair_files import read_numbered_pairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
+from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
 
 SEEN_THRESHOLD = (
     "The threshold was chosen on classes that training had; on new classes expect more errors. Train with --unseen."
@@ -60,24 +60,29 @@ def load_evaluation_data(
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
-    Without pairs, the split "val" is the validation images of the run. In a run that kept classes unseen, each split
-    has the classes of that split (see `load_labelled`). The class level is by default that of the run.
+    Without pairs, the split "val" is the validation images of the run, or its validation pairs if it was trained on
+    pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
+    level is by default that of the run.
     """
-    if pairs is not None and data not in NAMES and not is_embedding_file(data):
-        listed = PairDataset.from_csv(pairs, data)
-        files, numbers = listed.dataset, listed.all_pairs()
-        assert isinstance(files, ImageFiles), "no transform was asked for"
-        files = ImageFiles(files.paths, files.targets, preprocessing=model.preprocessing)
-        listed = PairDataset.from_pairs(files, numbers.first, numbers.second, numbers.target)
-        return Judged(listed, f"{pairs.name}, pictures in {data}")
+    record = recorded_data(run)
+    if pairs is None and "pairs" in record:
+        if split == "val":
+            pairs, split = validation_pairs_of(run), "train"
+        elif not lists_numbers(data) and Path(data).resolve() == Path(str(record.get("data"))).resolve():
+            raise RunError(
+                f"Expected --pairs FILE or --split val for {run}, which was trained on pairs of pictures in {data}, "
+                f"found --split {split}: the run has no such split. Give pairs that it was not trained on."
+            )
+    if pairs is not None and not lists_numbers(data):
+        listed, pictures = read_picture_list(pairs, data, model.preprocessing)
+        return Judged(listed, pictures.source)
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level)
     if pairs is not None:
-        return Judged(PairDataset.from_pairs(loaded, *read_numbered_pairs(pairs)), f"{pairs.name}, {loaded.source}")
+        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split
     account, left_out = ("", ()) if known is None else (known.line(used), known.left_out_of(used))
-    record = recorded_data(run)
     trained = set(map(str, record.get("class_names", ())))
     of_val = set(map(str, record.get("class_split", {}).get("val", ()) or record.get("val_class_names", ()))) or trained
     unseen = len(set(loaded.class_names) - trained) if trained else None

@@ -206,6 +206,11 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--backbone", backbone]
         weights = first_weights(records)
         words += [] if weights in (None, "random") else ["--weights", last_name(str(weights))]
+    pairs = records.data.get("pairs")
+    if isinstance(pairs, Mapping):
+        words += ["--pairs", last_name(str(pairs["file"]))]
+        words += ["--val-pairs", last_name(str(pairs["val_file"]))] if pairs.get("val_file") else []
+        words += [] if pairs.get("random_negatives", True) else ["--no-random-negatives"]
     for name, value in changed_settings(config).items():
         option = name.replace("_", "-")
         if isinstance(value, bool):

@@ -73,7 +73,10 @@ class TrainConfig:
         minimum=2,
     )
     num_pairs: int | None = Group.PAIRS.option(
-        None, 'Pairs in an epoch of "pairs"; by default 20,000, or the number of images if smaller.', minimum=1
+        None,
+        'Pairs in an epoch of "pairs"; by default 20,000, or the number of images if smaller. Of given pairs, all '
+        "by default.",
+        minimum=1,
     )
     positive_fraction: float = Group.PAIRS.option(0.5, 'Share of positive pairs in "pairs".', interval="[0, 1]")
     negatives: Negatives = Group.PAIRS.option("class", 'Negative pairs by "class" or by "instance".', choices=NEGATIVES)

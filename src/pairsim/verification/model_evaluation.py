@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from pairsim._common.arrays import Values
@@ -26,7 +27,7 @@ from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
 from pairsim.verification.scoring import AllPairsScored, GivenPairsScored, Scored, score_pairs
-from pairsim.verification.verification_report import VerificationReport
+from pairsim.verification.verification_report import KindErrors, VerificationReport
 
 FMR_TARGETS = (0.1, 0.01, 0.001, 0.0001)
 _NUM_WEAKEST = 5
@@ -121,8 +122,10 @@ def report_on(
     counts = (scores.num_positive, scores.num_negative)
     total = sum(loss * count for loss, count in zip(losses, counts, strict=True) if count)
     weakest: tuple[tuple[ClassErrors, ...], tuple[ClassPairErrors, ...]] = (), ()
-    k_fold = None
+    k_fold, kinds, groups = None, dict[str, KindErrors](), None
     if isinstance(scored, GivenPairsScored):
+        kinds = {name: _kind_errors(part, lowest) for name, part in scored.of_kinds().items()}
+        groups = None if scored.group is None else len(np.unique(scored.group))
         k_fold = None if folds is None else k_fold_accuracy(scored.similarity, scored.target, folds)
     elif folds is not None:
         raise ValueError("Expected a PairDataset with folds, got a labelled dataset. Folds are of given pairs.")
@@ -151,8 +154,20 @@ def report_on(
         weakest_classes=weakest[0],
         weakest_pairs=weakest[1],
         k_fold=k_fold,
+        kinds=kinds,
+        groups=groups if images is None else images.num_groups,
         num_classes=None if images is None else len(images.classes),
         unseen_classes=None,  # which only a run knows
-        groups=None if images is None else images.num_groups,
         recall_at_1=math.nan if images is None else recall_at_k(images.embeddings, images.codes, 1),
+    )
+
+
+def _kind_errors(scored: GivenPairsScored, lowest: float) -> KindErrors:
+    """Compute the errors of one kind of negative pairs and all positive pairs."""
+    intervals = scored.intervals(lowest)
+    return KindErrors(
+        num_pairs=scored.pairs.num_negative,
+        fmr=scored.pairs.fmr_fnmr(lowest)[0],
+        eer=scored.pairs.equal_error_rate(),
+        intervals={name: intervals[name] for name in ("fmr", "eer")},
     )

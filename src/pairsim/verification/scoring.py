@@ -88,6 +88,8 @@ class GivenPairsScored:
         target: 1 = same class `[P]`.
         first: Number of each first image `[P]`.
         second: Number of each second image `[P]`.
+        kind: Kind of each pair `[P]`, text; `None` if it is not known.
+        group: Group of each pair `[P]`, text; `None` if it is not known.
     """
 
     protocol: ClassVar[str] = "given pairs"
@@ -96,6 +98,8 @@ class GivenPairsScored:
     target: npt.NDArray[np.uint8]
     first: IntArray
     second: IntArray
+    kind: npt.NDArray[np.str_] | None = None
+    group: npt.NDArray[np.str_] | None = None
 
     @property
     def num_images(self) -> int:
@@ -103,8 +107,24 @@ class GivenPairsScored:
         return len(np.unique(np.concatenate((self.first, self.second))))
 
     def intervals(self, threshold: float, fmr_targets: Sequence[float] = ()) -> Intervals:
-        """Compute 95 % intervals for other images; see `evaluation.image_level_intervals_of_pairs`."""
-        return image_level_intervals_of_pairs(*self._columns, threshold, fmr_targets=fmr_targets)
+        """Compute 95 % intervals for other images, or other groups if there are groups.
+
+        See `evaluation.image_level_intervals_of_pairs`.
+        """
+        return image_level_intervals_of_pairs(*self._columns, threshold, fmr_targets=fmr_targets, groups=self.group)
+
+    def of_kinds(self) -> dict[str, GivenPairsScored]:
+        """Return the positive pairs together with the negative pairs of one kind, for each kind in sorted order."""
+        if self.kind is None:
+            return {}
+        names = np.unique(self.kind[self.target == 0]).tolist()
+        return {name: self._chosen((self.target == 1) | (self.kind == name)) for name in names}
+
+    def _chosen(self, chosen: npt.NDArray[np.bool_]) -> GivenPairsScored:
+        similarity, target = self.similarity[chosen], self.target[chosen]
+        group = None if self.group is None else self.group[chosen]
+        pairs = PairScores.from_scores(similarity, target)
+        return GivenPairsScored(pairs, similarity, target, self.first[chosen], self.second[chosen], group=group)
 
     def resampled(self, threshold: float, fmr_targets: Sequence[float], *, unit: Unit, **options: int) -> Resampled:
         """Compute the figures of resampled sets; see `evaluation.bootstrap_of_pairs` for the options.
@@ -152,7 +172,9 @@ def score_pairs(
         first, second = torch.from_numpy(inverse).chunk(2)
         similarity = pair_similarity(embeddings, first, second).cpu().numpy()
         pairs = PairScores.from_scores(similarity, given.target)
-        return GivenPairsScored(pairs, similarity, given.target, given.first, given.second)
+        return GivenPairsScored(
+            pairs, similarity, given.target, given.first, given.second, kind=data.kind, group=data.group
+        )
     images = LabelledImages.of(data)
     if len(images) < 2:
         raise DataError(f"Expected at least two images to compare, found {len(images)}. Check the split or the path.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pairsim._common.json_values import json_value
@@ -16,6 +17,23 @@ _READABLE = {
     "fmr": "false match rate",
     "fnmr": "false non-match rate",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindErrors:
+    """Errors of one kind of negative pairs, together with all positive pairs.
+
+    Attributes:
+        num_pairs: Number of negative pairs of this kind.
+        fmr: Their false match rate at the threshold of the report.
+        eer: Equal error rate of these negative pairs and all positive pairs.
+        intervals: 95 % intervals of `fmr` and `eer`.
+    """
+
+    num_pairs: int
+    fmr: float
+    eer: float
+    intervals: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +49,8 @@ class VerificationReport:
         num_positive: Number of pairs of the same class.
         num_classes: Number of classes of the images; `None` for given pairs, which do not name them.
         unseen_classes: How many of these training had not; `None` if it is not known, as without a run.
-        groups: Number of groups of the images, such as writers of signatures; `None` if they have none.
+        groups: Number of groups of the images or pairs, such as writers of signatures; `None` if they have none. The
+            intervals of given pairs then cover other groups.
         threshold: A pair with at least this similarity was called a match.
         accuracy: Share of right decisions at the threshold.
         balanced_accuracy: Mean of the accuracies on positive and on negative pairs.
@@ -53,6 +72,7 @@ class VerificationReport:
         weakest_classes: The classes with the highest error at the threshold, the worst first; only of all pairs.
         weakest_pairs: The pairs of classes with the most false matches, the worst first; only of all pairs.
         k_fold: Accuracy with each fold's threshold chosen on the other folds; only of pairs with folds.
+        kinds: Errors of each kind of negative pairs, by its name; only of given pairs with kinds.
     """
 
     protocol: str
@@ -78,6 +98,7 @@ class VerificationReport:
     weakest_classes: tuple[ClassErrors, ...] = ()
     weakest_pairs: tuple[ClassPairErrors, ...] = ()
     k_fold: KFoldReport | None = None
+    kinds: dict[str, KindErrors] = field(default_factory=dict)
     num_classes: int | None = None
     unseen_classes: int | None = None
     groups: int | None = None
@@ -96,7 +117,9 @@ class VerificationReport:
         decisions = ("balanced_accuracy", "accuracy", "fmr", "fnmr")
         rows = {name: getattr(self, name) for name in (*decisions, "roc_auc", "eer")}
         rows |= {f"fnmr_at_fmr_{target}": value for target, value in self.fnmr_at_fmr.items()}
-        figures = [f"  {readable(name):<22}{percent(value)}{self._interval(name)}" for name, value in rows.items()]
+        figures = [
+            f"  {readable(name):<22}{percent(value)}{interval(self.intervals, name)}" for name, value in rows.items()
+        ]
         lines = [
             f"{self.protocol} of {self.num_images:,} images{self._classes()}: {self.num_pairs:,} pairs, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
@@ -112,6 +135,17 @@ class VerificationReport:
             f"  {'Brier score':<22}{self.brier:.4f}",
             f"  {'calibration error':<22}{self.ece:.4f}",
         ]
+        if self.kinds:
+            width = max(map(len, self.kinds))
+            lines.append(f"each kind of negative pairs, with all positive pairs (FNMR {percent(self.fnmr)}):")
+            lines += [
+                f"  {name:<{width}}  {row.num_pairs:>9,} pairs"
+                f"  FMR {percent(row.fmr)}{interval(row.intervals, 'fmr')}"
+                f"  EER {percent(row.eer)}{interval(row.intervals, 'eer')}"
+                for name, row in self.kinds.items()
+            ]
+        if self.groups is not None and self.num_classes is None:
+            lines.append(f"intervals are for other groups, of which there are {self.groups:,} here")
         if self.weakest_classes:
             lines.append("weakest classes (false non-match rate within, false match rate with others):")
             lines += [f"  {row.name:<21} {percent(row.fnmr)}, {percent(row.fmr)}" for row in self.weakest_classes]
@@ -133,10 +167,6 @@ class VerificationReport:
         groups = "" if self.groups is None else f" in {self.groups:,} groups"
         return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
 
-    def _interval(self, name: str) -> str:
-        low, high = self.intervals.get(name, (math.nan, math.nan))
-        return "" if math.isnan(low) else f"  [{low:.3%}, {high:.3%}]"
-
 
 def readable(name: str) -> str:
     """Return the name of a figure in words.
@@ -147,6 +177,12 @@ def readable(name: str) -> str:
     """
     _, at_rate, target = name.partition("fnmr_at_fmr_")
     return f"FNMR at FMR {float(target):.2%}" if at_rate else _READABLE.get(name, name.replace("_", " "))
+
+
+def interval(intervals: Mapping[str, tuple[float, float]], name: str) -> str:
+    """Format the interval of a figure, with two spaces before it; an empty text if there is none."""
+    low, high = intervals.get(name, (math.nan, math.nan))
+    return "" if math.isnan(low) else f"  [{low:.3%}, {high:.3%}]"
 
 
 def percent(value: float) -> str:

@@ -8,7 +8,6 @@ from report_data import labelled_images
 
 from pairsim import SimilarityModel, evaluate
 from pairsim.data import ImageTensors, PairDataset
-from pairsim.errors import DataError
 from pairsim.evaluation import label_agreement
 from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
 
@@ -90,6 +89,19 @@ def test_names_replace_labels_in_their_order(model: SimilarityModel) -> None:
     assert {row.name for row in find(model, images).classes} == {"a", "b"}
 
 
-def test_given_pairs_are_rejected(model: SimilarityModel) -> None:
-    with pytest.raises(DataError, match="Expected a labelled dataset, got given pairs"):
-        find(model, PairDataset(labelled_images(4), num_pairs=10))
+def test_given_pairs_have_errors_and_kinds_but_no_classes(model: SimilarityModel) -> None:
+    images = labelled_images(4)
+    drawn = PairDataset(images, num_pairs=200).all_pairs()
+    kinds = ["" if target else "drawn" for target in drawn.target]
+    pairs = PairDataset.from_pairs(images, drawn.first, drawn.second, drawn.target, kind=kinds)
+    found = find(model, pairs, most=3)
+    assert found.figures == evaluate(model, pairs)
+    assert list(found.figures.kinds) == ["drawn"]
+    assert (found.classes, found.suspects, found.num_suspects) == ((), (), 0)
+    negatives = found.figures.num_pairs - found.figures.num_positive
+    assert found.num_false_matches == round(found.figures.fmr * negatives)
+    assert found.num_false_non_matches == round(found.figures.fnmr * found.figures.num_positive)
+    listed = {frozenset(pair) for pair in zip(drawn.first.tolist(), drawn.second.tolist(), strict=True)}
+    for error in (*found.false_matches, *found.false_non_matches):
+        assert frozenset(image.number for image in error.images) in listed
+        assert error.images[0].name == str(error.images[0].number)

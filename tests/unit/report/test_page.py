@@ -10,7 +10,7 @@ import pytest
 import torch
 from report_data import counts_of, labelled_images
 
-from pairsim import SimilarityModel, evaluate
+from pairsim import PairDataset, SimilarityModel, evaluate
 from pairsim.errors import DataError, RunError
 from pairsim.report import write_report
 from pairsim.report.page import training_curves
@@ -174,3 +174,21 @@ def test_a_saved_copy_of_the_model_gives_the_same_counts(tiny_run: Path, tmp_pat
         write_report(folder, labelled_images(4), tmp_path / f"{name}.html")
         pages.append(counts_of((tmp_path / f"{name}.html").read_text()))
     assert pages[0] == pages[1]
+
+
+def test_given_pairs_have_a_table_of_kinds_and_no_sections_of_classes(tiny_run: Path, tmp_path: Path) -> None:
+    images = labelled_images(4)
+    drawn = PairDataset(images, num_pairs=300).all_pairs()
+    kinds = ["" if target else ("skilled & forged", "random")[k % 2] for k, target in enumerate(drawn.target)]
+    pairs = PairDataset.from_pairs(
+        images, drawn.first, drawn.second, drawn.target, kind=kinds, group=[f"w{k % 9}" for k in range(300)]
+    )
+    findings = write_report(tiny_run, pairs, tmp_path / "r.html", data="pics")
+    page = (tmp_path / "r.html").read_text()
+    assert "300 given pairs of" in page
+    for name, row in findings.figures.kinds.items():
+        assert f'<th scope="row">{html.escape(name)}</th><td>{row.num_pairs}</td>' in page
+    assert "other groups (9 here)" in page
+    assert not re.search(r'id="(classes|suspects)"|href="#(classes|suspects)"', page)
+    assert "pairsim evaluate RUN pics --pairs PAIRS.csv" in page
+    assert counts_of(page)["numPositive"] == 150

@@ -89,6 +89,36 @@ def test_a_report_of_one_kind_of_pairs(model: SimilarityModel, splits: tuple[Ima
     assert not math.isnan(report.log_loss)
 
 
+def test_each_kind_of_negative_pairs_has_its_errors(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    drawn = PairDataset(splits[2], num_pairs=600, seed=4).all_pairs()
+    groups = [f"g{number % 7}" for number in range(600)]
+    kinds = ["" if target else ("b", "a")[number % 3 == 0] for number, target in enumerate(drawn.target)]
+    columns = drawn.first, drawn.second, drawn.target
+    report = evaluate(model, PairDataset.from_pairs(splits[2], *columns, kind=kinds, group=groups))
+    assert (list(report.kinds), report.groups) == (["a", "b"], 7)
+    for name, row in report.kinds.items():
+        chosen = [kind in ("", name) for kind in kinds]
+        part = evaluate(
+            model,
+            PairDataset.from_pairs(
+                splits[2],
+                *(column[chosen] for column in columns),
+                group=[g for g, c in zip(groups, chosen, strict=True) if c],
+            ),
+        )
+        assert (row.num_pairs, row.fmr, row.eer) == (part.num_pairs - part.num_positive, part.fmr, part.eer)
+        assert row.intervals == {figure: part.intervals[figure] for figure in ("fmr", "eer")}
+        assert row.intervals["eer"][0] <= row.eer <= row.intervals["eer"][1]
+        assert f"  {name}  {row.num_pairs:>9,} pairs  FMR {row.fmr:.3%}" in str(report)
+    assert "intervals are for other groups, of which there are 7 here" in str(report)
+    assert report.to_dict()["kinds"]["a"]["fmr"] == report.kinds["a"].fmr
+    plain = evaluate(model, PairDataset.from_pairs(splits[2], *columns))
+    assert (plain.kinds, plain.groups) == ({}, None)
+    assert (plain.fmr, plain.eer) == (report.fmr, report.eer)
+    assert plain.intervals != report.intervals
+    assert evaluate(model, splits[2]).to_dict()["kinds"] == {}
+
+
 def test_nearest_neighbours_classes_and_groups(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
     chosen = np.r_[np.flatnonzero(splits[2].targets < 4)[:40], np.flatnonzero(splits[2].targets == 9)[:1]]
     images = subset(splits[2], chosen)

@@ -16,6 +16,7 @@ def report(
     *,
     out: Path,
     split: Split = "test",
+    pairs: Path | None = None,
     title: str | None = None,
     most: int = 12,
     batch_size: BatchSize = None,
@@ -26,11 +27,12 @@ def report(
 ) -> None:
     """Write a self-contained HTML page on a run: figures with intervals, a movable threshold, worst mistakes.
 
-    The page loads nothing from elsewhere. The figures are measured now, on all pairs of the images.
+    The page loads nothing from elsewhere. The figures are measured now, on all pairs of the images, or on given pairs.
 
     Args:
         out: The page to write, ending in .html.
         split: Which images: test, val or train.
+        pairs: CSV file of pairs, as for evaluate.
         title: Title of the page; by default the name of the run.
         most: Mistakes of each kind, and label suspects, to show at most.
     """
@@ -40,18 +42,19 @@ def report(
     check_out(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
-    images = load_evaluation_data(run, model, data, split, data_dir=data_dir, class_level=class_level)
+    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
     note(images.account)
     note(images.warning)
-    note(f"Evaluating all pairs of {len(images.dataset):,} images.")
+    of_images = f"all pairs of {len(images.dataset):,} images"
+    note(f"Evaluating {of_images if images.class_names else f'{len(images.dataset):,} pairs'}.")
     findings = write_report(
         run,
         images.dataset,
         out,
-        names=images.class_names,
+        names=images.class_names or None,
         title=title,
         data=data,
-        split=split,
+        split=split if pairs is None else "",
         source=images.source,
         most=most,
         batch_size=batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,16 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
-from pairsim.cli.training.chosen_net import choose_net
+from pairsim.cli.training.chosen_net import REFERENCE, choose_net
 from pairsim.cli.training.train_options import TrainOptions
+from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData, LabelledImages
+    from pairsim.data import LabelledData, LabelledImages, PairDataset
     from pairsim.images import Fit
+    from pairsim.runs.training_data import RunImages
     from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
@@ -99,6 +102,9 @@ def train(
     groups: str | None = None,
     white: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     data_dir: DataDir = None,
+    pairs: Path | None = None,
+    val_pairs: Path | None = None,
+    random_negatives: bool = True,
     report: bool = True,
     tensorboard: Flag = False,
     config: Path | None = None,  # noqa: ARG001  read before the other options, in cli.app
@@ -134,12 +140,17 @@ def train(
             first group in parentheses, or the whole match, is the name.
         white: Value of white in pictures of more than 8 bits, such as 4095 for 12-bit samples in 16-bit files; it is
             saved with the model.
+        pairs: CSV file of the pairs to train on, in place of labels: first,second,target with paths from DATA, and if
+            you like kind and group, such as the writer. Validation pairs are split off by group. The net is then the
+            reference network unless --backbone is given.
+        val_pairs: CSV file of the pairs to validate on, with --pairs.
+        random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
         config: TOML or JSON file with options below the name of the command, such as [train].
     """
     from pairsim._common.storage import check_writable
-    from pairsim.data.named import NAMES
+    from pairsim.data.named import NAMES, is_embedding_file
     from pairsim.data.splits import read_split
     from pairsim.integrations import TensorBoardLog
     from pairsim.models.heads.head_modules import CLOSED_FORM
@@ -150,6 +161,13 @@ def train(
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     out = options.out
     check_writable(out, "a folder")
+    expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
+    labels_only = (unseen, groups) == (None, None) and class_level == 1
+    expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
+    needs_labels = head in ("auto", *CLOSED_FORM)
+    expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
+    if pairs is not None and backbone is None and not is_embedding_file(data):
+        backbone = REFERENCE  # pairs have many images in an epoch, too many for a large net unasked
     net = choose_net(
         data,
         backbone=backbone,
@@ -170,25 +188,34 @@ def train(
     model = None
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
         model = make_model(in_channels=net.channels, image_size=size)
-    images = load_training_data(
-        data,
-        options,
-        unseen=unseen,
-        resume=resume == "auto",
-        data_dir=data_dir,
-        image_size=size,
-        channels=channels,
-        white=white,
-        preprocessing=None if model is None else model.preprocessing,
-        class_level=class_level,
-        groups=groups,
-    )
+    preprocessing = None if model is None else model.preprocessing
+    reading: dict[str, Any] = {"image_size": size, "channels": channels, "white": white, "data_dir": data_dir}
+    given: TrainingPairs | None = None
+    images: RunImages | TrainingPairs
+    if pairs is None:
+        images = load_training_data(
+            data,
+            options,
+            unseen=unseen,
+            resume=resume == "auto",
+            preprocessing=preprocessing,
+            class_level=class_level,
+            groups=groups,
+            **reading,
+        )
+    else:
+        images = given = TrainingPairs.read(
+            data, pairs, val_pairs, preprocessing, options, random_negatives=random_negatives, **reading
+        )
+        if options.objective == "all-pairs":  # which needs labels
+            options = dataclasses.replace(options, objective="pairs")
     loaded = images.train
     options = dataclasses.replace(options, val_fraction=images.val_fraction)
     if model is None:
         model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val = images.validation(model.preprocessing)
+    val: Any = images.validation(model.preprocessing)
     callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
+    callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     is_main = int(os.environ.get("RANK", "0")) == 0
@@ -196,36 +223,41 @@ def train(
         note(images.account)
         note(images.warning)
         note(net.line)
-        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-    if net.is_pretrained or head in ("auto", *CLOSED_FORM):
+        what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
+        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
+    if given is None and (net.is_pretrained or head in ("auto", *CLOSED_FORM)):
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
         history = adapted.history
-        shown: LabelledImages | None = adapted.val
+        shown: LabelledImages | PairDataset | None = adapted.val
         figures, lines = adapted.to_dict(), str(adapted).splitlines()[len(adapted.heads) and len(adapted.heads) + 1 :]
     else:
-        trainer = pairsim.Trainer(model, options, train=loaded, val=val, callbacks=callbacks)
+        train_on = loaded if given is None else given.pairs
+        trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)
         if is_main:
             note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
             default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
             if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
                 note(EXPECTED_MNIST)
         shown = None if trainer.data.validation is None else trainer.data.validation.images
+        if given is not None:
+            shown = given.val
         figures, lines = {"kept": "trained", "baseline": _figures_of(model, shown) if is_main else None}, []
         history = trainer.fit(resume=resume)
     if not is_main:
         return
-    written = _write_pages(out, model, shown, data, loaded if val is None else val) if report else []
+    named = loaded if val is None or given is not None else val
+    written = _write_pages(out, model, shown, data, named) if report else []
     best = history.best
     result: dict[str, Any] = {
-        "run": str(options.out),
+        "run": str(out),
         "epochs": len(history),
         "best": best,
         "threshold": model.threshold,
         "written": [str(path) for path in written],
         "operating_point": model.operating_point,
-        "notes": history.notes,
+        "notes": history.notes if given is None else [*given.notes, *history.notes],
         **figures,
         **images.counts(read_split(out)),
     }
@@ -238,16 +270,20 @@ def train(
         if options.augment == "auto" and weights is None and len(history) >= 10 and 2 * best.epoch <= len(history):
             lines.append("After that it overfitted the training images: try --augment affine, or more images.")
     lines += [f"Wrote {path}." for path in written]
-    lines.append(f"Wrote {options.out}. Next: pairsim evaluate {options.out} {data}")
+    test = "" if given is None else " --pairs TEST.csv"
+    lines.append(f"Wrote {out}. Next: pairsim evaluate {out} {data}{test}")
     print_result(result, "\n".join(lines), json)
 
 
-def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | None) -> dict[str, float] | None:
-    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them."""
+def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float] | None:
+    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them, or on pairs."""
     import torch
 
     from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
+    from pairsim.verification.scoring import score_pairs
 
+    if isinstance(images, pairsim.PairDataset):
+        return {"eer": score_pairs(model, images).pairs.equal_error_rate(), "recall_at_1": math.nan}
     if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
         return None
     codes = torch.from_numpy(images.index.codes.astype("int64"))
@@ -275,9 +311,13 @@ def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **o
 
 
 def _write_pages(
-    run: Path, model: pairsim.SimilarityModel, images: LabelledImages | None, data: str, loaded: LabelledData
+    run: Path,
+    model: pairsim.SimilarityModel,
+    images: LabelledImages | PairDataset | None,
+    data: str,
+    loaded: LabelledData,
 ) -> list[Path]:
-    """Write a report on the validation images and the training curves; a failure is only noted."""
+    """Write a report on the validation images or pairs and the training curves; a failure is only noted."""
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
@@ -285,9 +325,11 @@ def _write_pages(
     try:
         if images is None:
             raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
-        if len(images) > _MAX_REPORTED:
+        if not isinstance(images, pairsim.PairDataset) and len(images) > _MAX_REPORTED:
             raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
-        names = loaded.class_names if images.index.num_classes == len(loaded.class_names) else None
+        names = None
+        if not isinstance(images, pairsim.PairDataset) and images.index.num_classes == len(loaded.class_names):
+            names = loaded.class_names
         page = run / "report.html"
         write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
         written.append(page)

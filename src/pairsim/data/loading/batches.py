@@ -42,18 +42,20 @@ class PairBatches:
     Args:
         pairs: Source of the pairs; given pairs are shuffled each epoch.
         batch_size: Pairs in a batch; the last batch of an epoch has the rest.
+        num_pairs: Pairs in an epoch, other ones in each epoch; by default, and at most, those of the source.
     """
 
-    def __init__(self, pairs: PairDataset, batch_size: int) -> None:
+    def __init__(self, pairs: PairDataset, batch_size: int, *, num_pairs: int | None = None) -> None:
         self.pairs = pairs
         self.batch_size = batch_size
-        self.num_batches: int = math.ceil(len(pairs) / batch_size)
-        self.num_images: int = 2 * len(pairs)
+        self.num_pairs: int = min(len(pairs), num_pairs or len(pairs))
+        self.num_batches: int = math.ceil(self.num_pairs / batch_size)
+        self.num_images: int = 2 * self.num_pairs
         self._order: tuple[int, Int64Array] = (-1, np.empty(0, np.int64))
 
     def batch(self, epoch: int, number: int) -> tuple[Int64Array, Tensor]:
         """Return image numbers `[2n]` and float targets `[n]`."""
-        positions = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, len(self.pairs)))
+        positions = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, self.num_pairs))
         if self.pairs.is_fixed_list:
             if self._order[0] != epoch:
                 self._order = (epoch, permutation(stream_key("shuffle", self.pairs.seed, epoch), len(self.pairs)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -71,16 +73,7 @@ def load_folder(
     paths = [folder / picture.name for picture in pictures]
     targets = [picture.label for picture in pictures]
     if preprocessing is None:
-        if image_size is None or channels is None:
-            # Height and width of the first picture, at most 64, and 1 channel if a sample of all is grey, else 3.
-            height, width = read_image(paths[0], channels=3, white=white).shape[1:]
-            scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
-            size = (max(round(height * scale), 8), max(round(width * scale), 8))
-            some = paths[:: max(len(paths) // 16, 1)]
-            samples = [read_image(path, channels=3, image_size=size, white=white) for path in some]
-            is_grey = all(bool((image == image[:1]).all()) for image in samples)
-            image_size, channels = image_size or size, channels or (1 if is_grey else 3)
-        preprocessing = Preprocessing(image_size=image_size, channels=channels, white=white)
+        preprocessing = default_preprocessing(paths, image_size, channels, white)
     files = ImageFiles(paths, targets, preprocessing=preprocessing)
     return LabelledData(
         dataset=LabelledImages(files, files.targets),
@@ -91,6 +84,31 @@ def load_folder(
         groups=_groups(pictures),
         account=account,
     )
+
+
+def default_preprocessing(
+    paths: Sequence[str | os.PathLike[str]], image_size: tuple[int, int] | None, channels: int | None, white: int | None
+) -> Preprocessing:
+    """Return how to read pictures of a folder.
+
+    Args:
+        paths: The pictures, at least one.
+        image_size: Height and width; by default those of the first picture, at most 64.
+        channels: 1 or 3; by default 1 if a sample of all is grey, else 3.
+        white: Value of white of samples of more than 8 bits.
+
+    Raises:
+        ImageReadError: If a picture cannot be read.
+    """
+    if image_size is None or channels is None:
+        height, width = read_image(paths[0], channels=3, white=white).shape[1:]
+        scale = min(1.0, _MAX_DEFAULT_SIZE / max(height, width))
+        size = (max(round(height * scale), 8), max(round(width * scale), 8))
+        some = paths[:: max(len(paths) // 16, 1)]
+        samples = [read_image(path, channels=3, image_size=size, white=white) for path in some]
+        is_grey = all(bool((image == image[:1]).all()) for image in samples)
+        image_size, channels = image_size or size, channels or (1 if is_grey else 3)
+    return Preprocessing(image_size=image_size, channels=channels, white=white)
 
 
 def _set_groups(labels: FolderLabels, groups: str) -> None:

@@ -1,4 +1,4 @@
-"""Find the images, the label and the fold in the columns of a list of pairs, by its header or by position."""
+"""Find the images, the label, the fold, the kind and the group of a list of pairs by its header, or by position."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _LABELS = (
 _REVERSED = {"different", "isdifferent", "differ", "dissimilar", "impostor", "isimpostor", "negative", "nonmatch"}
 _SCORES = {"similarity", "score", "scores", "probability", "distance", "threshold", "confidence", "weight"}
 _FOLDS = {"fold", "folds", "foldnumber", "foldid"}
+_KINDS, _GROUPS = {"kind"}, {"group"}
 _FILE_NOUNS, _IMAGE_NOUNS = ("path", "file"), ("image", "img", "im", "picture", "pic", "photo", "face")
 _NOUN = f"(?:filename|name|number|num|index|idx|id|sample|item|{'|'.join(_FILE_NOUNS + _IMAGE_NOUNS)}){{0,3}}"
 _SIDES = (("0", "1"), ("1", "2"), ("a", "b"), ("x", "y"), ("first", "second"), ("left", "right"))
@@ -48,6 +49,8 @@ class Columns:
     target: int | None = 2
     fold: int | None = None
     width: int | None = None
+    kind: int | None = None
+    group: int | None = None
 
 
 def is_pair(fields: Sequence[str]) -> bool:
@@ -97,13 +100,16 @@ def header_columns(rows: Sequence[Sequence[str]]) -> Columns | None:
         named = " and ".join(repr(rows[0][k]) for k in targets)
         raise DataError(f"Expected one column of labels, found {named}. Rename those that are not the label.")
     first, second = sides or (0, 1)
-    fold = next((k for k, name in enumerate(header) if name in _FOLDS), None)
-    others = [k for k in range(len(header)) if k not in (first, second, fold)]
+    fold, kind, group = (
+        next((k for k, name in enumerate(header) if name in names and k not in (first, second)), None)
+        for names in (_FOLDS, _KINDS, _GROUPS)
+    )
+    others = [k for k in range(len(header)) if k not in (first, second, fold, kind, group)]
     target = targets[0] if targets else None
     if target is None and len(others) == 1 and header[others[0]] not in _SCORES:
         found = {_word(row[others[0]]) for row in below if len(row) == len(header)}
         target = others[0] if found and found <= set(TARGETS) else None
-    return Columns(first, second, target, fold, len(header))
+    return Columns(first, second, target, fold, len(header), kind, group)
 
 
 def targets_of(labels: Sequence[str]) -> list[int | None]:

@@ -16,10 +16,11 @@ from pairsim._common.choices import Negatives
 from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
 from pairsim.data.items import image_of
-from pairsim.data.pairs.pair_files import read_pair_file
+from pairsim.data.pairs.pair_files import read_picture_pairs
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
 from pairsim.errors import DataError, require
+from pairsim.images import Preprocessing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,11 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         negatives: `"class"`: the second image of a negative pair comes from a uniformly chosen other class;
             `"instance"`: uniformly from all images of other classes.
 
+    Attributes:
+        kind: Kind of each given pair, such as "skilled" or "random" for negative pairs, text `[P]`; empty for positive
+            pairs without one. `None` for drawn pairs, and where it was not given.
+        group: Group of each given pair, such as the writer of a signature, text `[P]`; `None` as for `kind`.
+
     Raises:
         ValueError: If an argument is out of range.
         DataError: If the dataset is empty, its labels do not fit, or no pair can be drawn from it.
@@ -58,6 +64,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     labels: npt.NDArray[Any] | None
     sampler: PairSampler | None
+    kind: npt.NDArray[np.str_] | None
+    group: npt.NDArray[np.str_] | None
 
     def __init__(
         self,
@@ -76,10 +84,11 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         self.sampler = PairSampler(images.index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
         self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
 
-    def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairIndices | None = None) -> None:
+    def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairList | None = None) -> None:
         self.dataset: Any = images_of(dataset)
         self.seed: int = int(seed)
-        self._given = given
+        self._given = None if given is None else PairIndices(given.first, given.second, given.target)
+        self.kind, self.group = (None, None) if given is None else (given.kind, given.group)
         self._num_pairs = int(num_pairs)
         # In shared memory, so that running workers see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -95,6 +104,9 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         first: Sequence[int] | npt.NDArray[np.integer] | Tensor,
         second: Sequence[int] | npt.NDArray[np.integer] | Tensor,
         target: Sequence[int] | npt.NDArray[Any] | Tensor,
+        *,
+        kind: Sequence[str] | npt.NDArray[np.str_] | None = None,
+        group: Sequence[str] | npt.NDArray[np.str_] | None = None,
     ) -> PairDataset:
         """Use given pairs instead of drawn ones; no labels are needed.
 
@@ -103,12 +115,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             first: Image number of each first image, in [0, N).
             second: Image number of each second image, in [0, N).
             target: 1 = same class, 0 = different.
+            kind: Kind of each pair, such as "skilled"; each negative pair needs one if any is given.
+            group: Group of each pair, such as the writer.
 
         Raises:
-            DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, or an image
-                is paired with itself.
+            DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, a kind or group
+                is empty, or an image is paired with itself.
         """
-        given = PairList(np.asarray(first), np.asarray(second), np.asarray(target))
+        texts = (None if values is None else np.asarray(values) for values in (kind, group))
+        given = PairList(np.asarray(first), np.asarray(second), np.asarray(target), None, *texts)
         for name, numbers in (("first", given.first), ("second", given.second)):
             if numbers.max() >= len(dataset):
                 raise DataError(
@@ -116,7 +131,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
                 )
         pairs = cls.__new__(cls)
         pairs.labels = pairs.sampler = None
-        pairs._set(dataset, num_pairs=len(given), given=PairIndices(given.first, given.second, given.target))
+        pairs._set(dataset, num_pairs=len(given), given=given)
         return pairs
 
     @classmethod
@@ -127,28 +142,41 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         *,
         image_size: tuple[int, int] | None = None,
         channels: int = 3,
+        preprocessing: Preprocessing | None = None,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> PairDataset:
-        """Return the pairs of a file: rows of `path1,path2,label`, or the `pairs.txt` of Labeled Faces in the Wild.
+        """Return the pairs of a file: a CSV of pairs, or the `pairs.txt` of Labeled Faces in the Wild.
 
         Args:
-            path: The file. In a CSV, also with semicolons, tabs or bars, a header is optional; it may name the columns
-                in any order. Labels are 1/0, 1/-1, or words such as true/false, same/different, genuine/impostor.
+            path: The file. A CSV, also with semicolons, tabs or bars, has the columns `first,second,target`, and if you
+                like `kind`, `group` and `fold`; a header may name them in any order, also as `path1,path2,label`. It is
+                optional for three columns. Targets are 1/0, 1/-1, or words such as true/false, same/different.
             root: Folder that relative paths start from; the file's own folder by default.
             image_size: Height and width that pictures are resized to.
             channels: 1 for grey, 3 for colour.
+            preprocessing: The preprocessing of a model, to read pictures as the model does; `image_size` and `channels`
+                are then ignored.
             transform: Applied to each uint8 `[C, H, W]`.
 
         Raises:
             DataError: If a row cannot be parsed; the message gives its line.
             ImageReadError: If a picture is missing; the message names it.
         """
-        rows = read_pair_file(path, root)
-        names: dict[str, int] = {}
-        numbers = [(names.setdefault(a, len(names)), names.setdefault(b, len(names))) for a, b, _ in rows]
-        files = ImageFiles(list(names), np.arange(len(names)), image_size=image_size, channels=channels)
+        table = read_picture_pairs(path, root)
+        numbers: dict[str, int] = {}
+        first, second = (
+            [numbers.setdefault(name, len(numbers)) for name in side] for side in zip(*table.pairs, strict=True)
+        )
+        files = ImageFiles(
+            list(numbers),
+            np.arange(len(numbers)),
+            image_size=image_size,
+            channels=channels,
+            preprocessing=preprocessing,
+        )
         dataset = files if transform is None else _Transformed(files, transform)
-        return cls.from_pairs(dataset, [a for a, _ in numbers], [b for _, b in numbers], [t for *_, t in rows])
+        target = [target for *_, target in table.rows]
+        return cls.from_pairs(dataset, first, second, target, kind=table.kinds, group=table.groups)
 
     @property
     def is_fixed_list(self) -> bool:
@@ -207,7 +235,10 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         return [(images[a], images[b], torch.tensor(float(target))) for a, b, target in zip(*columns, strict=True)]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return the current pairs as a table: `first`, `second`, `target`, and the two labels or paths where known.
+        """Return the current pairs as a table.
+
+        Its columns are `first`, `second` and `target`, and where they are known `kind` and `group`, and the two labels
+        or paths.
 
         Raises:
             MissingExtraError: If pandas is not installed.
@@ -215,6 +246,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         pandas = require("pandas", extra="table", purpose="to_dataframe()")
         pairs = self.all_pairs()
         columns = {"first": pairs.first, "second": pairs.second, "target": pairs.target}
+        columns |= {name: text for name, text in (("kind", self.kind), ("group", self.group)) if text is not None}
         files = self.dataset.dataset if isinstance(self.dataset, _Transformed) else self.dataset
         if self.labels is not None:
             columns |= {"first_label": self.labels[pairs.first], "second_label": self.labels[pairs.second]}

@@ -1,8 +1,10 @@
 """Read and write lists of pairs: CSV, and the `pairs.txt` of Labeled Faces in the Wild.
 
 A CSV has rows `path1,path2,label` or `number1,number2,label`, each with a fold number as an optional fourth column, and
-an optional header. A header may name other columns, too, in any order. Fields are separated by commas, semicolons, tabs
-or bars. Lines at the top that begin with `#` are comments. A comment of the form
+an optional header. A header may name the columns in any order, such as `first,second,target,kind,group`: `kind` is the
+kind of a negative pair (such as skilled or random), `group` what a pair was drawn from (such as a writer). Other
+columns are ignored. Fields are separated by commas, semicolons, tabs or bars. Lines at the top that begin with `#` are
+comments. A comment of the form
 
     # pairsim pairs: 6000, sha256 <64 hexadecimal digits>
 
@@ -24,8 +26,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pairsim._common.storage import is_file, sha256, write_file
+from pairsim.data.pairs.lfw_rows import is_lfw, lfw_rows
 from pairsim.data.pairs.pair_columns import Columns, header_columns, is_pair, rank, targets_of, without_empty_columns
-from pairsim.data.pairs.pair_text import ListText, Record, find_separator, read_text
+from pairsim.data.pairs.pair_text import Record, find_separator, read_text
 from pairsim.errors import DataError, ImageReadError
 
 Row: TypeAlias = tuple[str, str, int]
@@ -36,7 +39,6 @@ _ADVICE = (
     "Labels may be words such as same and different, or 1 and -1. Columns in another order need a first line with "
     "their names, such as label,path1,path2."
 )
-_LFW_ROW = "'name n1 n2' or 'name1 n1 name2 n2' with tabs between"
 _MARK = "# pairsim pairs"
 _FROZEN = re.compile(_MARK + r": (\d+), sha256 ([0-9a-f]{64})")
 
@@ -50,6 +52,8 @@ class PairTable:
         pairs: First and second image of each pair.
         target: 1 = same class, 0 = different; `None` where the list has no labels.
         folds: Fold number of each pair, where a CSV gives it.
+        kinds: Kind of each pair, where a CSV gives it; a positive pair may have none, which is an empty text.
+        groups: Group of each pair, where a CSV gives it.
         encoding: How the file was decoded.
         frozen: Whether the file has the hash of its pairs; it was checked.
         lfw_header: First line of an LFW list, which gives the numbers of folds and pairs.
@@ -60,6 +64,8 @@ class PairTable:
     target: list[int] | None
     folds: list[int] | None
     encoding: str
+    kinds: list[str] | None = None
+    groups: list[str] | None = None
     frozen: bool = False
     lfw_header: str | None = None
 
@@ -122,6 +128,15 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     References:
         Huang et al.: Labeled Faces in the Wild, 2007, view 2.
     """
+    return read_picture_pairs(path, root).rows
+
+
+def read_picture_pairs(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> PairTable:
+    """Read a list of pairs of picture files with its other columns, as `read_pair_file` does.
+
+    Returns:
+        The list; its pairs are the paths.
+    """
     folder = Path(path).parent if root is None else Path(root)
     table = read_table(path).with_names_in(folder)
     if not table.rows:
@@ -136,7 +151,7 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
             f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as {missing[0]}. "
             f"Pass root= with the folder that the paths start from.{decoded}"
         )
-    return [(paths[first], paths[second], target) for first, second, target in table.rows]
+    return dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
 
 
 def read_numbered_pairs(path: str | os.PathLike[str]) -> tuple[list[int], list[int], list[int]]:
@@ -192,8 +207,12 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
     """
     text = read_text(Path(path), is_pair)
     lfw = [line.split("\t") for line in text.lines]
-    if text.separator is None and _is_lfw(lfw):
-        return _lfw_table(text, lfw)
+    if text.separator is None and is_lfw(lfw):
+        parsed = lfw_rows(text, lfw)
+        pairs = [(first, second) for first, second, _ in parsed]
+        table = PairTable(text.file, pairs, [target for *_, target in parsed], None, text.encoding)
+        frozen = _is_frozen(table, text.comments)
+        return dataclasses.replace(table, frozen=frozen, lfw_header=text.lines[0])
     separator = find_separator(text, rank)
     records = without_empty_columns(list(text.records(separator)))
     try:
@@ -234,34 +253,17 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
     if None in targets:
         raise wrong(records[targets.index(None)])
     target = None if columns.target is None else [target for target in targets if target is not None]
-    table = PairTable(text.file, pairs, target, folds or None, text.encoding)
+    kinds, groups = (
+        None if column is None else [fields[column] for _, fields in records]
+        for column in (columns.kind, columns.group)
+    )
+    for name, values in (("kind", kinds), ("group", groups)):
+        for number, value in enumerate(values or ()):
+            if not value and not (name == "kind" and target is not None and target[number]):
+                which = "negative pair" if name == "kind" else "pair"
+                raise wrong(records[number], f"a {which} with its {name}", f"Fill in the column {name}, or remove it.")
+    table = PairTable(text.file, pairs, target, folds or None, text.encoding, kinds, groups)
     return dataclasses.replace(table, frozen=_is_frozen(table, text.comments))
-
-
-def _is_lfw(rows: list[list[str]]) -> bool:
-    """Whether rows with tabs are those of LFW: names with numbers, below a line with the numbers of folds and pairs."""
-    filled = [row for row in rows[:3] if any(map(str.strip, row))]
-    if not filled or any("," in field for row in filled for field in row) or max(map(len, filled)) == 1:
-        return False
-    first, *below = filled
-    if len(first) <= 2 and all(field.strip().isdecimal() for field in first):
-        return any(not all(field.strip().isdecimal() for field in row) for row in below)
-    return len(first) in (3, 4) and first[1].strip().isdecimal() and not first[0].strip().isdecimal()
-
-
-def _lfw_table(text: ListText, rows: list[list[str]]) -> PairTable:
-    parsed = []
-    for number, fields in enumerate(rows, start=text.first):
-        row = _lfw_row(fields)
-        if row is not None:
-            parsed.append(row)
-        elif any(map(str.strip, fields)) and (number != text.first or len(fields) in (3, 4)):
-            found = "\t".join(fields)
-            raise DataError(f"Expected line {number} of {text.file} to be {_LFW_ROW}, found {found!r}.")
-    pairs = [(first, second) for first, second, _ in parsed]
-    table = PairTable(text.file, pairs, [target for *_, target in parsed], None, text.encoding)
-    frozen = _is_frozen(table, text.comments)
-    return dataclasses.replace(table, frozen=frozen, lfw_header=text.lines[0])
 
 
 def picture_path(folder: Path | None, name: str) -> str:
@@ -278,6 +280,9 @@ def write_pair_file(
     second: Images,
     target: Sequence[int],
     fold: Sequence[int] | None = None,
+    *,
+    kind: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
 ) -> None:
     """Write a CSV of pairs with their number and hash, in one step.
 
@@ -287,25 +292,41 @@ def write_pair_file(
         second: The same of each second image `[P]`.
         target: 1 = same class, 0 = different `[P]`.
         fold: Fold number from 0 of each pair `[P]`.
+        kind: Kind of each pair `[P]`, such as "skilled"; it may be empty for a positive pair.
+        group: Group of each pair `[P]`, such as the writer.
 
     Raises:
-        ValueError: If a path has a line break, or a space at an end, which would be lost when it is read, or is not
+        ValueError: If a text has a line break, or a space at an end, which would be lost when it is read, or is not
             UTF-8.
         RunError: If the file cannot be written.
     """
-    unsafe = [name for name in (*first, *second) if isinstance(name, str) and not _comes_back(name)]
-    if unsafe:
-        raise ValueError(
-            f"Expected paths in UTF-8 without line breaks or spaces at an end, got {unsafe[0]!r} ({len(unsafe)} such). "
-            "Rename the pictures."
-        )
-    rows = _csv_text(first, second, target, fold)
-    kind = "path" if isinstance(next(iter(first), None), str) else "number"
-    header = f"{kind}1,{kind}2,label{'' if fold is None else ',fold'}\n"
+    for name, values in (
+        ("paths", (*first, *second)),
+        ("kinds", tuple(filter(None, kind or ()))),
+        ("groups", group or ()),
+    ):
+        unsafe = [text for text in values if isinstance(text, str) and not _comes_back(text)]
+        if unsafe:
+            raise ValueError(
+                f"Expected {name} in UTF-8 without line breaks or spaces at an end, got {unsafe[0]!r} "
+                f"({len(unsafe)} such). Rename {'the pictures' if name == 'paths' else 'them'}."
+            )
+    rows = _csv_text(first, second, target, fold, kind, group)
+    what = "path" if isinstance(next(iter(first), None), str) else "number"
+    given = [name for name, values in (("fold", fold), ("kind", kind), ("group", group)) if values is not None]
+    header = ",".join((f"{what}1", f"{what}2", "label", *given)) + "\n"
     write_file(Path(path), f"{_MARK}: {len(target)}, sha256 {sha256(rows.encode())}\n{header}{rows}".encode())
 
 
-def pairs_sha256(first: Images, second: Images, target: Sequence[int], fold: Sequence[int] | None = None) -> str:
+def pairs_sha256(
+    first: Images,
+    second: Images,
+    target: Sequence[int],
+    fold: Sequence[int] | None = None,
+    *,
+    kind: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+) -> str:
     r"""Compute the hash of pairs that `write_pair_file` writes.
 
     Args:
@@ -313,6 +334,8 @@ def pairs_sha256(first: Images, second: Images, target: Sequence[int], fold: Seq
         second: As there.
         target: As there.
         fold: As there.
+        kind: As there.
+        group: As there.
 
     Returns:
         SHA-256 of the rows as CSV in UTF-8, each ended by a line feed, as 64 hexadecimal digits.
@@ -322,17 +345,17 @@ def pairs_sha256(first: Images, second: Images, target: Sequence[int], fold: Seq
         >>> pairs_sha256([3, 0], [4, 2], [1, 0]) == hashlib.sha256(b"3,4,1\n0,2,0\n").hexdigest()
         True
     """
-    return sha256(_csv_text(first, second, target, fold).encode())
+    return sha256(_csv_text(first, second, target, fold, kind, group).encode())
 
 
 def _comes_back(name: str) -> bool:
     return name.strip().splitlines() == [name] and "\0" not in name and name == name.encode(errors="ignore").decode()
 
 
-def _csv_text(first: Images, second: Images, target: Sequence[int], fold: Sequence[int] | None) -> str:
+def _csv_text(first: Images, second: Images, target: Sequence[int], *others: Sequence[object] | None) -> str:
     text = io.StringIO()
-    columns = [first, second, list(map(int, target))]  # True and 1.0 are written as 1
-    csv.writer(text, lineterminator="\n").writerows(zip(*columns, *([] if fold is None else [fold]), strict=True))
+    columns = [first, second, list(map(int, target)), *(values for values in others if values is not None)]  # True as 1
+    csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
     return text.getvalue()
 
 
@@ -349,7 +372,7 @@ def _is_frozen(table: PairTable, comments: list[str]) -> bool:
         )
     count, expected = int(frozen[1]), frozen[2]
     first, second, target = zip(*table.rows, strict=True) if table.rows else ((), (), ())
-    found = pairs_sha256(first, second, target, table.folds)
+    found = pairs_sha256(first, second, target, table.folds, kind=table.kinds, group=table.groups)
     if (count, expected) != (len(table.rows), found):
         raise DataError(
             f"Expected {table.file} to hold {count} pairs with sha256 {expected}, as its first line says, found "
@@ -357,15 +380,3 @@ def _is_frozen(table: PairTable, comments: list[str]) -> bool:
             "the pairs as they are."
         )
     return True
-
-
-def _lfw_row(fields: list[str]) -> Row | None:
-    """Return images and target of a row of LFW; None if the fields are not a pair."""
-    if len(fields) not in (3, 4):
-        return None
-    pair = (fields[0], fields[1]), (fields[0] if len(fields) == 3 else fields[2], fields[-1])
-    try:
-        first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in pair)
-    except ValueError:
-        return None
-    return first, second, int(len(fields) == 3)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PairList:
-    """Pairs of images of a dataset, by number, with an optional fold for each.
+    """Pairs of images of a dataset, by number, with an optional fold, kind and group for each.
 
-    Two lists with the same `sha256` have the same pairs, in the same order, with the same targets and folds. The
+    Two lists with the same `sha256` have the same pairs, in the same order, with the same other columns. The
     numbers refer to a dataset. In a folder of images they change when a file is added; write paths there instead
     (`pairsim.data.pairs.pair_files.write_pair_file`).
 
@@ -30,10 +30,12 @@ class PairList:
         second: Image number of each second image, int64 `[P]`.
         target: 1 = same class, 0 = different, uint8 `[P]`.
         fold: Fold number of each pair, int64 `[P]`, from 0; see `pairsim.evaluation.k_fold_accuracy`.
+        kind: Kind of each pair, text `[P]`, such as "skilled"; a positive pair may have an empty one.
+        group: Group of each pair, text `[P]`, such as the writer.
 
     Raises:
         DataError: If there is no pair, lengths differ, a number is not a whole number from 0, a target is neither 0
-            nor 1, or an image is paired with itself.
+            nor 1, a group or the kind of a negative pair is empty, or an image is paired with itself.
 
     Example:
         >>> import tempfile
@@ -48,6 +50,8 @@ class PairList:
     second: Int64Array
     target: npt.NDArray[np.uint8]
     fold: Int64Array | None = None
+    kind: npt.NDArray[np.str_] | None = None
+    group: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         columns = {name: np.asarray(values) for name, values in vars(self).items() if values is not None}
@@ -60,6 +64,9 @@ class PairList:
         if target.dtype.kind not in "biuf" or not np.isin(target, (0, 1)).all():
             raise DataError("Expected every target to be 1 (same class) or 0 (different).")
         for name, column in columns.items():
+            if name in ("kind", "group"):
+                self._set_text(name, column)
+                continue
             if name != "target" and (column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= 2**63):
                 raise DataError(f"Expected {name} to hold whole numbers from 0, got dtype {column.dtype} or others.")
             # A read-only copy, so that the hash stays valid.
@@ -73,13 +80,27 @@ class PairList:
                 f"the first at position {same[0]}. Remove them: they carry no information on similarity."
             )
 
+    def _set_text(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Keep a column of texts as a locked copy."""
+        needed = column if name == "group" else column[np.asarray(self.target) == 0]
+        if not all(isinstance(text, str) for text in column.tolist()) or not all(needed.tolist()):
+            whose = "every pair" if name == "group" else "every negative pair"
+            raise DataError(
+                f"Expected {name} to hold a text for {whose}, got others or empty ones. "
+                f"Fill them in, or leave {name} out."
+            )
+        locked = np.array(column.tolist(), dtype=np.str_)
+        locked.setflags(write=False)
+        object.__setattr__(self, name, locked)
+
     def __len__(self) -> int:
         return len(self.target)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the pairs in their order, as written to the file; see `pairsim.data.pairs.pair_files`."""
-        return pairs_sha256(*self._columns())
+        kind, group = self._texts()
+        return pairs_sha256(*self._columns(), kind=kind, group=group)
 
     @classmethod
     def of(
@@ -131,7 +152,7 @@ class PairList:
             if separate_images or separate_by is not None:
                 name = "separate_images" if separate_images else "separate_by"
                 raise ValueError(f"Expected folds with {name}, got none. Pass a number, such as folds=10.")
-            return cls(drawn.first, drawn.second, drawn.target)
+            return cls(drawn.first, drawn.second, drawn.target, None, pairs.kind, pairs.group)
         totals = np.bincount(drawn.target, minlength=2)
         if folds < 2 or any(0 < total < folds for total in totals):
             raise ValueError(
@@ -152,7 +173,7 @@ class PairList:
             by_target = np.lexsort((random_bits(stream_key("folds", seed), np.arange(len(drawn))), drawn.target))
             fold = np.empty(len(drawn), dtype=np.int64)
             fold[by_target] = np.arange(len(drawn)) % folds
-        return cls(drawn.first, drawn.second, drawn.target, fold)
+        return cls(drawn.first, drawn.second, drawn.target, fold, pairs.kind, pairs.group)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the list as CSV with its number of pairs and its hash in the first line, in one step.
@@ -163,14 +184,15 @@ class PairList:
         Raises:
             RunError: If it cannot be written. The old file stays as it was.
         """
-        write_pair_file(path, *self._columns())
+        kind, group = self._texts()
+        write_pair_file(path, *self._columns(), kind=kind, group=group)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, require_hash: bool = False) -> PairList:
         """Read a list and check it against the hash in the file.
 
         Args:
-            path: CSV of `number1,number2,label` and an optional `fold`.
+            path: CSV of `number1,number2,label`, and if you like `fold`, `kind` and `group`.
             require_hash: Whether a file without a hash raises an error. By default such a file, written by hand or
                 by another program, is accepted; a hash in the file is always checked.
 
@@ -188,17 +210,22 @@ class PairList:
                 "require_hash=False to take the pairs as they are."
             )
         first, second, target = (np.array(column) for column in table.numbers())
-        return cls(first, second, target, None if table.folds is None else np.array(table.folds))
+        others = (None if values is None else np.array(values) for values in (table.folds, table.kinds, table.groups))
+        return cls(first, second, target, *others)
 
     def _columns(self) -> tuple[list[int], list[int], list[int], list[int] | None]:
         fold = None if self.fold is None else self.fold.tolist()
         return self.first.tolist(), self.second.tolist(), self.target.tolist(), fold
 
+    def _texts(self) -> tuple[list[str] | None, list[str] | None]:
+        kind, group = (None if text is None else text.tolist() for text in (self.kind, self.group))
+        return kind, group
+
 
 def _separate_folds(
     first: Int64Array, second: Int64Array, target: npt.NDArray[np.uint8], num_folds: int, seed: int
 ) -> Int64Array:
-    group = _connected(first, second)
+    group = connected(first, second)
     counts = np.bincount(2 * group + target, minlength=2 * (int(group.max()) + 1)).reshape(-1, 2)
     totals = counts.sum(axis=0)
     # The fold with the smallest sum_t count_t x filled_t / total_t^2 adds least to the squared shares of all folds.
@@ -219,7 +246,7 @@ def _separate_folds(
     return fold[group]
 
 
-def _connected(first: Int64Array, second: Int64Array) -> Int64Array:
+def connected(first: Int64Array, second: Int64Array) -> Int64Array:
     """Compute the group of each pair: pairs that are linked by common images, directly or not, are in one group."""
     images = np.unique(np.concatenate((first, second)), return_inverse=True)[1].reshape(2, -1)
     root = np.arange(images.max() + 1)  # never above the image itself, so there are no cycles

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common.arrays import Float64Array, Values, check_count, check_threshold, labelled_embeddings
+from pairsim._common.arrays import Float32Array, Float64Array, Values, check_count, check_threshold, labelled_embeddings
 from pairsim._common.unit_similarity import EXACT_BITS
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.retrieval import whole_numbers
@@ -93,6 +93,46 @@ def worst_pairs(
         matches.add(-products, later & ~same & matching, start)
         others.add(products, later & same & ~matching, start)
     return WorstPairs(threshold=lowest_match, false_matches=matches.ranked(-1.0), false_non_matches=others.ranked(1.0))
+
+
+def worst_given_pairs(
+    similarity: Float64Array | Float32Array,
+    target: npt.NDArray[np.uint8],
+    first: IntArray,
+    second: IntArray,
+    *,
+    threshold: float,
+    n: int = 12,
+) -> WorstPairs:
+    """Find the false matches of the highest and the false non-matches of the lowest similarity among given pairs.
+
+    Args:
+        similarity: Similarity of each pair `[P]`.
+        target: 1 = same class, 0 = different `[P]`.
+        first: Number of each first image `[P]`.
+        second: Number of each second image `[P]`.
+        threshold: A pair with at least this similarity is called a match.
+        n: Highest number of pairs of each kind.
+
+    Returns:
+        At most `n` pairs of each kind, and the number of errors.
+
+    Example:
+        >>> columns = np.array([0.9, 0.1, 0.8]), np.array([0, 1, 0]), np.array([4, 5, 6]), np.array([7, 8, 9])
+        >>> worst = worst_given_pairs(*columns, threshold=0.5, n=1)
+        >>> worst.false_matches.first.tolist(), worst.false_matches.total, worst.false_non_matches.first.tolist()
+        ([4], 2, [5])
+    """
+
+    def ranked(errors: npt.NDArray[np.bool_], sign: float) -> RankedPairs:
+        found = np.flatnonzero(errors)
+        ends = np.sort(np.stack((first[found], second[found])), axis=0)
+        order = np.lexsort((ends[1], ends[0], sign * similarity[found]))[:n]
+        scores = similarity[found][order].astype(np.float64)
+        return RankedPairs(ends[0][order], ends[1][order], scores, total=len(found))
+
+    matching, same = similarity >= threshold, target == 1
+    return WorstPairs(threshold, ranked(~same & matching, -1.0), ranked(same & ~matching, 1.0))
 
 
 class _Worst:

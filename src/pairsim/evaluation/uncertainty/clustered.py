@@ -29,6 +29,10 @@ number of images, weighted by their pairs (see `spread_of_images`). Two pairs wi
 most 1/2, so pairs of this number of images are worth at least n independent ones, and mostly far more: this interval is
 safe, not narrow.
 
+Pairs of a group, such as those of one writer, may err together. For given pairs with groups, the variance is at least
+G / (G - 1) times the sum over the G groups of (sum of psi_p over the pairs of the group)^2, with at most G - 1 degrees
+of freedom; a figure of 0 or 1 is that of at most G independent pairs.
+
 The intervals cover new images of the same classes. They do not cover new classes, the randomness of training, or a
 threshold chosen on the same pairs. They hold for large samples: with a few images per class, or a few errors, they are
 rough.
@@ -65,6 +69,7 @@ from pairsim.evaluation.uncertainty.spread import (
     fnmr_name,
     interval_of,
     point_estimates,
+    spread_of_groups,
     spread_of_images,
 )
 
@@ -183,10 +188,12 @@ def image_level_intervals_of_pairs(
     *,
     fmr_targets: Sequence[float] = (),
     confidence: float = 0.95,
+    groups: Values | None = None,
 ) -> Intervals:
     """Compute intervals for the figures over given pairs.
 
-    A pair that is given twice, in either order, counts twice in the estimate, but not as two independent pairs.
+    A pair that is given twice, in either order, counts twice in the estimate, but not as two independent pairs. With
+    groups, such as the writers of signatures, the interval covers other groups: all pairs of a group may err together.
 
     Args:
         scores: One score per pair `[P]`, higher = more similar.
@@ -196,12 +203,14 @@ def image_level_intervals_of_pairs(
         threshold: The operating point of accuracy, balanced accuracy, FMR and FNMR.
         fmr_targets: FMRs in [0, 1] at which the FNMR gets an interval too.
         confidence: Coverage aimed at, in (0, 1).
+        groups: Group of each pair `[P]`, whole numbers or strings. The larger of the variances of images and of groups
+            counts, as groups may share images. A figure of 0 or 1 counts as many pairs as there are groups.
 
     Returns:
-        The intervals, with the keys and the NaN of `image_level_intervals`.
+        The intervals, with the keys and the NaN of `image_level_intervals`. NaN where a figure rests on one group.
 
     Raises:
-        TypeError: If scores are not numeric, or images not named by whole numbers or strings.
+        TypeError: If scores are not numeric, or images or groups not named by whole numbers or strings.
         ValueError: If shapes differ, a target is not 0 or 1, a score or `threshold` is NaN, or `fmr_targets` or
             `confidence` are out of range.
 
@@ -217,9 +226,11 @@ def image_level_intervals_of_pairs(
     pairs = PairScores.from_scores(values, same)
     estimates, figures = _linearise(pairs, threshold, fmr_targets)
     # Pairs of the same two images would be counted once for each of the two; together they are one pair.
-    keys, group = np.unique(one * num_images + other, return_inverse=True)
+    keys, pair = np.unique(one * num_images + other, return_inverse=True)
     lower, higher = keys // num_images, keys % num_images
     apart = lower != higher
+    if groups is not None:
+        clusters, _, num_clusters = image_codes(groups, groups, values.size)
     spreads = {}
     for name, estimate in estimates.items():
         if math.isnan(estimate):
@@ -233,7 +244,7 @@ def image_level_intervals_of_pairs(
             figure = figures[name]
             weights = np.where(same, figure.positive_weight, figure.negative_weight)
             off = (same != (values >= figure.threshold)) - np.where(same, figure.fnmr, figure.fmr)
-        psi = _sum_by(group, weights * off, keys.size)
+        psi = _sum_by(pair, weights * off, keys.size)
         # An image paired with itself is in one sum only, so nothing is to be taken off for it.
         spreads[name] = spread_of_images(
             _sum_by(lower, psi, num_images) + _sum_by(higher[apart], psi[apart], num_images),
@@ -242,6 +253,11 @@ def image_level_intervals_of_pairs(
             least=float(np.square(psi).sum()),
             images_each=4 if name == "roc_auc" else 2,
         )
+        if groups is not None:
+            of_groups = spread_of_groups(
+                _sum_by(clusters, weights * off, num_clusters), _sum_by(clusters, weights, num_clusters)
+            )
+            spreads[name] = spreads[name].at_least(of_groups)
     return {name: interval_of(estimate, spreads.get(name), confidence) for name, estimate in estimates.items()}
 
 

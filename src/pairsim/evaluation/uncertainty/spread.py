@@ -48,6 +48,11 @@ class Spread(NamedTuple):
     freedom: float
     num_disjoint: float
 
+    def at_least(self, other: Spread) -> Spread:
+        """Return the larger variance with its degrees of freedom, and the lower number of pairs; NaN stays."""
+        larger = self if self.variance > other.variance else other
+        return larger._replace(num_disjoint=min(self.num_disjoint, other.num_disjoint))
+
 
 def spread_of_images(
     image_sums: Float64Array,
@@ -78,6 +83,22 @@ def spread_of_images(
     variance = max(jackknife * (total - square_sum), square_sum if least is None else least)
     images = float(image_weights.sum()) ** 2 / max(float(image_weights @ image_weights), 1e-300)
     return Spread(variance, freedom, images / images_each)
+
+
+def spread_of_groups(group_sums: Float64Array, group_weights: Float64Array) -> Spread:
+    """Compute the spread of a figure whose pairs are dependent within groups; its variance is NaN for one group.
+
+    Args:
+        group_sums: The sum of psi of each group `[G]`.
+        group_weights: The sum of the weights of each group `[G]`; groups of weight 0 do not count.
+    """
+    sums, weights = group_sums[group_weights > 0], group_weights[group_weights > 0]
+    size, squares = sums.size, np.square(sums)
+    total = float(squares.sum())
+    scatter = float(squares @ squares) - total**2 / max(1, size)
+    freedom = min(2 * total**2 / scatter if scatter > 0 else math.inf, max(1, size - 1))
+    variance = total * size / (size - 1) if size > 1 else math.nan
+    return Spread(variance, freedom, float(weights.sum()) ** 2 / max(float(weights @ weights), 1e-300))
 
 
 def check_confidence(confidence: float) -> None:

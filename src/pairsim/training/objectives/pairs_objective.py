@@ -45,8 +45,8 @@ class PairsObjective(Objective):
         return self.pair_batches(pairs)
 
     def pair_batches(self, pairs: PairDataset) -> PairBatches:
-        """Plan batches of the pairs of a dataset."""
-        return PairBatches(pairs, self.batch_size)
+        """Plan batches of the pairs of a dataset, `num_pairs` in an epoch if that is set."""
+        return PairBatches(pairs, self.batch_size, num_pairs=self.num_pairs)
 
     def loss(self, model: SimilarityModel, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean cross-entropy of `[2N, D]` embeddings, float32."""

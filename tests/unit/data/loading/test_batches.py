@@ -86,3 +86,19 @@ def test_sequential_batches_are_in_order() -> None:
     assert (plan.num_batches, plan.num_images) == (2, 3)
     assert [plan.batch(epoch, number)[0].tolist() for epoch in (0, 1) for number in (0, 1)] == [[5, 3], [9]] * 2
     assert SequentialBatches(np.array([], dtype=np.int64), 2).num_batches == 0
+
+
+def test_an_epoch_may_take_some_of_the_given_pairs(digits: ImageTensors) -> None:
+    numbers = np.arange(40)
+    pairs = PairDataset.from_pairs(digits, numbers, numbers + 1, numbers % 2)
+    plan = PairBatches(pairs, 4, num_pairs=10)
+    assert (plan.num_batches, plan.num_images) == (3, 20)
+    epochs = [[first for number in range(3) for first in _firsts(plan, epoch, number)] for epoch in range(30)]
+    assert all(len(set(firsts)) == len(firsts) == 10 for firsts in epochs)
+    assert set().union(*epochs) == set(range(40))
+    assert PairBatches(pairs, 4, num_pairs=1000).num_images == 80
+
+
+def _firsts(plan: PairBatches, epoch: int, number: int) -> list[int]:
+    images, targets = plan.batch(epoch, number)
+    return [int(image) for image in images[: len(targets)]]

@@ -120,3 +120,21 @@ def test_lists_that_are_not_understood(tmp_path: Path, rows: Sequence[str], said
 
 def test_long_names_of_columns_take_no_time() -> None:
     assert header_columns([["filename" * 5000 + "!", "image" * 5000 + "!", "label!"]]) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("first,second,target,kind,group", "a.png,b.png,0,skilled,w001"),
+        ("group,kind,path1,path2,label", "w001,skilled,a.png,b.png,0"),
+        ("Kind,first,second,target,Group,fold", "skilled,a.png,b.png,0,w001,3"),
+    ],
+)
+def test_kind_and_group_are_found_by_name(tmp_path: Path, header: str, row: str) -> None:
+    assert read(tmp_path, header, row) == ([("a.png", "b.png")], [0])
+    table = read_table(tmp_path / "pairs.csv")
+    assert (table.kinds, table.groups) == (["skilled"], ["w001"])
+
+
+def test_kind_and_group_alone_are_no_labels(tmp_path: Path) -> None:
+    assert read(tmp_path, "first,second,kind,group", "a.png,b.png,0,1") == ([("a.png", "b.png")], None)

@@ -13,6 +13,7 @@ from PIL import Image
 from pairsim import PairDataset
 from pairsim.data.pairs.pair_files import read_folds, read_numbered_pairs, read_pair_file, read_table, write_pair_file
 from pairsim.errors import DataError, ImageReadError
+from pairsim.images import Preprocessing
 
 
 @pytest.fixture
@@ -251,3 +252,60 @@ def test_a_frozen_list_of_paths(pictures: Path) -> None:
 def test_names_that_would_not_come_back(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"Expected paths in UTF-8 without line breaks .*, got .*\(1 such\)"):
         write_pair_file(tmp_path / "pairs.csv", ["a.png", name], ["b.png", "c.png"], [1, 0])
+
+
+KINDS = "first,second,target,kind,group\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            "a.png,b.png,0,,v\n",
+            r"Expected line 2 of .* to be a negative pair with its kind, found 'a.png,b.png,0,,v'. Fill",
+        ),
+        ("a.png,b.png,1,,\n", r"Expected line 2 of .* to be a pair with its group, found 'a.png,b.png,1,,'"),
+        (
+            "a.png,b.png,1,,v\na.png,c.png,2,skilled,v\n",
+            r"Expected line 3 of .* with label 1 \(same\) or 0 \(different\)",
+        ),
+        ("a.png,b.png,1\n", r"Expected line 2 of .* to be 5 fields, like the first line, found 'a.png,b.png,1'"),
+    ],
+)
+def test_bad_kinds_and_groups(pictures: Path, rows: str, said: str) -> None:
+    (pictures / "pairs.csv").write_text(f"{KINDS}{rows}a.png,b.png,0,skilled,v\n")
+    with pytest.raises(DataError, match=said):
+        PairDataset.from_csv(pictures / "pairs.csv")
+
+
+def test_kinds_and_groups_are_written_and_frozen(pictures: Path) -> None:
+    file = pictures / "pairs.csv"
+    columns = ["a.png", "b.png"], ["b.png", "c.png"], [1, 0]
+    write_pair_file(file, *columns, [4, 5], kind=["", "skilled"], group=["v", "w"])
+    assert file.read_text().splitlines()[1:] == [
+        "path1,path2,label,fold,kind,group",
+        "a.png,b.png,1,4,,v",
+        "b.png,c.png,0,5,skilled,w",
+    ]
+    table = read_table(file)
+    assert (table.folds, table.kinds, table.groups, table.frozen) == ([4, 5], ["", "skilled"], ["v", "w"], True)
+    file.write_text(file.read_text().replace("skilled", "random"))
+    with pytest.raises(DataError, match="It was changed"):
+        read_table(file)
+    with pytest.raises(ValueError, match=r"Expected kinds in UTF-8 .*, got ' x' \(1 such\). Rename them"):
+        write_pair_file(file, *columns, kind=["", " x"])
+
+
+def test_csv_with_kinds_groups_and_preprocessing(pictures: Path) -> None:
+    (pictures / "pairs.csv").write_text(f"{KINDS}a.png,b.png,1,,v\nb.png,c.png,0,skilled,v\na.png,c.png,0,random,w\n")
+    reading = Preprocessing(image_size=(6, 12), channels=1, fit="pad")
+    pairs = PairDataset.from_csv(pictures / "pairs.csv", preprocessing=reading)
+    assert pairs.kind is not None
+    assert pairs.group is not None
+    assert (pairs.kind.tolist(), pairs.group.tolist()) == (["", "skilled", "random"], ["v", "v", "w"])
+    assert pairs[0][0][0, 0].tolist() == [255] * 3 + [ord("a")] * 5 + [255] * 4  # padded with white
+    assert pairs.to_dataframe()["kind"].tolist() == ["", "skilled", "random"]
+    assert pairs.to_dataframe()["group"].tolist() == ["v", "v", "w"]
+    plain = PairDataset.from_pairs(pairs.dataset, [0], [1], [1])
+    assert (plain.kind, plain.group) == (None, None)
+    assert "kind" not in plain.to_dataframe().columns

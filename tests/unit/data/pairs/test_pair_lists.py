@@ -245,6 +245,32 @@ def test_two_hashes_are_refused(tmp_path: Path) -> None:
         PairList.load(file)
 
 
+def test_kinds_and_groups_are_kept(digits: ImageTensors, tmp_path: Path) -> None:
+    pairs = PairDataset.from_pairs(digits, [0, 1, 2], [3, 4, 5], [1, 0, 0], kind=["", "b", "a"], group=["v", "v", "w"])
+    listed = PairList.of(pairs)
+    listed.save(tmp_path / "pairs.csv")
+    loaded = PairList.load(tmp_path / "pairs.csv", require_hash=True)
+    assert loaded.sha256 == listed.sha256 != PairList(listed.first, listed.second, listed.target).sha256
+    assert loaded.kind is not None
+    assert loaded.group is not None
+    assert (loaded.kind.tolist(), loaded.group.tolist()) == (["", "b", "a"], ["v", "v", "w"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "said"),
+    [
+        (["", ""], None, "Expected kind to hold a text for every negative pair, got others or empty ones"),
+        (["a", 1], None, "Expected kind to hold a text"),
+        (None, ["v", ""], "Expected group to hold a text for every pair"),
+        (None, ["v"], r"one value per pair in every column"),
+    ],
+)
+def test_a_list_checks_kinds_and_groups(kind: Any, group: Any, said: str) -> None:
+    texts = (None if text is None else np.array(text, dtype=object) for text in (kind, group))
+    with pytest.raises(DataError, match=said):
+        PairList(np.array([0, 1]), np.array([2, 3]), np.array([1, 0], dtype=np.uint8), None, *texts)
+
+
 @given(parts=st.integers(6, 15), folds=st.integers(2, 3), seed=st.integers(0, 3))
 def test_folds_that_share_no_class(parts: int, folds: int, seed: int) -> None:
     labels = np.repeat(np.arange(2 * parts), 4)

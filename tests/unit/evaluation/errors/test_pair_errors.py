@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_pairs
+from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_given_pairs, worst_pairs
 
 
 def units(count: int, dim: int, seed: int, levels: int = 0) -> np.ndarray:
@@ -84,3 +84,18 @@ def test_thresholds_without_end_call_everything_one_thing() -> None:
 def test_what_does_not_fit_is_said(values: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         worst_pairs(*values)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 60), st.integers(0, 2**16), st.integers(1, 9))
+def test_given_pairs_are_ranked_like_a_sorted_list(count: int, seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    similarity, target = rng.integers(-3, 4, count) / 4, rng.integers(0, 2, count).astype(np.uint8)
+    first, second = rng.integers(0, 9, (2, count))
+    found = worst_given_pairs(similarity, target, first, second, threshold=0.25, n=n)
+    rows = list(zip(similarity.tolist(), target.tolist(), first.tolist(), second.tolist(), strict=True))
+    false_matches = sorted((-s, min(a, b), max(a, b)) for s, t, a, b in rows if not t and s >= 0.25)
+    others = sorted((s, min(a, b), max(a, b)) for s, t, a, b in rows if t and s < 0.25)
+    assert rows_of(found.false_matches) == [(a, b) for _, a, b in false_matches[:n]]
+    assert found.false_matches.similarity.tolist() == [-s for s, *_ in false_matches[:n]]
+    assert rows_of(found.false_non_matches) == [(a, b) for _, a, b in others[:n]]
+    assert (found.false_matches.total, found.false_non_matches.total) == (len(false_matches), len(others))

@@ -216,3 +216,74 @@ def test_coverage_with_shared_images() -> None:
         covered_naively += low <= expected["roc_auc"] <= high
     assert all(0.92 <= count / num_sets <= 0.98 for count in covered.values()), covered
     assert covered_naively / num_sets < 0.75
+
+
+def _of_groups(scores: Any, same: Any, groups: Any, threshold: float) -> tuple[float, float]:
+    """The 95 % interval of the FMR by loops over groups, as the module describes it, in float64."""
+    negative = ~same
+    fmr = float((scores[negative] >= threshold).mean())
+    sums = np.array(
+        [
+            sum(float(scores[p] >= threshold) - fmr for p in np.flatnonzero(negative & (groups == name)))
+            / negative.sum()
+            for name in np.unique(groups[negative])
+        ]
+    )
+    squares = sums**2
+    freedom = 2 * squares.sum() ** 2 / (np.square(squares).sum() - squares.sum() ** 2 / len(sums))
+    variance = len(sums) / (len(sums) - 1) * squares.sum()
+    step = _t_quantile(0.975, min(freedom, len(sums) - 1)) * math.sqrt(variance) / (fmr * (1 - fmr))
+    logit = math.log(fmr / (1 - fmr))
+    return 1 / (1 + math.exp(step - logit)), 1 / (1 + math.exp(-step - logit))
+
+
+def test_groups_that_err_together_widen_the_intervals() -> None:
+    generator = np.random.default_rng(3)
+    groups = np.repeat(np.arange(12), 50)
+    same = np.tile([True, False], 300)
+    scores = generator.normal(size=600) + same * 2.0 + generator.normal(size=12)[groups]
+    first, second = np.arange(600), 600 + np.arange(600)  # no picture is in two pairs
+    plain = image_level_intervals_of_pairs(scores, same, first, second, 1.0)
+    grouped = image_level_intervals_of_pairs(scores, same, first, second, 1.0, groups=groups)
+    assert grouped["fmr"] == pytest.approx(_of_groups(scores, same, groups, 1.0), abs=1e-12)
+    for name in ("fmr", "fnmr"):  # in means of both, the errors of a group cancel
+        assert grouped[name][0] < plain[name][0] < plain[name][1] < grouped[name][1], name
+    named = image_level_intervals_of_pairs(scores, same, first, second, 1.0, groups=[f"w{k}" for k in groups])
+    assert named == grouped
+
+
+def test_each_pair_in_its_own_group_changes_little() -> None:
+    scores, same, first, second = _listed(*_draw(np.random.default_rng(4), 40))
+    plain = image_level_intervals_of_pairs(scores, same, first, second, 0.5)
+    grouped = image_level_intervals_of_pairs(scores, same, first, second, 0.5, groups=np.arange(len(same)))
+    for name, ends in plain.items():  # the variance of images is the larger one
+        assert grouped[name] == pytest.approx(ends, rel=1e-9), name
+
+
+def test_figures_without_errors_count_groups() -> None:
+    same = np.tile([True, False], 30)
+    scores = same * 1.0
+    numbers = np.arange(60)
+    grouped = image_level_intervals_of_pairs(scores, same, numbers, numbers + 60, 0.5, groups=numbers // 12)
+    assert grouped["fmr"] == pytest.approx((0.0, 1 - 0.025 ** (1 / 5)))
+    one = image_level_intervals_of_pairs(scores + (numbers == 1), same, numbers, numbers + 60, 0.5, groups=numbers * 0)
+    assert all(math.isnan(end) for end in one["fmr"])
+    with pytest.raises(ValueError, match=r"shape \[60\], got shape \[3\]"):
+        image_level_intervals_of_pairs(scores, same, numbers, numbers + 60, 0.5, groups=[1, 2, 3])
+
+
+@pytest.mark.slow
+def test_intervals_of_groups_hold_for_other_groups() -> None:
+    generator = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        groups = np.repeat(np.arange(20), 20)
+        rates = generator.beta(2, 8, size=20)  # the mean rate of all groups is 0.2
+        wrong = generator.random(400) < rates[groups]
+        same = np.arange(400) % 2 == 0
+        numbers = np.arange(400)
+        low, high = image_level_intervals_of_pairs(
+            1.0 * (wrong != same), same, numbers, numbers + 400, 0.5, groups=groups
+        )["fmr"]
+        held += low <= 0.2 <= high
+    assert 0.91 < held / 400 < 0.99
