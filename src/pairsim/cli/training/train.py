@@ -15,7 +15,7 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
-from pairsim.cli.training.chosen_net import choose_net
+from pairsim.cli.training.chosen_net import choose_net, why_not_adapted
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.errors import DataError, PairsimError, require
 from pairsim.training.callbacks import Callback
@@ -194,7 +194,13 @@ def train(
         note(images.warning)
         note(net.line)
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {len(loaded.class_names)} classes.")
-    if net.is_pretrained or head in ("auto", *CLOSED_FORM):
+    adapts = head in ("auto", *CLOSED_FORM)
+    if net.is_pretrained and not adapts:
+        reason = why_not_adapted(len(loaded.class_names), has_val=val is not None)
+        adapts = reason is None
+        if is_main and reason is not None:
+            note(reason)
+    if adapts:
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
@@ -213,7 +219,8 @@ def train(
         history = trainer.fit(resume=resume)
     if not is_main:
         return
-    written = _write_pages(out, model, shown, data, loaded if val is None else val) if report else []
+    judged = loaded if val is None else val
+    written = _write_pages(out, model, shown, data, judged, num_epochs=len(history)) if report else []
     best = history.best
     result: dict[str, Any] = {
         "run": str(options.out),
@@ -272,9 +279,15 @@ def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **o
 
 
 def _write_pages(
-    run: Path, model: pairsim.SimilarityModel, images: LabelledImages | None, data: str, loaded: LabelledData
+    run: Path,
+    model: pairsim.SimilarityModel,
+    images: LabelledImages | None,
+    data: str,
+    loaded: LabelledData,
+    *,
+    num_epochs: int,
 ) -> list[Path]:
-    """Write a report on the validation images and the training curves; a failure is only noted."""
+    """Write a report on the validation images and the curves of training, if any; a failure is only noted."""
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
@@ -290,6 +303,8 @@ def _write_pages(
         written.append(page)
     except (PairsimError, ValueError) as error:
         note(f"No report: {error}")
+    if num_epochs == 0:
+        return written
     try:
         require("matplotlib", extra="viz", purpose="curves.png")
         draw_training_curves(run).savefig(run / "curves.png", dpi=120)
