@@ -92,6 +92,8 @@ class EmbeddingNet(PlainNamesModule):
         preprocessing: How the net, or else its backbone, was trained, with these channels and this size; `None` if that
             is not known.
         has_known_backbone: Whether the backbone is of torchvision or timm.
+        takes_one_size: Whether images must have `image_size`: without a backbone, or if the backbone has an attribute
+            `takes_one_size` that is true.
         pretrained: Whether `weights` were given.
         came_alone: Whether weights were loaded by `load_state_dict` of the net, and not as a part of a model.
 
@@ -155,6 +157,7 @@ class EmbeddingNet(PlainNamesModule):
         self.came_alone: bool = False
         self.pretrained: bool = chosen is not None and chosen.pretrained
         self.backbone: nn.Module | None = None if chosen is None else chosen.module
+        self.takes_one_size: bool = self.backbone is None or bool(getattr(self.backbone, "takes_one_size", False))
         if self.backbone is None:
             self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
             self.num_features: int = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
@@ -237,7 +240,7 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
 
     Args:
         images: What was given as images.
-        net: If it has `in_channels`, images need as many; the reference network also takes one size only.
+        net: If it has `in_channels`, images need as many; if it `takes_one_size`, images have `image_size`.
         preprocessing: It converts grey and colour pixels to the channels that the net takes.
 
     Raises:
@@ -266,7 +269,7 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
             f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
             f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
         )
-    if isinstance(net, EmbeddingNet) and net.backbone is None and tuple(images.shape[2:]) != net.image_size:
+    if isinstance(net, EmbeddingNet) and net.takes_one_size and tuple(images.shape[2:]) != net.image_size:
         height, width = net.image_size
         raise ValueError(
             f"Expected images of {height} x {width} pixels, got {list(images.shape)}. "

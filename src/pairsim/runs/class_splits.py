@@ -15,6 +15,7 @@ from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, split_by_class
 from pairsim.data.image_sets import subset
 from pairsim.data.named.folder_account import FolderAccount
+from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError, RunError
 from pairsim.images.folders import shown
 
@@ -164,6 +165,23 @@ class ClassSplit:
             notes=tuple(notes),
         )
         return {split: dataclasses.replace(part, account=account) for split, part in parts.items()}
+
+
+def held_classes(images: LabelledData, split: ValidationSplit | None) -> dict[str, list[str]]:
+    """Return what `data.json` has of classes whose images are all validation images; empty without such classes.
+
+    Args:
+        images: The images that a run is trained on, with those that were split off them.
+        split: What was split off, if anything was.
+    """
+    if split is None:
+        return {}
+    index = images.index
+    held = np.bincount(index.codes[split.held_out], minlength=index.num_classes) == index.counts
+    if not held.any():
+        return {}
+    names = np.array(images.class_names, dtype=object)
+    return {"class_names": names[~held].tolist(), "val_class_names": names[held].tolist()}
 
 
 def check_same_classes(run: Path, split: ClassSplit | None, groups: str | None) -> None:

@@ -148,7 +148,8 @@ def _reading(
     groups = None if data in NAMES else record.get("groups")
     if groups is not None:
         kept = record.get("class_split", {})
-        classes = {*record.get("class_names", ()), *kept.get("val", ()), *kept.get("test", ())}
+        of_val = record.get("val_class_names", kept.get("val", ()))
+        classes = {*record.get("class_names", ()), *of_val, *kept.get("test", ())}
         if classes.intersection(load_data(data, "all", **reading).class_names):
             reading["groups"] = groups
     return reading

@@ -90,7 +90,7 @@ class TrainConfig:
         0.0, 'In "all-pairs" a pair is weighted by its error to this power; 0 weighs all equally.', interval="[0, inf)"
     )
     temperature: float = Group.PAIRS.option(
-        0.1,
+        0.05,
         'What "supervised-contrastive" and "normalized-softmax" divide similarities by; a lower one concentrates on '
         "classes that look alike.",
         interval="(0, inf)",
@@ -155,8 +155,8 @@ class TrainConfig:
     )
     turns: bool = Group.MAIN.option(
         False,
-        "For drawings and other square images without a right way up: an image after a quarter turn is of a class of "
-        "its own, so that training has four times the images and classes. Validation images are not turned.",
+        "For characters and other square drawings that do not occur turned: an image after a quarter turn is of a "
+        "class of its own, so that training has four times the images and classes. Validation images are not turned.",
     )
     resident: bool | None = Group.READING.option(
         None,

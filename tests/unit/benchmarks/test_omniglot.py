@@ -22,7 +22,7 @@ DRAWERS = 4
 
 def png(code: int, noise: int) -> bytes:
     """A bit pattern as black squares on white, with a few grey pixels of noise in the background."""
-    pixels = np.full((28, 28), 255, np.uint8)
+    pixels = np.full((35, 35), 255, np.uint8)
     pixels[:4, :4] = 250 - noise
     for bit in range(6):
         if code >> bit & 1:
@@ -56,7 +56,7 @@ def root(tmp_path: Path) -> Path:
 class Flat(nn.Module):
     """Pixels less their mean, which tell these drawings apart."""
 
-    in_channels, image_size, embedding_dim = 1, (28, 28), 784
+    in_channels, image_size, embedding_dim = 1, (35, 35), 1225
 
     def forward(self, images: Tensor) -> Tensor:
         flat = images.flatten(1) - images.flatten(1).mean(dim=1, keepdim=True)
@@ -65,7 +65,7 @@ class Flat(nn.Module):
 
 def test_archives_are_read_as_white_on_black(root: Path) -> None:
     data = omniglot.read(root)
-    assert data.background.images.shape == (24 * DRAWERS, 1, 28, 28)
+    assert data.background.images.shape == (24 * DRAWERS, 1, 35, 35)
     assert len(set(data.evaluation.targets)) == 24
     assert data.background.targets[0] == "Alphabet0__character00"
     assert float(data.background.images.float().mean()) < 128

@@ -6,24 +6,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import folder_of_classes, write_pictures
 
 from pairsim._common import storage
 from pairsim.data import ImageTensors, LabelledData, load_data
+from pairsim.data.splits import ValidationSplit
 from pairsim.errors import DataError, RunError
-from pairsim.runs.class_splits import ClassSplit, check_same_classes
+from pairsim.runs.class_splits import ClassSplit, check_same_classes, held_classes
 
 LETTERS = "abcdefghij"
 
 
 def labelled(names: list[str], groups: Any = None) -> LabelledData:
     """Labelled data without pixels to speak of."""
-    import numpy as np
-    import torch
-
     return LabelledData(
         dataset=ImageTensors(torch.zeros(len(names), 1, 1, 1, dtype=torch.uint8), names),
         class_names=tuple(sorted(set(names))),
@@ -206,3 +206,11 @@ def test_a_run_is_resumed_with_the_same_classes(tmp_path: Path) -> None:
     check_same_classes(tmp_path, None, "y")
     with pytest.raises(RunError, match="without --unseen, as it was begun, got it with"):
         check_same_classes(tmp_path, split, "y")
+
+
+def test_classes_that_were_split_off_whole() -> None:
+    images = labelled(list("aabbccdd"))
+    assert held_classes(images, None) == {}
+    assert held_classes(images, ValidationSplit(np.array([0, 2, 5]), {})) == {}
+    found = held_classes(images, ValidationSplit(np.array([2, 3, 4, 5, 7]), {}))
+    assert found == {"class_names": ["a", "d"], "val_class_names": ["b", "c"]}

@@ -41,6 +41,7 @@ class CommandRecords(Callback):
     """
 
     def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
+        self._loaded: LabelledData = loaded
         self._record: dict[str, Any] = {
             "data": data,
             "source": loaded.source,
@@ -55,9 +56,11 @@ class CommandRecords(Callback):
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         """Write `data.json` before the first epoch, so that an interrupted run has it too."""
         from pairsim._common import storage
+        from pairsim.runs.class_splits import held_classes
 
         assert trainer.config.out is not None, "commands write a run"
-        storage.write_file(trainer.config.out / "data.json", storage.to_json(self._record))
+        record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
+        storage.write_file(trainer.config.out / "data.json", storage.to_json(record))
         self._print_notes(trainer.history)
 
     def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002

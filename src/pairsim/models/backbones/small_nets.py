@@ -21,15 +21,21 @@ _MIN_SIZE = 16
 class Conv4(nn.Sequential):
     """Four blocks of 3x3 convolution, batch norm, max-pooling and ReLU, with 64, 64, 128 and 128 channels.
 
-    The last two blocks of the papers have 64 channels. Pooling before ReLU gives the same values in less time.
+    The last two blocks of the papers have 64 channels. Pooling before ReLU gives the same values in less time. The
+    features are all values of the last block, so that their places count; they fit images of one size.
 
     Args:
         in_channels: Channels of the images.
+
+    Attributes:
+        takes_one_size: `True`.
 
     References:
         Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016.
         Snell, Swersky, Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017.
     """
+
+    takes_one_size = True
 
     def __init__(self, in_channels: int) -> None:
         channels = (in_channels, 64, 64, 128, 128)
@@ -40,6 +46,7 @@ class Conv4(nn.Sequential):
             for before, after in pairwise(channels)
         )
         super().__init__(OrderedDict((f"block{number}", block) for number, block in enumerate(blocks, start=1)))
+        self.add_module("flatten", nn.Flatten())
 
 
 class ResNet12(nn.Sequential):

@@ -73,7 +73,7 @@ class NormalizedSoftmaxObjective(ClassBalancedObjective):
 
 
 def normalized_softmax_loss(
-    embeddings: Tensor, labels: Tensor, weight: Tensor, *, temperature: float = 0.1, margin: float = 0.0
+    embeddings: Tensor, labels: Tensor, weight: Tensor, *, temperature: float = 0.05, margin: float = 0.0
 ) -> Tensor:
     """Mean cross-entropy of classes; logits are `(cosine to the class weight - margin of the own class) / temperature`.
 

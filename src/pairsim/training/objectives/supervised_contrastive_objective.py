@@ -24,7 +24,7 @@ class SupervisedContrastiveObjective(ClassBalancedObjective):
         return supervised_contrastive_loss(embeddings, targets, temperature=self.temperature)
 
 
-def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1) -> Tensor:
+def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.05) -> Tensor:
     """Mean over images and their positive pairs of `-log softmax(similarity / temperature)` among all other images.
 
     The softmax concentrates on the negative pairs of highest similarity, so that the loss is mostly of look-alikes;

@@ -71,6 +71,8 @@ class TrainingStep:
         }
         reason = next((reason for reason, is_present in obstacles.items() if is_present), None)
         objective.state = objective.initial_state(model)
+        if objective.state is not None:
+            world.broadcast((*objective.state.parameters(), *objective.state.buffers()))
         self.optimizer: Optimizer = make_optimizer(config, model, objective.state, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         self._has_gradient: list[bool] | None = None

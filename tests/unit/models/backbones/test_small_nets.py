@@ -47,7 +47,7 @@ def test_conv4_is_four_blocks_of_the_papers() -> None:
         values = norm(functional.conv2d(values, convolution.weight, padding=1))
         values = functional.max_pool2d(values.relu(), 2)
     assert values.shape == (3, 128, 1, 1)
-    torch.testing.assert_close(module(images), values)
+    torch.testing.assert_close(module(images), values.flatten(1))
 
 
 def test_resnet12_is_four_residual_blocks() -> None:
@@ -73,6 +73,13 @@ def test_images_of_other_channels_and_sizes(name: str, channels: int, size: int 
     height, width = net.image_size
     assert net(torch.rand(2, channels, height, width)).shape == (2, 5)
     assert (net.preprocessing, net.has_known_backbone) == (None, False)
+    model = SimilarityModel(net).eval()
+    if name == "conv4":
+        assert net.head.in_features == 128 * (height // 16) * (width // 16)
+        with pytest.raises(ValueError, match=rf"Expected images of {height} x {width} pixels, got"):
+            model.embed(torch.rand(2, channels, height + 1, width))
+    else:
+        assert model.embed(torch.rand(2, channels, height + 9, width)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("name", NAMES)
