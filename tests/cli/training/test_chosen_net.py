@@ -17,7 +17,7 @@ from run_command import failure, here
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.cli.output import UsageError
-from pairsim.cli.training.chosen_net import ChosenNet, choose_net
+from pairsim.cli.training.chosen_net import ChosenNet, choose_net, why_not_adapted
 from pairsim.runs import read_run
 from pairsim.runs.run_records import training_command
 
@@ -95,6 +95,13 @@ def test_named_weights(place: Path) -> None:
         assert chosen("mnist", weights=weights, **named).weights == str(file)
     with pytest.raises(UsageError, match="Expected --backbone NAME together with --weights"):
         chosen(place / "photos", weights="pretrained")
+
+
+def test_few_classes_and_several_processes_are_not_adapted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_not_adapted(4, has_val=False) is why_not_adapted(2, has_val=True) is None
+    assert "fewer than 4 classes" in str(why_not_adapted(3, has_val=False))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert str(why_not_adapted(4, has_val=False)).startswith("Several processes")
 
 
 def test_embeddings_leave_no_choice(place: Path) -> None:

@@ -15,6 +15,10 @@ AUTO, REFERENCE = "auto", "reference"
 """Values of --backbone besides the names of nets."""
 
 
+_CLASSES_TO_ADAPT = 4
+"""Two to fit a head to, and two to choose it by."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChosenNet:
     """The net to train.
@@ -118,6 +122,22 @@ def choose_net(
         record=record,
         **given,
     )
+
+
+def why_not_adapted(num_classes: int, *, has_val: bool) -> str | None:
+    """Return why a pretrained net is trained like any other and not adapted, a line for the user; `None` if it is.
+
+    Args:
+        num_classes: Classes of the training data.
+        has_val: Whether it has validation data of its own; otherwise classes are held out.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return "Several processes: a linear head is trained with the backbone. One process chooses a head."
+    if num_classes < _CLASSES_TO_ADAPT and not has_val:
+        return (
+            f"With fewer than {_CLASSES_TO_ADAPT} classes a linear head is trained with the backbone, none is chosen."
+        )
+    return None
 
 
 def _for_embeddings(

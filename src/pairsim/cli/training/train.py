@@ -16,7 +16,7 @@ import pairsim
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
-from pairsim.cli.training.chosen_net import REFERENCE, choose_net
+from pairsim.cli.training.chosen_net import REFERENCE, choose_net, why_not_adapted
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
 from pairsim.errors import DataError, PairsimError, require
@@ -225,7 +225,13 @@ def train(
         note(net.line)
         what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
         note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
-    if given is None and (net.is_pretrained or head in ("auto", *CLOSED_FORM)):
+    adapts = given is None and head in ("auto", *CLOSED_FORM)
+    if given is None and net.is_pretrained and not adapts:
+        reason = why_not_adapted(len(loaded.class_names), has_val=val is not None)
+        adapts = reason is None
+        if is_main and reason is not None:
+            note(reason)
+    if adapts:
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
@@ -248,7 +254,7 @@ def train(
     if not is_main:
         return
     named = loaded if val is None or given is not None else val
-    written = _write_pages(out, model, shown, data, named) if report else []
+    written = _write_pages(out, model, shown, data, named, num_epochs=len(history)) if report else []
     best = history.best
     result: dict[str, Any] = {
         "run": str(out),
@@ -316,8 +322,10 @@ def _write_pages(
     images: LabelledImages | PairDataset | None,
     data: str,
     loaded: LabelledData,
+    *,
+    num_epochs: int,
 ) -> list[Path]:
-    """Write a report on the validation images or pairs and the training curves; a failure is only noted."""
+    """Write a report on the validation images or pairs and the curves of training; a failure is only noted."""
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
@@ -335,6 +343,8 @@ def _write_pages(
         written.append(page)
     except (PairsimError, ValueError) as error:
         note(f"No report: {error}")
+    if num_epochs == 0:
+        return written
     try:
         require("matplotlib", extra="viz", purpose="curves.png")
         draw_training_curves(run).savefig(run / "curves.png", dpi=120)
