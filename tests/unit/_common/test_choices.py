@@ -14,7 +14,7 @@ from pairsim.export.graphs import INPUTS
     [
         (choices.PrecisionName, ("auto", "fp32", "bf16", "fp16")),
         (choices.Negatives, ("class", "instance")),
-        (choices.AugmentName, ("none", "affine", "crop", "photo")),
+        (choices.AugmentName, ("auto", "none", "affine", "crop", "photo")),
         (choices.OnError, ("raise", "skip")),
         (choices.Unit, ("images", "classes")),
         (choices.CalibrationMethod, ("platt", "isotonic")),

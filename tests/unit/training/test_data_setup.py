@@ -153,7 +153,7 @@ def test_only_training_images_are_augmented() -> None:
 def test_augmentation_that_breaks_images_is_rejected_before_training() -> None:
     with pytest.raises(DataError, match=r"Expected augment to return images as it got them"):
         trainer_of(random_images(), augment=lambda images, generator: images.float())
-    with pytest.raises(ValueError, match="Expected augment to be one of none, affine, crop, photo, got 'mixup'"):
+    with pytest.raises(ValueError, match="Expected augment to be one of auto, none, affine, crop, photo, got 'mixup'"):
         TrainConfig(augment="mixup")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Expected memory_budget_mb to be at least 1, got 0"):
         TrainConfig(memory_budget_mb=0)

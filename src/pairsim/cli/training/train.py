@@ -219,19 +219,16 @@ def train(
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     is_main = int(os.environ.get("RANK", "0")) == 0
-    if is_main:  # of several processes, one prints and writes
-        note(images.account)
-        note(images.warning)
-        note(net.line)
-        what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
-        note(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
+    what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
+    beginning = [images.account, images.warning, net.line]
+    beginning.append(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
     adapts = given is None and head in ("auto", *CLOSED_FORM)
     if given is None and net.is_pretrained and not adapts:
         reason = why_not_adapted(len(loaded.class_names), has_val=val is not None)
         adapts = reason is None
-        if is_main and reason is not None:
-            note(reason)
+        beginning.append(reason or "")
     if adapts:
+        _print(beginning)
         adapted = pairsim.adapt(
             model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
         )
@@ -241,7 +238,8 @@ def train(
     else:
         train_on = loaded if given is None else given.pairs
         trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)
-        if is_main:
+        if is_main:  # of several processes, one prints and writes
+            _print(beginning)
             note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
             default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
             if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
@@ -279,6 +277,11 @@ def train(
     test = "" if given is None else " --pairs TEST.csv"
     lines.append(f"Wrote {out}. Next: pairsim evaluate {out} {data}{test}")
     print_result(result, "\n".join(lines), json)
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        note(line)
 
 
 def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float] | None:
