@@ -47,7 +47,8 @@ def hub_folder() -> Path:
     """Return the folder in which the Hugging Face Hub keeps what was downloaded."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+    # unlike Path.expanduser it does not fail for a user without a home folder
+    return Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")))
 
 
 def find_weights(name: str, folders: Sequence[Path] | None = None) -> Path | None:
