@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pairsim._common.choices import NEGATIVES, PRECISIONS, AugmentName, Negatives, PrecisionName
 from pairsim.training.config_options import Group, check_options, document_options
-from pairsim.training.objectives.objective_registry import objective_class, objective_names
+from pairsim.training.objectives.objective_registry import DEFAULT_OBJECTIVE, objective_choices, objective_class
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +29,9 @@ SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
 VAL_FRACTION = 0.1
 """Default share of the training images that is split off as validation data."""
+
+
+_TEMPERATURE = 0.05
 
 
 @document_options
@@ -55,13 +58,14 @@ class TrainConfig:
     """
 
     objective: str | ObjectiveFunction = Group.MAIN.option(
-        "all-pairs",
+        "auto",
         '"pairs": binary cross-entropy on drawn pairs. "all-pairs": on every pair inside batches of images, '
         'positive and negative pairs weighing one half each. "supervised-contrastive": each image is told '
         'apart from all others of a batch, mostly from those that look alike. "normalized-softmax": cross-entropy of '
-        "classes by their cosine to trained class weights.",
+        'classes by their cosine to trained class weights. "auto": "supervised-contrastive" to fine-tune a chosen '
+        'head, "pairs" for a list of pairs, else "all-pairs".',
         python="Also any function (embeddings, labels) -> loss.",
-        choices=objective_names,
+        choices=objective_choices,
     )
     out: Path | None = Group.MAIN.option(
         None, "Run folder.", python="Without one, nothing is written.", affects="speed"
@@ -92,10 +96,10 @@ class TrainConfig:
     hard_pairs: float = Group.PAIRS.option(
         0.0, 'In "all-pairs" a pair is weighted by its error to this power; 0 weighs all equally.', interval="[0, inf)"
     )
-    temperature: float = Group.PAIRS.option(
-        0.05,
+    temperature: float | None = Group.PAIRS.option(
+        None,
         'What "supervised-contrastive" and "normalized-softmax" divide similarities by; a lower one concentrates on '
-        "classes that look alike.",
+        "classes that look alike. By default 0.05, and 0.1 to fine-tune a chosen head.",
         interval="(0, inf)",
     )
     margin: float = Group.PAIRS.option(
@@ -249,7 +253,8 @@ class TrainConfig:
             num_images: Number of training images, for the number of epochs; without it the largest number of epochs.
             backbone: Weights of a backbone of torchvision or timm, or of one with loaded weights, if the net has one.
         """
-        recipe = objective_class(self.objective).recipe
+        objective = DEFAULT_OBJECTIVE if self.objective == "auto" else self.objective
+        recipe = objective_class(objective).recipe
         batch_size = self.batch_size or recipe.batch_size
         if num_images is not None and self.turns:
             num_images *= 4
@@ -259,11 +264,13 @@ class TrainConfig:
         slower = rate / 10 if backbone == "pretrained" and trains_backbone else None
         return dataclasses.replace(
             self,
+            objective=objective,
             epochs=self.epochs or recipe.num_epochs(num_images, batch_size),
             batch_size=batch_size,
             scheduler=self.scheduler if self.scheduler != "auto" else recipe.scheduler,
             optimizer=self.optimizer if self.optimizer != "auto" else optimizer,
             learning_rate=rate,
+            temperature=self.temperature or _TEMPERATURE,
             augment="none" if self.augment == "auto" else self.augment,
             backbone_learning_rate=self.backbone_learning_rate or slower,
             val_fraction=self.val_fraction or VAL_FRACTION,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pairsim import TrainConfig
 from pairsim.data import RandomAffine
 from pairsim.training.config_options import options_of
-from pairsim.training.objectives.objective_registry import objective_names
+from pairsim.training.objectives.objective_registry import objective_choices
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_values_out_of_range_are_named(field: str, value: float, expected: str) 
         ({"positive_fraction": 1.1}, "Expected positive_fraction to be in [0, 1], got 1.1."),
         (
             {"objective": "triplet"},
-            "Expected objective to be one of pairs, all-pairs, supervised-contrastive, normalized-softmax, "
+            "Expected objective to be one of auto, pairs, all-pairs, supervised-contrastive, normalized-softmax, "
             "got 'triplet'.",
         ),
         ({"scheduler": None}, "Expected scheduler to be one of auto, plateau, onecycle, cosine, none, got None."),
@@ -95,8 +95,8 @@ def test_every_field_is_an_option_of_the_docstring() -> None:
         assert f"\n    {name}: {option.help.split()[0]}" in TrainConfig.__doc__
     assert (
         options_of(TrainConfig)["objective"].names
-        == objective_names()
-        == ("pairs", "all-pairs", "supervised-contrastive", "normalized-softmax")
+        == objective_choices()
+        == ("auto", "pairs", "all-pairs", "supervised-contrastive", "normalized-softmax")
     )
 
 

@@ -207,7 +207,7 @@ def train(
         images = given = TrainingPairs.read(
             data, pairs, val_pairs, preprocessing, options, random_negatives=random_negatives, **reading
         )
-        if options.objective == "all-pairs":  # which needs labels
+        if options.objective == "auto":
             options = dataclasses.replace(options, objective="pairs")
     loaded = images.train
     options = dataclasses.replace(options, val_fraction=images.val_fraction)
@@ -240,7 +240,7 @@ def train(
         trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)
         if is_main:  # of several processes, one prints and writes
             _print(beginning)
-            note(f"Objective {options.objective}, {trainer.precision.name} on {trainer.device}.")
+            note(f"Objective {trainer.config.objective}, {trainer.precision.name} on {trainer.device}.")
             default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
             if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
                 note(EXPECTED_MNIST)

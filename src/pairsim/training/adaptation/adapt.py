@@ -34,7 +34,7 @@ from pairsim.training.run_setup import RunSetup
 from pairsim.training.trainer import Trainer
 from pairsim.training.validation import all_pairs, fit_projection
 
-_RATE, _BATCH_SIZE = 2e-4, 64
+_OBJECTIVE, _TEMPERATURE, _RATE, _BATCH_SIZE = "supervised-contrastive", 0.1, 2e-4, 64
 _IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 6_000, 3, 8
 _EARLY_SHARE = 0.05
 """The first layers are not trained: as many as have this share of the parameters of the backbone."""
@@ -290,10 +290,12 @@ def _gentle(config: TrainConfig, backbone: nn.Module, images: LabelledImages) ->
         augment = "affine" if _is_grey(images) else "crop"
     return dataclasses.replace(
         config,
+        objective=_OBJECTIVE if config.objective == "auto" else config.objective,
         epochs=config.epochs or epochs,
         batch_size=config.batch_size or _BATCH_SIZE,
         optimizer="adamw" if config.optimizer == "auto" else config.optimizer,
         learning_rate=rate,
+        temperature=config.temperature or _TEMPERATURE,
         augment=augment,
         backbone_learning_rate=config.backbone_learning_rate or (None if callable(config.optimizer) else rate),
         freeze=",".join([*early_parts(backbone), "batch-norm"]) if config.freeze == "none" else config.freeze,

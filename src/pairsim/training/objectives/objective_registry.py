@@ -19,6 +19,9 @@ _BUILT_IN = {
     ),
     "normalized-softmax": "pairsim.training.objectives.normalized_softmax_objective:NormalizedSoftmaxObjective",
 }
+DEFAULT_OBJECTIVE = "all-pairs"
+"""What "auto" stands for in a `Trainer`."""
+
 _FUNCTION = "pairsim.training.objectives.function_objective:FunctionObjective"
 _REGISTERED: dict[str, type[Objective]] = {}
 
@@ -46,7 +49,7 @@ def register_objective(name: str, objective: type[Objective]) -> None:
         >>> TrainConfig(objective="compact").objective
         'compact'
     """
-    if name in _BUILT_IN:
+    if name in ("auto", *_BUILT_IN):
         raise ValueError(f"Expected a new name for an objective, got {name!r}, which is one of pairsim's own.")
     _REGISTERED[name] = objective
 
@@ -54,6 +57,11 @@ def register_objective(name: str, objective: type[Objective]) -> None:
 def objective_names() -> tuple[str, ...]:
     """Names of all objectives: pairsim's own, those of installed packages, and registered ones."""
     return tuple(_objectives())
+
+
+def objective_choices() -> tuple[str, ...]:
+    """What `TrainConfig.objective` accepts besides a function: "auto", and the names of all objectives."""
+    return ("auto", *objective_names())
 
 
 def objective_class(objective: str | Callable[..., Any]) -> type[Objective]:

@@ -106,7 +106,7 @@ def test_names_are_those_of_the_registry() -> None:
     )
     with pytest.raises(
         ValueError,
-        match=r"Expected objective to be one of pairs, all-pairs, .*, centre, got 'triplets'",
+        match=r"Expected objective to be one of auto, pairs, all-pairs, .*, centre, got 'triplets'",
     ):
         TrainConfig(objective="triplets")
 
