@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
-PAGES = ["mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy", "signatures"]
+PAGES = ["mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy", "signatures", "new-products"]
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n^```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 CHEAPER = [
@@ -109,6 +109,33 @@ def write_signatures(folder: Path, *, writers: int = 24, each: int = 5) -> None:
                 picture.save(place / f"{writer:03d}_{number:02d}.png")
 
 
+def write_products(folder: Path, *, products: int = 12, each: int = 5) -> None:
+    """Colour pictures of some discs for each product, moved in each photograph."""
+    from PIL import Image, ImageDraw
+
+    random = np.random.default_rng(0)
+    for product in range(1, products + 1):
+        place = folder / f"product{product:02d}"
+        place.mkdir(parents=True)
+        discs = [(random.integers(20, 90, 2), random.integers(10, 25), random.integers(0, 256, 3)) for _ in range(4)]
+        for photograph in range(each):
+            picture = Image.new("RGB", (120, 110), tuple(int(value) for value in random.integers(150, 256, 3)))
+            for center, radius, colour in discs:
+                x, y = (int(value) for value in center + random.integers(-6, 7, 2))
+                box = (x - int(radius), y - int(radius), x + int(radius), y + int(radius))
+                ImageDraw.Draw(picture).ellipse(box, fill=tuple(int(value) for value in colour))
+            picture.save(place / f"{photograph}.jpg")
+
+
+def write_weights(folder: Path) -> None:
+    """Random weights where pretrained ones are looked for."""
+    import torch
+    from torchvision.models import mobilenet_v2
+
+    folder.mkdir(parents=True)
+    torch.save(mobilenet_v2().state_dict(), folder / "mobilenet_v2.pth")
+
+
 def run(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": binaries, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
@@ -145,13 +172,19 @@ def test_lines_shown_are_compared() -> None:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=pytest.mark.mnist if page == "mnist" else ()) for page in PAGES]
 )
-def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path) -> None:
+def test_commands_run_and_print_what_is_shown(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if page == "mnist" and not os.environ.get("PAIRSIM_DATA"):
         pytest.skip("needs MNIST: name its folder with PAIRSIM_DATA")
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
     write_characters(tmp_path / "characters", alphabets=("Balinese", "Greek", "Latin"))
     write_signatures(tmp_path / "signatures")
+    if page == "new-products":
+        write_products(tmp_path / "products")
+        write_weights(tmp_path / "data" / "weights")
+        monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path / "data"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     found = steps(page)
     assert found
