@@ -131,7 +131,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
     """Check that a run is resumed with its settings and data."""
     # a setting that did not exist when the run was started had its default
-    before = {**type(config)().to_dict(), **storage.read_json(path / "config.json")}
+    before = {**type(config)().resolved().to_dict(), **storage.read_json(path / "config.json")}
     fixed = {name for name, option in options_of(config).items() if not option.may_change_on_resume}
     if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
         fixed.add("epochs")
