@@ -172,9 +172,7 @@ def test_lines_shown_are_compared() -> None:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=pytest.mark.mnist if page == "mnist" else ()) for page in PAGES]
 )
-def test_commands_run_and_print_what_is_shown(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page == "mnist" and not os.environ.get("PAIRSIM_DATA"):
         pytest.skip("needs MNIST: name its folder with PAIRSIM_DATA")
     if shutil.which("bash") is None:
