@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 from pairsim.models.backbones.onnx_nets import OnnxNet
-from pairsim.models.heads.head_modules import HeadName, embedding_dim_of, make_head
+from pairsim.models.heads.head_modules import CLOSED_FORM, HeadName, embedding_dim_of, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
@@ -80,13 +80,15 @@ class EmbeddingNet(PlainNamesModule):
             28. At least 4 without a backbone.
         head: What follows a backbone: `"linear"`, one linear layer; `"mlp"`, two; `"none"`, its features as they are;
             `"standardize"`, each feature with mean 0 and standard deviation 1; or `"whiten"`, after which images of one
-            class differ equally in all directions. The last two are computed from features by `pairsim.adapt`.
+            class differ equally in all directions. The last two are computed from features by `pairsim.adapt`, which
+            also chooses, or when a `Trainer` is made.
         embedding_dim: Length of an embedding, D; by default 128, the number of features F for `"none"` and
             `"standardize"`, and F but at most 512 for `"whiten"`.
         normalize: Whether embeddings are scaled to unit length.
 
     Attributes:
         head_name: The name of the head.
+        head_is_fitted: Whether the head can be used: one in closed form first has to be computed from features.
         num_features: Features of the backbone, F, or of the reference network's last convolution.
         backbone_name: The name that `backbone` was built by, or `None`.
         preprocessing: How the net, or else its backbone, was trained, with these channels and this size; `None` if that
@@ -150,6 +152,7 @@ class EmbeddingNet(PlainNamesModule):
         height, width = size or ((28, 28) if known is None else known.image_size)
         self.image_size: tuple[int, int] = (int(height), int(width))
         self.head_name: HeadName = head
+        self.head_is_fitted: bool = True
         self.normalize = normalize
         self.backbone_name: str | None = None if chosen is None else chosen.name
         self.preprocessing: Preprocessing | None = known
@@ -171,6 +174,7 @@ class EmbeddingNet(PlainNamesModule):
         else:
             self.num_features = _feature_size(self.backbone, self.in_channels, self.image_size)
             self.embedding_dim = embedding_dim_of(head, self.num_features, embedding_dim)
+            self.head_is_fitted = head not in CLOSED_FORM
             self.head: nn.Module = make_head(head, self.num_features, self.embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -194,9 +198,10 @@ class EmbeddingNet(PlainNamesModule):
             embedding_dim: Length of an embedding, D.
         """
         self.head_name, self.head, self.embedding_dim = name, head, embedding_dim
+        self.head_is_fitted = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        self.came_alone = not prefix
+        self.came_alone, self.head_is_fitted = not prefix, True
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def architecture(self) -> dict[str, Any]:

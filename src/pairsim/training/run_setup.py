@@ -13,6 +13,7 @@ from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
 from pairsim._common.precision import Precision, resolve_precision
 from pairsim.models import SimilarityModel
+from pairsim.training.adaptation.new_heads import fit_new_head
 from pairsim.training.config import TrainConfig
 from pairsim.training.data_setup import TrainingData, set_up_data
 from pairsim.training.distributed.world import World, check_same
@@ -93,9 +94,12 @@ class RunSetup:
         self.objective: Objective = objective_for(config)
         with world.main_first(config.cache_dir is not None):  # which fills the cache
             self.data: TrainingData = set_up_data(train, val, config, self.objective, model, world=world)
+        head = fit_new_head(model, train, self.data, precision=config.precision)
         check_same(world, self.data.fingerprint, config, model)
         world.broadcast((*model.parameters(), *model.buffers()))
         self.notes: list[str] = list(self.data.notes)
+        if head is not None:
+            self.notes.append(head)
         if backbone is not None:
             self.notes.append(recipe_note(config))
         if several:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from pairsim.models.heads.head_modules import Standardize, embedding_dim_of
+
+SHRINKAGE: Final = 0.5
+"""Of "whiten", where it is not chosen."""
 
 _SMALLEST = 1e-12
 """Variance below this share of the largest counts as none."""
@@ -105,3 +112,45 @@ def whitening(features: Tensor, labels: Tensor, dim: int, *, shrinkage: float) -
     values, vectors = torch.linalg.eigh(shrunk)
     weight = (vectors * values.rsqrt()) @ vectors.T @ axes
     return weight, -(weight @ mean)
+
+
+def computed_head(
+    name: Literal["standardize", "whiten"],
+    features: Tensor,
+    labels: Tensor,
+    dim: int | None = None,
+    *,
+    shrinkage: float = SHRINKAGE,
+) -> tuple[nn.Module, int]:
+    """Compute a head from features.
+
+    Args:
+        name: The kind of head.
+        features: `[N, F]`.
+        labels: Class numbers `[N]`.
+        dim: Length of an embedding; by default that of the head.
+        shrinkage: Of `"whiten"`.
+
+    Returns:
+        The head, from `[N, F]` to `[N, D]`, float32 on the CPU, and D.
+
+    Raises:
+        ValueError: As for `whitening`.
+
+    Example:
+        >>> head, dim = computed_head("standardize", torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]))
+        >>> head(torch.tensor([[5.0]])).tolist(), dim
+        ([[3.0]], 1)
+    """
+    num_features = features.shape[1]
+    dim = embedding_dim_of(name, num_features, dim)
+    module: nn.Module
+    if name == "standardize":
+        module, (weight, bias) = Standardize(num_features), standardization(features)
+    else:
+        weight, bias = whitening(features, labels, dim, shrinkage=shrinkage)
+        module, dim = nn.Linear(num_features, len(weight)), len(weight)
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), (weight, bias), strict=True):
+            parameter.copy_(value)
+    return module, dim

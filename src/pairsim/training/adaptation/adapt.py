@@ -23,6 +23,7 @@ from pairsim.errors import DataError
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.embedding_net import unit_length
 from pairsim.models.given_model import check_model
+from pairsim.models.heads.closed_form import SHRINKAGE
 from pairsim.models.weight_names import unwrapped
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
 from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadResult, candidates, choose_head
@@ -39,7 +40,7 @@ _IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 6_000, 3, 8
 _EARLY_SHARE = 0.05
 """The first layers are not trained: as many as have this share of the parameters of the backbone."""
 
-_VAL_SHARE, _SHRINKAGE_AFTER, _LOOKED_AT = 0.2, 0.5, 32
+_VAL_SHARE, _LOOKED_AT = 0.2, 32
 _STANDARD_ERROR = 0.683
 """Coverage of an interval of one standard error to either side."""
 
@@ -161,6 +162,7 @@ def adapt(
     settings = config or TrainConfig()
     fine_tunes = settings.freeze != "backbone" and has_parameters(model)
     train, val, split = _labelled(train, val, settings)
+    net.head_is_fitted = True  # it is replaced below
     # this reads the images, once, and completes the preprocessing, on which features depend
     placed = RunSetup(model, settings, train, val).data
     assert placed.validation is not None, "validation images were given"
@@ -196,8 +198,8 @@ def adapt(
     trained, difference, name = None, None, str(chosen)
     if fine_tunes:
         trainer.fit(resume=resume)
-        features = features_of(train)
-        best, trained = _best_head(net, features, codes, features_of(val), val_codes)
+        features = features_of(train, folder=None)  # nobody asks for them again
+        best, trained = _best_head(net, features, codes, features_of(val, folder=None), val_codes)
         difference = trained.difference(frozen)
         if trained.difference(frozen, _STANDARD_ERROR)[1] < 0:
             kept, name = "trained", "as fine-tuned" if best is None else f"{best}, fitted again"
@@ -264,7 +266,7 @@ def _best_head(
 ) -> tuple[Head | None, ClassFigures]:
     """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
     best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
-    for head in (Head(name="none"), Head(name="whiten", shrinkage=_SHRINKAGE_AFTER)):
+    for head in (Head(name="none"), Head(name="whiten", shrinkage=SHRINKAGE)):
         try:
             fitted, _ = head.fitted(features, codes, None, 0)
         except ValueError:  # fine-tuning made all features equal

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from pairsim.data.random import random_bits, stream_key
-from pairsim.models.heads.closed_form import standardization, whitening
-from pairsim.models.heads.head_modules import HeadName, Standardize
+from pairsim.models.heads.closed_form import SHRINKAGE, computed_head
+from pairsim.models.heads.head_modules import HeadName
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures
 from pairsim.training.adaptation.trained_heads import train_head
 
 HeadChoiceName: TypeAlias = Literal["auto"] | HeadName
 
 _MAX_FOLDS, _CLASSES_OF_A_FOLD = 4, 2
-_STRENGTHS, _DEFAULT_STRENGTH = (0.8, 0.5, 0.3, 0.1), 0.5
+_STRENGTHS = (0.8, 0.5, 0.3, 0.1)
 _STANDARD_ERROR = 0.683
 """Coverage of an interval of one standard error to either side."""
 
@@ -50,25 +50,16 @@ class Head:
         Returns:
             The head, from `[N, F]` to `[N, D]`, and D.
         """
-        num_features = features.shape[1]
         if self.name == "none":
-            return nn.Identity(), num_features
-        if self.name == "standardize":
-            standardize = Standardize(num_features)
-            with torch.no_grad():
-                for parameter, value in zip(standardize.parameters(), standardization(features), strict=True):
-                    parameter.copy_(value)
-            return standardize, num_features
+            return nn.Identity(), features.shape[1]
         if self.name == "mlp":
             return train_head(self.name, features, labels, dim or 128, seed=seed), dim or 128
-        weight, bias = whitening(features, labels, dim or 512, shrinkage=self.shrinkage or _DEFAULT_STRENGTH)
-        whitened, length = nn.Linear(num_features, len(weight)), len(weight)
-        with torch.no_grad():
-            whitened.weight.copy_(weight)
-            whitened.bias.copy_(bias)
-        if self.name == "whiten":
-            return whitened, length
-        return train_head(self.name, features, labels, length, seed=seed, start=whitened), length
+        if self.name == "standardize":
+            return computed_head(self.name, features, labels)
+        head, length = computed_head("whiten", features, labels, dim, shrinkage=self.shrinkage or SHRINKAGE)
+        if self.name == "linear":
+            head = train_head(self.name, features, labels, length, seed=seed, start=head)
+        return head, length
 
 
 @dataclass(frozen=True, kw_only=True)
