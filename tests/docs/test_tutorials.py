@@ -109,7 +109,7 @@ def write_signatures(folder: Path, *, writers: int = 24, each: int = 5) -> None:
                 picture.save(place / f"{writer:03d}_{number:02d}.png")
 
 
-def write_products(folder: Path, *, products: int = 12, each: int = 5) -> None:
+def write_products(folder: Path, *, products: int = 64, each: int = 5) -> None:
     """Colour pictures of some discs for each product, moved in each photograph."""
     from PIL import Image, ImageDraw
 

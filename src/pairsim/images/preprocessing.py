@@ -95,7 +95,7 @@ class Preprocessing:
 
     @property
     def of_vectors(self) -> bool:
-        """Whether images are vectors, as embeddings of another model: of one pixel, with a channel for each number."""
+        """Whether images have one pixel, with a channel for each number, as embeddings of another model do."""
         return self.image_size == (1, 1)
 
     @property

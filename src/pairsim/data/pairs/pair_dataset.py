@@ -64,8 +64,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     labels: npt.NDArray[Any] | None
     sampler: PairSampler | None
-    kind: npt.NDArray[np.str_] | None
-    group: npt.NDArray[np.str_] | None
+    kind: npt.NDArray[Any] | None
+    group: npt.NDArray[Any] | None
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         second: Sequence[int] | npt.NDArray[np.integer] | Tensor,
         target: Sequence[int] | npt.NDArray[Any] | Tensor,
         *,
-        kind: Sequence[str] | npt.NDArray[np.str_] | None = None,
-        group: Sequence[str] | npt.NDArray[np.str_] | None = None,
+        kind: Sequence[str] | npt.NDArray[Any] | None = None,
+        group: Sequence[str] | npt.NDArray[Any] | None = None,
     ) -> PairDataset:
         """Use given pairs instead of drawn ones; no labels are needed.
 

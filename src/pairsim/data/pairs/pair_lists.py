@@ -50,8 +50,8 @@ class PairList:
     second: Int64Array
     target: npt.NDArray[np.uint8]
     fold: Int64Array | None = None
-    kind: npt.NDArray[np.str_] | None = None
-    group: npt.NDArray[np.str_] | None = None
+    kind: npt.NDArray[Any] | None = None
+    group: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         columns = {name: np.asarray(values) for name, values in vars(self).items() if values is not None}

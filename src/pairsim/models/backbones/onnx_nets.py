@@ -54,7 +54,8 @@ class OnnxNet(nn.Module):
 
     def __init__(self, content: bytes, file_name: str, in_channels: int | None = None) -> None:
         super().__init__()
-        self.content, self.file_name = content, file_name
+        self.content: bytes = content
+        self.file_name: str = file_name
         self._session = _Session(content, file_name)
         inputs = self._session.run.get_inputs()
         shape = list(inputs[0].shape)

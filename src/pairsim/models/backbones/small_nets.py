@@ -83,9 +83,11 @@ class ResidualBlock(nn.Module):
         layers: list[nn.Module] = []
         for before in (in_channels, channels, channels):
             layers += [nn.Conv2d(before, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-        self.convolutions = nn.Sequential(*layers[:-1])
-        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        self.pool = nn.MaxPool2d(2)
+        self.convolutions: nn.Sequential = nn.Sequential(*layers[:-1])
+        self.shortcut: nn.Sequential = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.pool: nn.MaxPool2d = nn.MaxPool2d(2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map `[N, in_channels, H, W]` to `[N, channels, H // 2, W // 2]`."""

@@ -37,7 +37,7 @@ class ClassWeights(nn.Module):
         generator = torch.Generator().manual_seed(stream_key("class weights", seed))
         # Only directions count. Shorter vectors turn faster at the same learning rate: at length 1 training begins at
         # once, at that of a standard normal distribution it begins after hundreds of steps.
-        self.weight = nn.Parameter(torch.randn(num_classes, dim, generator=generator) / dim**0.5)
+        self.weight: nn.Parameter = nn.Parameter(torch.randn(num_classes, dim, generator=generator) / dim**0.5)
 
 
 @dataclass(kw_only=True)

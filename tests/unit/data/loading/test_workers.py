@@ -286,9 +286,9 @@ def test_real_scripts(method: str, end: str, by: str, reason: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("24 8 ")
     lines = done.stderr.splitlines()
-    assert len(lines) == (4 if reason else 0)  # for training and for embedding; Python adds the line that warns
+    assert len(lines) in ((2, 4) if reason else (0,))  # Python may print a warning once, and adds the line that warns
     assert all("UserWarning: Images are read by this process alone: others " in line for line in lines[::2])
-    assert done.stderr.count(reason) == 2 or not reason
+    assert 2 * done.stderr.count(reason) == len(lines) or not reason
 
 
 @pytest.mark.slow

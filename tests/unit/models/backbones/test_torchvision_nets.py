@@ -11,7 +11,7 @@ from backbone_nets import IMAGENET, images, torchvision_net
 from torch import nn
 
 from pairsim import EmbeddingNet
-from pairsim.models.backbones import backbone_names, given_backbone, named_backbone
+from pairsim.models.backbones import given_backbone, named_backbone, torchvision_nets
 
 
 def test_torchvision_by_name_takes_weights_from_a_file_but_for_the_classifier(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ REGNETS_TO_TRY = ("regnet_x_400mf", "regnet_y_400mf")  # they cannot be built wi
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n for n in backbone_names() if "/" not in n and "regnet" not in n] + [*REGNETS_TO_TRY]
+    "name", [name for name in torchvision_nets.names() if "regnet" not in name] + [*REGNETS_TO_TRY]
 )
 def test_every_net_of_torchvision_loses_exactly_its_classifier(name: str) -> None:
     from torchvision import models
