@@ -124,7 +124,7 @@ def write_products(folder: Path, *, products: int = 64, each: int = 5) -> None:
                 x, y = (int(value) for value in center + random.integers(-6, 7, 2))
                 box = (x - int(radius), y - int(radius), x + int(radius), y + int(radius))
                 ImageDraw.Draw(picture).ellipse(box, fill=tuple(int(value) for value in colour))
-            picture.save(place / f"{photograph}.jpg")
+            picture.save(place / f"IMG_{photograph:04d}.jpg")
 
 
 def write_weights(folder: Path) -> None:
