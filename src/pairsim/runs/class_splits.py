@@ -118,7 +118,7 @@ class ClassSplit:
     def parts(self, images: LabelledData, name: str) -> dict[Split, LabelledData]:
         """Select the images of each split by the names of their classes.
 
-        Classes that are in none of the splits, as they came later, count as classes of the test: training had not had
+        Classes that are in none of the splits, as they came later, count as classes of the test: training did not have
         them. They are named in the account, and so are classes that are not there any more.
 
         Args:

@@ -33,7 +33,7 @@ class Judged:
         dataset: A labelled dataset, or a `PairDataset`.
         source: Where it was read from, for records.
         class_names: Its classes; empty for given pairs.
-        unseen_classes: How many of these training had not; `None` for given pairs, and where the run does not say.
+        unseen_classes: How many of these training did not have; `None` for given pairs, and where the run does not say.
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
         warning: One line where the threshold was chosen on classes of training, and these are others; else empty.

@@ -48,7 +48,7 @@ class VerificationReport:
         num_pairs: Number of pairs.
         num_positive: Number of pairs of the same class.
         num_classes: Number of classes of the images; `None` for given pairs, which do not name them.
-        unseen_classes: How many of these training had not; `None` if it is not known, as without a run.
+        unseen_classes: How many of these training did not have; `None` if it is not known, as without a run.
         groups: Number of groups of the images or pairs, such as writers of signatures; `None` if they have none. The
             intervals of given pairs then cover other groups.
         threshold: A pair with at least this similarity was called a match.
