@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pairsim import EmbeddingNet, SimilarityModel
+from pairsim.export import export_onnx, load_onnx
 from pairsim.models.heads.head_modules import HeadName
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
@@ -41,3 +42,19 @@ def test_a_linear_head_is_not_written_so_that_older_versions_load_it() -> None:
 def test_a_head_needs_a_backbone() -> None:
     with pytest.raises(ValueError, match=r'a backbone for head "whiten": the reference network .*mobilenet_v2'):
         EmbeddingNet(head="whiten")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", get_args(HeadName))
+def test_exported_it_computes_the_same(head: HeadName, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU())
+    net = EmbeddingNet(backbone, head=head, in_channels=1, image_size=12)
+    for name, parameter in net.named_parameters():
+        if name.startswith("head."):
+            nn.init.normal_(parameter)
+    model = SimilarityModel(net).eval()
+    images = torch.randint(0, 256, (5, 1, 12, 12), dtype=torch.uint8)
+    export_onnx(model, tmp_path / "model.onnx")
+    exported = load_onnx(tmp_path / "model.onnx").embed(images.numpy())
+    torch.testing.assert_close(torch.from_numpy(exported), model.encode(images), rtol=0, atol=1e-4)
