@@ -234,7 +234,7 @@ def train(
         )
         history = adapted.history
         shown: LabelledImages | PairDataset | None = adapted.val
-        figures, lines = adapted.to_dict(), str(adapted).splitlines()[len(adapted.heads) and len(adapted.heads) + 1 :]
+        figures, lines = adapted.to_dict(), adapted.outcome.splitlines()
     else:
         train_on = loaded if given is None else given.pairs
         trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)

@@ -86,8 +86,12 @@ class Adaptation:
         }
 
     def __str__(self) -> str:
+        return "\n".join([*_head_lines(self.heads), self.outcome])
+
+    @property
+    def outcome(self) -> str:
+        """The figures on the validation images and what was kept, in some lines."""
         lines = [
-            *_head_lines(self.heads),
             "On the validation images:",
             f"  {_line('backbone alone', self.baseline)}",
             f"  {_line('frozen, with head', self.frozen)}",
