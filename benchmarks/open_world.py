@@ -2,7 +2,7 @@
 
 Half of the classes are for the test, and a fifth of the others for validation, as `pairsim train --unseen 0.5` splits
 them; three splits. Figures are over all pairs of the test images. The net is torchvision's MobileNetV2 with ImageNet
-weights at 160 px in every arm but the first.
+weights at 160 px in every arm but those of pixels and of the reference network, which is trained from scratch.
 
 Test classes choose nothing: the recipe of fine-tuning was chosen on classes of the training half, and which model is
 kept by validation classes.
@@ -37,6 +37,7 @@ from pairsim.data.image_sets import subset
 from pairsim.data.loading.resident import make_resident
 from pairsim.data.named import data_root
 from pairsim.encoding.features import backbone_features
+from pairsim.images import Preprocessing
 from pairsim.models.backbones.weight_files import find_weights, weight_folders
 from pairsim.runs.class_splits import ClassSplit
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, eer_and_recall
@@ -54,7 +55,7 @@ LOSSES = ("MultiSimilarityLoss", "SupConLoss", "ArcFaceLoss")
 """Of pytorch-metric-learning."""
 
 HEAD_EPOCHS, HEAD_RATE, DIM = 20, 1e-3, 128
-FROZEN = "frozen, cosine"
+PIXELS, FROZEN, TRAINED, SCRATCH = "pixels", "frozen, cosine", "pairsim train", "from scratch, reference network"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run(options: Options) -> list[Table]:
     for name in SETS:
         for seed in SEEDS[:1] if options.quick else SEEDS:
             print(f"open-world: {name}, split {seed}", file=sys.stderr, flush=True)
-            rows += measured(name, seed, split(root / "open" / name, seed, options, weights), options, weights)
+            rows += measured(root / "open" / name, seed, options, weights)
     notes = (
         "eer: equal error rate over all pairs of the test images; recall_at_1: share whose nearest other image is of "
         "their class.",
@@ -96,6 +97,7 @@ def run(options: Options) -> list[Table]:
         "classes, from the same resampled classes (at most 1,000 images).",
         "seconds: without reading the images; the arms with heads share the features, whose time is in each.",
         "kept: what `pairsim train` decided by the validation classes.",
+        "from scratch: random weights and pictures of at most 64 pixels, the defaults of `--backbone reference`.",
     )
     return [
         Table("Unseen classes in photographs", rows, notes),
@@ -103,9 +105,8 @@ def run(options: Options) -> list[Table]:
     ]
 
 
-def split(folder: Path, seed: int, options: Options, weights: Path) -> Parts:
+def split(folder: Path, seed: int, options: Options, preprocessing: Preprocessing | None) -> Parts:
     """Read a set and split it by class, as `pairsim train --unseen 0.5 --seed` does."""
-    preprocessing = model_of(options, weights).preprocessing
     images = load_data(folder, "all", preprocessing=preprocessing)
     if options.quick:
         images = subset(images, np.flatnonzero(images.index.codes < QUICK_CLASSES))
@@ -125,13 +126,18 @@ def model_of(options: Options, weights: Path) -> SimilarityModel:
     return SimilarityModel(net).to(options.device)
 
 
-def measured(name: str, seed: int, parts: Parts, options: Options, weights: Path) -> Iterator[Row]:
+def measured(folder: Path, seed: int, options: Options, weights: Path) -> Iterator[Row]:
     """Measure every arm on a split."""
+    parts = split(folder, seed, options, model_of(options, weights).preprocessing)
     frozen: ClassFigures | None = None
-    for arm, measure in arms(parts, seed, options, weights):
-        print(f"open-world: {name}, split {seed}, {arm}", file=sys.stderr, flush=True)
+    for arm, measure in arms(parts, folder, seed, options, weights):
+        print(f"open-world: {folder.name}, split {seed}, {arm}", file=sys.stderr, flush=True)
         result = measure()
-        row: Row = {"arm": f"{name}, {arm}", "split": seed, **eer_and_recall(result.embeddings, parts.test_codes)}
+        row: Row = {
+            "arm": f"{folder.name}, {arm}",
+            "split": seed,
+            **eer_and_recall(result.embeddings, parts.test_codes),
+        }
         figures = class_figures([(result.embeddings.cpu(), parts.test_codes)])
         if arm == FROZEN:
             frozen = figures
@@ -142,7 +148,9 @@ def measured(name: str, seed: int, parts: Parts, options: Options, weights: Path
         yield row | ({"kept": result.kept} if result.kept else {})
 
 
-def arms(parts: Parts, seed: int, options: Options, weights: Path) -> Iterator[tuple[str, Callable[[], Result]]]:
+def arms(
+    parts: Parts, folder: Path, seed: int, options: Options, weights: Path
+) -> Iterator[tuple[str, Callable[[], Result]]]:
     """The arms by name; those of pytorch-metric-learning only where it is installed."""
     model = model_of(options, weights)
     began = time.perf_counter()
@@ -155,11 +163,12 @@ def arms(parts: Parts, seed: int, options: Options, weights: Path) -> Iterator[t
         with torch.no_grad():
             return Result(head(tests), seconds + time.perf_counter() - begun)
 
-    yield "pixels", partial(Result, pixels(parts.test.images), 0.0)
+    yield PIXELS, partial(Result, pixels(parts.test.images), 0.0)
     yield FROZEN, partial(with_head, nn.Identity)
     for head in HEADS:
         yield f"frozen, {head}", partial(with_head, partial(fitted, head, features, parts.codes, seed))
-    yield "pairsim train", partial(adapted, parts, seed, options, weights)
+    yield TRAINED, partial(adapted, parts, seed, options, weights)
+    yield SCRATCH, partial(from_scratch, folder, seed, options)
     if part("losses") is not None:
         for loss in LOSSES:
             fit = partial(metric_head, loss, features, parts.codes, seed)
@@ -188,6 +197,20 @@ def adapted(parts: Parts, seed: int, options: Options, weights: Path) -> Result:
     result = adapt(model, config, train=parts.train, val=parts.val)
     seconds = time.perf_counter() - began
     return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds, f"{result.kept}: {result.head}")
+
+
+def from_scratch(folder: Path, seed: int, options: Options) -> Result:
+    """What `pairsim train --backbone reference` does: a small net with random weights, and smaller images."""
+    parts = split(folder, seed, options, None)
+    _, channels, *size = parts.train.images.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SimilarityModel(EmbeddingNet(in_channels=channels, image_size=(size[0], size[1])))
+    config = TrainConfig(epochs=1 if options.quick else None, seed=seed, device=options.device, progress=False)
+    began = time.perf_counter()
+    Trainer(model, config, train=parts.train, val=parts.val).fit()
+    seconds = time.perf_counter() - began
+    return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds)
 
 
 def metric_head(loss: str, features: Tensor, codes: Tensor, seed: int) -> nn.Module:

@@ -42,7 +42,7 @@ def test_every_arm_is_measured(root: Path) -> None:
         of_it = [row for row in rows if row["arm"].startswith(name)]
         arms = [row["arm"].removeprefix(f"{name}, ") for row in of_it]
         assert arms[:2] == ["pixels", open_world.FROZEN]
-        assert arms[5] == "pairsim train"
+        assert arms[5:7] == [open_world.TRAINED, open_world.SCRATCH]
         assert of_it[5]["kept"].split(": ")[0] in ("frozen", "trained")
         assert all(0 <= row["eer"] <= 1 and 0 <= row["recall_at_1"] <= 1 for row in of_it)
         assert all(row["better_low"] <= row["better_by"] + 0.2 and row["seconds"] > 0 for row in of_it[2:])
