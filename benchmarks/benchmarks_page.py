@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from benchmarks import targets
-from benchmarks.report import Table, to_markdown
+from benchmarks.report import Table, aligned_table, measured_on, to_markdown
 from benchmarks.results import Results
+from benchmarks.unseen_pages import winners
 
 
 def benchmarks(results: Results) -> str:
     """Return the summary and the newest tables of every benchmark as Markdown."""
-    summary = (_processors(results), _quality(results), _recipes(results), _targets(results), _facts(results))
+    summary = (
+        _processors(results),
+        _quality(results),
+        winners(results),
+        _recipes(results),
+        _targets(results),
+        _facts(results),
+    )
     parts = ["\n".join(part) for part in summary if part]
     for name in sorted(results.reports):
         report = results.reports[name]
@@ -24,20 +29,6 @@ def benchmarks(results: Results) -> str:
             to_markdown(Table(table["title"], table["rows"], table["notes"])) for table in report["benchmarks"][name]
         ]
     return "\n".join(parts)
-
-
-def measured_on(report: Mapping[str, Any]) -> str:
-    """Return the date, processor, number of cores and threads, and PyTorch version of a report as a sentence."""
-    hardware, versions = report["hardware"], report["versions"]
-    threads = report.get("threads", {}).get("torch")
-    used = "" if threads is None else f", {threads} thread{'s' if threads != 1 else ''}"
-    return f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}."
-
-
-def aligned_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table and an empty line. The first column is aligned left, the others right."""
-    aligned = ["---", *["---:"] * (len(head) - 1)]
-    return [*(f"| {' | '.join(cells)} |" for cells in (head, aligned, *rows)), ""]
 
 
 def _processors(results: Results) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.benchmarks_page import aligned_table
+from benchmarks.report import aligned_table
 from benchmarks.results import Results
 from benchmarks.timing import Row
 

@@ -12,17 +12,20 @@ from benchmarks import targets
 from benchmarks.benchmarks_page import benchmarks
 from benchmarks.coverage import COMPUTED, INDEPENDENT
 from benchmarks.evidence_page import evidence
+from benchmarks.open_world import FROZEN, TRAINED
 from benchmarks.results import FOLDER, Results
 from benchmarks.time_to_quality import GOAL, PAIRSIM
+from benchmarks.unseen_pages import PHOTOGRAPHS, library_best, photographs
 
 _ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- measured:begin -->\n", "<!-- measured:end -->\n"
-_BENCHMARKS = ("quality", "reference", "time-to-quality", "evaluation", "coverage", "unseen")
+_BENCHMARKS = ("quality", "reference", "time-to-quality", "evaluation", "coverage", "unseen", "open-world")
 
 
 def highlights(results: Results) -> str:
-    """Return the five figures of the README as a Markdown table."""
-    found = (_quality(results), _time(results), _evaluation(results), _coverage(results), _unseen(results))
+    """Return the six figures of the README as a Markdown table."""
+    parts = (_quality, _time, _evaluation, _coverage, _unseen, _photographs)
+    found = [part(results) for part in parts]
     rows = [f"| {' | '.join(row)} |" for row in found if row is not None]
     if not rows:
         return "Not measured yet.\n"
@@ -108,8 +111,22 @@ def _unseen(results: Results) -> list[str] | None:
     ]
 
 
+def _photographs(results: Results) -> list[str] | None:
+    means = f"{PHOTOGRAPHS}, mean"
+    own, frozen = (results.row("open-world", means, f"groceries, {arm}") for arm in (TRAINED, FROZEN))
+    library = library_best(results, "groceries")
+    if own is None or frozen is None or library is None:
+        return None
+    return [
+        f"EER on photographs of products that are not in the training data ({own['splits']} splits)",
+        f"{own['eer']:.1%}",
+        f"{frozen['eer']:.1%}: pretrained net as it is; {library:.1%}: pytorch-metric-learning's best loss",
+    ]
+
+
 PAGES = {
     _ROOT / "README.md": highlights,
+    _ROOT / "docs" / "concepts" / "heads.md": photographs,
     _ROOT / "docs" / "evidence.md": evidence,
     _ROOT / "docs" / "benchmarks.md": benchmarks,
 }

@@ -96,6 +96,20 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured_on(report: Mapping[str, Any]) -> str:
+    """Return the date, processor, number of cores and threads, and PyTorch version of a report as a sentence."""
+    hardware, versions = report["hardware"], report["versions"]
+    threads = report.get("threads", {}).get("torch")
+    used = "" if threads is None else f", {threads} thread{'s' if threads != 1 else ''}"
+    return f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}."
+
+
+def aligned_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table and an empty line. The first column is aligned left, the others right."""
+    aligned = ["---", *["---:"] * (len(head) - 1)]
+    return [*(f"| {' | '.join(cells)} |" for cells in (head, aligned, *rows)), ""]
+
+
 def environment_lines(environment: Mapping[str, Any]) -> str:
     """The environment in a few lines to read."""
     hardware, versions = environment["hardware"], environment["versions"]
