@@ -55,8 +55,8 @@ BENCHMARKS = {
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
     "open-world": Benchmark("benchmarks.open_world", "photographs of unseen classes: heads, fine-tuning, and peers"),
-    "lfw-pairs": Benchmark("benchmarks.lfw_pairs", "pairs of faces of people that training never saw"),
     "omniglot": Benchmark("benchmarks.omniglot", "small nets on drawings: one-shot and pairs of unseen characters"),
+    "lfw-pairs": Benchmark("benchmarks.lfw_pairs", "pairs of faces of people that training never saw"),
     "exporting": Benchmark("benchmarks.exporting", "exported files: the same embeddings, bytes, speed"),
     "search": Benchmark("benchmarks.search", "the nearest of 100,000 embeddings, beside FAISS"),
     "gallery-loading": Benchmark(
