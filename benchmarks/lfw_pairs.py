@@ -96,11 +96,11 @@ def run(options: Options) -> list[Table]:
 
 def tables(rows: list[Row], pairs: FacePairs, train: ImageTensors) -> list[Table]:
     """The tables of the arms and seeds that were measured."""
-    lost = f": missing as found: {', '.join(pairs.missing)}" if pairs.missing else ""
+    lost = f", as {', '.join(pairs.missing)} is missing among the pictures" if pairs.missing else ""
     notes = (
         f"{len(pairs.target):,} of the {pairs.listed:,} pairs of pairsDevTest.txt{lost}.",
-        f"Trained on {len(set(train.targets.tolist()))} people, {len(train):,} images, who are in none of these pairs. "
-        "Their images are aligned (deep-funneled), the pictures of the pairs are not.",
+        f"Training and validation: {len(set(train.targets.tolist()))} people, {len(train):,} images, none of the "
+        "people in these pairs. Their images are aligned (deep-funneled), the pictures of the pairs are not.",
         "best_accuracy: at the threshold that is best on these same pairs, as some published figures are; accuracy: at "
         "the model's own threshold, from validation people.",
         "seconds: without reading the images; seed: of the validation people.",

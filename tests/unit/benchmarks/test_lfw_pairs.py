@@ -48,8 +48,10 @@ def test_pairs_without_a_picture_are_left_out_and_counted(root: Path) -> None:
     assert pairs.people == {"Ann_B", "Carl", "Dora"}
     train = lfw_pairs.training_images(root / lfw_pairs.PEOPLE, pairs.people, READER, quick=False)
     first, second = lfw_pairs.tables([], pairs, train)
-    assert first.notes[0] == "3 of the 4 pairs of pairsDevTest.txt: missing as found: Dora/Dora_0001.jpg."
-    assert first.notes[1].startswith("Trained on 8 people, 32 images, who are in none of these pairs.")
+    assert (
+        first.notes[0] == "3 of the 4 pairs of pairsDevTest.txt, as Dora/Dora_0001.jpg is missing among the pictures."
+    )
+    assert first.notes[1].startswith("Training and validation: 8 people, 32 images, none of the people in these pairs.")
     assert second.rows == []
 
 
