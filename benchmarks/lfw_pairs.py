@@ -1,7 +1,7 @@
 """Faces of people that training never saw: the pairs of LFW's development test.
 
 Trained on the people of lfw-people who are in none of these pairs. A fifth of them is for validation: it decides which
-model is kept, and the threshold; three splits. The net is torchvision's MobileNetV2 with ImageNet weights at 160 px in
+model is kept, and the threshold; three splits. The net is torchvision's MobileNetV2 with ImageNet weights at 224 px in
 every arm.
 
 The pairs choose nothing.

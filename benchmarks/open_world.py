@@ -2,7 +2,7 @@
 
 Half of the classes are for the test, and a fifth of the others for validation, as `pairsim train --unseen 0.5` splits
 them; three splits. Figures are over all pairs of the test images. The net is torchvision's MobileNetV2 with ImageNet
-weights at 160 px in every arm but those of pixels and of the reference network, which is trained from scratch.
+weights at 224 px in every arm but those of pixels and of the reference network, which is trained from scratch.
 
 Test classes choose nothing: the recipe of fine-tuning was chosen on classes of the training half, and which model is
 kept by validation classes.
@@ -38,13 +38,14 @@ from pairsim.data.loading.resident import make_resident
 from pairsim.data.named import data_root
 from pairsim.encoding.features import backbone_features
 from pairsim.images import Preprocessing
+from pairsim.models.backbones.automatic import PRETRAINED_SIZE
 from pairsim.models.backbones.weight_files import find_weights, weight_folders
 from pairsim.runs.class_splits import ClassSplit
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, eer_and_recall
 from pairsim.training.adaptation.head_choice import Head
 
 SETS = ("groceries", "lfw-people")
-NET, SIZE, UNSEEN = "mobilenet_v2", 160, 0.5
+NET, SIZE, UNSEEN = "mobilenet_v2", PRETRAINED_SIZE, 0.5
 QUICK_CLASSES, QUICK_SIZE = 12, 32
 HEADS = (
     Head(name="standardize"),

@@ -56,7 +56,7 @@ def test_photographs_get_weights_that_are_there(place: Path) -> None:
     assert "no pretrained weights found" in without.line
     file = add_weights(place / "stored" / "weights")
     found = chosen(place / "photos")
-    assert (found.backbone, found.weights, found.image_size) == ("mobilenet_v3_small", str(file), 160)
+    assert (found.backbone, found.weights, found.image_size) == ("mobilenet_v3_small", str(file), 224)
     assert found.record == {"weights": str(file)}
     assert found.is_pretrained
     assert not without.is_pretrained

@@ -83,6 +83,13 @@ def test_a_backbone_rate_that_would_have_no_effect(settings: dict[str, Any]) -> 
         TrainConfig(backbone_learning_rate=1e-4, **settings)
 
 
+@pytest.mark.parametrize("settings", [{"grad_accumulation": 2}, {"memory_size": 4}])
+def test_sam_uses_each_batch_twice(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Expected sam_rho with grad_accumulation=1 and memory_size=0, as each batch"):
+        TrainConfig(sam_rho=0.1, **settings)
+    TrainConfig(sam_rho=0.0, **settings)
+
+
 def test_values_at_the_ends_of_the_ranges() -> None:
     TrainConfig(epochs=1, batch_size=2, positive_fraction=0.0, momentum=0.0, hard_pairs=0.0, memory_size=0)
     TrainConfig(positive_fraction=1, epochs=None, learning_rate=None, ema_decay=None)

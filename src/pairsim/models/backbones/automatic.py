@@ -29,8 +29,8 @@ PREFERRED = (
 )
 """Nets for photographs, the first choice first: those that run fast on a CPU for what their features are worth."""
 
-PRETRAINED_SIZE = 160
-"""Height and width of pictures for a pretrained net that is chosen automatically: half the work of 224."""
+PRETRAINED_SIZE = 224
+"""Height and width of pictures for a pretrained net that is chosen automatically: those of its training."""
 
 SMALLEST_SIDE, SMALLEST_GREY_SIDE = 96, 128
 """Pixels of the shorter side from which pictures, in colour or grey, get a pretrained net. Small drawings do not."""

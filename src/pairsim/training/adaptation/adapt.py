@@ -35,7 +35,7 @@ from pairsim.training.run_setup import RunSetup
 from pairsim.training.trainer import Trainer
 from pairsim.training.validation import all_pairs, fit_projection
 
-_OBJECTIVE, _TEMPERATURE, _RATE, _BATCH_SIZE = "supervised-contrastive", 0.1, 2e-4, 64
+_OBJECTIVE, _TEMPERATURE, _RATE, _BATCH_SIZE, _SAM_RHO = "supervised-contrastive", 0.1, 2e-4, 64, 0.05
 _IMAGE_PASSES, _MIN_EPOCHS, _MAX_EPOCHS = 6_000, 3, 8
 _EARLY_SHARE = 0.05
 """The first layers are not trained: as many as have this share of the parameters of the backbone."""
@@ -135,8 +135,8 @@ def adapt(
 
     Args:
         model: Its net is an `EmbeddingNet` with a backbone, which is changed in place and moved to the device.
-        config: As for `Trainer`. By default adamw with learning rate 2e-4 everywhere, batches of 64 images, and as many
-            passes as give 6,000 images, at least 3 and at most 8.
+        config: As for `Trainer`. By default adamw with learning rate 2e-4 everywhere and `sam_rho` 0.05, batches of 64
+            images, and as many passes as give 6,000 images, at least 3 and at most 8.
         train: A labelled dataset.
         val: Likewise; by default a fifth of the classes of `train`.
         head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen.
@@ -290,6 +290,7 @@ def _with_head(head: nn.Module, features: Tensor, codes: Tensor) -> ClassFigures
 def _gentle(config: TrainConfig, backbone: nn.Module, images: LabelledImages) -> TrainConfig:
     """Fill in the open settings of fine-tuning."""
     rate = config.learning_rate or _RATE
+    plain = config.grad_accumulation == 1 and not config.memory_size
     epochs = min(max(math.ceil(_IMAGE_PASSES / len(images)), _MIN_EPOCHS), _MAX_EPOCHS)
     augment = config.augment
     if augment == "auto":  # writing and drawings are not mirrored
@@ -302,6 +303,7 @@ def _gentle(config: TrainConfig, backbone: nn.Module, images: LabelledImages) ->
         optimizer="adamw" if config.optimizer == "auto" else config.optimizer,
         learning_rate=rate,
         temperature=config.temperature or _TEMPERATURE,
+        sam_rho=_SAM_RHO if config.sam_rho is None and plain else config.sam_rho,
         augment=augment,
         backbone_learning_rate=config.backbone_learning_rate or (None if callable(config.optimizer) else rate),
         freeze=",".join([*early_parts(backbone), "batch-norm"]) if config.freeze == "none" else config.freeze,

@@ -20,6 +20,9 @@ from pairsim.training.objectives.objective import Objective
 from pairsim.training.optimize.graphed_step import GraphedStep
 from pairsim.training.optimize.optimizers import make_optimizer
 
+_TINY = 1e-12
+"""Keeps the length of a gradient from being 0."""
+
 
 class TrainingStep:
     """Trains a model on one batch at a time.
@@ -136,9 +139,30 @@ class TrainingStep:
 
     def _step(self, images: Tensor, targets: Tensor, update: bool = True) -> Tensor:
         loss = self._accumulate(images, targets)
+        if update and self.config.sam_rho:
+            self._take_gradient_uphill(images, targets, self.config.sam_rho)
         if update:
             self._update()
         return loss
+
+    def _take_gradient_uphill(self, images: Tensor, targets: Tensor, rho: float) -> None:
+        """Replace the gradient by that at weights a step of length `rho` uphill, and put the weights back."""
+        self._sum_gradients()
+        trained = [value for value in self._trained() if value.grad is not None]
+        gradients = [value.grad for value in trained if value.grad is not None]
+        changed = [*trained, *self.model.buffers()]  # batch norm counts the batch once
+        with torch.no_grad():
+            before = [value.detach().clone() for value in changed]
+            scale = rho / (torch.nn.utils.get_total_norm(gradients) + _TINY)
+            torch._foreach_add_(trained, torch._foreach_mul(gradients, scale))
+        self._drop_gradients()
+        self._accumulate(images, targets)
+        with torch.no_grad():
+            for value, old in zip(changed, before, strict=True):
+                value.copy_(old)
+
+    def _trained(self) -> list[Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _accumulate(self, images: Tensor, targets: Tensor) -> Tensor:
         """Run forward and backward, and add the gradients to those of earlier batches."""
@@ -185,7 +209,7 @@ class TrainingStep:
         """
         if self.world.size == 1:
             return
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = self._trained()
         if self._has_gradient is None:
             # A weight without a gradient in one process may have one in another. A weight without a gradient in all of
             # them keeps none, so that the optimizer skips it. Determined once, as it waits for the device.
@@ -207,8 +231,7 @@ class TrainingStep:
         self._sum_gradients()
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
-            trained = (value for group in self.optimizer.param_groups for value in group["params"])
-            torch.nn.utils.clip_grad_norm_(trained, self.config.grad_clip)
+            torch.nn.utils.clip_grad_norm_(self._trained(), self.config.grad_clip)
         scale = self._scaler.get_scale()  # 1 unless fp16
         self._scaler.step(self.optimizer)
         self._scaler.update()

@@ -118,7 +118,7 @@ def gradients(_: Path) -> Any:
 RUNS: dict[str, dict[str, Any]] = {
     "all-pairs": {"ema_decay": 0.9, "memory_size": 16},
     "pairs": {"objective": "pairs", "num_pairs": 50, "grad_accumulation": 2, "scheduler": "plateau"},
-    "classes": {"objective": "normalized-softmax", "grad_clip": 0.5},
+    "classes": {"objective": "normalized-softmax", "grad_clip": 0.5, "sam_rho": 0.1},
     "function": {"objective": squares, "grad_clip": 0.5, "freeze": "0"},
     "fp16": {"precision": "fp16", "scheduler": "none", "learning_rate": 1e-3},
 }

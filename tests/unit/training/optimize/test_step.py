@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -86,6 +87,53 @@ def test_gradients_are_accumulated_until_the_update() -> None:
     step(*batch(), update=True)
     assert not all(torch.equal(value, before[name]) for name, value in step.model.named_parameters())
     assert all(value.grad is None for value in step.model.parameters())
+
+
+def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def after_a_step(net: nn.Module, **settings: Any) -> dict[str, Tensor]:
+    step, _ = step_of(net, optimizer=sgd, objective="supervised-contrastive", **settings)
+    step(*batch(), update=True)
+    assert all(value.grad is None for value in step.model.parameters())
+    return {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+
+def test_the_gradient_of_sam_is_that_of_weights_uphill() -> None:
+    torch.manual_seed(0)
+    net, rho = EmbeddingNet(nn.Flatten(), image_size=2, embedding_dim=3).double(), 0.3
+    images, labels = batch()
+
+    def gradient(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
+        vectors = nn.functional.normalize(torch.func.functional_call(net, leaves, (images.double(),)), dim=1)
+        shares = torch.exp(vectors @ vectors.T / 0.05) * (1 - torch.eye(16))
+        same = (labels[:, None] == labels) & ~torch.eye(16, dtype=torch.bool)
+        logs = (shares / shares.sum(dim=1, keepdim=True) + torch.eye(16)).log()
+        loss = -((logs * same).sum(dim=1) / same.sum(dim=1)).mean()
+        return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+    start = {name: value.detach().clone() for name, value in net.named_parameters()}
+    flat = gradient(start)
+    length = torch.cat([value.flatten() for value in flat.values()]).norm()
+    uphill = gradient({name: value + rho / length * flat[name] for name, value in start.items()})
+    found = after_a_step(net, sam_rho=rho)
+    for name, value in start.items():
+        torch.testing.assert_close(found[name], value - 0.1 * uphill[name], rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found[name], value - 0.1 * flat[name], rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_counts_a_batch_of_sam_once() -> None:
+    def with_batch_norm() -> nn.Module:
+        torch.manual_seed(0)
+        return EmbeddingNet(nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), in_channels=1, image_size=2)
+
+    plain, found = after_a_step(with_batch_norm()), after_a_step(with_batch_norm(), sam_rho=0.5)
+    statistics = [name for name in plain if "running" in name or "num_batches" in name]
+    assert len(statistics) == 3
+    assert all(torch.equal(plain[name], found[name]) for name in statistics)
+    assert not torch.equal(plain["backbone.0.weight"], found["backbone.0.weight"])
 
 
 def test_the_memory_of_the_objective_is_used_saved_and_restored() -> None:
