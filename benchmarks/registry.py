@@ -55,6 +55,7 @@ BENCHMARKS = {
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
     "open-world": Benchmark("benchmarks.open_world", "photographs of unseen classes: heads, fine-tuning, and peers"),
+    "signatures": Benchmark("benchmarks.signatures", "genuine and forged signatures of unseen writers"),
     "omniglot": Benchmark("benchmarks.omniglot", "small nets on drawings: one-shot and pairs of unseen characters"),
     "exporting": Benchmark("benchmarks.exporting", "exported files: the same embeddings, bytes, speed"),
     "search": Benchmark("benchmarks.search", "the nearest of 100,000 embeddings, beside FAISS"),
