@@ -250,12 +250,12 @@ def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     """Select images of a dataset; the result is of the same kind where that is faster than a `Subset`."""
     if isinstance(dataset, LabelledImages):
         groups = None if dataset.groups is None else dataset.groups[indices]
-        part = LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices], groups=groups)
+        labelled = LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices], groups=groups)
         if not isinstance(dataset, LabelledData):
-            return part
+            return labelled
         present = np.unique(dataset.index.codes[indices]).tolist()
         names = tuple(dataset.class_names[code] for code in present)
-        return replace(dataset, dataset=part, class_names=names, groups=groups)
+        return replace(dataset, dataset=labelled, class_names=names, groups=groups)
     if not isinstance(dataset, ImageTensors | ImageFiles | MappedImages):
         return Subset(dataset, indices.tolist())
     part = copy.copy(dataset)
