@@ -36,7 +36,7 @@ from pairsim.models.backbones.weight_files import find_weights, weight_folders
 from pairsim.runs.class_splits import ClassSplit
 from pairsim.training.adaptation.head_choice import Head
 
-FOLDER, GROUPS, GENUINE = "signatures", "(.*)_", "_genuine"
+FOLDER, GROUPS, GENUINE = "signatures", r"(w\d+)_", "_genuine"
 SIZE, UNSEEN = (128, 288), 0.22
 QUICK_SIZE = (32, 64)
 PAIR_EPOCHS, PAIR_SIZE = 5, (32, 64)
