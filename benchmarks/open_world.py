@@ -14,7 +14,7 @@ import dataclasses
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -268,13 +268,13 @@ def fine_tuned(loss: str, parts: Parts, seed: int, options: Options, weights: Pa
     return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds)
 
 
-def means(rows: list[Row]) -> list[Row]:
-    """Mean, lowest and highest of each arm over splits."""
+def means(rows: list[Row], figures: Sequence[str] = ("eer", "recall_at_1")) -> list[Row]:
+    """Mean, lowest and highest of the figures of each arm over splits."""
     found: list[Row] = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
         of_it = [row for row in rows if row["arm"] == arm]
         row: Row = {"arm": arm, "splits": len(of_it)}
-        for column in ("eer", "recall_at_1"):
+        for column in figures:
             values = [float(entry[column]) for entry in of_it]
             row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
         found.append(row | {"seconds": statistics.mean(float(entry["seconds"]) for entry in of_it)})

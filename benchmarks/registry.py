@@ -55,6 +55,7 @@ BENCHMARKS = {
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
     "open-world": Benchmark("benchmarks.open_world", "photographs of unseen classes: heads, fine-tuning, and peers"),
+    "signatures": Benchmark("benchmarks.signatures", "genuine and forged signatures of unseen writers"),
     "omniglot": Benchmark("benchmarks.omniglot", "small nets on drawings: one-shot and pairs of unseen characters"),
     "lfw-pairs": Benchmark("benchmarks.lfw_pairs", "pairs of faces of people that training never saw"),
     "exporting": Benchmark("benchmarks.exporting", "exported files: the same embeddings, bytes, speed"),

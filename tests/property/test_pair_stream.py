@@ -176,13 +176,13 @@ def test_a_new_epoch_reaches_workers_that_are_already_there() -> None:
     assert not torch.equal(found[0], found[1])
 
 
-@given(LABELS, st.integers(2, 50), st.integers(2, 6), st.integers(0, 2**31), st.integers(0, 100))
+@given(LABELS, st.integers(2, 50), st.integers(2, 6), st.integers(1, 4), st.integers(0, 2**31), st.integers(0, 100))
 @settings(max_examples=60)
 def test_class_balanced_batches_cover_every_image_once(
-    labels: list[int], batch_size: int, images_per_class: int, seed: int, epoch: int
+    labels: list[int], batch_size: int, images_per_class: int, bound: int, seed: int, epoch: int
 ) -> None:
-    index = ClassIndex.from_labels(np.array(labels))
-    plan = ClassBalancedBatches(index, batch_size, images_per_class=images_per_class, seed=seed)
+    index, groups = ClassIndex.from_labels(np.array(labels)), np.array(labels) // bound
+    plan = ClassBalancedBatches(index, batch_size, images_per_class=images_per_class, groups=groups, seed=seed)
     batches = [plan.batch(epoch, number) for number in range(plan.num_batches)]
     images = np.concatenate([batch for batch, _ in batches])
     assert sorted(images.tolist()) == list(range(len(labels)))

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, get_args
 AugmentName: TypeAlias = Literal["auto", "none", "affine", "crop", "photo"]
 CalibrationMethod: TypeAlias = Literal["platt", "isotonic"]
 ExportKind: TypeAlias = Literal["embed", "pair"]
+Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Negatives: TypeAlias = Literal["class", "instance"]
 OnError: TypeAlias = Literal["raise", "skip"]
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]

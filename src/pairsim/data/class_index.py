@@ -76,6 +76,36 @@ class ClassIndex:
         order: IntArray = np.argsort(codes, kind="stable").astype(narrow)
         return cls(classes=classes, codes=codes, order=order, offsets=offsets)
 
+    def bound_classes(self, groups: npt.NDArray[Any]) -> Int64Array:
+        """Return for each class the lowest class that it is linked to by common groups, directly or through others.
+
+        Args:
+            groups: The group of each image `[N]`, text or whole numbers.
+
+        Returns:
+            Class numbers `[C]`, the same for the classes that belong together.
+
+        Raises:
+            ValueError: If there is not one group for each image.
+
+        Example:
+            >>> index = ClassIndex.from_labels(np.array(["a forged", "a genuine", "b forged", "b genuine"]))
+            >>> index.bound_classes(np.array(["a", "a", "b", "b"])).tolist()
+            [0, 0, 2, 2]
+        """
+        if len(groups) != self.num_images:
+            raise ValueError(f"Expected one group for each of {self.num_images} images, got {len(groups)}.")
+        numbers = np.unique(groups, return_inverse=True)[1]
+        codes, linked = self.codes.astype(np.int64), np.arange(self.num_classes)
+        while True:
+            lowest = np.full(int(numbers.max()) + 1, self.num_classes)
+            np.minimum.at(lowest, numbers, linked[codes])
+            lower = linked.copy()
+            np.minimum.at(lower, codes, lowest[numbers])
+            if np.array_equal(lower, linked):
+                return linked
+            linked = lower
+
     def fingerprint(self) -> dict[str, Any]:
         """Return numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
         digest = sha256(self.codes.astype("<i8").tobytes())

@@ -36,6 +36,9 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
     Attributes:
         dataset: Map-style; items are `(image, ...)`, dictionaries or images.
         targets: Label of each image `[N]`, whole numbers or strings (see `read_labels`).
+        groups: What each image belongs to besides its class, such as the writer of genuine and forged signatures: text
+            or whole numbers `[N]`. Images of a group are not split, and its classes come in the same batches (see
+            `ClassBalancedBatches`). `None` without groups.
 
     Example:
         >>> images = LabelledImages.of([("first.png", 3), ("second.png", 7)])
@@ -45,6 +48,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
 
     dataset: Any
     targets: npt.NDArray[Any]
+    groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @classmethod
     def of(cls, dataset: Any, labels: Any = None) -> LabelledImages:
@@ -87,8 +91,7 @@ class LabelledData(LabelledImages):
         image_size: Height and width.
         channels: 1 grey, 3 colour.
         source: Where it was read from, for records.
-        groups: The group of each image, such as the person who took it, where `metadata.csv` gives one: text `[N]`.
-            Images of a group are not split.
+        groups: As for `LabelledImages`, from the metadata file or `--groups`: text `[N]`.
         account: What was read from a folder, and what was left out; `None` for other data.
     """
 
@@ -97,7 +100,6 @@ class LabelledData(LabelledImages):
     image_size: tuple[int, int]
     channels: int
     source: str
-    groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
     account: FolderAccount | None = None
 
     def __post_init__(self) -> None:
@@ -246,16 +248,14 @@ def gather(images: Tensor, indices: Tensor) -> Tensor:
 
 def subset(dataset: Any, indices: npt.NDArray[np.integer]) -> Any:
     """Select images of a dataset; the result is of the same kind where that is faster than a `Subset`."""
-    if isinstance(dataset, LabelledData):
-        present = np.unique(dataset.index.codes[indices])
-        return replace(
-            dataset,
-            dataset=LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices]),
-            class_names=tuple(dataset.class_names[code] for code in present.tolist()),
-            groups=None if dataset.groups is None else dataset.groups[indices],
-        )
     if isinstance(dataset, LabelledImages):
-        return LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices])
+        groups = None if dataset.groups is None else dataset.groups[indices]
+        labelled = LabelledImages(subset(dataset.dataset, indices), dataset.targets[indices], groups=groups)
+        if not isinstance(dataset, LabelledData):
+            return labelled
+        present = np.unique(dataset.index.codes[indices]).tolist()
+        names = tuple(dataset.class_names[code] for code in present)
+        return replace(dataset, dataset=labelled, class_names=names, groups=groups)
     if not isinstance(dataset, ImageTensors | ImageFiles | MappedImages):
         return Subset(dataset, indices.tolist())
     part = copy.copy(dataset)

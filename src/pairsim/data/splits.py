@@ -141,7 +141,7 @@ def split_by_class(
         ([1, 2], [0, 3, 4])
     """
     labels = index.classes.tolist()
-    bound = np.arange(len(labels)) if groups is None else _bound_classes(index, groups)
+    bound = np.arange(len(labels)) if groups is None else index.bound_classes(groups)
     if isinstance(unseen, int | float | np.number):
         share = float(unseen)
         if not 0.0 < share < 1.0:
@@ -169,22 +169,6 @@ def split_by_class(
         )
     is_unseen = np.isin(np.arange(len(labels)), chosen)[index.codes]
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
-
-
-def _bound_classes(index: ClassIndex, groups: npt.NDArray[Any]) -> Int64Array:
-    """Return for each class the lowest class that it is linked to by common groups, directly or through others."""
-    if len(groups) != index.num_images:
-        raise ValueError(f"Expected one group for each of {index.num_images} images, got {len(groups)}.")
-    numbers = np.unique(groups, return_inverse=True)[1]
-    codes, linked = index.codes.astype(np.int64), np.arange(index.num_classes)
-    while True:
-        lowest = np.full(int(numbers.max()) + 1, index.num_classes)
-        np.minimum.at(lowest, numbers, linked[codes])
-        lower = linked.copy()
-        np.minimum.at(lower, codes, lowest[numbers])
-        if np.array_equal(lower, linked):
-            return linked
-        linked = lower
 
 
 def _chosen_classes(labels: Sequence[Any], bound: Int64Array, wanted: int, seed: int) -> list[int]:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairsim.images.reading import Fit, Interpolation, PictureLike, check_image_size, check_resizing, read_image
+from pairsim._common.choices import Fit
+from pairsim.images.reading import Interpolation, PictureLike, check_image_size, check_resizing, read_image
 from pairsim.images.samples import check_white
 
 _LATER_FIELDS = ("float_range", "white")

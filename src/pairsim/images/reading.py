@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.choices import Fit
 from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 else:
     PictureLike: TypeAlias = object
 
-Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 _FITS, _INTERPOLATIONS = get_args(Fit), get_args(Interpolation)
 

@@ -14,7 +14,7 @@ from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.data.named.class_folders import default_preprocessing
 from pairsim.data.pairs.pair_files import write_pair_file
 from pairsim.errors import RunError
-from pairsim.images import Preprocessing
+from pairsim.images import Fit, Preprocessing
 
 VALIDATION_PAIRS = "validation_pairs.csv"
 
@@ -31,6 +31,7 @@ def read_picture_list(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    fit: Fit = "stretch",
     white: int | None = None,
 ) -> tuple[PairDataset, LabelledData]:
     """Read pairs of picture files.
@@ -41,6 +42,7 @@ def read_picture_list(
         preprocessing: How to read pictures; `None` for the size and channels below.
         image_size: Height and width; by default those of the first picture, at most 64.
         channels: 1 or 3; by default 1 if the first pictures are grey.
+        fit: How pictures of other proportions get their size.
         white: Value of white of samples of more than 8 bits.
 
     Returns:
@@ -50,7 +52,7 @@ def read_picture_list(
     files = listed.dataset
     assert isinstance(files, ImageFiles), "no transform was asked for"
     if preprocessing is None:
-        preprocessing = default_preprocessing(files.paths, image_size, channels, white)
+        preprocessing = default_preprocessing(files.paths, image_size, channels, white, fit)
         files = ImageFiles(files.paths, files.targets, preprocessing=preprocessing)
         pairs = listed.all_pairs()
         listed = PairDataset.from_pairs(

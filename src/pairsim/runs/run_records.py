@@ -226,10 +226,10 @@ def training_command(records: RunRecords) -> str | None:
     if records.data.get("groups") is not None:
         words += ["--groups", str(records.data["groups"])]
     preprocessing = records.model.get("preprocessing", {})
-    sizes = set(preprocessing.get("image_size", []))
     named = data in NAMES or is_embedding_file(data)
-    if not named and len(sizes) == 1:  # other sizes and channels come from the pictures
-        words += ["--image-size", str(sizes.pop())]
+    if not named and (sizes := preprocessing.get("image_size")) is not None:
+        words += ["--image-size", "x".join(map(str, sizes if sizes[0] != sizes[1] else sizes[:1]))]
+        words += ["--fit", preprocessing.get("fit", "stretch")]
     if not named or (backbone is not None and preprocessing.get("channels") != 3):
         words += ["--channels", str(preprocessing.get("channels"))]
     if (white := preprocessing.get("white")) is not None:

@@ -159,7 +159,7 @@ def set_up_data(
     fingerprint["num_val_images"] = len(indices)
     labelled_val = None
     if isinstance(val, LabelledImages):
-        labelled_val = LabelledImages(placed, val.targets) if len(placed) == len(val) else val
+        labelled_val = LabelledImages(placed, val.targets, groups=val.groups) if len(placed) == len(val) else val
     validation = ValidationData(val_loader, rows, len(indices), similarities, labelled_val)
     return TrainingData(train_loader, validation, fingerprint, notes, split)
 
@@ -170,7 +170,7 @@ def _labelled(
     """Return labelled training images, validation data, and the split if validation images were split off."""
     notes, split = placement.notes, None
     labelled = LabelledImages.of(train)
-    images = LabelledImages(placement.cached(in_memory(labelled)), labelled.targets)
+    images = LabelledImages(placement.cached(in_memory(labelled)), labelled.targets, groups=labelled.groups)
     index = images.index
     if index.num_classes < 2:
         raise DataError(
@@ -182,9 +182,8 @@ def _labelled(
             "Without two images of one class there is no positive pair to learn from."
         )
     if val is None:
-        groups = getattr(labelled, "groups", None)
         assert config.val_fraction is not None, "the config is resolved"
-        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=groups)
+        kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=labelled.groups)
         if len(held_out) < 2:
             notes.append(
                 f"Too few images to split off validation data (val_fraction={config.val_fraction}): "

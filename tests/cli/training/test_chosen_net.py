@@ -46,7 +46,7 @@ def add_weights(folder: Path, name: str = "mobilenet_v3_small") -> Path:
 
 
 def chosen(data: str | Path, **options: Any) -> ChosenNet:
-    defaults = dict.fromkeys(("backbone", "weights", "image_size", "channels", "data_dir", "white"))
+    defaults = dict.fromkeys(("backbone", "weights", "image_size", "channels", "fit", "data_dir", "white"))
     return choose_net(str(data), **{**defaults, "augment": "none", **options})
 
 
@@ -56,11 +56,11 @@ def test_photographs_get_weights_that_are_there(place: Path) -> None:
     assert "no pretrained weights found" in without.line
     file = add_weights(place / "stored" / "weights")
     found = chosen(place / "photos")
-    assert (found.backbone, found.weights, found.image_size) == ("mobilenet_v3_small", str(file), 224)
+    assert (found.backbone, found.weights, found.image_size) == ("mobilenet_v3_small", str(file), (224, 224))
     assert found.record == {"weights": str(file)}
     assert found.is_pretrained
     assert not without.is_pretrained
-    assert chosen(place / "photos", image_size=64).image_size == 64
+    assert chosen(place / "photos", image_size="64").image_size == (64, 64)
     grey = chosen(place / "photos", channels=1)
     assert (grey.backbone, grey.channels) == (None, 1)
     assert "as --channels 1 is given: without it mobilenet_v3_small would be used" in grey.line
@@ -78,8 +78,8 @@ def test_small_drawings_and_named_data_keep_the_reference_network(place: Path, d
 
 def test_the_reference_network_can_be_asked_for(place: Path) -> None:
     add_weights(place / "stored")
-    found = chosen(place / "photos", backbone="reference", image_size=32)
-    assert found == ChosenNet(backbone=None, image_size=32, record={"backbone": "reference"})
+    found = chosen(place / "photos", backbone="reference", image_size="32")
+    assert found == ChosenNet(backbone=None, image_size=(32, 32), record={"backbone": "reference"})
 
 
 def test_named_weights(place: Path) -> None:
@@ -97,6 +97,21 @@ def test_named_weights(place: Path) -> None:
         chosen(place / "photos", weights="pretrained")
 
 
+def test_sizes_and_fit_are_given(place: Path) -> None:
+    for text, size in (("160", (160, 160)), ("128x288", (128, 288)), ("128X288", (128, 288))):
+        assert chosen("digits", image_size=text, fit="pad") == ChosenNet(
+            backbone=None, image_size=size, fit="pad", record={}
+        )
+    add_weights(place / "stored")
+    found = chosen(place / "photos", image_size="64x128", fit="pad")
+    assert (found.image_size, found.fit) == ((64, 128), "pad")
+    named = chosen(place / "photos", image_size="64x128", fit="crop", backbone="mobilenet_v3_small")
+    assert (named.image_size, named.fit) == ((64, 128), "crop")
+    for text in ("", "x", "0", "64x", "64x0", "-64", "6.4", "64x64x3", "big"):
+        with pytest.raises(UsageError, match="--image-size as one number or as height x width, such as 160 or 128x288"):
+            chosen(place / "photos", image_size=text)
+
+
 def test_few_classes_and_several_processes_are_not_adapted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not_adapted(4, has_val=False) is why_not_adapted(2, has_val=True) is None
     assert "fewer than 4 classes" in str(why_not_adapted(3, has_val=False))
@@ -106,9 +121,17 @@ def test_few_classes_and_several_processes_are_not_adapted(monkeypatch: pytest.M
 
 def test_embeddings_leave_no_choice(place: Path) -> None:
     np.savez(place / "a.npz", embeddings=np.eye(6))
-    assert chosen(place / "a.npz") == ChosenNet(backbone="embeddings", image_size=1, channels=6, is_pretrained=True)
+    assert chosen(place / "a.npz") == ChosenNet(
+        backbone="embeddings", image_size=(1, 1), channels=6, is_pretrained=True
+    )
     assert chosen(place / "a.npz", backbone="auto").backbone == "embeddings"
-    for options in ({"backbone": "resnet18"}, {"image_size": 64}, {"channels": 3}, {"augment": "affine"}):
+    for options in (
+        {"backbone": "resnet18"},
+        {"image_size": "64"},
+        {"fit": "pad"},
+        {"channels": 3},
+        {"augment": "affine"},
+    ):
         with pytest.raises(UsageError, match=r"Expected no --backbone, .* for .*a\.npz, which has embeddings"):
             chosen(place / "a.npz", **options)
 

@@ -173,6 +173,20 @@ def test_a_training_that_collapsed_says_so_and_so_do_the_commands_after_it(place
         assert done.json
 
 
+def test_wide_pictures_are_padded_in_training_too(tmp_path: Path) -> None:
+    for number in range(12):
+        file = tmp_path / "data" / f"class {number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (12, 12), number).save(file)
+    reading = ("--image-size", "12x24", "--fit", "pad")
+    done = here("train", "data", "--out", "run", *reading, "--no-report", *SMALL, cwd=tmp_path)
+    assert done.status == 0, done.err
+    preprocessing = SimilarityModel.from_pretrained(tmp_path / "run").preprocessing
+    assert (preprocessing.image_size, preprocessing.fit) == ((12, 24), "pad")
+    assert preprocessing.mean is not None
+    assert 0.5 < preprocessing.mean[0] < 0.55  # half of each picture is white
+
+
 def test_pictures_of_12_bits(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for number in range(12):

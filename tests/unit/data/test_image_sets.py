@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from pairsim.data import ImageFiles, ImageTensors, LabelledData
+from pairsim.data import ImageFiles, ImageTensors, LabelledData, LabelledImages
 from pairsim.data.image_sets import fetch_images, in_memory, joined, subset
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
@@ -130,6 +130,13 @@ def test_a_repeated_image_is_read_once() -> None:
     batch = fetch_images(dataset, np.array([5, 3, 5, 5]))
     assert batch[:, 0, 0, 0].tolist() == [5, 3, 5, 5]
     assert dataset.reads == 2
+
+
+def test_a_part_of_labelled_images_keeps_its_groups() -> None:
+    images = LabelledImages([1, 2, 3, 4], np.array([0, 0, 1, 1]), groups=np.array(["a", "a", "b", "c"]))
+    part = subset(images, np.array([3, 1]))
+    assert (part.targets.tolist(), part.groups.tolist()) == ([1, 0], ["c", "a"])
+    assert subset(LabelledImages([1, 2], np.array([0, 1])), np.array([1])).groups is None
 
 
 def test_a_part_of_labelled_data_keeps_names_and_groups() -> None:

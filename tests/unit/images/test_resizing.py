@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pairsim.images import Preprocessing, read_image
-from pairsim.images.reading import Fit
+from pairsim.images import Fit, Preprocessing, read_image
 
 
 def noise(height: int, width: int, channels: int = 1) -> Any:

@@ -147,6 +147,9 @@ def test_training_command(run: Path) -> None:
     assert not {"--device", "--progress", "--no-progress", "--white"} & set(words)
     rewrite(run / "model" / "config.json", lambda values: values["preprocessing"].update(white=4095))
     assert str(training_command(read_run(run))).endswith("--white 4095")
+    reading = {"image_size": [8, 16], "fit": "pad"}
+    rewrite(run / "model" / "config.json", lambda values: values["preprocessing"].update(reading))
+    assert "--image-size 8x16 --fit pad --channels 1" in str(training_command(read_run(run)))
 
 
 @pytest.mark.parametrize(
@@ -166,9 +169,9 @@ def test_what_the_command_line_cannot_train_has_no_command(run: Path, file: str,
 @pytest.mark.parametrize(
     ("data", "more", "end"),
     [
-        ({}, None, ["--image-size", "8", "--channels", "1"]),
-        ({"weights": None}, "random", ["--image-size", "8", "--channels", "1"]),
-        ({"weights": "pretrained"}, "pretrained", ["--image-size", "8", "--channels", "1"]),
+        ({}, None, ["--image-size", "8", "--fit", "stretch", "--channels", "1"]),
+        ({"weights": None}, "random", ["--image-size", "8", "--fit", "stretch", "--channels", "1"]),
+        ({"weights": "pretrained"}, "pretrained", ["--image-size", "8", "--fit", "stretch", "--channels", "1"]),
         ({"weights": "/home/w.pth", "data": "mnist"}, "w.pth", ["--channels", "1"]),
     ],
 )

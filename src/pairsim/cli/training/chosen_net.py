@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pairsim._common.choices import Fit
 from pairsim.cli.output import UsageError, expect
 from pairsim.errors import PairsimError
 
@@ -38,9 +39,9 @@ class ChosenNet:
 
     backbone: str | None
     weights: str | None = None
-    image_size: int | None = None
+    image_size: tuple[int, int] | None = None
     channels: int | None = None
-    fit: Any = None
+    fit: Fit | None = None
     is_pretrained: bool = False
     line: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -51,8 +52,9 @@ def choose_net(
     *,
     backbone: str | None,
     weights: str | None,
-    image_size: int | None,
+    image_size: str | None,
     channels: int | None,
+    fit: Fit | None,
     data_dir: Path | None,
     white: int | None,
     augment: object,
@@ -63,8 +65,9 @@ def choose_net(
         data: DATA of the command.
         backbone: --backbone; `None` is "auto" for a folder and "reference" for named data.
         weights: --weights: a file, its name in one of the folders of `weight_folders`, or "pretrained".
-        image_size: --image-size.
+        image_size: --image-size: one number, or height x width.
         channels: --channels.
+        fit: --fit.
         data_dir: --data-dir.
         white: --white.
         augment: --augment.
@@ -79,7 +82,7 @@ def choose_net(
 
     named = backbone not in (None, AUTO, REFERENCE)
     expect(weights is None or named, "--backbone NAME together with --weights, found none.")
-    given: dict[str, Any] = {"image_size": image_size, "channels": channels}
+    given: dict[str, Any] = {"image_size": _size(image_size), "channels": channels, "fit": fit}
     if is_embedding_file(data):
         return _for_embeddings(data, backbone=backbone, augment=augment, **given)
     folders = weight_folders(data_dir, data_root())
@@ -102,7 +105,7 @@ def choose_net(
     except PairsimError:  # loading the data says it in its own words
         return ChosenNet(backbone=None, **given)
     kind = look_at(pictures, white=white)
-    choice = choose_backbone(kind, image_size=image_size, folders=folders)
+    choice = choose_backbone(kind, image_size=given["image_size"], fit=fit, folders=folders)
     if choice.name is None or channels == 1:
         photographs = kind.are_photographs
         line = choice.line if backbone or photographs else ""
@@ -110,17 +113,10 @@ def choose_net(
             line = f"The reference network, as --channels 1 is given: without it {choice.name} would be used."
         record = {"backbone": REFERENCE} if photographs else {}
         return ChosenNet(backbone=None, line=line, record=record, **given)
-    given["image_size"] = choice.image_size
+    given |= {"image_size": choice.image_size, "fit": choice.fit}
     file = str(choice.weights)
-    record = {"weights": file} if choice.fit is None else {"weights": file, "backbone": AUTO}
     return ChosenNet(
-        backbone=choice.name,
-        weights=file,
-        fit=choice.fit,
-        is_pretrained=True,
-        line=choice.line,
-        record=record,
-        **given,
+        backbone=choice.name, weights=file, is_pretrained=True, line=choice.line, record={"weights": file}, **given
     )
 
 
@@ -140,19 +136,29 @@ def why_not_adapted(num_classes: int, *, has_val: bool) -> str | None:
     return None
 
 
-def _for_embeddings(
-    data: str, *, backbone: str | None, image_size: int | None, channels: int | None, augment: object
-) -> ChosenNet:
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Read a height and width, such as 160 or 128x288."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    expect(
+        len(sides) <= 2 and all(side.isdecimal() and int(side) > 0 for side in sides),
+        f"--image-size as one number or as height x width, such as 160 or 128x288, got {text}.",
+    )
+    return int(sides[0]), int(sides[-1])
+
+
+def _for_embeddings(data: str, *, backbone: str | None, augment: object, **given: object) -> ChosenNet:
     from pairsim.data.named.embedding_files import read_embeddings
     from pairsim.models.backbones.registry import EMBEDDINGS
 
-    if not (backbone in (None, AUTO) and image_size is None and channels is None and augment in ("none", "auto")):
+    if not (backbone in (None, AUTO) and set(given.values()) == {None} and augment in ("none", "auto")):
         raise UsageError(
-            f"Expected no --backbone, --image-size, --channels or --augment for {data}, which has embeddings and no "
-            "pictures. Leave them out."
+            f"Expected no --backbone, --image-size, --channels, --fit or --augment for {data}, which has embeddings "
+            "and no pictures. Leave them out."
         )
     dim = read_embeddings(data).images.shape[1]
-    return ChosenNet(backbone=EMBEDDINGS, image_size=1, channels=dim, is_pretrained=True)
+    return ChosenNet(backbone=EMBEDDINGS, image_size=(1, 1), channels=dim, is_pretrained=True)
 
 
 def _weights(backbone: str, weights: str | None, folders: tuple[Path, ...]) -> tuple[str | None, str]:

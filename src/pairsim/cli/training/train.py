@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
+from pairsim._common.choices import Fit
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, note, print_result
@@ -24,7 +25,6 @@ from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData, LabelledImages, PairDataset
-    from pairsim.images import Fit
     from pairsim.runs.training_data import RunImages
     from pairsim.training import EpochRecord, History
 
@@ -95,8 +95,9 @@ def train(
     weights: str | None = None,
     head: Literal["auto", "none", "standardize", "whiten", "linear", "mlp"] | None = None,
     embedding_dim: int | None = None,
-    image_size: int | None = None,
+    image_size: str | None = None,
     channels: Literal[1, 3] | None = None,
+    fit: Fit | None = None,
     class_level: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     unseen: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1))] = None,
     groups: str | None = None,
@@ -128,9 +129,11 @@ def train(
             embeddings, chooses by cross-validation over classes. The net is then fine-tuned from there, unless --freeze
             backbone is given, and kept only if that is better on the validation classes.
         embedding_dim: Length of an embedding; by default 128, or that of the head.
-        image_size: Height and width that pictures from a folder are resized to; by default what the backbone was made
-            for, else that of the first picture, at most 64.
+        image_size: Height and width that pictures from a folder are resized to, one number or such as 128x288; by
+            default what the backbone was made for, else that of the first picture, at most 64.
         channels: 1 (grey) or 3 (colour) for pictures from a folder.
+        fit: How pictures from a folder get that size: stretched, their middle cropped, or padded with white; by default
+            as the backbone was made for, else stretched. Wide pictures are padded for a net that auto chooses.
         class_level: Which folders below DATA are classes: 1 the first, 2 those in these, such as alphabet/character.
         unseen: Share of the classes to keep whole for the test. Others, by default one in five of the rest (see
             --val-fraction), are kept whole for validation, so that epoch and threshold suit classes that are new.
@@ -174,12 +177,13 @@ def train(
         weights=weights,
         image_size=image_size,
         channels=channels,
+        fit=fit,
         data_dir=data_dir,
         white=white,
         augment=options.augment,
     )
     backbone, weights = net.backbone, net.weights
-    size = None if net.image_size is None else (net.image_size, net.image_size)
+    size = net.image_size
     expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
     # a head of closed form is fitted, and "auto" chosen, once features are known
     layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
@@ -189,7 +193,8 @@ def train(
     if backbone is not None and data not in NAMES:  # it determines how pictures are read
         model = make_model(in_channels=net.channels, image_size=size)
     preprocessing = None if model is None else model.preprocessing
-    reading: dict[str, Any] = {"image_size": size, "channels": channels, "white": white, "data_dir": data_dir}
+    reading: dict[str, Any] = {"image_size": size, "channels": channels, "fit": net.fit or "stretch"}
+    reading |= {"white": white, "data_dir": data_dir}
     given: TrainingPairs | None = None
     images: RunImages | TrainingPairs
     if pairs is None:

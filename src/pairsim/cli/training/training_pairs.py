@@ -12,6 +12,7 @@ from pairsim.training.callbacks import Callback
 from pairsim.training.config import VAL_FRACTION, TrainConfig
 
 if TYPE_CHECKING:
+    from pairsim._common.choices import Fit
     from pairsim.data import LabelledData, PairDataset
     from pairsim.images import Preprocessing
 
@@ -50,6 +51,7 @@ class TrainingPairs:
         random_negatives: bool,
         image_size: tuple[int, int] | None,
         channels: int | None,
+        fit: Fit,
         white: int | None,
         data_dir: Path | None,
     ) -> TrainingPairs:
@@ -64,6 +66,7 @@ class TrainingPairs:
             random_negatives: Whether to add random negative pairs; see `with_random_negatives`.
             image_size: Height and width, for no preprocessing.
             channels: Channels, for no preprocessing.
+            fit: How pictures get their size, for no preprocessing.
             white: Value of white, for no preprocessing.
             data_dir: Folder of named datasets.
         """
@@ -75,7 +78,7 @@ class TrainingPairs:
             train = read_numbered_list(pairs, images)
         else:
             train, images = read_picture_list(
-                pairs, data, preprocessing, image_size=image_size, channels=channels, white=white
+                pairs, data, preprocessing, image_size=image_size, channels=channels, fit=fit, white=white
             )
         notes, seed = [], options.seed
         if val_pairs is None:

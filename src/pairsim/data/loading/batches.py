@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,17 +72,30 @@ class ClassBalancedBatches:
     and a smaller class is one group. The groups of a class are spread evenly over the epoch. Every image occurs exactly
     once an epoch. Batches differ in size by one image at most.
 
+    Classes of one group of the data (`groups`) come one after the other, so that they are in one batch: the genuine and
+    the forged signatures of a writer are compared. This holds for as many classes as fit into half a batch; others are
+    spread as without groups.
+
     Args:
         index: The images of each class.
         batch_size: Maximum number of images in a batch.
         images_per_class: Minimum size of a group.
+        groups: What each image belongs to besides its class `[N]`, text or whole numbers; `None` without groups.
         seed: Any whole number.
 
     Raises:
-        ValueError: If `batch_size` or `images_per_class` is below 1.
+        ValueError: If `batch_size` or `images_per_class` is below 1, or there is not one group for each image.
     """
 
-    def __init__(self, index: ClassIndex, batch_size: int, *, images_per_class: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self,
+        index: ClassIndex,
+        batch_size: int,
+        *,
+        images_per_class: int = 4,
+        groups: npt.NDArray[Any] | None = None,
+        seed: int = 0,
+    ) -> None:
         if batch_size < 1 or images_per_class < 1:
             raise ValueError(
                 f"Expected batch_size and images_per_class to be at least 1, got {batch_size} and {images_per_class}."
@@ -92,6 +106,16 @@ class ClassBalancedBatches:
         self.num_batches: int = math.ceil(index.num_images / batch_size)
         self._limits = np.linspace(0, index.num_images, self.num_batches + 1).round().astype(np.int64)
         self._num_groups = np.maximum(index.counts // images_per_class, 1)
+        # A slot is a place in the epoch for a group of each class that is bound to others.
+        bound = np.arange(index.num_classes)
+        if groups is not None:
+            together = index.bound_classes(groups)
+            size = np.bincount(together)[together] * images_per_class
+            bound = np.where(2 * size <= batch_size, together, bound)
+        slots = np.zeros_like(self._num_groups)
+        np.maximum.at(slots, bound, self._num_groups)
+        self._first_slot = (np.cumsum(slots) - slots)[bound]
+        self._num_slots = slots[bound]
         self._order: tuple[int, Int64Array] = (-1, np.empty(0, np.int64))
 
     def epoch_order(self, epoch: int) -> Int64Array:
@@ -104,10 +128,15 @@ class ClassBalancedBatches:
         code = index.codes[shuffled].astype(np.int64)
         rank = np.arange(index.num_images) - index.offsets[code]
         group = rank * self._num_groups[code] // index.counts[code]
-        first_group = np.concatenate(([0], np.cumsum(self._num_groups)[:-1]))
-        jitter = random_bits(stream_key("groups", self.seed, epoch), np.arange(int(self._num_groups.sum()))) * 2.0**-64
-        time = (group + jitter[first_group[code] + group]) / self._num_groups[code]
-        # Equal times are next to impossible; a stable sort keeps a group together even then.
+        slot, num_slots = group, self._num_slots[code]
+        if not np.array_equal(self._num_slots, self._num_groups):  # a class with fewer groups than slots takes some
+            offsets = random_bits(stream_key("offsets", self.seed, epoch), np.arange(index.num_classes))
+            offset = (offsets % self._num_slots.astype(np.uint64)).astype(np.int64)
+            slot = (group * num_slots + offset[code]) // self._num_groups[code]
+        last_slot = int((self._first_slot + self._num_slots).max())
+        jitter = random_bits(stream_key("groups", self.seed, epoch), np.arange(last_slot)) * 2.0**-64
+        time = (slot + jitter[self._first_slot[code] + slot]) / num_slots
+        # A stable sort keeps a group together, and those of a slot, which have equal times, one after the other.
         self._order = (epoch, shuffled[np.argsort(time, kind="stable")].astype(np.int64))
         return self._order[1]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pairsim.data.image_sets import LabelledImages
+from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 
 TURNS = 4
@@ -21,14 +22,19 @@ def turned_labels(images: LabelledImages) -> LabelledImages:
 
     Returns:
         The same images with the labels of 4 N: number `i + k N` is image i after k quarter turns, and its label is
-        that of class c after k turns, `4 c + k`, c being the place of the class among the sorted labels.
+        that of class c after k turns, `4 c + k`, c being the place of the class among the sorted labels. Groups are
+        numbered likewise.
 
     Example:
         >>> turned_labels(LabelledImages.of([("a.png", 3), ("b.png", 7)])).targets.tolist()
         [0, 4, 1, 5, 2, 6, 3, 7]
     """
-    codes = images.index.codes.astype(np.int64)
-    return LabelledImages(images.dataset, np.concatenate([TURNS * codes + turn for turn in range(TURNS)]))
+
+    def turned(numbers: Int64Array) -> Int64Array:
+        return np.concatenate([TURNS * numbers + turn for turn in range(TURNS)])
+
+    groups = None if images.groups is None else turned(np.unique(images.groups, return_inverse=True)[1])
+    return LabelledImages(images.dataset, turned(images.index.codes.astype(np.int64)), groups=groups)
 
 
 def check_square(height: int, width: int) -> None:

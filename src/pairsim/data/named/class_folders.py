@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common.choices import Split
+from pairsim._common.choices import Fit, Split
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
 from pairsim.data.named.folder_account import FolderAccount
@@ -35,6 +35,7 @@ def load_folder(
     *,
     class_level: int,
     groups: str | None,
+    fit: Fit,
     white: int | None,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
@@ -73,7 +74,7 @@ def load_folder(
     paths = [folder / picture.name for picture in pictures]
     targets = [picture.label for picture in pictures]
     if preprocessing is None:
-        preprocessing = default_preprocessing(paths, image_size, channels, white)
+        preprocessing = default_preprocessing(paths, image_size, channels, white, fit)
     files = ImageFiles(paths, targets, preprocessing=preprocessing)
     return LabelledData(
         dataset=LabelledImages(files, files.targets),
@@ -87,7 +88,11 @@ def load_folder(
 
 
 def default_preprocessing(
-    paths: Sequence[str | os.PathLike[str]], image_size: tuple[int, int] | None, channels: int | None, white: int | None
+    paths: Sequence[str | os.PathLike[str]],
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    white: int | None,
+    fit: Fit,
 ) -> Preprocessing:
     """Return how to read pictures of a folder.
 
@@ -96,6 +101,7 @@ def default_preprocessing(
         image_size: Height and width; by default those of the first picture, at most 64.
         channels: 1 or 3; by default 1 if a sample of all is grey, else 3.
         white: Value of white of samples of more than 8 bits.
+        fit: How pictures of other proportions get their size.
 
     Raises:
         ImageReadError: If a picture cannot be read.
@@ -108,7 +114,7 @@ def default_preprocessing(
         samples = [read_image(path, channels=3, image_size=size, white=white) for path in some]
         is_grey = all(bool((image == image[:1]).all()) for image in samples)
         image_size, channels = image_size or size, channels or (1 if is_grey else 3)
-    return Preprocessing(image_size=image_size, channels=channels, white=white)
+    return Preprocessing(image_size=image_size, channels=channels, white=white, fit=fit)
 
 
 def _set_groups(labels: FolderLabels, groups: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pairsim._common.choices import Split
+from pairsim._common.choices import Fit, Split
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    fit: Fit = "stretch",
     white: int | None = None,
     preprocessing: Preprocessing | None = None,
     class_level: int = 1,
@@ -81,9 +82,10 @@ def load_data(
         data_dir: Folder of named datasets (see `data_root`).
         image_size: Height and width of pictures from a folder; by default those of its first picture, at most 64.
         channels: 1 or 3 for pictures from a folder; by default 1 if the first pictures are grey.
+        fit: How pictures of other proportions get `image_size`: `"stretch"`, `"crop"` or `"pad"` (see `read_image`).
         white: Value of white of samples of more than 8 bits in pictures from a folder (see `read_image`).
         preprocessing: The preprocessing of a model, to read pictures from a folder as the model does. It sets size,
-            channels, fit, interpolation and white; `image_size`, `channels` and `white` are then ignored.
+            channels, fit, interpolation and white; the arguments for these are then ignored.
         class_level: Which sub-folders are classes: 1 those directly in the folder or split, 2 those in these, and so
             on. Names of classes are then such as "alphabet/character".
         groups: What puts pictures of a folder into groups, in place of the column `group`: another column of the
@@ -130,7 +132,15 @@ def load_data(
         from pairsim.data.named.class_folders import load_folder
 
         return load_folder(
-            Path(name), split, image_size, channels, preprocessing, class_level=class_level, groups=groups, white=white
+            Path(name),
+            split,
+            image_size,
+            channels,
+            preprocessing,
+            class_level=class_level,
+            groups=groups,
+            fit=fit,
+            white=white,
         )
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -29,7 +29,7 @@ PREFERRED = (
 )
 """Nets for photographs, the first choice first: those that run fast on a CPU for what their features are worth."""
 
-PRETRAINED_SIZE = 224
+PRETRAINED_SIZE = (224, 224)
 """Height and width of pictures for a pretrained net that is chosen automatically: those of its training."""
 
 SMALLEST_SIDE, SMALLEST_GREY_SIDE = 96, 128
@@ -54,7 +54,7 @@ class BackboneChoice(NamedTuple):
 
     name: str | None
     weights: Path | None
-    image_size: int | None
+    image_size: tuple[int, int] | None
     fit: Fit | None
     line: str
 
@@ -105,7 +105,11 @@ def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = N
 
 
 def choose_backbone(
-    kind: PictureKind, *, image_size: int | None = None, folders: Sequence[Path] | None = None
+    kind: PictureKind,
+    *,
+    image_size: tuple[int, int] | None = None,
+    fit: Fit | None = None,
+    folders: Sequence[Path] | None = None,
 ) -> BackboneChoice:
     """Choose a backbone for pictures. Nothing is downloaded.
 
@@ -116,6 +120,7 @@ def choose_backbone(
     Args:
         kind: From `look_at`.
         image_size: Height and width of pictures, in place of `PRETRAINED_SIZE`.
+        fit: How pictures get that size, in place of what suits their proportions.
         folders: Where weights are looked for; by default `weight_folders()`.
 
     Returns:
@@ -132,7 +137,9 @@ def choose_backbone(
         line = f"The reference network, as the pictures are small (shorter side {kind.shorter_side} px)."
         return BackboneChoice(None, None, None, None, line)
     folders, damaged = weight_folders() if folders is None else folders, []
-    size, has_timm = image_size or PRETRAINED_SIZE, importlib.util.find_spec("timm") is not None
+    size = image_size or PRETRAINED_SIZE
+    shown = size[0] if size[0] == size[1] else f"{size[0]} x {size[1]}"
+    has_timm = importlib.util.find_spec("timm") is not None
     for name in PREFERRED:
         if name.startswith(TIMM) and not has_timm:
             continue
@@ -142,10 +149,10 @@ def choose_backbone(
             damaged.append(str(error))
             continue
         if file is not None:
-            fit: Fit | None = "pad" if kind.proportion >= _WIDE else None
+            fit = fit or ("pad" if kind.proportion >= _WIDE else None)
             line = (
                 f"Photographs (shorter side {kind.shorter_side} px, {colour}): backbone {name} with the weights in "
-                f"{file}, pictures at {size} px{', padded' if fit else ''}. For the reference network: "
+                f"{file}, pictures at {shown} px{', padded' if fit == 'pad' else ''}. For the reference network: "
                 "--backbone reference."
             )
             return BackboneChoice(name, file, size, fit, " ".join([line, *damaged]))

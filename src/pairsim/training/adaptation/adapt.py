@@ -171,7 +171,8 @@ def adapt(
     placed = RunSetup(model, settings, train, val).data
     assert placed.validation is not None, "validation images were given"
     assert placed.validation.images is not None, "they have labels"
-    train, val = LabelledImages(placed.loader.dataset, train.targets), placed.validation.images
+    train = LabelledImages(placed.loader.dataset, train.targets, groups=train.groups)
+    val = placed.validation.images
     features_of = partial(
         backbone_features,
         model,
@@ -231,17 +232,10 @@ def _labelled(
     """Return training and validation images, and the split if classes were held out for validation."""
     train, split = LabelledImages.of(train), None
     if val is None:
-        whole, (rest, held_out) = (
-            train,
-            split_by_class(
-                train.index,
-                unseen=config.val_fraction or _VAL_SHARE,
-                groups=getattr(train, "groups", None),
-                seed=config.seed,
-            ),
-        )
-        split = ValidationSplit(held_out, whole.index.fingerprint())
-        train, val = (LabelledImages(subset(whole, part), whole.targets[part]) for part in (rest, held_out))
+        share = config.val_fraction or _VAL_SHARE
+        rest, held_out = split_by_class(train.index, unseen=share, groups=train.groups, seed=config.seed)
+        split = ValidationSplit(held_out, train.index.fingerprint())
+        train, val = subset(train, rest), subset(train, held_out)
     val = LabelledImages.of(val)
     if train.index.counts.max() < 2 or val.index.num_classes < 2 or val.index.counts.max() < 2:
         raise DataError(

@@ -149,6 +149,8 @@ class Objective(ABC):
 class ClassBalancedObjective(Objective):
     """An objective on batches of images in which classes come in small groups; targets are class numbers `[N]`.
 
+    Classes of one group of the data come in the same batches (see `ClassBalancedBatches`).
+
     Args:
         objective: `TrainConfig.objective`: a name or a function.
         batch_size: Images in a batch, of all processes together.
@@ -177,7 +179,9 @@ class ClassBalancedObjective(Objective):
         index = images.index
         if self.batch_size > index.num_images:
             note(f"batch_size {self.batch_size} is more than the {index.num_images} images: one batch an epoch.")
-        return ClassBalancedBatches(index, self.batch_size, images_per_class=self._group_size(index), seed=self.seed)
+        return ClassBalancedBatches(
+            index, self.batch_size, images_per_class=self._group_size(index), groups=images.groups, seed=self.seed
+        )
 
     def _group_size(self, index: ClassIndex) -> int:
         """Images of a class that come together.

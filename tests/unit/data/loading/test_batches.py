@@ -12,7 +12,9 @@ from pairsim.data.loading.batches import PairBatches, SequentialBatches
 
 
 def balanced(labels: Any, batch_size: int = 8, **settings: Any) -> ClassBalancedBatches:
-    return ClassBalancedBatches(ClassIndex.from_labels(np.asarray(labels)), batch_size, **settings)
+    groups = settings.pop("groups", None)
+    given = None if groups is None else np.asarray(groups)
+    return ClassBalancedBatches(ClassIndex.from_labels(np.asarray(labels)), batch_size, groups=given, **settings)
 
 
 def test_pairs_come_as_first_images_then_second_images(digits: ImageTensors) -> None:
@@ -67,6 +69,46 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert plan.epoch_order(0).tolist() == zero  # also after another epoch was asked for
     assert balanced(labels, seed=0).epoch_order(1).tolist() != zero
     assert balanced(labels, seed=1, batch_size=60).epoch_order(0).tolist() == zero
+
+
+def test_classes_of_a_group_of_the_data_come_together() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(20), 8))  # two classes of each writer
+    for seed in range(10):
+        order = balanced(labels, 32, groups=[f"writer {label // 2}" for label in labels], seed=seed).epoch_order(1)
+        for eight in labels[order].reshape(-1, 8):
+            assert sorted(eight) == sorted([eight[0]] * 4 + [eight[0] ^ 1] * 4)
+    alone = labels[balanced(labels, 32).epoch_order(1)].reshape(-1, 8) // 2
+    assert any(len(set(eight)) > 1 for eight in alone.tolist())
+
+
+def test_a_small_class_joins_some_images_of_a_large_one() -> None:
+    labels = np.repeat([0, 1, 2, 3, 4, 5], [12, 4, 12, 4, 12, 4])
+    plan = balanced(labels, 16, groups=labels // 2, seed=3)
+    places = set()
+    for epoch in range(30):
+        codes = labels[plan.epoch_order(epoch)].tolist()
+        for small in (1, 3, 5):
+            place = codes.index(small)
+            assert codes[place - 4 : place + 4] == [small - 1] * 4 + [small] * 4
+            places.add(codes[:place].count(small - 1))
+    assert places == {4, 8, 12}  # with the first, the second or the third four
+
+
+def test_other_groups_of_the_data_change_nothing() -> None:
+    labels = np.random.default_rng(0).integers(0, 12, 100)
+    expected = balanced(labels, 16, seed=3).epoch_order(2).tolist()
+    inside, whole = 10 * labels + np.arange(100) % 3, np.zeros(100)
+    chained = (labels + np.arange(100) % 2) // 2  # which binds each class to the next
+    for groups in (None, inside, whole, chained, labels):
+        assert balanced(labels, 16, groups=groups, seed=3).epoch_order(2).tolist() == expected
+    pairs = labels // 2  # 2 classes of 4 images are half of 16, and more than half of 15
+    assert balanced(labels, 16, groups=pairs, seed=3).epoch_order(2).tolist() != expected
+    assert balanced(labels, 15, groups=pairs, seed=3).epoch_order(2).tolist() == expected
+
+
+def test_every_image_needs_its_group() -> None:
+    with pytest.raises(ValueError, match="Expected one group for each of 4 images, got 3"):
+        balanced([0, 0, 1, 1], groups=[0, 0, 1])
 
 
 @pytest.mark.parametrize(("num", "batch_size", "sizes"), [(10, 4, {3, 4}), (8, 8, {8}), (5, 100, {5}), (3, 1, {1})])

@@ -37,6 +37,13 @@ def test_every_class_becomes_four() -> None:
     assert turned.index.counts.tolist() == [2, 2, 2, 2, 1, 1, 1, 1]
 
 
+def test_groups_are_turned_with_their_classes() -> None:
+    images = LabelledImages(None, np.array(["a", "b", "c"]), groups=np.array(["one", "two", "one"]))
+    turned = turned_labels(images)
+    assert turned.groups is not None
+    assert turned.groups.tolist() == [0, 4, 0, 1, 5, 1, 2, 6, 2, 3, 7, 3]
+
+
 class OneByOne(Dataset[Any]):
     def __init__(self, images: ImageTensors) -> None:
         self.images = images

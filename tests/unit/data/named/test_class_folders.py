@@ -86,6 +86,16 @@ def test_pictures_are_read_with_white(tmp_path: Path, size: tuple[int, int] | No
             assert dataset[number][0][0].tolist() == (pixels >> 4).tolist()
 
 
+@pytest.mark.parametrize("channels", [None, 1])
+def test_pictures_are_fitted_as_asked_for(tmp_path: Path, channels: int | None) -> None:
+    write_pictures(tmp_path, ["cat", "dog"])
+    for path in tmp_path.rglob("*.png"):
+        Image.new("L", (30, 10)).save(path)
+    loaded = load_data(tmp_path, "train", image_size=(20, 30), channels=channels, fit="pad")
+    assert (loaded[0][0][0, :, 0] == 255).sum() == 10
+    assert (load_data(tmp_path, "train", image_size=(20, 30))[0][0] == 0).all()
+
+
 def test_large_pictures_are_made_smaller_by_default(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.new("L", (300, 150)).save(tmp_path / "a" / "1.png")

@@ -50,9 +50,11 @@ def test_which_pictures_count_as_photographs(side: int, colour: bool, photograph
 def test_the_first_preferred_net_with_weights(tmp_path: Path) -> None:
     (tmp_path / "resnet18.pth").write_bytes(b"")
     choice = choose_backbone(PHOTOGRAPHS, folders=[tmp_path])
-    assert choice[:4] == ("resnet18", tmp_path / "resnet18.pth", 224, None)
+    assert choice[:4] == ("resnet18", tmp_path / "resnet18.pth", (224, 224), None)
     assert f"backbone resnet18 with the weights in {tmp_path}/resnet18.pth, pictures at 224 px" in choice.line
-    assert choose_backbone(PHOTOGRAPHS, image_size=64, folders=[tmp_path]).image_size == 64
+    wide = choose_backbone(PHOTOGRAPHS, image_size=(64, 128), fit="pad", folders=[tmp_path])
+    assert (wide.image_size, wide.fit) == ((64, 128), "pad")
+    assert "pictures at 64 x 128 px, padded" in wide.line
     digest = hashlib.sha256(b"").hexdigest()[:8]
     (tmp_path / f"mobilenet_v2-{digest}.pth").write_bytes(b"")
     assert choose_backbone(PHOTOGRAPHS, folders=[tmp_path]).name == "mobilenet_v2"
@@ -67,6 +69,9 @@ def test_wide_pictures_are_padded(tmp_path: Path) -> None:
     choice = choose_backbone(PictureKind(175, 2.2, is_colour=False), folders=[tmp_path])
     assert (choice.name, choice.fit) == ("resnet18", "pad")
     assert "224 px, padded" in choice.line
+    choice = choose_backbone(PictureKind(175, 2.2, is_colour=False), fit="crop", folders=[tmp_path])
+    assert choice.fit == "crop"
+    assert "224 px. For" in choice.line
 
 
 def test_the_reference_network_with_the_reason(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
-from pairsim.data import ImageTensors
+from pairsim.data import ClassBalancedBatches, ImageTensors, LabelledImages
 from pairsim.data.splits import read_split
 from pairsim.errors import DataError, TrainingError
 from pairsim.training.adaptation import adapt as module
@@ -158,6 +159,22 @@ def test_interrupted_before_the_first_epoch_it_is_continued(tmp_path: Path, monk
     assert [path.name for path in run.iterdir()] == ["features"]
     adapt(make_model(), config(out=run, epochs=1), train=images, head="whiten")
     assert (run / "model").is_dir()
+
+
+@pytest.mark.parametrize("own_val", [False, True])
+def test_groups_reach_the_batches_of_fine_tuning(monkeypatch: pytest.MonkeyPatch, own_val: bool) -> None:
+    tensors = make_images(16)
+    groups = tensors.targets // 2
+    given = LabelledImages(tensors, tensors.targets, groups=groups)
+    plans = list[ClassBalancedBatches]()
+    monkeypatch.setattr(Trainer, "fit", lambda self, resume="auto": plans.append(self.data.loader.plan))
+    val = make_images(4, seed=1) if own_val else None
+    result = adapt(make_model(), config(epochs=1, batch_size=16), train=given, val=val, head="whiten")
+    (plan,) = plans
+    kept = np.arange(len(groups)) if own_val else np.flatnonzero(~np.isin(tensors.targets, result.val.index.classes))
+    wanted = ClassBalancedBatches(plan.index, 16, groups=groups[kept])
+    assert plan.epoch_order(0).tolist() == wanted.epoch_order(0).tolist()
+    assert plan.epoch_order(0).tolist() != ClassBalancedBatches(plan.index, 16).epoch_order(0).tolist()
 
 
 def test_values_are_json() -> None:

@@ -47,6 +47,16 @@ def test_a_recipe_without_epochs_makes_about_800_steps(num_images: int | None, b
     assert Recipe(batch_size=128, scheduler="onecycle").num_epochs(num_images, batch_size) == epochs
 
 
+def test_groups_of_the_data_reach_the_batches() -> None:
+    labels = np.arange(80) % 10
+    index, groups = ClassIndex.from_labels(labels), np.array([f"group {label // 2}" for label in labels])
+    objective = Margin.from_config(TrainConfig(batch_size=20, seed=4).resolved())
+    plan = objective.batches(LabelledImages(None, labels, groups=groups), note=lambda _: None)
+    wanted = ClassBalancedBatches(index, 20, images_per_class=4, groups=groups, seed=4)
+    assert plan.batch(1, 2)[0].tolist() == wanted.batch(1, 2)[0].tolist()
+    assert plan.batch(1, 2)[0].tolist() != ClassBalancedBatches(index, 20, seed=4).batch(1, 2)[0].tolist()
+
+
 def test_a_recipe_with_epochs_has_them_for_any_data() -> None:
     recipe = Recipe(batch_size=256, scheduler="plateau", epochs=7)
     assert {recipe.num_epochs(num_images, 1) for num_images in (None, 1, 10**6)} == {7}
