@@ -160,7 +160,7 @@ def test_an_interrupted_training_has_recorded_its_data(tmp_path: Path, monkeypat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pairsim.cli.training.train.CommandRecords.on_epoch_end", interrupt)
+    monkeypatch.setattr("pairsim.cli.training.fitting.CommandRecords.on_epoch_end", interrupt)
     done = here("train", "data", "--out", "run", *TRAIN, "--no-report", "--class-level", "2", cwd=tmp_path)
     assert done.status == 130
     done = here("evaluate", "run", "data", "--json", cwd=tmp_path)

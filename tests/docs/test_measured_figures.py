@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.readme import PAGES, highlights, with_measured
 from benchmarks.results import FOLDER, Results
-from pairsim.cli.training.train import EXPECTED_MNIST
+from pairsim.cli.training.fitting import EXPECTED_MNIST
 
 ROOT = Path(__file__).parents[2]
 

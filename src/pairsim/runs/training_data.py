@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pairsim._common.choices import Split
 from pairsim.data import LabelledData
@@ -36,6 +36,7 @@ class RunImages:
     parts: Mapping[Split, LabelledData]
     classes: ClassSplit | None
     reading: Mapping[str, Any]
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @property
     def record(self) -> dict[str, Any]:

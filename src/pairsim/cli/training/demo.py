@@ -10,7 +10,8 @@ import pairsim
 from pairsim.cli.arguments import Json, load_model
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
-from pairsim.cli.training.train import CommandRecords, make_trainer
+from pairsim.cli.training.fitting import CommandRecords
+from pairsim.cli.training.train import make_trainer
 from pairsim.errors import require
 
 if TYPE_CHECKING:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,75 +12,19 @@ from cyclopts.validators import Number
 
 import pairsim
 from pairsim._common.choices import Fit
-from pairsim._common.progress import print_above_bars
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
-from pairsim.cli.output import UsageError, expect, note, print_result
-from pairsim.cli.training.chosen_net import REFERENCE, choose_net, why_not_adapted
+from pairsim.cli.output import UsageError, expect, print_result
+from pairsim.cli.training.chosen_net import REFERENCE, choose_net
+from pairsim.cli.training.fitting import best_lines, fit_model, write_pages
 from pairsim.cli.training.train_options import TrainOptions
-from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
-from pairsim.errors import DataError, PairsimError, require
+from pairsim.cli.training.training_pairs import TrainingPairs
 from pairsim.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from pairsim.data import LabelledData, LabelledImages, PairDataset
+    from pairsim.data import LabelledData
     from pairsim.runs.training_data import RunImages
-    from pairsim.training import EpochRecord, History
 
 _DEFAULTS = TrainOptions()
-_MAX_REPORTED = 20_000
-
-EXPECTED_MNIST = (
-    "Expect 99.4 to 99.5 % balanced accuracy on all pairs of the test images (seeds 0, 1 and 2 on a CPU in bf16); "
-    "99.6 to 99.7 % with --epochs 22 --augment affine."
-)
-
-
-class CommandRecords(Callback):
-    """Writes `data.json` into the run: what the command was given, for its card and to read the data again.
-
-    Prints one line for each epoch to stderr, and the notes of the run.
-    """
-
-    def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
-        self._loaded: LabelledData = loaded
-        self._record: dict[str, Any] = {
-            "data": data,
-            "source": loaded.source,
-            "num_images": len(loaded.dataset),
-            "class_names": list(loaded.class_names),
-            "image_size": list(loaded.image_size),
-            "channels": loaded.channels,
-            **more,
-        }
-        self._printed: int = 0
-
-    def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        """Write `data.json` before the first epoch, so that an interrupted run has it too."""
-        from pairsim._common import storage
-        from pairsim.runs.class_splits import held_classes
-
-        assert trainer.config.out is not None, "commands write a run"
-        record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
-        storage.write_file(trainer.config.out / "data.json", storage.to_json(record))
-        self._print_notes(trainer.history)
-
-    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
-        """Print the notes that were added since."""
-        self._print_notes(history)
-
-    def _print_notes(self, history: History) -> None:
-        for line in history.notes[self._printed :]:
-            note(line)
-        self._printed = len(history.notes)
-
-    def on_epoch_end(self, trainer: pairsim.Trainer, record: EpochRecord) -> None:
-        """Print the results of an epoch."""
-        line = f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}"
-        if record.val_loss is not None and record.val_balanced_accuracy is not None:
-            line += f"  val loss {record.val_loss:.4f}  val balanced accuracy {record.val_balanced_accuracy:.4f}"
-        seconds, waiting = trainer.history.seconds[-1], trainer.history.waiting[-1]
-        line += f"  {seconds:.1f} s, {waiting:.1%} waiting for data{'  best' if record.best else ''}"
-        print_above_bars(line)
 
 
 def train(
@@ -155,9 +97,7 @@ def train(
     from pairsim._common.storage import check_writable
     from pairsim.data.named import NAMES, is_embedding_file
     from pairsim.data.splits import read_split
-    from pairsim.integrations import TensorBoardLog
     from pairsim.models.heads.head_modules import CLOSED_FORM
-    from pairsim.runs.run_records import changed_settings
     from pairsim.runs.training_data import load_training_data
 
     if options.out is None:
@@ -182,20 +122,17 @@ def train(
         white=white,
         augment=options.augment,
     )
-    backbone, weights = net.backbone, net.weights
-    size = net.image_size
-    expect(head is None or backbone is not None, "--backbone NAME together with --head, found none.")
+    expect(head is None or net.backbone is not None, "--backbone NAME together with --head, found none.")
     # a head of closed form is fitted, and "auto" chosen, once features are known
     layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
-    built: dict[str, Any] = {"backbone": backbone, "weights": weights, "embedding_dim": embedding_dim, **layer}
+    built: dict[str, Any] = {"backbone": net.backbone, "weights": net.weights, "embedding_dim": embedding_dim, **layer}
     make_model = partial(_make_model, options.seed, white, net.fit, **built)
     model = None
-    if backbone is not None and data not in NAMES:  # it determines how pictures are read
-        model = make_model(in_channels=net.channels, image_size=size)
+    if net.backbone is not None and data not in NAMES:  # it determines how pictures are read
+        model = make_model(in_channels=net.channels, image_size=net.image_size)
     preprocessing = None if model is None else model.preprocessing
-    reading: dict[str, Any] = {"image_size": size, "channels": channels, "fit": net.fit or "stretch"}
+    reading: dict[str, Any] = {"image_size": net.image_size, "channels": channels, "fit": net.fit or "stretch"}
     reading |= {"white": white, "data_dir": data_dir}
-    given: TrainingPairs | None = None
     images: RunImages | TrainingPairs
     if pairs is None:
         images = load_training_data(
@@ -209,100 +146,36 @@ def train(
             **reading,
         )
     else:
-        images = given = TrainingPairs.read(
+        images = TrainingPairs.read(
             data, pairs, val_pairs, preprocessing, options, random_negatives=random_negatives, **reading
         )
         if options.objective == "auto":
             options = dataclasses.replace(options, objective="pairs")
-    loaded = images.train
     options = dataclasses.replace(options, val_fraction=images.val_fraction)
     if model is None:
-        model = make_model(in_channels=loaded.channels if backbone is None else channels, image_size=loaded.image_size)
-    val: Any = images.validation(model.preprocessing)
-    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
-    callbacks += [] if given is None else [ValidationPairs(given, data)]
-    if tensorboard:
-        callbacks.append(TensorBoardLog(images=loaded))
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
-    beginning = [images.account, images.warning, net.line]
-    beginning.append(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
-    adapts = given is None and head in ("auto", *CLOSED_FORM)
-    if given is None and net.is_pretrained and not adapts:
-        reason = why_not_adapted(len(loaded.class_names), has_val=val is not None)
-        adapts = reason is None
-        beginning.append(reason or "")
-    if adapts:
-        _print(beginning)
-        adapted = pairsim.adapt(
-            model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
-        )
-        history = adapted.history
-        shown: LabelledImages | PairDataset | None = adapted.val
-        figures, lines = adapted.to_dict(), adapted.outcome.splitlines()
-    else:
-        train_on = loaded if given is None else given.pairs
-        trainer = pairsim.Trainer(model, options, train=train_on, val=val, callbacks=callbacks)
-        if is_main:  # of several processes, one prints and writes
-            _print(beginning)
-            note(f"Objective {trainer.config.objective}, {trainer.precision.name} on {trainer.device}.")
-            default = {**changed_settings(_DEFAULTS.to_dict()), "seed": options.seed}
-            if data == "mnist" and backbone is None and changed_settings(options.to_dict()) == default:
-                note(EXPECTED_MNIST)
-        shown = None if trainer.data.validation is None else trainer.data.validation.images
-        if given is not None:
-            shown = given.val
-        figures, lines = {"kept": "trained", "baseline": _figures_of(model, shown) if is_main else None}, []
-        history = trainer.fit(resume=resume)
-    if not is_main:
+        size, num = images.train.image_size, images.train.channels if net.backbone is None else channels
+        model = make_model(in_channels=num, image_size=size)
+    fitted = fit_model(model, data, images, net, options, head=head, tensorboard=tensorboard, resume=resume)
+    if fitted is None:
         return
-    named = loaded if val is None or given is not None else val
-    written = _write_pages(out, model, shown, data, named, num_epochs=len(history)) if report else []
-    best = history.best
+    written = write_pages(out, model, data, fitted) if report else []
+    history = fitted.history
     result: dict[str, Any] = {
         "run": str(out),
         "epochs": len(history),
-        "best": best,
+        "best": history.best,
         "threshold": model.threshold,
         "written": [str(path) for path in written],
         "operating_point": model.operating_point,
-        "notes": history.notes if given is None else [*given.notes, *history.notes],
-        **figures,
+        "notes": [*images.notes, *history.notes],
+        **fitted.figures,
         **images.counts(read_split(out)),
     }
-    if best is not None:
-        line = f"Best epoch {best.epoch} of {len(history)}."
-        if best.val_balanced_accuracy is not None:
-            accuracy, loss = best.val_balanced_accuracy, best.val_loss
-            line += f" On validation pairs: balanced accuracy {accuracy:.4f}, loss {loss:.4f}."
-        lines.insert(0, line)
-        if options.augment == "auto" and weights is None and len(history) >= 10 and 2 * best.epoch <= len(history):
-            lines.append("After that it overfitted the training images: try --augment affine, or more images.")
-    lines += [f"Wrote {path}." for path in written]
-    test = "" if given is None else " --pairs TEST.csv"
+    overfits = options.augment == "auto" and net.weights is None
+    lines = [*best_lines(history, overfits=overfits, between=fitted.lines), *(f"Wrote {path}." for path in written)]
+    test = "" if pairs is None else " --pairs TEST.csv"
     lines.append(f"Wrote {out}. Next: pairsim evaluate {out} {data}{test}")
     print_result(result, "\n".join(lines), json)
-
-
-def _print(lines: list[str]) -> None:
-    for line in lines:
-        note(line)
-
-
-def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float] | None:
-    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them, or on pairs."""
-    import torch
-
-    from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
-    from pairsim.verification.scoring import score_pairs
-
-    if isinstance(images, pairsim.PairDataset):
-        return {"eer": score_pairs(model, images).pairs.equal_error_rate(), "recall_at_1": math.nan}
-    if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
-        return None
-    codes = torch.from_numpy(images.index.codes.astype("int64"))
-    kept = judged_images(codes)
-    return eer_and_recall(pairsim.encode_dataset(model, images, indices=kept.numpy(), precision="auto"), codes[kept])
 
 
 def make_trainer(
@@ -322,41 +195,3 @@ def _make_model(seed: int, white: int | None = None, fit: Fit | None = None, **o
     model = pairsim.SimilarityModel(net)
     model.preprocessing = dataclasses.replace(model.preprocessing, white=white, fit=fit or model.preprocessing.fit)
     return model
-
-
-def _write_pages(
-    run: Path,
-    model: pairsim.SimilarityModel,
-    images: LabelledImages | PairDataset | None,
-    data: str,
-    loaded: LabelledData,
-    *,
-    num_epochs: int,
-) -> list[Path]:
-    """Write a report on the validation images or pairs and the curves of training; a failure is only noted."""
-    from pairsim.report import write_report
-    from pairsim.visual import draw_training_curves
-
-    written = []
-    try:
-        if images is None:
-            raise DataError("Expected at least two validation images, found fewer. Use: pairsim report")
-        if not isinstance(images, pairsim.PairDataset) and len(images) > _MAX_REPORTED:
-            raise DataError(f"{len(images):,} validation images are more than {_MAX_REPORTED:,}. Use: pairsim report")
-        names = None
-        if not isinstance(images, pairsim.PairDataset) and images.index.num_classes == len(loaded.class_names):
-            names = loaded.class_names
-        page = run / "report.html"
-        write_report(run, images, page, names=names, data=data, split="val", source=loaded.source, model=model)
-        written.append(page)
-    except (PairsimError, ValueError) as error:
-        note(f"No report: {error}")
-    if num_epochs == 0:
-        return written
-    try:
-        require("matplotlib", extra="viz", purpose="curves.png")
-        draw_training_curves(run).savefig(run / "curves.png", dpi=120)
-        written.append(run / "curves.png")
-    except (PairsimError, OSError) as error:
-        note(f"No curves: {error}")
-    return written
