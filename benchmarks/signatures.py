@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.mnist_quality import SEEDS
-from benchmarks.open_world import NET, means
+from benchmarks.open_world import NET, Result, means
 from benchmarks.options import Options
 from benchmarks.report import Table
 from benchmarks.timing import Row
@@ -50,15 +50,6 @@ class Signatures:
     images: LabelledImages
     writers: Tensor
     genuine: Tensor
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an arm reached: embeddings of the test images, seconds, and what was kept."""
-
-    embeddings: Tensor
-    seconds: float
-    kept: str = ""
 
 
 def run(options: Options) -> list[Table]:
