@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _CHECK_EVERY = 50
-"""Steps between checks that the loss is finite: each check waits for the device."""
+"""Steps between checks that loss and weights are finite: each check waits for the device."""
 
 
 class Trainer:
@@ -125,7 +125,7 @@ class Trainer:
 
         Raises:
             RunError: If the run folder cannot be used or written.
-            TrainingError: If the loss is not finite.
+            TrainingError: If the loss, the weights or the state of the optimizer are not finite.
         """
         for _ in self.epochs(resume):
             pass
@@ -215,7 +215,7 @@ class Trainer:
                 self._after_update()
                 saves = self.config.checkpoint_steps is not None and state.step % self.config.checkpoint_steps == 0
                 if is_last or saves or state.step % _CHECK_EVERY == 0:
-                    self._check_loss(epoch, number)
+                    self._check_finite(epoch, number)
                 if saves and not is_last:
                     state.next = (epoch, number + 1)
                     self._save_checkpoint()
@@ -251,11 +251,14 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_step_end(self, state.step)
 
-    def _check_loss(self, epoch: int, number: int) -> None:
-        if self.world.any_rank(not math.isfinite(float(self._state.loss_sum))):
+    def _check_finite(self, epoch: int, number: int) -> None:
+        is_finite = math.isfinite(float(self._state.loss_sum))
+        found = self._state.not_finite() if is_finite else "a finite loss"
+        if self.world.any_rank(found is not None):
             raise TrainingError(
-                f"Expected a finite loss, found NaN or infinity by batch {number + 1} of epoch {epoch + 1}. "
-                "Lower learning_rate, set grad_clip=1.0, or use precision fp32. Saved checkpoints are from before."
+                f"Expected {found or 'finite weights'}, found NaN or infinity by batch {number + 1} of epoch "
+                f"{epoch + 1}. Lower learning_rate, set grad_clip=1.0, or use precision fp32. Saved checkpoints are "
+                "from before."
             )
 
     def _save_checkpoint(self) -> None:

@@ -107,6 +107,29 @@ class TrainingState:
         if state["best_point"] is not None:
             self.best_point = OperatingPoint.from_dict(state["best_point"])
 
+    def not_finite(self) -> str | None:
+        """Name weights, a moving average or state of the optimizer that are NaN or infinite; `None` if all are finite.
+
+        Buffers may be infinite, as masks of minus infinity are, but not NaN. It waits for the device once.
+        """
+        objective = self.training_step.objective.state
+        parts = [*self.models, *([] if objective is None else [objective])]
+        weights = [item for part in parts for item in part.named_parameters()]
+        moments = [
+            (f"{name} of the optimizer", value)
+            for values in self.training_step.optimizer.state.values()
+            for name, value in values.items()
+        ]
+        buffers = [item for part in parts for item in part.named_buffers()]
+        finite, known = (
+            [(name, value.detach()) for name, value in named if _is_float(value)]
+            for named in ([*weights, *moments], buffers)
+        )
+        largest = torch._foreach_norm([value for _, value in finite], torch.inf)
+        bad = [*(~value.isfinite() for value in largest), *(value.isnan().any() for _, value in known)]
+        places = torch.stack(bad).nonzero().flatten().tolist() if bad else []
+        return f"finite values of {[*finite, *known][places[0]][0]}" if places else None
+
     def keep(self, run: RunFolder, point: OperatingPoint | None) -> None:
         """Keep the evaluated model as the best one so far, with its operating point, and save it."""
         model = self.evaluated_model
@@ -136,6 +159,10 @@ class TrainingState:
         self.model.calibration = None  # it was of other weights
         if self.best is not None:
             run.write_best(self.model)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 0
 
 
 def _encoded(value: Any) -> Any:

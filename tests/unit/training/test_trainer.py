@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import easy_images, fit, reference_model
+from states import assert_same
 from torch import Tensor, nn
 
 from pairsim import Callback, EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
@@ -97,6 +99,50 @@ def test_loss_that_is_not_finite_keeps_what_was_saved(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"Expected a finite loss, found NaN or infinity by batch \d+ of epoch 2"):
         Trainer(reference_model(), config, train=easy_images(), callbacks=[Poison()]).fit()
     assert (tmp_path / "run" / "best_model.pt").read_bytes() == before
+
+
+class PoisonedGradient(Callback):
+    """Makes a gradient NaN before one step. The loss of that step is finite."""
+
+    def __init__(self, step: int) -> None:
+        self.step: int = step
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        if self.step == 1:
+            self.poison(trainer)
+
+    def on_step_end(self, trainer: Trainer, step: int) -> None:
+        if step + 1 == self.step:
+            self.poison(trainer)
+
+    def poison(self, trainer: Trainer) -> None:
+        weight = next(trainer.model.embedding_net.parameters())
+        weight.register_hook(lambda gradient: torch.full_like(gradient, torch.nan))
+
+
+@pytest.mark.parametrize("with_val", [True, False])
+@pytest.mark.parametrize(
+    ("step", "found"), [(3, "a finite loss"), (6, r"finite values of embedding_net\.\S+"), (8, "finite values of")]
+)  # of 4 steps an epoch, with a checkpoint after every second
+def test_a_gradient_that_is_not_finite_never_reaches_the_run(
+    tmp_path: Path, with_val: bool, step: int, found: str
+) -> None:
+    images = easy_images()
+    settings: dict[str, Any] = {"objective": "pairs", "epochs": 3, "batch_size": 16, "checkpoint_steps": 2}
+    val = PairDataset(images, 32, seed=1) if with_val else None
+
+    def trained(folder: Path, *callbacks: Callback) -> Trainer:
+        config = TrainConfig(out=folder, precision="fp32", **settings)
+        trainer = Trainer(reference_model(), config, train=PairDataset(images, 64), val=val, callbacks=callbacks)
+        trainer.fit()
+        return trainer
+
+    with pytest.raises(TrainingError, match=f"Expected {found}.*, found NaN or infinity by batch"):
+        trained(tmp_path / "run", PoisonedGradient(step))
+    for path in (tmp_path / "run").rglob("*.safetensors"):
+        assert not any(value.isnan().any() for value in load_file(path).values())
+    resumed, whole = trained(tmp_path / "run"), trained(tmp_path / "whole")
+    assert_same(resumed.model.state_dict(), whole.model.state_dict())
 
 
 def test_early_stopping() -> None:

@@ -226,7 +226,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Load the newest checkpoint that is not damaged.
+    """Load the newest checkpoint that is not damaged and has no NaN.
 
     Returns:
         Its state, `None` if there is no checkpoint; and a line about each newer checkpoint, which is damaged.
@@ -240,6 +240,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             files = storage.read_folder(path)
             body = json.loads(files["state.json"])
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
+            if name := next((name for name, value in tensors.items() if value.isnan().any()), None):
+                raise RunError(f"Expected numbers in {name}, found NaN.")
         except (RunError, KeyError, ValueError) as error:
             problems.append(f"Checkpoint {path.name} cannot be used: {error}")
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_runs import dropout_model, easy_images, fit, random_images, reference_model
 
 from pairsim import History, TrainConfig, Trainer
@@ -15,7 +16,7 @@ from pairsim.data import LabelledImages, RandomAffine, stratified_split
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.training import EpochRecord
-from pairsim.training.checkpointing.run_folder import RunFolder, _check_same_run
+from pairsim.training.checkpointing.run_folder import RunFolder, _check_same_run, load_checkpoint, save_checkpoint
 
 INFO: dict[str, Any] = {
     "data": {"num_images": 3},
@@ -116,6 +117,16 @@ def test_changed_data_is_rejected(tmp_path: Path) -> None:
     config = TrainConfig(out=tmp_path / "run", batch_size=8, epochs=3, precision="fp32")
     with pytest.raises(RunError, match="Expected the data that"):
         Trainer(dropout_model(), config, train=random_images(72)).fit()
+
+
+def test_a_checkpoint_with_nan_is_passed_over(tmp_path: Path) -> None:
+    weight = torch.ones(3)
+    save_checkpoint(tmp_path, 1, {"weight": weight, "mask": torch.tensor([-torch.inf])})
+    save_checkpoint(tmp_path, 2, {"weight": torch.where(weight > 0, torch.nan, weight)})
+    state, problems = load_checkpoint(tmp_path)
+    assert state is not None
+    assert torch.equal(state["weight"], weight)
+    assert problems == ["Checkpoint step-000000002 cannot be used: Expected numbers in /weight, found NaN."]
 
 
 def test_a_setting_that_an_older_version_did_not_have(tmp_path: Path) -> None:
