@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,13 +31,18 @@ PREFERRED = (
 """Nets for photographs, the first choice first: those that run fast on a CPU for what their features are worth."""
 
 PRETRAINED_SIZE = (224, 224)
-"""Height and width of pictures for a pretrained net that is chosen automatically: those of its training."""
+"""Height and width of pictures for a pretrained net that is chosen automatically: those of its training.
+
+Pictures that are mostly wide, or mostly tall, get as many pixels in their own proportions."""
 
 SMALLEST_SIDE, SMALLEST_GREY_SIDE = 96, 128
 """Pixels of the shorter side from which pictures, in colour or grey, get a pretrained net. Small drawings do not."""
 
 _WIDE = 1.5
 """From this length to the shorter side, cropping to a square would cut off too much."""
+
+_WIDEST = 4.0
+"""Proportions beyond this are padded to it."""
 
 _NUM_SEEN = 9
 
@@ -66,16 +72,27 @@ class PictureKind(NamedTuple):
         shorter_side: Median of their shorter sides, in pixels.
         proportion: Median of the longer by the shorter side.
         is_colour: Whether more than half of them have colours.
+        aspect: Median of width by height.
     """
 
     shorter_side: int
     proportion: float
     is_colour: bool
+    aspect: float = 1.0
 
     @property
     def are_photographs(self) -> bool:
         """Whether they are large enough for a pretrained net: photographs, or scans and grey pictures of that size."""
         return self.shorter_side >= (SMALLEST_SIDE if self.is_colour else SMALLEST_GREY_SIDE)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width for a pretrained net: multiples of 32, as its layers halve the size five times."""
+        height, width = PRETRAINED_SIZE
+        if self.proportion < _WIDE:
+            return height, width
+        stretch = math.sqrt(min(max(self.aspect, 1 / _WIDEST), _WIDEST))
+        return max(round(height / stretch / 32), 1) * 32, max(round(width * stretch / 32), 1) * 32
 
 
 def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = None) -> PictureKind:
@@ -89,7 +106,8 @@ def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = N
         What they look like; a shorter side of 0 if none could be read. Small ones are not decoded, and count as grey
             squares.
     """
-    seen, sizes, colours = pictures[:: max(len(pictures) // _NUM_SEEN, 1)][:_NUM_SEEN], [], []
+    seen = pictures[:: max(len(pictures) // _NUM_SEEN, 1)][:_NUM_SEEN]
+    sizes, colours, aspects = [], [], list[float]()
     for path in seen:
         with contextlib.suppress(ImageReadError):
             sizes.append(sorted(stored_size(path)))
@@ -100,8 +118,10 @@ def look_at(pictures: Sequence[str | os.PathLike[str]], *, white: int | None = N
         with contextlib.suppress(ImageReadError):
             pixels = read_image(path, channels=3, white=white)
             colours.append(not bool((pixels == pixels[:1]).all()))
+            aspects.append(pixels.shape[2] / pixels.shape[1])
     proportion = median(longer / shorter for shorter, longer in sizes)
-    return PictureKind(side, proportion, is_colour=2 * sum(colours) > len(colours))
+    is_colour = 2 * sum(colours) > len(colours)
+    return PictureKind(side, proportion, is_colour=is_colour, aspect=median(aspects or [1.0]))
 
 
 def choose_backbone(
@@ -114,12 +134,12 @@ def choose_backbone(
     """Choose a backbone for pictures. Nothing is downloaded.
 
     Photographs get the first net of `PREFERRED` whose weights are on this machine, for pictures of `PRETRAINED_SIZE`;
-    wide ones are padded, not cropped. Small pictures, and photographs where there are no weights, get the reference
-    network.
+    wide or tall ones are padded, not cropped, to a size of about their proportions. Small pictures, and photographs
+    where there are no weights, get the reference network.
 
     Args:
         kind: From `look_at`.
-        image_size: Height and width of pictures, in place of `PRETRAINED_SIZE`.
+        image_size: Height and width of pictures, in place of those of `kind`.
         fit: How pictures get that size, in place of what suits their proportions.
         folders: Where weights are looked for; by default `weight_folders()`.
 
@@ -137,7 +157,7 @@ def choose_backbone(
         line = f"The reference network, as the pictures are small (shorter side {kind.shorter_side} px)."
         return BackboneChoice(None, None, None, None, line)
     folders, damaged = weight_folders() if folders is None else folders, []
-    size = image_size or PRETRAINED_SIZE
+    size = image_size or kind.image_size
     shown = size[0] if size[0] == size[1] else f"{size[0]} x {size[1]}"
     has_timm = importlib.util.find_spec("timm") is not None
     for name in PREFERRED:

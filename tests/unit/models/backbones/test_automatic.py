@@ -28,9 +28,9 @@ def write(folder: Path, sizes: list[tuple[int, int]], *, colours: int = 0) -> li
 
 def test_a_few_pictures_are_looked_at(tmp_path: Path) -> None:
     sizes = [(300, 100), (110, 300), (120, 130)]
-    assert look_at(write(tmp_path, sizes, colours=2)) == (110, 300 / 110, True)
-    assert look_at(write(tmp_path, sizes, colours=1)) == (110, 300 / 110, False)
-    assert look_at(write(tmp_path, [(90, 300)], colours=1)) == (90, 1.0, False)
+    assert look_at(write(tmp_path, sizes, colours=2)) == (110, 300 / 110, True, 120 / 130)
+    assert look_at(write(tmp_path, sizes, colours=1)) == (110, 300 / 110, False, 120 / 130)
+    assert look_at(write(tmp_path, [(90, 300)], colours=1)) == (90, 1.0, False, 1.0)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     assert look_at([tmp_path / "bad.png", tmp_path / "absent.png"]).shorter_side == 0
     many = write(tmp_path, [(20, 20)] * 30)
@@ -72,6 +72,25 @@ def test_wide_pictures_are_padded(tmp_path: Path) -> None:
     choice = choose_backbone(PictureKind(175, 2.2, is_colour=False), fit="crop", folders=[tmp_path])
     assert choice.fit == "crop"
     assert "224 px. For" in choice.line
+
+
+@pytest.mark.parametrize(
+    ("proportion", "aspect", "size"),
+    [
+        (1.4, 1.4, (224, 224)),
+        (2.2, 2.2, (160, 320)),
+        (2.2, 1 / 2.2, (320, 160)),
+        (2.2, 1.0, (224, 224)),  # as many wide as tall ones
+        (30.0, 30.0, (128, 448)),
+    ],
+)
+def test_wide_and_tall_pictures_get_their_own_proportions(
+    tmp_path: Path, proportion: float, aspect: float, size: tuple[int, int]
+) -> None:
+    (tmp_path / "resnet18.pth").write_bytes(b"")
+    choice = choose_backbone(PictureKind(175, proportion, is_colour=True, aspect=aspect), folders=[tmp_path])
+    assert choice.image_size == size
+    assert 0.7 < size[0] * size[1] / 224**2 < 1.3
 
 
 def test_the_reference_network_with_the_reason(tmp_path: Path) -> None:
