@@ -99,6 +99,11 @@ def deserialize(content: bytes, source: Path) -> dict[str, Tensor]:
         raise RunError(f"{source} is damaged: {error}.") from error
 
 
+def name_of_nan(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name the first tensor that has a NaN; `None` if none has."""
+    return next((name for name, value in tensors.items() if value.isnan().any()), None)
+
+
 def find(folder: Path) -> Path:
     """Return the model folder itself: `folder`, or the best model in a run folder.
 
@@ -141,8 +146,8 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
 
     Raises:
         MissingExtraError: If the net's backbone needs timm or onnxruntime, which is not installed.
-        RunError: If it is not a model, is damaged or of a newer format, or its net is code that is not saved or one
-            that the installed libraries do not have.
+        RunError: If it is not a model, is damaged, has NaN or is of a newer format, or its net is code that is not
+            saved or one that the installed libraries do not have.
     """
     folder = find(folder)
     config = storage.read_json(folder / CONFIG)
@@ -154,6 +159,11 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             "Copy the folder again, or load best_model.pt."
         )
     weights = deserialize(content, folder / WEIGHTS)
+    if name := name_of_nan(weights):
+        raise RunError(
+            f"Expected numbers in {folder / WEIGHTS}, found NaN in {name}: the training of this model failed. Train it "
+            "again, with a lower learning rate."
+        )
     with _damage_named(folder):
         return SavedModel(folder, weights, config, _build_net(config["architecture"], folder) if net is None else net)
 

@@ -54,6 +54,16 @@ def test_own_nets_are_passed_again(tmp_path: Path) -> None:
         SimilarityModel.from_pretrained(tmp_path, embedding_net=EmbeddingNet(image_size=8))
 
 
+def test_weights_with_nan_are_named(tmp_path: Path) -> None:
+    model = small_model()
+    name, weight = next(iter(model.named_parameters()))
+    with torch.no_grad():
+        weight[0] = torch.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RunError, match=rf"model.safetensors, found NaN in {name}: the training of this model failed"):
+        SimilarityModel.from_pretrained(tmp_path)
+
+
 def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="found no such folder"):
         SimilarityModel.from_pretrained(tmp_path / "absent")

@@ -28,7 +28,7 @@ from pairsim._common import storage
 from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
-from pairsim.models.pretrained import check_format, deserialize, serialize
+from pairsim.models.pretrained import check_format, deserialize, name_of_nan, serialize
 from pairsim.training.config import TrainConfig
 from pairsim.training.config_options import options_of
 from pairsim.training.history import History
@@ -240,7 +240,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             files = storage.read_folder(path)
             body = json.loads(files["state.json"])
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
-            if name := next((name for name, value in tensors.items() if value.isnan().any()), None):
+            if name := name_of_nan(tensors):
                 raise RunError(f"Expected numbers in {name}, found NaN.")
         except (RunError, KeyError, ValueError) as error:
             problems.append(f"Checkpoint {path.name} cannot be used: {error}")
