@@ -24,9 +24,8 @@ from torch import Tensor
 from benchmarks.mnist_quality import SEEDS
 from benchmarks.open_world import FROZEN, NET, QUICK_CLASSES, model_of
 from benchmarks.options import Options
-from benchmarks.report import Table
+from benchmarks.report import Table, means
 from benchmarks.timing import Row
-from benchmarks.unseen import means
 from pairsim import SimilarityModel, TrainConfig, adapt
 from pairsim.data import ImageTensors, load_data
 from pairsim.data.image_sets import fetch_images, subset

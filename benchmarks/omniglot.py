@@ -32,7 +32,7 @@ from torch import Tensor
 
 from benchmarks.mnist_quality import SEEDS
 from benchmarks.options import Options
-from benchmarks.report import Table
+from benchmarks.report import Table, means
 from benchmarks.timing import Row
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
@@ -44,6 +44,7 @@ from pairsim.images import Preprocessing
 PICTURES, RUNS = Path("open/omniglot-full.zip"), Path("open/omniglot-one-shot-runs.zip")
 SIZE = 35
 """A third of the drawings' 105 pixels."""
+FIGURES = ("any_characters", "within_alphabet", "any_drawers", "verification", "eer")
 NUM_PAIRS, EPISODES, ALPHABET_EPISODES, WAYS = 20_000, 10_000, 5_000, 20
 QUICK_CHARACTERS = 40
 
@@ -114,7 +115,7 @@ def tables(rows: list[Row]) -> list[Table]:
     )
     return [
         Table("Omniglot, unseen characters", rows, notes),
-        Table("Omniglot, unseen characters, mean of seeds", means(rows)),
+        Table("Omniglot, unseen characters, mean of seeds", means(rows, FIGURES)),
     ]
 
 
@@ -228,16 +229,3 @@ def within_alphabets(embeddings: Tensor, labels: npt.NDArray[Any], episodes: int
         nearest = (asked @ shown.T).argmax(dim=1)
         shares.append(float((nearest == torch.arange(len(chosen))).double().mean()))
     return statistics.mean(shares)
-
-
-def means(rows: list[Row]) -> list[Row]:
-    """Mean, lowest and highest of each figure over seeds."""
-    found: list[Row] = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        of_it = [row for row in rows if row["arm"] == arm]
-        row: Row = {"arm": arm, "seeds": len(of_it)}
-        for column in ("any_characters", "within_alphabet", "any_drawers", "verification", "eer"):
-            values = [float(entry[column]) for entry in of_it]
-            row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
-        found.append(row)
-    return found

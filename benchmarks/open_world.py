@@ -11,10 +11,9 @@ kept by validation classes.
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch.utils.data import DataLoader
 from benchmarks.metric_learning import part
 from benchmarks.mnist_quality import SEEDS
 from benchmarks.options import Options
-from benchmarks.report import Table
+from benchmarks.report import Table, means
 from benchmarks.timing import Row
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim.data import ImageTensors, load_data
@@ -102,7 +101,7 @@ def run(options: Options) -> list[Table]:
     )
     return [
         Table("Unseen classes in photographs", rows, notes),
-        Table("Unseen classes in photographs, mean of splits", means(rows)),
+        Table("Unseen classes in photographs, mean of splits", means(rows, ("eer", "recall_at_1"))),
     ]
 
 
@@ -266,16 +265,3 @@ def fine_tuned(loss: str, parts: Parts, seed: int, options: Options, weights: Pa
     Trainer(model, config, train=parts.train, val=parts.val).fit()
     seconds = time.perf_counter() - began
     return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds)
-
-
-def means(rows: list[Row], figures: Sequence[str] = ("eer", "recall_at_1")) -> list[Row]:
-    """Mean, lowest and highest of the figures of each arm over splits."""
-    found: list[Row] = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        of_it = [row for row in rows if row["arm"] == arm]
-        row: Row = {"arm": arm, "splits": len(of_it)}
-        for column in figures:
-            values = [float(entry[column]) for entry in of_it]
-            row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
-        found.append(row | {"seconds": statistics.mean(float(entry["seconds"]) for entry in of_it)})
-    return found

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,21 @@ def to_markdown(table: Table) -> str:
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def means(rows: Sequence[Row], figures: Sequence[str]) -> list[Row]:
+    """Mean, lowest and highest of figures of each arm over seeds or splits; of seconds, if there are any, the mean."""
+    found: list[Row] = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        of_it = [row for row in rows if row["arm"] == arm]
+        row: Row = {"arm": arm, "splits" if "split" in of_it[0] else "seeds": len(of_it)}
+        for column in figures:
+            values = [float(entry[column]) for entry in of_it]
+            row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
+        if "seconds" in of_it[0]:
+            row["seconds"] = statistics.mean(float(entry["seconds"]) for entry in of_it)
+        found.append(row)
+    return found
 
 
 def measured_on(report: Mapping[str, Any]) -> str:

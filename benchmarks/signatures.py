@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.mnist_quality import SEEDS
-from benchmarks.open_world import NET, Result, means
+from benchmarks.open_world import NET, Result
 from benchmarks.options import Options
-from benchmarks.report import Table
+from benchmarks.report import Table, means
 from benchmarks.timing import Row
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer, adapt, encode_dataset
 from pairsim.data import LabelledImages, load_data, with_random_negatives

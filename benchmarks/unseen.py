@@ -10,7 +10,6 @@ latter say little, of 50 characters they mean something. The same figures on see
 
 from __future__ import annotations
 
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from benchmarks.mnist import load
 from benchmarks.mnist_quality import SEEDS
 from benchmarks.options import OptionError, Options, mnist_root
-from benchmarks.report import Table
+from benchmarks.report import Table, means
 from benchmarks.timing import Row
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors, read_labels
@@ -139,16 +138,3 @@ def figures(model: SimilarityModel, scored: AllPairsScored) -> Row:
         "roc_auc": scored.pairs.roc_auc(),
         "balanced_accuracy": scored.pairs.balanced_accuracy(model.threshold),
     }
-
-
-def means(rows: list[Row], columns: tuple[str, ...]) -> list[Row]:
-    """Mean and range of each figure over seeds."""
-    found: list[Row] = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        of_it = [row for row in rows if row["arm"] == arm]
-        row: Row = {"arm": arm, "seeds": len(of_it)}
-        for column in columns:
-            values = [float(entry[column]) for entry in of_it]
-            row |= {column: statistics.mean(values), f"{column}_low": min(values), f"{column}_high": max(values)}
-        found.append(row)
-    return found

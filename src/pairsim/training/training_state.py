@@ -125,9 +125,9 @@ class TrainingState:
             [(name, value.detach()) for name, value in named if _is_float(value)]
             for named in ([*weights, *moments], buffers)
         )
-        largest = torch._foreach_norm([value for _, value in finite], torch.inf)
-        bad = [*(~value.isfinite() for value in largest), *(value.isnan().any() for _, value in known)]
-        places = torch.stack(bad).nonzero().flatten().tolist() if bad else []
+        bad = [*(~value.isfinite().all() for _, value in finite), *(value.isnan().any() for _, value in known)]
+        # some optimizers count steps on the CPU
+        places = torch.stack([one.to(self.loss_sum.device) for one in bad]).nonzero().flatten().tolist() if bad else []
         return f"finite values of {[*finite, *known][places[0]][0]}" if places else None
 
     def keep(self, run: RunFolder, point: OperatingPoint | None) -> None:

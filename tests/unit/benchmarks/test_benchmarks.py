@@ -23,7 +23,7 @@ from benchmarks import import_time, index, notebook_recipe, reference, sampling
 from benchmarks.judge import judge
 from benchmarks.options import OptionError, Options, mnist_root
 from benchmarks.registry import BENCHMARKS
-from benchmarks.report import Table, describe, environment_lines, to_json, to_markdown, write_json
+from benchmarks.report import Table, describe, environment_lines, means, to_json, to_markdown, write_json
 from benchmarks.timing import Spread, Timing, alternate, interleave, speedup, timing_rows
 from pairsim.data import ClassIndex
 
@@ -132,6 +132,16 @@ def test_report_says_what_results_depend_on_and_names_no_place(tmp_path: Path) -
         assert place not in text
     assert len(platform.node()) < 4 or platform.node() not in text
     assert "seed 7" in environment_lines(found)
+
+
+def test_means_are_of_each_arm_over_seeds_or_splits() -> None:
+    rows = [{"arm": "a", "seed": 0, "eer": 0.1}, {"arm": "a", "seed": 1, "eer": 0.3}, {"arm": "b", "seed": 0, "eer": 1}]
+    first, second = means(rows, ("eer",))
+    assert first == {"arm": "a", "seeds": 2, "eer": pytest.approx(0.2), "eer_low": 0.1, "eer_high": 0.3}
+    assert (second["seeds"], second["eer"]) == (1, 1)
+    timed = [{"arm": "a", "split": number, "eer": 0.5, "seconds": seconds} for number, seconds in enumerate((1.0, 4.0))]
+    (found,) = means(timed, ("eer",))
+    assert (found["splits"], found["seconds"]) == (2, 2.5)
 
 
 def test_report_refuses_what_json_cannot_say() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import coverage, label_audit, losses, metrics_cost, search, unseen
+from benchmarks import coverage, label_audit, losses, metrics_cost, search
 from benchmarks.evidence_page import evidence
 from benchmarks.options import Options
 from benchmarks.results import Results
@@ -53,13 +53,6 @@ def test_flips_are_as_many_as_said_and_to_another_class() -> None:
 def test_every_cost_arm_runs() -> None:
     for arm in {arm for arm, _ in metrics_cost.ARMS}:
         assert metrics_cost.measure(arm, 100)["seconds"] > 0
-
-
-def test_means_are_over_seeds() -> None:
-    rows = [{"arm": "a", "seed": 0, "eer": 0.1}, {"arm": "a", "seed": 1, "eer": 0.3}, {"arm": "b", "seed": 0, "eer": 1}]
-    found = unseen.means(rows, ("eer",))
-    assert found[0] == {"arm": "a", "seeds": 2, "eer": pytest.approx(0.2), "eer_low": 0.1, "eer_high": 0.3}
-    assert found[1]["eer"] == 1
 
 
 def test_difference_over_seeds_has_students_interval() -> None:

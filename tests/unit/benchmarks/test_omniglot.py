@@ -112,15 +112,6 @@ def test_episodes_are_within_an_alphabet() -> None:
     assert omniglot.within_alphabets(by_drawer, labels, 20) == pytest.approx(1 / 3)
 
 
-def test_means_are_over_seeds() -> None:
-    figures = {"any_characters": 0.9, "within_alphabet": 0.8, "any_drawers": 0.6, "verification": 0.7, "eer": 0.1}
-    rows = [{"arm": "a", **figures}, {"arm": "a", **figures, "eer": 0.3}, {"arm": "b", **figures}]
-    first, second = omniglot.means(rows)
-    assert (first["seeds"], first["eer_low"], first["eer_high"]) == (2, 0.1, 0.3)
-    assert first["eer"] == pytest.approx(0.2)
-    assert second["seeds"] == 1
-
-
 def test_torch_is_left_as_it_was(root: Path) -> None:
     before = torch.get_rng_state()
     omniglot.read(root, quick=True)

@@ -75,11 +75,3 @@ def test_a_head_of_the_peer_learns() -> None:
         embeddings = head(features)
     before, after = (eer_and_recall(values, codes)["eer"] for values in (features, embeddings))
     assert after < before
-
-
-def test_means_are_over_splits() -> None:
-    figures = {"recall_at_1": 0.5, "seconds": 2.0}
-    rows = [{"arm": "a", "eer": 0.1, **figures}, {"arm": "a", "eer": 0.3, **figures}]
-    (row,) = open_world.means(rows)
-    assert (row["splits"], row["eer_low"], row["eer_high"]) == (2, 0.1, 0.3)
-    assert row["eer"] == pytest.approx(0.2)

@@ -148,13 +148,13 @@ class TrainingStep:
     def _take_gradient_uphill(self, images: Tensor, targets: Tensor, rho: float) -> None:
         """Replace the gradient by that at weights a step of length `rho` uphill, and put the weights back."""
         self._sum_gradients()
-        trained = [value for value in self._trained() if value.grad is not None]
-        gradients = [value.grad for value in trained if value.grad is not None]
-        changed = [*trained, *self.model.buffers()]  # batch norm counts the batch once
+        gradients = [(value, value.grad) for value in self._trained() if value.grad is not None]
+        changed = [*(value for value, _ in gradients), *self.model.buffers()]  # batch norm counts the batch once
         with torch.no_grad():
             before = [value.detach().clone() for value in changed]
-            scale = rho / (torch.nn.utils.get_total_norm(gradients) + _TINY)
-            torch._foreach_add_(trained, torch._foreach_mul(gradients, scale))
+            scale = rho / (torch.nn.utils.get_total_norm([gradient for _, gradient in gradients]) + _TINY)
+            for value, gradient in gradients:
+                value.add_(gradient * scale)
         self._drop_gradients()
         self._accumulate(images, targets)
         with torch.no_grad():
