@@ -118,7 +118,7 @@ def train_own(
     device = torch.device(options.device)
     synchronize = synchronizer(options.device) or (lambda: None)
     points: list[Point] = []
-    with _seeded(commons, seed), _quiet():
+    with seeded(commons, seed), quiet():
         began = time.perf_counter()
         paused = 0.0
         if tuned:
@@ -207,7 +207,7 @@ def _embed(net: torch.nn.Module, images: Tensor, device: torch.device) -> Tensor
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the trainer's progress bar, and without PyTorch's warning of how it writes the loss there."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
@@ -215,7 +215,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _seeded(commons: Any, seed: int) -> Iterator[None]:
+def seeded(commons: Any, seed: int) -> Iterator[None]:
     """Seed the generators that the package draws from inside, and put back what was there."""
     before = commons.NUMPY_RANDOM
     commons.NUMPY_RANDOM = np.random.RandomState(seed)  # what the package takes

@@ -25,13 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from benchmarks.metric_learning import part
+from benchmarks.metric_learning import part, quiet, seeded
 from benchmarks.mnist_quality import SEEDS
 from benchmarks.options import Options
 from benchmarks.report import Table, means
 from benchmarks.timing import Row
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
-from pairsim.data import ImageTensors, load_data
+from pairsim._common.precision import resolve_precision
+from pairsim.data import Compose, ImageTensors, RandomCrop, RandomFlip, load_data
 from pairsim.data.image_sets import subset
 from pairsim.data.loading.resident import make_resident
 from pairsim.data.named import data_root
@@ -55,6 +56,9 @@ LOSSES = ("MultiSimilarityLoss", "SupConLoss", "ArcFaceLoss")
 """Of pytorch-metric-learning."""
 
 HEAD_EPOCHS, HEAD_RATE, DIM = 20, 1e-3, 128
+PASSES, BATCH_SIZE, RATE = 8, 64, 2e-4
+"""Of fine-tuning with pytorch-metric-learning."""
+
 PIXELS, FROZEN, TRAINED, SCRATCH = "pixels", "frozen, cosine", "pairsim train", "from scratch, reference network"
 
 
@@ -175,6 +179,7 @@ def arms(
             yield f"frozen, linear by {loss}", partial(with_head, fit)
         for loss in LOSSES[:2]:
             yield f"fine-tuned by {loss}", partial(fine_tuned, loss, parts, seed, options, weights)
+        yield f"fine-tuned by its own trainer, {LOSSES[0]}", partial(own_trainer, parts, seed, options, weights)
 
 
 def fitted(head: Head, features: Tensor, codes: Tensor, seed: int) -> nn.Module:
@@ -251,10 +256,10 @@ def fine_tuned(loss: str, parts: Parts, seed: int, options: Options, weights: Pa
     model = model_of(options, weights)
     config = TrainConfig(
         objective=criterion_of(loss, 0),
-        epochs=1 if options.quick else 8,
-        batch_size=64,
-        learning_rate=2e-4,
-        backbone_learning_rate=2e-4,
+        epochs=1 if options.quick else PASSES,
+        batch_size=BATCH_SIZE,
+        learning_rate=RATE,
+        backbone_learning_rate=RATE,
         freeze="batch-norm",
         augment="crop",
         seed=seed,
@@ -264,4 +269,66 @@ def fine_tuned(loss: str, parts: Parts, seed: int, options: Options, weights: Pa
     began = time.perf_counter()
     Trainer(model, config, train=parts.train, val=parts.val).fit()
     seconds = time.perf_counter() - began
+    return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds)
+
+
+class Trunk(nn.Module):
+    """The backbone of a model from raw images to features, in bf16 as pairsim trains it where the CPU has that."""
+
+    def __init__(self, model: SimilarityModel) -> None:
+        super().__init__()
+        net = model.embedding_net
+        assert isinstance(net, EmbeddingNet), "it was built so"
+        assert net.backbone is not None, "it has pretrained weights"
+        self.backbone: nn.Module = net.backbone
+        self.preprocessing = model.preprocessing
+        self.precision = resolve_precision("auto", model.device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute features `[N, F]`."""
+        with self.precision.autocast():
+            features: Tensor = self.backbone(self.preprocessing(images).contiguous(memory_format=torch.channels_last))
+        return features.float()
+
+
+def own_trainer(parts: Parts, seed: int, options: Options, weights: Path) -> Result:
+    """Train with pytorch-metric-learning's `MetricLossOnly`, its `MultiSimilarityLoss` and miner.
+
+    It has twice the passes of `fine_tuned`, so that it computes as many gradients as `pairsim train`, which needs two
+    for each step. Learning rate, crops and frozen batch norm are the same. It has no validation: the last epoch counts.
+    """
+    model, labels = model_of(options, weights), parts.codes.tolist()
+    net = model.embedding_net
+    assert isinstance(net, EmbeddingNet), "it was built so"
+    models: dict[str, nn.Module] = {"trunk": Trunk(model), "embedder": net.head}
+    augment = Compose((RandomCrop(), RandomFlip()))
+
+    def augmented(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+        images = torch.stack([image for image, _ in items])
+        return augment(images, generator), torch.tensor([label for _, label in items])
+
+    size = min(BATCH_SIZE, 4 * (int(parts.codes.max()) + 1))
+    sampler = part("samplers").MPerClassSampler(labels, m=4, batch_size=size, length_before_new_iter=len(labels))
+    began = time.perf_counter()
+    with seeded(part("utils.common_functions"), seed), quiet():
+        generator = torch.Generator().manual_seed(seed)
+        trainer = part("trainers").MetricLossOnly(
+            models,
+            {
+                f"{name}_optimizer": torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=1e-4)
+                for name, module in models.items()
+            },
+            size,
+            {"metric_loss": criterion_of(LOSSES[0], 0)},
+            list(zip(parts.train.images, labels, strict=True)),
+            mining_funcs={"tuple_miner": part("miners").MultiSimilarityMiner()},
+            sampler=sampler,
+            collate_fn=augmented,
+            data_device=model.device,
+            dataloader_num_workers=0,
+            freeze_trunk_batchnorm=True,
+        )
+        trainer.train(num_epochs=1 if options.quick else 2 * PASSES)
+    seconds = time.perf_counter() - began
+    net.head_is_fitted = True
     return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds)
