@@ -88,14 +88,12 @@ def locked(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         if is_outer:
-            (folder / HOLDER).unlink(missing_ok=True)
-        is_unused = is_outer and is_new and os.listdir(folder) == [LOCK]
-        if is_unused:
-            with contextlib.suppress(OSError):  # some systems do not remove a file that is open
-                (folder / LOCK).unlink()
+            for name in (HOLDER, LOCK):  # nothing is written any more; filelock does not lock a file without a name
+                with contextlib.suppress(OSError):  # some systems do not remove a file that is open
+                    (folder / name).unlink()
         lock.release()
-        if is_unused:
-            with contextlib.suppress(OSError):  # another process has begun to use it
+        if is_outer and is_new:
+            with contextlib.suppress(OSError):  # it is in use
                 folder.rmdir()
 
 

@@ -189,7 +189,7 @@ def test_a_new_run_removes_what_an_earlier_one_left(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     config = TrainConfig(out=tmp_path).resolved()
     assert RunFolder(tmp_path).start(INFO, config, None, resume=False) is None
-    left = {"run.json", "config.json", "log.jsonl", "timings.jsonl", ".lock", "mine.txt"}
+    left = {"run.json", "config.json", "log.jsonl", "timings.jsonl", "mine.txt"}
     assert {path.name for path in tmp_path.iterdir()} == left
 
 
