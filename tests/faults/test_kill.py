@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from run_command import COMMAND, environment
+from run_command import COMMAND, environment, log_lines, wait_for
 
 ARGUMENTS = ["train", "digits", "--objective", "pairs", "--num-pairs", "3000", "--batch-size", "32", "--epochs", "4"]
 
@@ -17,20 +16,6 @@ ARGUMENTS = ["train", "digits", "--objective", "pairs", "--num-pairs", "3000", "
 def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [*COMMAND, *ARGUMENTS, "--out", str(out), *more]
     return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait_for(condition: object, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "the run did not get that far"
-        time.sleep(0.01)
-
-
-def log_lines(out: Path) -> int:
-    log = out / "log.jsonl"
-    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ class CutOff(Callback):
 
 def last_state(run: Path) -> dict[str, Any]:
     """The newest checkpoint without times, which differ between equal runs."""
-    state, problems = load_checkpoint(run / "checkpoints")
+    state, problems = load_checkpoint(run)
     assert state is not None
     assert not problems
     del state["seconds"], state["waiting"]

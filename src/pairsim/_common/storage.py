@@ -1,7 +1,8 @@
 r"""Write files and folders atomically, read them back, and look up what is at a path.
 
 Content is written to a temporary file in the same folder, synced to disk, and renamed. A kill or a full disk at any
-moment leaves the old content or the new, never a part. Folders hold the SHA-256 of each of their files.
+moment leaves the old content or the new, never a part. What a killed process leaves beside it has a name of its own,
+by which `remove_leftovers` finds it. Folders hold the SHA-256 of each of their files.
 
 Names of files need not be UTF-8. Python holds a byte that is not as a lone surrogate, such as U+DCE9 for the byte E9.
 In JSON and in text for reading it is written as the escape `\udce9`, which `json.loads` reads back; in CSV as the byte.
@@ -14,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -26,6 +28,9 @@ from pairsim.errors import PairsimError, RunError
 CHECKSUMS = "checksums.json"
 
 Found: TypeAlias = Literal["nothing", "a file", "a folder", "a pipe or device"]
+
+_LEFTOVER = re.compile(r"\..{1,16}\.[0-9a-z_]{8,16}\.tmp", re.DOTALL)
+"""Names of temporary files and folders, of `_beside` and of `check_writable`."""
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -106,7 +111,7 @@ def check_writable(path: Path, kind: Literal["a file", "a folder"] = "a file") -
             path.lstat()  # a name that is too long
         folders = path.parents if kind == "a file" else (path, *path.parents)
         above = next((folder for folder in folders if found_at(folder) != "nothing"), Path())
-        with tempfile.TemporaryFile(dir=above):
+        with tempfile.TemporaryFile(dir=above, prefix=".writable.", suffix=".tmp"):
             pass
 
 
@@ -142,24 +147,84 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _beside(path: Path) -> Path:
+    """A free path in the same folder."""
+    # the beginning of the name only, as one of 255 bytes has no room for more
+    return path.parent / f".{path.name[:16]}.{os.urandom(8).hex()}.tmp"
+
+
 @contextlib.contextmanager
 def _in_place_of(path: Path) -> Iterator[Path]:
     """A free path in the same folder. What is written to it replaces `path` at the end, or is removed on failure."""
     with _explained(path):
         if found_at(path) == "a pipe or device":  # which a file would replace
             raise OSError("there is a pipe or device, not a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # its beginning only, as a name of 255 bytes has no room for more
-        beside = path.parent / f".{path.name[:16]}.{os.urandom(8).hex()}.tmp"
+        make_folder(path.parent)
+        beside = _beside(path)
         try:
             yield beside
             os.replace(beside, path)
         except BaseException:
-            if beside.is_dir():
-                shutil.rmtree(beside, ignore_errors=True)
-            else:
-                beside.unlink(missing_ok=True)
+            _delete(beside)
             raise
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it, unless they exist.
+
+    Raises:
+        RunError: If it cannot be created.
+    """
+    with _explained(path):
+        for folder in (*reversed(path.parents), path):
+            if found_at(folder) != "a folder":
+                folder.mkdir(exist_ok=True)  # another process may have made it since
+                _sync_folder(folder.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it exists. A kill leaves it whole, or gone with a temporary folder in its place.
+
+    Raises:
+        RunError: If it cannot be removed.
+    """
+    if not os.path.lexists(path):
+        return
+    beside = _beside(path)
+    with _explained(path):
+        os.replace(path, beside)
+        _sync_folder(path.parent)
+        _delete(beside)
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a name is one of a temporary file or folder, which a killed process leaves."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def unfinished(path: Path) -> list[Path]:
+    """Return the files that were to replace a file when a process was killed, or are about to."""
+    names = sorted(name for name in os.listdir(path.parent) if is_leftover(name))
+    return [path.parent / name for name in names if name.startswith(f".{path.name[:16]}.")]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder, which no other process may write to meanwhile.
+
+    Args:
+        folder: Only its own entries are looked at; it need not exist.
+    """
+    if is_folder(folder):
+        for name in os.listdir(folder):
+            if is_leftover(name):
+                _delete(folder / name)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -178,7 +243,8 @@ def write_file(path: Path, content: bytes) -> None:
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Replace files that belong together: all are on disk before the first is renamed.
 
-    A full disk leaves all of them unchanged; only a kill between two renames can leave new and old files together.
+    A full disk leaves all of them unchanged; only a kill between two renames can leave new and old files together, and
+    then the other new ones are `unfinished`.
 
     Args:
         folder: Created if needed.

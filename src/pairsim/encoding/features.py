@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def backbone_features(
         try:
             return deserialize(storage.read_folder(path)[_FILE], path)["features"]
         except (RunError, KeyError, OSError):  # none yet, or damaged
-            shutil.rmtree(path, ignore_errors=True)
+            storage.remove(path)
     if batch_size is None:
         height, width = images.images.shape[2:] if isinstance(images, ImageTensors) else model.preprocessing.image_size
         batch_size = default_batch_size(model.device, (height, width))

@@ -153,11 +153,7 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
     config = storage.read_json(folder / CONFIG)
     check_format(config, "pairsim-model", FORMAT_VERSION, folder / CONFIG)
     content = storage.read_bytes(folder / WEIGHTS)
-    if storage.sha256(content) != config.get("weights_sha256"):
-        raise RunError(
-            f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
-            "Copy the folder again, or load best_model.pt."
-        )
+    config = _config_of(storage.sha256(content), folder)
     weights = deserialize(content, folder / WEIGHTS)
     if name := name_of_nan(weights):
         raise RunError(
@@ -166,6 +162,22 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
         )
     with _damage_named(folder):
         return SavedModel(folder, weights, config, _build_net(config["architecture"], folder) if net is None else net)
+
+
+def _config_of(weights_sha256: str, folder: Path) -> dict[str, Any]:
+    """Return the config that was saved with the weights.
+
+    A save that was killed after it had replaced the weights leaves their config under a temporary name.
+    """
+    for path in (folder / CONFIG, *storage.unfinished(folder / CONFIG)):
+        with contextlib.suppress(RunError):
+            config = storage.read_json(path)
+            if config.get("weights_sha256") == weights_sha256:
+                return config
+    raise RunError(
+        f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
+        "Copy the folder again, or load best_model.pt."
+    )
 
 
 @contextlib.contextmanager

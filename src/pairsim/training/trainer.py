@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -124,7 +125,7 @@ class Trainer:
             One record for each epoch, including those before a resume.
 
         Raises:
-            RunError: If the run folder cannot be used or written.
+            RunError: If the run folder cannot be used or written, or another training uses it.
             TrainingError: If the loss, the weights or the state of the optimizer are not finite.
         """
         for _ in self.epochs(resume):
@@ -140,22 +141,29 @@ class Trainer:
             RunError: If the run folder cannot be used or written.
         """
         begins = not self._state.records
-        if begins:
-            self._start(resume=False)
-        self.model.eval()
-        self._state.save_current(self.data, self._run)
-        for callback in self.callbacks if begins else ():
-            callback.on_fit_end(self, self.history)
+        with self._locked():
+            if begins:
+                self._start(resume=False)
+            self.model.eval()
+            self._state.save_current(self.data, self._run)
+            for callback in self.callbacks if begins else ():
+                callback.on_fit_end(self, self.history)
 
     def epochs(self, resume: Literal["auto", "never"] = "auto") -> Iterator[EpochRecord]:
         """Train one epoch each time the next record is asked for; the same as `fit`, step by step.
+
+        The run folder is locked until the last record was asked for, or the iterator is closed or dropped.
 
         Yields:
             The record of each epoch.
         """
         if resume not in ("auto", "never"):
             raise ValueError(f'Expected resume to be "auto" or "never", got {resume!r}.')
-        self._start(resume == "auto")
+        with self._locked():
+            yield from self._epochs(resume == "auto")
+
+    def _epochs(self, resume: bool) -> Iterator[EpochRecord]:
+        self._start(resume)
         state = self._state
         total, done = (epochs * self.history.num_images for epochs in (self._setup.num_epochs, state.next[0]))
         with (
@@ -178,6 +186,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_end(self, self.history)
         self.world.destroy_at_exit()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep the run folder to this trainer; if another has it, all processes raise the same error."""
+        with contextlib.ExitStack() as stack:
+            self.world.call_on_main(lambda: stack.enter_context(self._run.locked()))
+            yield
 
     def _start(self, resume: bool) -> None:
         """Open the run folder, restore the newest checkpoint if there is one, and compile."""
@@ -228,16 +243,16 @@ class Trainer:
             state.scheduler.step(loss)
         seconds = time.perf_counter() - began
         state.records.append(record)
-        state.seconds.append(seconds)
-        state.waiting.append(batches.seconds / seconds)
+        state.seconds.append(max(round(seconds, 3), 0.001))  # as the log has them, from which a resume reads them
+        state.waiting.append(round(batches.seconds / seconds, 4))
         state.next = (epoch + 1, 0)
         state.loss_sum.zero_()
         patience, best = self.config.early_stopping, self.history.best
         if patience is not None and best is not None and record.epoch - best.epoch >= patience:
             state.stopped = True
         bar.set_postfix_str(f"{kind} loss {loss:.4f}", refresh=False)
-        self._save_checkpoint()
         self._run.write_log(self.history)
+        self._save_checkpoint()
         return record
 
     def _after_update(self) -> None:

@@ -186,3 +186,87 @@ def test_names_that_are_not_utf_8_come_back_from_json(tmp_path: Path) -> None:
     assert b'"caf\\udce9": [' in content
     assert "ü".encode() in content  # all else is written as before
     assert storage.readable(os.fsdecode(b"caf\xe9 ") + "ü") == "caf\\udce9 ü"
+
+
+# --- what a kill or a power cut leaves ---
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs handles of folders")
+def test_content_is_on_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(handle: int) -> None:
+        events.append(f"synced {os.path.basename(os.readlink(f'/proc/self/fd/{handle}'))[:4]}")
+        fsync(handle)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        events.append(f"renamed {os.path.basename(target)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    folder = tmp_path / "new"
+    named = os.path.basename(tmp_path)[:4]
+    storage.write_file(folder / "a", b"1")
+    assert [event[:10] for event in events] == [f"synced {named[:3]}", "synced .a.", "renamed a", "synced new"]
+    events.clear()
+    with storage.replacing(folder / "a") as file:
+        file.write(b"2")
+    assert [event[:9] for event in events] == ["synced .a", "renamed a", "synced ne"]
+    events.clear()
+    storage.write_files(folder, {"a": b"3", "b": b"4"})
+    assert [event[:9] for event in events] == ["synced .b", "synced .a", "renamed a", "renamed b", "synced ne"]
+    events.clear()
+    storage.write_folder(folder / "f", {"x": b"5"})
+    assert [event[:9] for event in events] == ["synced x", "synced ch", "synced .f", "renamed f", "synced ne"]
+    events.clear()
+    storage.remove(folder / "f")
+    assert [event[:9] for event in events] == ["renamed .", "synced ne"]
+
+
+def test_a_folder_is_removed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_folder(tmp_path / "f", {"a": b"1"})
+    (tmp_path / "link").symlink_to(tmp_path / "f")
+    storage.remove(tmp_path / "link")
+    assert storage.read_folder(tmp_path / "f") == {"a": b"1"}
+    storage.remove(tmp_path / "none")
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", lambda *_, **__: None)
+        storage.remove(tmp_path / "f")
+    (left,) = tmp_path.iterdir()
+    assert storage.is_leftover(left.name)
+    storage.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_writers_are_found_by_their_names(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    def left_by(write: Any) -> list[str]:
+        with pytest.MonkeyPatch.context() as killed:
+            killed.setattr(os, "replace", kill)
+            killed.setattr(storage, "_delete", lambda path: None)
+            with pytest.raises(Killed):
+                write()
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    (name,) = left_by(lambda: storage.write_file(tmp_path / ("long name" * 5), b"1"))
+    assert storage.is_leftover(name)
+    left_by(lambda: storage.write_folder(tmp_path / "f", {"a": b"1"}))
+    left_by(lambda: storage.write_file(tmp_path / "config.json", b"{}"))
+    assert [path.read_bytes() for path in storage.unfinished(tmp_path / "config.json")] == [b"{}"]
+    for own in (".notes.tmp", "x.tmp", ".gitignore", "notes.0123456789abcdef.tmp", ".lock.json"):
+        assert not storage.is_leftover(own)
+        (tmp_path / own).write_text("mine")
+    storage.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".gitignore", ".lock.json", ".notes.tmp", "notes.0123456789abcdef.tmp", "x.tmp",
+    ]  # fmt: skip
+    storage.remove_leftovers(tmp_path / "none")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -151,3 +153,28 @@ def test_the_bytes_are_those_of_galleries_and_files_of_earlier_versions() -> Non
 def test_short() -> None:
     assert short("0123456789abcdef") == "SHA-256 0123456789ab"
     assert short(None) == "SHA-256 "
+
+
+def test_a_save_that_was_killed_between_two_renames_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = SimilarityModel(EmbeddingNet(image_size=8)), SimilarityModel(EmbeddingNet(image_size=8))
+    new.operating_point = OperatingPoint(0.25, 0.1, 0.2, 5, 6, source="validation pairs")
+    old.save_pretrained(tmp_path)
+    replace = os.replace
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target).name == "config.json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr("pairsim._common.storage._delete", lambda path: None)
+    with pytest.raises(KeyboardInterrupt):
+        new.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    loaded = SimilarityModel.from_pretrained(tmp_path)
+    assert loaded.operating_point == new.operating_point
+    assert torch.equal(loaded.projection.weight, new.projection.weight)
+    for file in tmp_path.glob(".config.json.*"):
+        file.unlink()
+    with pytest.raises(RunError, match="damaged or from another save"):
+        SimilarityModel.from_pretrained(tmp_path)

@@ -54,7 +54,7 @@ def test_a_new_option_follows_its_resume_rule(changed: dict[str, Any], allowed: 
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
     folder.start(info, _Extended(scheduler="none"), None, resume=False)
-    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
+    save_checkpoint(tmp_path / "run", 1, {})
     config = _Extended(scheduler="none", **changed)
     if allowed:
         assert folder.start(info, config, None, resume=True) is not None
@@ -67,7 +67,7 @@ def test_a_run_from_before_an_option_was_added_can_be_resumed(tmp_path: Path, mo
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
     folder.start(info, TrainConfig(scheduler="none"), None, resume=False)
-    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
+    save_checkpoint(tmp_path / "run", 1, {})
     monkeypatch.setattr(run_folder, "TrainConfig", _Extended)
     with pytest.raises(RunError, match=r"found changes: mixing 0\.25 -> 0\.5"):
         folder.start(info, _Extended(scheduler="none", mixing=0.5), None, resume=True)
@@ -79,7 +79,7 @@ def test_epochs_may_change_unless_the_learning_rate_follows_them(scheduler: Any,
     info: dict[str, Any] = {"data": {}, "environment": {}}
     folder = RunFolder(tmp_path / "run")
     folder.start(info, TrainConfig(scheduler=scheduler, epochs=2), None, resume=False)
-    save_checkpoint(tmp_path / "run" / "checkpoints", 1, {})
+    save_checkpoint(tmp_path / "run", 1, {})
     config = TrainConfig(scheduler=scheduler, epochs=3)
     if allowed:
         assert folder.start(info, config, None, resume=True) is not None

@@ -11,6 +11,7 @@ from states import assert_same
 from torch.utils.data import Dataset
 
 from pairsim import Callback, TrainConfig, Trainer
+from pairsim.training import EpochRecord
 
 
 def train(out: Path, settings: dict[str, Any], cut: int | None = None) -> None:
@@ -76,6 +77,33 @@ def test_epochs_can_be_added_if_the_schedule_does_not_depend_on_them(tmp_path: P
     Trainer(dropout_model(), short, train=random_images()).fit()
     longer = TrainConfig(out=tmp_path / "a", epochs=4, **settings)
     assert len(Trainer(dropout_model(), longer, train=random_images()).fit()) == 4
+
+
+def test_a_resumed_run_knows_the_best_loss_so_far(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 8, "learning_rate": 0.3, "scheduler": "none"}
+
+    def run(*callbacks: Callback) -> list[EpochRecord]:
+        config = TrainConfig(out=tmp_path / "run", **settings)
+        return list(Trainer(dropout_model(), config, train=random_images(), callbacks=callbacks).fit())
+
+    with pytest.raises(CutOffError):
+        run(CutOff(4 * 7 - 1))
+    records = run()
+    losses = [record.val_loss for record in records if record.val_loss is not None]
+    assert [record.best for record in records] == [loss == min(losses[: n + 1]) for n, loss in enumerate(losses)]
+    first_resumed = 3
+    assert not all(record.best for record in records[first_resumed:])
+    assert min(losses[:first_resumed]) < losses[first_resumed]  # which a run that begins here would take for the best
+
+
+def test_a_run_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_step_end(self, trainer: Trainer, step: int) -> None:
+            trainer.stop()
+
+    config = TrainConfig(out=tmp_path / "run", batch_size=8, epochs=3, **SETTINGS[0])
+    for callbacks in ([Stop()], []):  # the same command again
+        assert len(Trainer(dropout_model(), config, train=random_images(), callbacks=callbacks).fit()) == 1
 
 
 class ReadOneByOne(Dataset[Any]):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from pairsim import Callback, EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.errors import TrainingError
+from pairsim.training.optimize.step import TrainingStep
 
 
 @pytest.mark.parametrize("objective", ["pairs", "all-pairs"])
@@ -181,6 +183,20 @@ def test_the_schedule_is_stepped_with_each_update_or_with_each_epoch() -> None:
     optimizer = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0)}
     falling = train(scheduler="plateau", plateau_patience=0, plateau_factor=0.5, objective=rising(), **optimizer)
     assert [falling[4 * epoch : 4 * epoch + 4] for epoch in range(3)] == [[1.0] * 4, [1.0] * 4, [0.5] * 4]
+
+
+def test_the_schedule_waits_where_the_gradient_scaler_skips_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped, rates = [False, True, False, False, True, False], [1.0]
+    given = iter(skipped)
+    monkeypatch.setattr(TrainingStep, "skipped", property(lambda _: next(given), lambda *_: None), raising=False)
+
+    class Watch(Callback):
+        def on_step_end(self, trainer: Trainer, step: int) -> None:
+            rates.append(float(trainer.optimizer.param_groups[0]["lr"]))
+
+    config = TrainConfig(epochs=1, batch_size=14, scheduler="cosine", precision="fp32", learning_rate=1.0)
+    Trainer(reference_model(), config, train=easy_images(), callbacks=[Watch()]).fit()
+    assert [before == after for before, after in pairwise(rates)] == skipped
 
 
 def rising() -> Any:

@@ -94,6 +94,15 @@ def test_preprocessing_is_stored_with_the_model() -> None:
     assert other.model.preprocessing == expected
 
 
+def test_preprocessing_is_restored_where_the_weights_do_not_hold_it() -> None:
+    state, other = trained_state(), new_state()  # as in a checkpoint of version 0.1.0
+    state.model.preprocessing = Preprocessing(image_size=(8, 8), channels=1, mean=(0.25,), std=(0.75,))
+    saved = stored(state)
+    del saved["model"]["_extra_state"]
+    other.load_state_dict(saved)
+    assert other.model.preprocessing == state.model.preprocessing
+
+
 def test_values_that_are_not_set_stay_none() -> None:
     state = trained_state()
     state.load_state_dict(new_state().state_dict())

@@ -32,27 +32,29 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     from pairsim._common import storage
     from pairsim.data import load_data
     from pairsim.report import write_report
+    from pairsim.training.checkpointing.run_lock import locked
 
     storage.check_writable(out, "a folder")
     began = time.perf_counter()
     train, test = load_data("digits", "train"), load_data("digits", "test")
     note(f"Training on {len(train.dataset):,} handwritten digits; {len(test.dataset)} others are held out for testing.")
     config = pairsim.TrainConfig(out=out, epochs=epochs, batch_size=64, seed=seed)
-    make_trainer(train, config, callbacks=(CommandRecords("digits", train),)).fit(resume="never")
-    model = load_model(out, "cpu")
-    report = write_report(
-        out,
-        test,
-        out / "report.html",
-        names=test.class_names,
-        data="digits",
-        split="test",
-        source=test.source,
-        model=model,
-    ).figures
-    storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
-    first, *others = _write_pictures(test, out / "images")
-    figures = _draw(model, test, out, seed)
+    with locked(out):
+        make_trainer(train, config, callbacks=(CommandRecords("digits", train),)).fit(resume="never")
+        model = load_model(out, "cpu")
+        report = write_report(
+            out,
+            test,
+            out / "report.html",
+            names=test.class_names,
+            data="digits",
+            split="test",
+            source=test.source,
+            model=model,
+        ).figures
+        storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
+        first, *others = _write_pictures(test, out / "images")
+        figures = _draw(model, test, out, seed)
     verdicts = [describe(model.verify(first, other), first.name, other.name) for other in others]
     written = [out / name for name in ("model", "best_model.pt", "metrics.json", "report.html", *figures, "images")]
     text = [
@@ -88,6 +90,7 @@ def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: i
     """Draw a row of pairs, and one image beside one example of every class; return the names of the files."""
     import numpy as np
 
+    from pairsim._common import storage
     from pairsim.visual import draw_class_ranking, draw_pairs
 
     images, index = test.dataset.images, test.index
@@ -112,6 +115,7 @@ def _draw(model: pairsim.SimilarityModel, test: LabelledData, out: Path, seed: i
         true_label=_QUERY_DIGIT,
         title="One digit beside one example of every class",
     )
-    row.savefig(out / "pairs.png", dpi=150)
-    ranking.savefig(out / "ranking.png", dpi=150)
+    for name, figure in (("pairs.png", row), ("ranking.png", ranking)):
+        with storage.replacing(out / name) as file:
+            figure.savefig(file, format="png", dpi=150)
     return "pairs.png", "ranking.png"

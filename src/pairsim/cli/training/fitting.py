@@ -135,7 +135,7 @@ def fit_model(
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
-    is_main = int(os.environ.get("RANK", "0")) == 0  # of several processes, one prints and writes
+    is_main = is_main_process()
     what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
     beginning = [images.account, images.warning, net.line]
     beginning.append(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
@@ -177,6 +177,11 @@ def fit_model(
         return None
     figures = {"kept": "trained", "baseline": baseline}
     return Fitted(history=history, shown=shown, named=named, figures=figures, lines=[])
+
+
+def is_main_process() -> bool:
+    """Return whether this is the only process, or of several processes the one that prints and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def best_lines(history: History, *, overfits: bool, between: list[str]) -> list[str]:
@@ -237,6 +242,7 @@ def write_pages(
     Returns:
         The files.
     """
+    from pairsim._common import storage
     from pairsim.report import write_report
     from pairsim.visual import draw_training_curves
 
@@ -258,7 +264,8 @@ def write_pages(
         return written
     try:
         require("matplotlib", extra="viz", purpose="curves.png")
-        draw_training_curves(run).savefig(run / "curves.png", dpi=120)
+        with storage.replacing(run / "curves.png") as file:
+            draw_training_curves(run).savefig(file, format="png", dpi=120)
         written.append(run / "curves.png")
     except (PairsimError, OSError) as error:
         note(f"No curves: {error}")

@@ -15,7 +15,7 @@ from pairsim._common.choices import Fit
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, print_result
 from pairsim.cli.training.chosen_net import REFERENCE, choose_net
-from pairsim.cli.training.fitting import best_lines, fit_model, write_pages
+from pairsim.cli.training.fitting import best_lines, fit_model, is_main_process, write_pages
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.cli.training.training_pairs import TrainingPairs
 from pairsim.training.callbacks import Callback
@@ -99,6 +99,7 @@ def train(
     from pairsim.data.splits import read_split
     from pairsim.models.heads.head_modules import CLOSED_FORM
     from pairsim.runs.training_data import load_training_data
+    from pairsim.training.checkpointing.run_lock import locked
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
@@ -155,22 +156,23 @@ def train(
     if model is None:
         size, num = images.train.image_size, images.train.channels if net.backbone is None else channels
         model = make_model(in_channels=num, image_size=size)
-    fitted = fit_model(model, data, images, net, options, head=head, tensorboard=tensorboard, resume=resume)
-    if fitted is None:
-        return
-    written = write_pages(out, model, data, fitted) if report else []
-    history = fitted.history
-    result: dict[str, Any] = {
-        "run": str(out),
-        "epochs": len(history),
-        "best": history.best,
-        "threshold": model.threshold,
-        "written": [str(path) for path in written],
-        "operating_point": model.operating_point,
-        "notes": [*images.notes, *history.notes],
-        **fitted.figures,
-        **images.counts(read_split(out)),
-    }
+    with locked(out if is_main_process() else None):
+        fitted = fit_model(model, data, images, net, options, head=head, tensorboard=tensorboard, resume=resume)
+        if fitted is None:
+            return
+        written = write_pages(out, model, data, fitted) if report else []
+        history = fitted.history
+        result: dict[str, Any] = {
+            "run": str(out),
+            "epochs": len(history),
+            "best": history.best,
+            "threshold": model.threshold,
+            "written": [str(path) for path in written],
+            "operating_point": model.operating_point,
+            "notes": [*images.notes, *history.notes],
+            **fitted.figures,
+            **images.counts(read_split(out)),
+        }
     overfits = options.augment == "auto" and net.weights is None
     lines = [*best_lines(history, overfits=overfits, between=fitted.lines), *(f"Wrote {path}." for path in written)]
     test = "" if pairs is None else " --pairs TEST.csv"

@@ -28,6 +28,7 @@ from pairsim.models.weight_names import unwrapped
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
 from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadResult, candidates, choose_head
 from pairsim.training.callbacks import Callback
+from pairsim.training.checkpointing.run_lock import locked
 from pairsim.training.config import TrainConfig
 from pairsim.training.history import History
 from pairsim.training.optimize.optimizers import has_parameters
@@ -148,6 +149,7 @@ def adapt(
 
     Raises:
         DataError: If there are too few classes or images.
+        RunError: If the run folder cannot be used or written, or another training uses it.
         ValueError: If the model has no backbone, or `adapt` runs in one of several processes.
 
     Example:
@@ -164,6 +166,22 @@ def adapt(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
     settings = config or TrainConfig()
+    with locked(settings.out):
+        return _adapt(model, net, settings, train=train, val=val, head=head, callbacks=callbacks, resume=resume)
+
+
+def _adapt(
+    model: SimilarityModel,
+    net: EmbeddingNet,
+    settings: TrainConfig,
+    *,
+    train: Any,
+    val: Any,
+    head: HeadChoiceName,
+    callbacks: Sequence[Callback],
+    resume: Literal["auto", "never"],
+) -> Adaptation:
+    assert net.backbone is not None, "it was checked"
     fine_tunes = settings.freeze != "backbone" and has_parameters(model)
     train, val, split = _labelled(train, val, settings)
     net.head_is_fitted = True  # it is replaced below

@@ -1,5 +1,6 @@
 """The folder of a training run.
 
+.lock             who trains in the folder; not part of the run (see run_lock)
 features/         features of a frozen backbone, with checksums (see pairsim.encoding.features)
 run.json          format, versions, device, data: what is needed to reproduce the run
 config.json       the TrainConfig, resolved
@@ -9,15 +10,20 @@ timings.jsonl     seconds, images per second and share of time spent waiting for
 best_model.pt     weights of the best model, for torch.load
 model/            the best model, for SimilarityModel.from_pretrained
 checkpoints/      the newest checkpoints, to resume from: folders of safetensors and JSON with checksums
+
+A kill at any moment leaves a folder from which the same command continues: `run.json` comes first and a checkpoint
+after everything that it refers to. The lines of `log.jsonl` and `timings.jsonl` that a checkpoint does not count are of
+an epoch that is trained again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
-import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +35,25 @@ from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format, deserialize, name_of_nan, serialize
+from pairsim.training.checkpointing.run_lock import RUN_FILE, RUN_FORMAT_VERSION, check_usable, training_in
 from pairsim.training.config import TrainConfig
 from pairsim.training.config_options import options_of
-from pairsim.training.history import History
+from pairsim.training.history import EpochRecord, History
 
 if TYPE_CHECKING:
     from pairsim.training.training_state import TrainingState
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of checkpoints. Those of version 1 hold the history itself, where others refer to the log."""
+
+LOG, TIMINGS = "log.jsonl", "timings.jsonl"
+_CHECKPOINTS, _FEATURES, _MODEL, _WEIGHTS = "checkpoints", "features", "model", "best_model.pt"
+_OF_A_RUN = (
+    *(_CHECKPOINTS, _MODEL, _WEIGHTS),
+    *("evaluation.json", "report.html", "curves.png", "data.json", "validation_pairs.csv"),
+)
+"""What is removed before a new run in the same folder, checkpoints first. The rest is replaced."""
+
 _NUM_KEPT = 2
 """Checkpoints that are not removed: if the newest is damaged, the one before is used."""
 
@@ -51,10 +68,14 @@ class RunFolder:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep the folder to this trainer (see `training_in`)."""
+        return training_in(self._path)
+
     def start(
         self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: bool
     ) -> dict[str, Any] | None:
-        """Open the folder for a new run or to resume one.
+        """Open the folder for a new run or to resume one, and remove what a killed process left in it.
 
         Args:
             info: Description of the data and the machine, for `run.json`.
@@ -70,27 +91,24 @@ class RunFolder:
         """
         if self._path is None:
             return None
-        run_file, checkpoints = self._path / "run.json", self._path / "checkpoints"
-        exists, found = storage.is_file(run_file), storage.found_at(self._path)
-        if exists:
-            check_format(storage.read_json(run_file), "pairsim-run", FORMAT_VERSION, run_file)
-        elif found != "nothing" and (
-            found != "a folder" or any(path.name != "features" for path in self._path.iterdir())
-        ):
-            other = "other files" if found == "a folder" else found
-            raise RunError(f"Expected {self._path} to be a run folder or empty, found {other}. Choose another --out.")
-        state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])
-        if state is None:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            for name in ("log.jsonl", "timings.jsonl"):
-                storage.write_file(self._path / name, b"")
-        else:
+        exists = check_usable(self._path)
+        for folder in (self._path, self._path / _CHECKPOINTS, self._path / _FEATURES):
+            storage.remove_leftovers(folder)
+        state, problems = load_checkpoint(self._path) if exists and resume else (None, [])
+        if state is not None:
             _check_same_run(self._path, info, config)
+            checkpoints = _checkpoints(self._path)  # the damaged ones first, which would count as the newest
+            _remove([*checkpoints[: len(problems)], *checkpoints[len(problems) + _NUM_KEPT :]])
             state["problems"] = problems + _environment_changes(self._path, info)
-        body = {"format": "pairsim-run", "format_version": FORMAT_VERSION, **info}
-        storage.write_file(run_file, storage.to_json(body))
+        elif exists:
+            for name in _OF_A_RUN:
+                storage.remove(self._path / name)
+        body = {"format": "pairsim-run", "format_version": RUN_FORMAT_VERSION, **info}
+        storage.write_file(self._path / RUN_FILE, storage.to_json(body))
         storage.write_file(self._path / "config.json", storage.to_json(config.to_dict()))
         write_split(self._path, split)
+        if state is None:
+            self.write_log(History())
         return state
 
     def write_log(self, history: History) -> None:
@@ -100,14 +118,14 @@ class RunFolder:
         timings = [
             {
                 "epoch": record.epoch,
-                "seconds": round(seconds, 3),
+                "seconds": seconds,
                 "images_per_s": round(history.num_images / seconds, 1),
-                "waiting": round(waiting, 4),
+                "waiting": waiting,
             }
             for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
         ]
-        _write_lines(self._path / "log.jsonl", (record.to_json() for record in history))
-        _write_lines(self._path / "timings.jsonl", map(json.dumps, timings))
+        storage.write_file(self._path / LOG, _log(history.records))
+        storage.write_file(self._path / TIMINGS, "".join(f"{json.dumps(line)}\n" for line in timings).encode())
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
@@ -115,17 +133,47 @@ class RunFolder:
             return
         buffer = io.BytesIO()
         torch.save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, buffer)
-        storage.write_file(self._path / "best_model.pt", buffer.getvalue())
-        model.save_pretrained(self._path / "model")
+        storage.write_file(self._path / _WEIGHTS, buffer.getvalue())
+        model.save_pretrained(self._path / _MODEL)
+        storage.remove_leftovers(self._path / _MODEL)  # only now, as they may complete the model that was there
 
     def write_checkpoint(self, state: TrainingState) -> None:
-        """Save the state after a step."""
-        if self._path is not None:
-            save_checkpoint(self._path / "checkpoints", state.step, state.state_dict())
+        """Save the state after a step, with a reference to the log, which has all epochs so far."""
+        if self._path is None:
+            return
+        values = state.state_dict()
+        for name in _HISTORY:
+            del values[name]
+        log = {"epochs": len(state.records), "sha256": storage.sha256(_log(state.records))}
+        save_checkpoint(self._path, state.step, {**values, "log": log})
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    storage.write_file(path, "".join(f"{line}\n" for line in lines).encode())
+_HISTORY = ("records", "seconds", "waiting")
+"""What a checkpoint refers to instead of holding it."""
+
+
+def _log(records: list[EpochRecord]) -> bytes:
+    return "".join(f"{record.to_json()}\n" for record in records).encode()
+
+
+def _read_history(run: Path, log: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Read the epochs that a checkpoint refers to.
+
+    Returns:
+        Values by the names of `_HISTORY`; records are dictionaries.
+
+    Raises:
+        RunError: If the log is not the one that was written.
+    """
+    num = log["epochs"]
+    lines, timings = (storage.read_bytes(run / name).splitlines(keepends=True)[:num] for name in (LOG, TIMINGS))
+    if storage.sha256(b"".join(lines)) != log["sha256"]:
+        raise RunError(f"{run / LOG} was changed: the SHA-256 of its first {num} lines differs from the one stored.")
+    times = [json.loads(line) for line in timings]
+    if len(times) != num:
+        raise RunError(f"Expected {num} lines in {run / TIMINGS}, found {len(times)}.")
+    records = [json.loads(line) for line in lines]
+    return dict(zip(_HISTORY, (records, *([one[name] for one in times] for name in _HISTORY[1:])), strict=True))
 
 
 def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
@@ -142,7 +190,7 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
             f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
         )
-    data = storage.read_json(path / "run.json").get("data")
+    data = storage.read_json(path / RUN_FILE).get("data")
     if data != info["data"]:
         raise RunError(
             f"Expected the data that {path} was started with ({data}), found {info['data']}. "
@@ -152,7 +200,7 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
 
 def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     """A line about changes of versions and hardware, if there are any."""
-    before, now = storage.read_json(path / "run.json").get("environment", {}), info["environment"]
+    before, now = storage.read_json(path / RUN_FILE).get("environment", {}), info["environment"]
     before, now = ({"num_processes": 1, **environment} for environment in (before, now))
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
     note = f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."
@@ -204,12 +252,12 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
+def save_checkpoint(run: Path, step: int, state: dict[str, Any]) -> None:
     """Save the state after a step, and remove all but the newest checkpoints.
 
     Args:
-        folder: Folder of all checkpoints.
-        step: Optimizer steps so far.
+        run: Folder of the run.
+        step: Optimizer steps so far, which no checkpoint has yet.
         state: Nested state, as for `pack`.
 
     Raises:
@@ -217,16 +265,16 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
-    path = folder / f"step-{step:09d}"
-    if storage.is_folder(path):  # of the same step before a resume from an earlier checkpoint
-        shutil.rmtree(path)
+    path = run / _CHECKPOINTS / f"step-{step:09d}"
     storage.write_folder(path, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
-    for old in _checkpoints(folder)[_NUM_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    _remove(_checkpoints(run)[_NUM_KEPT:])
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def load_checkpoint(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """Load the newest checkpoint that is not damaged and has no NaN.
+
+    Args:
+        run: Folder of the run.
 
     Returns:
         Its state, `None` if there is no checkpoint; and a line about each newer checkpoint, which is damaged.
@@ -235,27 +283,46 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         RunError: If all checkpoints are damaged, or one has a newer format.
     """
     problems: list[str] = []
-    for path in _checkpoints(folder):
+    for path in _checkpoints(run):
         try:
             files = storage.read_folder(path)
             body = json.loads(files["state.json"])
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
-            if name := name_of_nan(tensors):
-                raise RunError(f"Expected numbers in {name}, found NaN.")
-        except (RunError, KeyError, ValueError) as error:
+            is_newer = body["format_version"] > FORMAT_VERSION  # its state may be of another kind
+            state = {} if is_newer else _unpacked(run, body["state"], tensors)
+        except (RunError, KeyError, TypeError, ValueError) as error:
             problems.append(f"Checkpoint {path.name} cannot be used: {error}")
             continue
         check_format(body, "pairsim-checkpoint", FORMAT_VERSION, path / "state.json")
-        state: dict[str, Any] = unpack(body["state"], tensors)
         return state, problems
     if problems:
         raise RunError(
-            f"All checkpoints in {folder} are damaged. {' '.join(problems)} "
+            f"All checkpoints in {run / _CHECKPOINTS} are damaged. {' '.join(problems)} "
             "Start again with --resume never, or choose another folder."
         )
     return None, problems
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def _unpacked(run: Path, packed: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the state of a checkpoint with its history.
+
+    Raises:
+        RunError: If a tensor has NaN, or the log is not the one that was written.
+    """
+    if name := name_of_nan(tensors):
+        raise RunError(f"Expected numbers in {name}, found NaN.")
+    state: dict[str, Any] = unpack(packed, tensors)
+    log = state.pop("log", None)
+    return state if log is None else state | _read_history(run, log)
+
+
+def _checkpoints(run: Path) -> list[Path]:
     """List the folders of checkpoints, newest first."""
+    folder = run / _CHECKPOINTS
     return sorted(folder.glob("step-*"), reverse=True) if storage.is_folder(folder) else []
+
+
+def _remove(checkpoints: list[Path]) -> None:
+    for path in checkpoints:
+        with contextlib.suppress(RunError):  # a checkpoint more does no harm
+            storage.remove(path)

@@ -75,7 +75,7 @@ def test_logs_and_timings(tmp_path: Path) -> None:
     record = EpochRecord(
         epoch=1, train_loss=0.5, val_loss=0.25, val_balanced_accuracy=1.0, learning_rate=0.1, best=True
     )
-    RunFolder(tmp_path).write_log(History([record], [2.0004], [0.12345], 90))
+    RunFolder(tmp_path).write_log(History([record], [2.0], [0.1235], 90))
     assert (tmp_path / "log.jsonl").read_text() == record.to_json() + "\n"
     timings = json.loads((tmp_path / "timings.jsonl").read_text())
     assert timings == {"epoch": 1, "seconds": 2.0, "images_per_s": 45.0, "waiting": 0.1235}
@@ -169,3 +169,35 @@ def test_another_environment_is_noted(tmp_path: Path) -> None:
         train=random_images(),
     ).fit()
     assert any(note.startswith("Resumed in another environment (num_threads 99 -> ") for note in history.notes)
+
+
+def test_a_folder_that_a_kill_left_before_the_run_was_written_is_used(tmp_path: Path) -> None:
+    for name in (".lock", ".lock.json", ".run.json.0123456789abcdef.tmp"):
+        (tmp_path / name).write_text("")
+    for name in ("features/.x.0123456789abcdef.tmp", "checkpoints/.x.0123456789abcdef.tmp"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(RunError, match="found other files"):  # checkpoints come after the run
+        train(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": "pairsim-run", "format_version": 1}')
+    train(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp")) == []
+
+
+def test_a_new_run_removes_what_an_earlier_one_left(tmp_path: Path) -> None:
+    train(tmp_path)
+    for name in ("evaluation.json", "report.html", "curves.png", "data.json", "validation_pairs.csv", "mine.txt"):
+        (tmp_path / name).write_text("")
+    config = TrainConfig(out=tmp_path).resolved()
+    assert RunFolder(tmp_path).start(INFO, config, None, resume=False) is None
+    left = {"run.json", "config.json", "log.jsonl", "timings.jsonl", "mine.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_a_folder_of_another_run_is_not_changed(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    (newest / "state.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match="found changes: seed 0 -> 1"):
+        train(tmp_path / "run", seed=1)
+    assert sorted(tmp_path.rglob("*")) == before

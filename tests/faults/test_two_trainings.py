@@ -1,0 +1,43 @@
+"""Two trainings with one folder: the second says who uses it, and the first ends as if it were alone."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from held_folders import held
+from run_command import COMMAND, environment, failure, here, log_lines, wait_for
+
+TRAIN = ["train", "digits", "--batch-size", "128", "--epochs", "4", "--no-report"]
+
+
+def test_a_command_does_not_write_to_a_folder_in_use(tmp_path: Path) -> None:
+    with held(tmp_path / "run"):
+        for more in ((), ("--resume", "never", "--seed", "7")):
+            said = failure(here(*TRAIN, "--out", "run", *more, cwd=tmp_path), 1)
+            assert "run to be used by one training, but process 123 on far, since 2026-01-02T03:04:05+00:00," in said
+        said = failure(here("demo", "--out", "run", cwd=tmp_path), 1)
+        assert "but process 123 on far" in said
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", ".lock.json"]
+
+
+@pytest.mark.slow
+def test_the_first_training_ends_as_if_it_were_alone(tmp_path: Path) -> None:
+    def start(out: str, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *TRAIN, "--out", out, *more], cwd=tmp_path, env=environment(), text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    first = start("run", "--num-workers", "2")
+    wait_for(lambda: log_lines(tmp_path / "run") >= 1, first)
+    for more in ((), ("--resume", "never", "--seed", "7")):
+        second = start("run", *more)
+        assert f"but process {first.pid} on " in second.communicate(timeout=240)[1]
+        assert second.returncode == 1
+    assert first.poll() is None, "the first ended before the others"
+    assert first.wait(timeout=240) == 0
+    assert start("alone").wait(timeout=240) == 0
+    for name in ("log.jsonl", "best_model.pt", "model/config.json", "model/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
