@@ -1,7 +1,8 @@
 r"""Write files and folders atomically, read them back, and look up what is at a path.
 
 Content is written to a temporary file in the same folder, synced to disk, and renamed. A kill or a full disk at any
-moment leaves the old content or the new, never a part. Folders hold the SHA-256 of each of their files.
+moment leaves the old content or the new, never a part. Folders that are written at once hold the SHA-256 of each of
+their files; other files of JSON state their own (see `pairsim._common.json_files`).
 
 Names of files need not be UTF-8. Python holds a byte that is not as a lone surrogate, such as U+DCE9 for the byte E9.
 In JSON and in text for reading it is written as the escape `\udce9`, which `json.loads` reads back; in CSV as the byte.
@@ -18,6 +19,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -66,7 +68,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file to read its bytes. A named pipe is not waited for, as `open` does.
 
     Raises:
@@ -195,6 +197,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         _sync_folder(folder)
 
 
+def rename(path: Path, new: Path) -> None:
+    """Rename a file within its folder, in place of another if there is one.
+
+    Raises:
+        RunError: If that is not possible; neither is changed then.
+    """
+    with _explained(new):
+        os.replace(path, new)
+        _sync_folder(new.parent)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file in parts, and replace the old file atomically at the end.
@@ -236,15 +249,29 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object. What has its SHA-256 in it is read by `json_files.read_sealed`.
 
     Raises:
         RunError: If the file is missing, cannot be read, or does not hold one JSON object.
     """
     try:
         with open_file(path) as file:
-            value = json.load(file)
-    except (OSError, ValueError) as error:
+            return json_object(file.read(), path)
+    except OSError as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
+
+
+def json_object(content: bytes, path: Path) -> dict[str, Any]:
+    """Decode one JSON object.
+
+    Raises:
+        RunError: If it is none; the message names `path`.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
     if not isinstance(value, dict):
         raise RunError(f"Expected {path} to hold one JSON object, found {type(value).__name__}.")
@@ -284,12 +311,27 @@ def read_folder(path: Path) -> dict[str, bytes]:
         Content by file name.
 
     Raises:
-        RunError: If a file is missing or differs from its checksum; the message names it.
+        RunError: If a file is missing, is not a regular file of this folder, or differs from its checksum; the message
+            names it.
     """
     files: dict[str, bytes] = {}
     for name, expected in read_json(path / CHECKSUMS).items():
+        if not is_bare(name):
+            raise RunError(
+                f"Expected names of files in {path / CHECKSUMS}, found {name[:80]!r}. Copy the folder again."
+            )
         content = read_bytes(path / name)
         if sha256(content) != expected:
             raise RunError(f"{path / name} is damaged: its SHA-256 differs from the one in {CHECKSUMS}.")
         files[name] = content
     return files
+
+
+def is_bare(name: str) -> bool:
+    r"""Return whether a name is of a file in a folder, and not a path that may lead out of it, on any system.
+
+    Example:
+        >>> is_bare("state.json"), is_bare("../secret"), is_bare("C:secret"), is_bare("..")
+        (True, False, False, False)
+    """
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")

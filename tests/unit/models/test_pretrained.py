@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from sealed_files import edit
 from small_models import small_model
 from torch import nn
 
@@ -72,10 +73,10 @@ def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
     SimilarityModel().save_pretrained(tmp_path)
     config = tmp_path / "config.json"
     text = config.read_text()
-    config.write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    edit(config, format_version=2)
     with pytest.raises(RunError, match=r"version 1 at most, found 2: it was made by a newer pairsim"):
         SimilarityModel.from_pretrained(tmp_path)
-    config.write_text(text.replace("pairsim-model", "other"))
+    edit(config, format="other")
     with pytest.raises(RunError, match=r"Expected .* to say format pairsim-model, found 'other'"):
         SimilarityModel.from_pretrained(tmp_path)
     config.write_text("{")

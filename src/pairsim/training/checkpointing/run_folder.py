@@ -14,17 +14,17 @@ checkpoints/      the newest checkpoints, to resume from: folders of safetensors
 from __future__ import annotations
 
 import io
-import json
 import math
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
+from pairsim._common.choices import Resume
+from pairsim.data.image_fingerprint import TIMES, image_changes
 from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
@@ -36,7 +36,9 @@ from pairsim.training.history import History
 if TYPE_CHECKING:
     from pairsim.training.training_state import TrainingState
 
+FORMAT = "pairsim-checkpoint"
 FORMAT_VERSION = 1
+_IMAGES = {"images": "images", "val_images": "validation images"}
 _NUM_KEPT = 2
 """Checkpoints that are not removed: if the newest is damaged, the one before is used."""
 
@@ -52,7 +54,7 @@ class RunFolder:
         self._path = path
 
     def start(
-        self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: bool
+        self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: Resume
     ) -> dict[str, Any] | None:
         """Open the folder for a new run or to resume one.
 
@@ -60,7 +62,7 @@ class RunFolder:
             info: Description of the data and the machine, for `run.json`.
             config: Resolved.
             split: Which images of the training data are validation images, `None` if none were split off.
-            resume: Whether to resume from the newest checkpoint; otherwise an earlier run in the folder is removed.
+            resume: As for `Trainer.fit`.
 
         Returns:
             The state to resume from, with a list of problems as `problems`, or `None` for a new run.
@@ -73,23 +75,23 @@ class RunFolder:
         run_file, checkpoints = self._path / "run.json", self._path / "checkpoints"
         exists, found = storage.is_file(run_file), storage.found_at(self._path)
         if exists:
-            check_format(storage.read_json(run_file), "pairsim-run", FORMAT_VERSION, run_file)
+            check_format(json_files.read_sealed(run_file), "pairsim-run", FORMAT_VERSION, run_file)
         elif found != "nothing" and (
             found != "a folder" or any(path.name != "features" for path in self._path.iterdir())
         ):
             other = "other files" if found == "a folder" else found
             raise RunError(f"Expected {self._path} to be a run folder or empty, found {other}. Choose another --out.")
-        state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])
+        state, problems = load_checkpoint(checkpoints) if exists and resume != "never" else (None, [])
         if state is None:
             shutil.rmtree(checkpoints, ignore_errors=True)
             for name in ("log.jsonl", "timings.jsonl"):
                 storage.write_file(self._path / name, b"")
         else:
-            _check_same_run(self._path, info, config)
-            state["problems"] = problems + _environment_changes(self._path, info)
+            changes = _check_same_run(self._path, info, config, accepts_images=resume == "changed-images")
+            state["problems"] = problems + changes + _environment_changes(self._path, info)
         body = {"format": "pairsim-run", "format_version": FORMAT_VERSION, **info}
-        storage.write_file(run_file, storage.to_json(body))
-        storage.write_file(self._path / "config.json", storage.to_json(config.to_dict()))
+        storage.write_file(run_file, json_files.sealed(body))
+        storage.write_file(self._path / "config.json", json_files.sealed(config.to_dict()))
         write_split(self._path, split)
         return state
 
@@ -106,15 +108,16 @@ class RunFolder:
             }
             for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
         ]
-        _write_lines(self._path / "log.jsonl", (record.to_json() for record in history))
-        _write_lines(self._path / "timings.jsonl", map(json.dumps, timings))
+        log = [record.to_dict() for record in history]
+        for name, lines in (("log.jsonl", log), ("timings.jsonl", timings)):
+            storage.write_file(self._path / name, json_files.sealed_lines(lines))
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
         if self._path is None:
             return
         buffer = io.BytesIO()
-        torch.save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, buffer)
+        torch.save(model.sealed_state_dict(), buffer)
         storage.write_file(self._path / "best_model.pt", buffer.getvalue())
         model.save_pretrained(self._path / "model")
 
@@ -124,14 +127,26 @@ class RunFolder:
             save_checkpoint(self._path / "checkpoints", state.step, state.state_dict())
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    storage.write_file(path, "".join(f"{line}\n" for line in lines).encode())
+def read_log(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read `log.jsonl` and `timings.jsonl` of a run, one object for each epoch; a kill may leave one timing less.
+
+    Raises:
+        RunError: If a file is damaged or epochs are missing; the message names it.
+    """
+    files = [run / name for name in ("log.jsonl", "timings.jsonl")]
+    log, timings = (json_files.read_sealed_lines(file) if storage.is_file(file) else [] for file in files)
+    for file, lines, least in ((files[0], log, len(timings)), (files[1], timings, len(log) - 1)):
+        if len(lines) < least and all(map(storage.is_file, files)):
+            raise RunError(f"{file} is damaged: expected {least} epochs, found {len(lines)}. Copy it again.")
+    return log, timings
 
 
-def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
-    """Check that a run is resumed with its settings and data."""
+def _check_same_run(
+    path: Path, info: dict[str, Any], config: TrainConfig, *, accepts_images: bool = False
+) -> list[str]:
+    """Check that a run is resumed with its settings and data, and return a line about each change of its images."""
     # a setting that did not exist when the run was started had its default
-    before = {**type(config)().resolved().to_dict(), **storage.read_json(path / "config.json")}
+    before = {**type(config)().resolved().to_dict(), **json_files.read_sealed(path / "config.json")}
     fixed = {name for name, option in options_of(config).items() if not option.may_change_on_resume}
     if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
         fixed.add("epochs")
@@ -142,17 +157,30 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
             f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
         )
-    data = storage.read_json(path / "run.json").get("data")
-    if data != info["data"]:
+    began, given = json_files.read_sealed(path / "run.json").get("data", {}), info["data"]
+    data, found = ({n: v for n, v in values.items() if n not in _IMAGES} for values in (began, given))
+    if data != found:
         raise RunError(
-            f"Expected the data that {path} was started with ({data}), found {info['data']}. "
+            f"Expected the data that {path} was started with ({data}), found {found}. "
             "Restore it, choose another --out, or start again with --resume never."
         )
+    changes = [
+        f"{what} with other {change}"
+        for name, what in _IMAGES.items()
+        for change in image_changes(began.get(name, {}), given.get(name, {}))
+    ]
+    found = "; ".join(changes)
+    if not accepts_images and not all(change.endswith(TIMES) for change in changes):
+        raise RunError(
+            f"Expected the images that {path} was started with, found {found}. Restore them, choose another --out, "
+            "start again with --resume never, or accept them with --resume changed-images."
+        )
+    return [f"Resumed with changes: {found}."] if changes else []
 
 
 def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     """A line about changes of versions and hardware, if there are any."""
-    before, now = storage.read_json(path / "run.json").get("environment", {}), info["environment"]
+    before, now = json_files.read_sealed(path / "run.json").get("environment", {}), info["environment"]
     before, now = ({"num_processes": 1, **environment} for environment in (before, now))
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
     note = f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."
@@ -216,7 +244,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
         RunError: If it cannot be written; earlier checkpoints are not changed.
     """
     tensors: dict[str, Tensor] = {}
-    body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
+    body = {"format": FORMAT, "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
     path = folder / f"step-{step:09d}"
     if storage.is_folder(path):  # of the same step before a resume from an earlier checkpoint
         shutil.rmtree(path)
@@ -238,16 +266,24 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for path in _checkpoints(folder):
         try:
             files = storage.read_folder(path)
-            body = json.loads(files["state.json"])
+            body = storage.json_object(files["state.json"], path / "state.json")
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
             if name := name_of_nan(tensors):
                 raise RunError(f"Expected numbers in {name}, found NaN.")
-        except (RunError, KeyError, ValueError) as error:
+            if body.get("format") != FORMAT:
+                raise RunError(f"Expected state.json to say format {FORMAT}, found {body.get('format')!r}.")
+        except (RunError, KeyError) as error:
             problems.append(f"Checkpoint {path.name} cannot be used: {error}")
             continue
-        check_format(body, "pairsim-checkpoint", FORMAT_VERSION, path / "state.json")
-        state: dict[str, Any] = unpack(body["state"], tensors)
-        return state, problems
+        check_format(body, FORMAT, FORMAT_VERSION, path / "state.json")
+        try:
+            state = unpack(body["state"], tensors)
+            if isinstance(state, dict):
+                return state, problems
+            found = type(state).__name__
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            found = f"{type(error).__name__}: {error}"
+        problems.append(f"Checkpoint {path.name} cannot be used: Expected state as pairsim writes it, found {found}.")
     if problems:
         raise RunError(
             f"All checkpoints in {folder} are damaged. {' '.join(problems)} "

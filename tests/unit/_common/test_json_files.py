@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 
 
 @dataclass(frozen=True)
