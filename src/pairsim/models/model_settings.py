@@ -121,7 +121,7 @@ class ModelSettings(PlainNamesModule):
         state_dict.setdefault(prefix + _SETTINGS, None)
         if not _is_as_sealed(state_dict, prefix):
             args[-1].append(
-                f"Expected the weights and settings that their SHA-256 in {prefix}{_SETTINGS} is of, found others: the "
+                f"Expected the weights and settings that the SHA-256 in {prefix}{_SETTINGS} is of, found others: the "
                 "file is damaged or was edited. Copy it again; to load edited weights, remove that key, as its "
                 "threshold and calibration are of the old ones."
             )

@@ -185,7 +185,13 @@ class Trainer:
         """Open the run folder, restore the newest checkpoint if there is one, and compile."""
         description = self._setup.description()
         saved = self.world.call_on_main(
-            lambda: self._run.start(description, self.config, self.data.split, resume=resume)
+            lambda: self._run.start(
+                description,
+                self.config,
+                self.data.split,
+                resume=resume != "never",
+                accepts_images=resume == "changed-images",
+            )
         )
         if saved is not None:
             self._state.load_state_dict(saved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,3 +153,58 @@ def test_the_bytes_are_those_of_galleries_and_files_of_earlier_versions() -> Non
 def test_short() -> None:
     assert short("0123456789abcdef") == "SHA-256 0123456789ab"
     assert short(None) == "SHA-256 "
+
+
+def test_an_edit_of_the_config_is_told_and_can_be_accepted(tmp_path: Path) -> None:
+    small_model(threshold=0.5).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"threshold": 0.5', '"threshold": 0.75'))
+    with pytest.raises(RunError, match=r'config\.json is damaged or was edited: .*to accept an edit, remove "sha256"'):
+        SimilarityModel.from_pretrained(tmp_path)
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if not line.startswith('  "sha256": ')))
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == 0.75
+
+
+@pytest.mark.parametrize("kill_at", range(4))
+def test_a_save_that_is_killed_leaves_one_whole_model(
+    kill_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [small_model(seed=seed, threshold=0.1 * seed) for seed in (1, 2)]
+    models[0].save_pretrained(tmp_path)
+    calls = 0
+    replace = os.replace
+
+    def killed(*paths: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > kill_at:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        if kill_at < 3:
+            with pytest.raises(KeyboardInterrupt):
+                models[1].save_pretrained(tmp_path)
+        else:
+            models[1].save_pretrained(tmp_path)
+    expected = models[kill_at > 1]  # the config is the second file that gets its name
+    loaded = SimilarityModel.from_pretrained(tmp_path)
+    assert loaded.threshold == expected.threshold
+    assert all(torch.equal(value, expected.weights()[name]) for name, value in loaded.weights().items())
+    models[0].save_pretrained(tmp_path)  # and nothing is in the way of the next save
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == models[0].threshold
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_first_save_that_is_killed_before_its_last_step_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        small_model(threshold=0.3).save_pretrained(tmp_path)
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == 0.3

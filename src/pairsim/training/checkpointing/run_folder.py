@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from pairsim._common import json_files, storage
-from pairsim._common.choices import Resume
 from pairsim.data.image_fingerprint import TIMES, image_changes
 from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
@@ -54,7 +53,13 @@ class RunFolder:
         self._path = path
 
     def start(
-        self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: Resume
+        self,
+        info: dict[str, Any],
+        config: TrainConfig,
+        split: ValidationSplit | None,
+        *,
+        resume: bool,
+        accepts_images: bool = False,
     ) -> dict[str, Any] | None:
         """Open the folder for a new run or to resume one.
 
@@ -62,7 +67,8 @@ class RunFolder:
             info: Description of the data and the machine, for `run.json`.
             config: Resolved.
             split: Which images of the training data are validation images, `None` if none were split off.
-            resume: As for `Trainer.fit`.
+            resume: Whether to resume from the newest checkpoint; otherwise an earlier run in the folder is removed.
+            accepts_images: Whether to resume also with other images than the run was started with.
 
         Returns:
             The state to resume from, with a list of problems as `problems`, or `None` for a new run.
@@ -81,13 +87,13 @@ class RunFolder:
         ):
             other = "other files" if found == "a folder" else found
             raise RunError(f"Expected {self._path} to be a run folder or empty, found {other}. Choose another --out.")
-        state, problems = load_checkpoint(checkpoints) if exists and resume != "never" else (None, [])
+        state, problems = load_checkpoint(checkpoints) if exists and resume else (None, [])
         if state is None:
             shutil.rmtree(checkpoints, ignore_errors=True)
             for name in ("log.jsonl", "timings.jsonl"):
                 storage.write_file(self._path / name, b"")
         else:
-            changes = _check_same_run(self._path, info, config, accepts_images=resume == "changed-images")
+            changes = _check_same_run(self._path, info, config, accepts_images=accepts_images)
             state["problems"] = problems + changes + _environment_changes(self._path, info)
         body = {"format": "pairsim-run", "format_version": FORMAT_VERSION, **info}
         storage.write_file(run_file, json_files.sealed(body))
@@ -158,10 +164,10 @@ def _check_same_run(
             "Restore them, choose another --out, or start again with --resume never."
         )
     began, given = json_files.read_sealed(path / "run.json").get("data", {}), info["data"]
-    data, found = ({n: v for n, v in values.items() if n not in _IMAGES} for values in (began, given))
-    if data != found:
+    data, now = ({name: value for name, value in all_.items() if name not in _IMAGES} for all_ in (began, given))
+    if data != now:
         raise RunError(
-            f"Expected the data that {path} was started with ({data}), found {found}. "
+            f"Expected the data that {path} was started with ({data}), found {now}. "
             "Restore it, choose another --out, or start again with --resume never."
         )
     changes = [

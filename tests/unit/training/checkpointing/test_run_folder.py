@@ -52,7 +52,7 @@ def test_run_folder_has_a_log_line_for_each_epoch_and_no_time_in_it(tmp_path: Pa
 
 def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
     config = TrainConfig(out=tmp_path / "new").resolved()
-    assert RunFolder(tmp_path / "new").start(INFO, config, None, resume="auto") is None
+    assert RunFolder(tmp_path / "new").start(INFO, config, None, resume=True) is None
     run = content_of(tmp_path / "new" / "run.json")
     assert run == {"format": "pairsim-run", "format_version": 1, **INFO}
     assert content_of(tmp_path / "new" / "config.json") == config.to_dict()
@@ -62,7 +62,7 @@ def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = RunFolder(None)
-    assert folder.start(INFO, TrainConfig().resolved(), None, resume="auto") is None
+    assert folder.start(INFO, TrainConfig().resolved(), None, resume=True) is None
     folder.write_log(History())
     folder.write_best(reference_model())
     assert list(tmp_path.iterdir()) == []
@@ -91,7 +91,7 @@ def test_logs_and_timings(tmp_path: Path) -> None:
 
 def test_settings_that_may_change(tmp_path: Path) -> None:
     def check(before: TrainConfig, **settings: Any) -> None:
-        RunFolder(tmp_path).start(INFO, before, None, resume="never")
+        RunFolder(tmp_path).start(INFO, before, None, resume=False)
         _check_same_run(tmp_path, INFO, dataclasses.replace(before, **settings))
 
     config = TrainConfig(scheduler="plateau", epochs=3)
