@@ -224,6 +224,25 @@ def test_config_of_a_model(saved: Path, change: Callable[[dict[str, Any]], objec
     assert str(saved) in failure(lambda: SimilarityModel.from_pretrained(saved))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *((architecture(embedding_dim=value), "as config.json says, found [4, 256]") for value in (HUGE, 10**7)),
+        (architecture(in_channels=10**6), "as config.json says, found [32, 1, 5, 5]"),
+        (architecture(image_size=[2048, 2048]), "as config.json says, found [4, 256]"),
+        (architecture(in_channels=HUGE), "ValueError: images of 8 x 8 with 1000000000000 channels"),
+        (architecture(image_size=[HUGE, 8]), "ValueError: images of 1000000000000 x 8 with 1 channels"),
+        (architecture(backbone="resnet18", embedding_dim=10**8), "ValueError: embedding_dim 100000000 is not that of"),
+        (architecture(weights="/etc/passwd"), "unknown settings of the net: weights"),
+    ],
+)
+def test_sizes_of_a_model_are_compared_before_memory_is_taken(
+    saved: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(saved / "config.json", change)
+    assert message in failure(lambda: SimilarityModel.from_pretrained(saved))
+
+
 @pytest.mark.parametrize("content", [DEEP, DIGITS, b'{"format": "pairsim-model", "format_version": 1}'], ids=range(3))
 def test_config_that_is_no_config(saved: Path, content: bytes) -> None:
     (saved / "config.json").write_bytes(content)

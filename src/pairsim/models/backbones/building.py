@@ -111,7 +111,7 @@ def _check_parts(file: Path) -> None:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as parts:
             if damaged := parts.testzip():
-                raise RunError(f"{file} is damaged: {damaged} in it differs from its CRC-32. Copy it again.")
+                raise RunError(f"{file} is damaged: {damaged} in it differs from its CRC-32. Copy it or save it again.")
 
 
 def check_reachable(url: str) -> None:
