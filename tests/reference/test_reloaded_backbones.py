@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from run_command import environment
+from sealed_files import edit_text
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors
@@ -84,11 +85,10 @@ def test_a_new_process_gives_the_same_similarities(tmp_path: Path, name: str, lo
 def test_a_name_that_the_libraries_do_not_have_is_told(tmp_path: Path) -> None:
     SimilarityModel(EmbeddingNet("resnet18", image_size=32)).save_pretrained(tmp_path)
     config = tmp_path / "config.json"
-    text = config.read_text()
-    config.write_text(text.replace('"resnet18"', '"resnet18000"'))
+    edit_text(config, '"resnet18"', '"resnet18000"')
     with pytest.raises(RunError, match=r"backbone of .* cannot be built here: .*got 'resnet18000'\. Did you mean"):
         SimilarityModel.from_pretrained(tmp_path)
-    config.write_text(text.replace('"resnet18"', '"os.system"'))
+    edit_text(config, '"resnet18000"', '"os.system"')
     with pytest.raises(RunError, match=r"Expected embedding_net=.*trained with os.system, which is code and not saved"):
         SimilarityModel.from_pretrained(tmp_path)
 
@@ -96,7 +96,7 @@ def test_a_name_that_the_libraries_do_not_have_is_told(tmp_path: Path) -> None:
 def test_a_model_of_timm_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SimilarityModel(EmbeddingNet("resnet18", image_size=32)).save_pretrained(tmp_path)
     config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"resnet18"', '"timm/resnet18"'))
+    edit_text(config, '"resnet18"', '"timm/resnet18"')
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r"The backbone timm/resnet18 needs .*pairsim\[timm\]"):
         SimilarityModel.from_pretrained(tmp_path)

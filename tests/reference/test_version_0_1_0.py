@@ -12,6 +12,7 @@ from run_command import here
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel, TrainConfig, Trainer
 from pairsim.data import ImageTensors, load_data
+from pairsim.training.checkpointing.run_folder import read_log
 
 STORED = Path(__file__).parents[1] / "data" / "version-0.1.0"
 EXPECTED = json.loads((STORED / "expected.json").read_text(encoding="utf-8"))
@@ -49,7 +50,7 @@ def test_run_is_resumed_in_the_middle_of_its_second_epoch(images: ImageTensors, 
     assert f"Resumed in epoch 2 at step {EXPECTED['resume_step']:,}." in history.notes
     assert [record.epoch for record in history.records] == [1, 2, 3, 4]
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
-    logged = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    logged, _ = read_log(out)
     stored = json.loads((STORED / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert logged[0] == stored
 

@@ -11,6 +11,7 @@ Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Negatives: TypeAlias = Literal["class", "instance"]
 OnError: TypeAlias = Literal["raise", "skip"]
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Resume: TypeAlias = Literal["auto", "never", "changed-images"]
 Split: TypeAlias = Literal["train", "val", "test"]
 Unit: TypeAlias = Literal["images", "classes"]
 

@@ -2,7 +2,8 @@ r"""Write files and folders atomically, read them back, and look up what is at a
 
 Content is written to a temporary file in the same folder, synced to disk, and renamed. A kill or a full disk at any
 moment leaves the old content or the new, never a part. What a killed process leaves beside it has a name of its own,
-by which `remove_leftovers` finds it. Folders hold the SHA-256 of each of their files.
+by which `remove_leftovers` finds it. Folders that are written at once hold the SHA-256 of each of their files; other
+files of JSON state their own (see `pairsim._common.json_files`).
 
 Names of files need not be UTF-8. Python holds a byte that is not as a lone surrogate, such as U+DCE9 for the byte E9.
 In JSON and in text for reading it is written as the escape `\udce9`, which `json.loads` reads back; in CSV as the byte.
@@ -20,6 +21,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -71,7 +73,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file to read its bytes. A named pipe is not waited for, as `open` does.
 
     Raises:
@@ -209,12 +211,6 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
-def unfinished(path: Path) -> list[Path]:
-    """Return the files that were to replace a file when a process was killed, or are about to."""
-    names = sorted(name for name in os.listdir(path.parent) if is_leftover(name))
-    return [path.parent / name for name in names if name.startswith(f".{path.name[:16]}.")]
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left in a folder, which no other process may write to meanwhile.
 
@@ -243,8 +239,7 @@ def write_file(path: Path, content: bytes) -> None:
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Replace files that belong together: all are on disk before the first is renamed.
 
-    A full disk leaves all of them unchanged; only a kill between two renames can leave new and old files together, and
-    then the other new ones are `unfinished`.
+    A full disk leaves all of them unchanged; only a kill between two renames can leave new and old files together.
 
     Args:
         folder: Created if needed.
@@ -259,6 +254,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 with _synced(stack.enter_context(_in_place_of(folder / name))) as file:
                     file.write(files[name])
         _sync_folder(folder)
+
+
+def rename(path: Path, new: Path) -> None:
+    """Rename a file within its folder, in place of another if there is one.
+
+    Raises:
+        RunError: If that is not possible; neither is changed then.
+    """
+    with _explained(new):
+        os.replace(path, new)
+        _sync_folder(new.parent)
 
 
 @contextlib.contextmanager
@@ -302,15 +308,29 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object. What has its SHA-256 in it is read by `json_files.read_sealed`.
 
     Raises:
         RunError: If the file is missing, cannot be read, or does not hold one JSON object.
     """
     try:
         with open_file(path) as file:
-            value = json.load(file)
-    except (OSError, ValueError) as error:
+            return json_object(file.read(), path)
+    except OSError as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
+
+
+def json_object(content: bytes, path: Path) -> dict[str, Any]:
+    """Decode one JSON object.
+
+    Raises:
+        RunError: If it is none; the message names `path`.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
     if not isinstance(value, dict):
         raise RunError(f"Expected {path} to hold one JSON object, found {type(value).__name__}.")
@@ -350,12 +370,27 @@ def read_folder(path: Path) -> dict[str, bytes]:
         Content by file name.
 
     Raises:
-        RunError: If a file is missing or differs from its checksum; the message names it.
+        RunError: If a file is missing, is not a regular file of this folder, or differs from its checksum; the message
+            names it.
     """
     files: dict[str, bytes] = {}
     for name, expected in read_json(path / CHECKSUMS).items():
+        if not is_bare(name):
+            raise RunError(
+                f"Expected names of files in {path / CHECKSUMS}, found {name[:80]!r}. Copy the folder again."
+            )
         content = read_bytes(path / name)
         if sha256(content) != expected:
             raise RunError(f"{path / name} is damaged: its SHA-256 differs from the one in {CHECKSUMS}.")
         files[name] = content
     return files
+
+
+def is_bare(name: str) -> bool:
+    r"""Return whether a name is of a file in a folder, and not a path that may lead out of it, on any system.
+
+    Example:
+        >>> is_bare("state.json"), is_bare("../secret"), is_bare("C:secret"), is_bare("..")
+        (True, False, False, False)
+    """
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")

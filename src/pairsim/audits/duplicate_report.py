@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pairsim._common.csv_files import write_csv
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 from pairsim.encoding.pictures import Skipped
 from pairsim.images.folders import LeftOut
 

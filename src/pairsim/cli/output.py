@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 
 
 class UsageError(ValueError):

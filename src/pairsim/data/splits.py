@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import subset
 from pairsim.data.random import Int64Array, random_bits, stream_key
@@ -241,7 +241,7 @@ def write_split(run: Path, split: ValidationSplit | None) -> None:
         "num_held_out": len(split.held_out),
         "held_out": base64.b64encode(np.packbits(is_held_out).tobytes()).decode(),
     }
-    storage.write_file(run / FILE_NAME, storage.to_json(values))
+    storage.write_file(run / FILE_NAME, json_files.sealed(values))
 
 
 def read_split(run: Path) -> ValidationSplit | None:
@@ -253,7 +253,7 @@ def read_split(run: Path) -> ValidationSplit | None:
     path = run / FILE_NAME
     if not storage.is_file(path):
         return None
-    values = storage.read_json(path)
+    values = json_files.read_sealed(path)
     try:
         if values.get("format") != FORMAT:
             raise ValueError(f"expected format {FORMAT}, found {values.get('format')!r}")

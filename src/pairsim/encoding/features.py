@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pairsim._common import storage
 from pairsim._common.choices import PrecisionName
 from pairsim._common.precision import inference_dtype
+from pairsim.data.image_fingerprint import pixels_sha256
 from pairsim.data.image_sets import ImageFiles, ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
@@ -131,13 +132,10 @@ def backbone_features(
 
 def _content(images: Any) -> str | None:
     """Return a hash of the images of a dataset, or of the state of their files; `None` for any other dataset."""
-    digest = hashlib.sha256()
     if isinstance(images, ImageTensors):
-        pixels = images.images.cpu().contiguous()
-        digest.update(json.dumps([list(pixels.shape), str(pixels.dtype)]).encode())
-        digest.update(pixels.view(torch.uint8).numpy().reshape(-1).data)
-        return digest.hexdigest()
+        return pixels_sha256(images)
     if isinstance(images, ImageFiles):
+        digest = hashlib.sha256()
         for path in images.paths:
             state = os.stat(path)
             digest.update(storage.encoded(json.dumps([os.path.abspath(path), state.st_size, state.st_mtime_ns])))

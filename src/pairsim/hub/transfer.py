@@ -71,8 +71,8 @@ def push_to_hub(
             source = folder
         else:
             source = pretrained.load(Path(model_or_run), nn.Identity()).folder  # checks the files, for any net
-            for name in pretrained.files_of(source):
-                storage.write_file(folder / name, storage.read_bytes(source / name))
+            for name, content in pretrained.read_files(source).items():
+                storage.write_file(folder / name, content)
         if card:
             text = _existing_card(source) or model_card(source, title=repo_id.rpartition("/")[2], repo_id=repo_id)
             storage.write_file(folder / CARD, storage.encoded(text))

@@ -146,7 +146,8 @@ class Calibration:
         """The inverse of `to_dict`."""
         fields = dict(values)
         point = fields.pop("operating_point", None)
-        fields["similarities"], fields["evidence"] = tuple(fields["similarities"]), tuple(fields["evidence"])
+        for name in ("similarities", "evidence"):
+            fields[name] = tuple(map(float, fields[name]))
         return cls(**fields, operating_point=None if point is None else OperatingPoint.from_dict(point))
 
     def __str__(self) -> str:

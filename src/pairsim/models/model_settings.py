@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.json_files import KEY
+from pairsim._common.storage import sha256
 from pairsim.images import Preprocessing
 from pairsim.images.preprocessing import other_scale
 from pairsim.models.calibration import Calibration
 from pairsim.models.embedding_net import EmbeddingNet, default_preprocessing
+from pairsim.models.pretrained import serialize
 from pairsim.models.verdict import OperatingPoint
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
@@ -100,16 +103,28 @@ class ModelSettings(PlainNamesModule):
         """
         self._came_without_settings = state is None
         try:
-            # numbers of other types are accepted, as code that averages state dicts makes them
-            self.load_settings(None if state is None else json.loads(bytes(state.round().to(torch.uint8).tolist())))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self.load_settings(None if state is None else _decoded(state))
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected the settings of {type(self).__name__} in {_SETTINGS} of the state dict, found damage "
                 f"({type(error).__name__}: {error}). Copy them unchanged from a state dict of the model."
             ) from error
 
+    def sealed_state_dict(self) -> dict[str, Tensor]:
+        """Return the state dict, on the CPU, with its SHA-256 among the settings, which `load_state_dict` compares."""
+        settings = self.settings()
+        state = {name: value.detach().cpu().contiguous() for name, value in self.weights().items()}
+        text = json.dumps({KEY: _sha256(state, settings), **settings})
+        return {**state, _SETTINGS: torch.tensor(list(text.encode("ascii")), dtype=torch.uint8)}
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         state_dict.setdefault(prefix + _SETTINGS, None)
+        if not _is_as_sealed(state_dict, prefix):
+            args[-1].append(
+                f"Expected the weights and settings that the SHA-256 in {prefix}{_SETTINGS} is of, found others: the "
+                "file is damaged or was edited. Copy it again; to load edited weights, remove that key, as its "
+                "threshold and calibration are of the old ones."
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def weights(self) -> dict[str, Tensor]:
@@ -160,3 +175,30 @@ class ModelSettings(PlainNamesModule):
     def _warn(self, text: str) -> None:
         self._warned = True  # once for each model
         warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def _decoded(settings: Tensor) -> Any:
+    # numbers of other types are accepted, as code that averages state dicts makes them
+    return json.loads(bytes(settings.round().to(torch.uint8).tolist()))
+
+
+def _sha256(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:
+    return sha256(serialize(weights) + json.dumps(settings).encode("ascii"))
+
+
+def _is_as_sealed(state: Mapping[str, Any], prefix: str) -> bool:
+    """Return whether a state dict is equal to its SHA-256, or has none."""
+    try:
+        settings = _decoded(state[prefix + _SETTINGS])
+        expected = settings.pop(KEY)
+    except (
+        AttributeError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):  # no settings, or damaged ones
+        return True
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    del weights[_SETTINGS]
+    return bool(expected == _sha256(weights, settings))

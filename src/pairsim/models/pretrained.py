@@ -1,6 +1,8 @@
 """Save and load model folders: weights in `model.safetensors`, the rest in `config.json`, and no code.
 
-An ONNX file that is the backbone is copied into the folder under its own name.
+An ONNX file that is the backbone is copied into the folder under its own name. `config.json` states its own SHA-256 and
+those of the other files. New weights are written as `new.safetensors` and get their name when `config.json` names their
+SHA-256, so that a kill at any moment leaves the old model or the new one.
 
 Checksums tell one model from another:
 
@@ -22,21 +24,30 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
+from pairsim.models.backbones.building import first_line
 from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.models.backbones.registry import is_backbone_name
 from pairsim.models.embedding_net import EmbeddingNet
-from pairsim.models.weight_names import unwrapped
+from pairsim.models.weight_names import check_kinds, unwrapped
 
 if TYPE_CHECKING:
     from pairsim.models.similarity_model import SimilarityModel
 
 FORMAT_VERSION = 1
+_ARCHITECTURE = {
+    "backbone", "embedding_dim", "embedding_net", "head", "image_size", "in_channels", "normalize", "onnx_sha256",
+}  # fmt: skip
 WEIGHTS = "model.safetensors"
+_NET = "embedding_net"
+_MAX_NUMBERS = 2**26
+"""Pixels times channels of an image, of which a net takes two when it is built."""
+NEW_WEIGHTS = "new.safetensors"
 CONFIG = "config.json"
 
 
@@ -61,22 +72,17 @@ def save(folder: Path, model: SimilarityModel) -> None:
         **model.settings(),
         "weights_sha256": storage.sha256(weights),
     }
-    files = {WEIGHTS: weights, CONFIG: storage.to_json(config)}
+    files = {NEW_WEIGHTS: weights, CONFIG: json_files.sealed(config)}
     backbone = getattr(net, "backbone", None)
     if isinstance(backbone, OnnxNet) and not _is_there(folder / backbone.file_name, backbone.content):
         files = {backbone.file_name: backbone.content, **files}
     storage.write_files(folder, files)
+    storage.rename(folder / NEW_WEIGHTS, folder / WEIGHTS)
 
 
 def _is_there(path: Path, content: bytes) -> bool:
     """Return whether a file has this content, so that a large one need not be written with each better epoch."""
     return storage.is_file(path) and path.stat().st_size == len(content) and storage.read_bytes(path) == content
-
-
-def files_of(model_folder: Path) -> list[str]:
-    """Return the names of the files of a saved model: weights, config, and the ONNX file of its backbone, if any."""
-    architecture = storage.read_json(model_folder / CONFIG).get("architecture", {})
-    return [WEIGHTS, CONFIG, *([Path(architecture["backbone"]).name] if "onnx_sha256" in architecture else [])]
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
@@ -95,8 +101,8 @@ def deserialize(content: bytes, source: Path) -> dict[str, Tensor]:
     """
     try:
         return dict(safetensors.torch.load(content))
-    except safetensors.SafetensorError as error:
-        raise RunError(f"{source} is damaged: {error}.") from error
+    except (safetensors.SafetensorError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(f"{source} is damaged: {first_line(error)}.") from error
 
 
 def name_of_nan(tensors: Mapping[str, Tensor]) -> str | None:
@@ -111,7 +117,9 @@ def find(folder: Path) -> Path:
         RunError: If there is none.
     """
     for candidate in (folder, folder / "model"):
-        if storage.is_file(candidate / CONFIG) and storage.is_file(candidate / WEIGHTS):
+        if storage.is_file(candidate / CONFIG) and any(
+            storage.is_file(candidate / name) for name in (WEIGHTS, NEW_WEIGHTS)
+        ):
             return candidate
     there = storage.found_at(folder)
     found = {"nothing": "no such folder", "a folder": f"no {CONFIG} and {WEIGHTS} in it"}.get(there, there)
@@ -150,30 +158,53 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             saved or one that the installed libraries do not have.
     """
     folder = find(folder)
-    config = storage.read_json(folder / CONFIG)
-    check_format(config, "pairsim-model", FORMAT_VERSION, folder / CONFIG)
-    content = storage.read_bytes(folder / WEIGHTS)
-    config = _config_of(storage.sha256(content), folder)
-    weights = deserialize(content, folder / WEIGHTS)
+    config = read_config(folder)
+    weights = deserialize(_read_weights(folder, config), folder / WEIGHTS)
     if name := name_of_nan(weights):
         raise RunError(
             f"Expected numbers in {folder / WEIGHTS}, found NaN in {name}: the training of this model failed. Train it "
             "again, with a lower learning rate."
         )
     with _damage_named(folder):
-        return SavedModel(folder, weights, config, _build_net(config["architecture"], folder) if net is None else net)
+        if net is None:
+            net = _build_net(config["architecture"], folder, weights)
+        return SavedModel(folder, weights, config, net)
 
 
-def _config_of(weights_sha256: str, folder: Path) -> dict[str, Any]:
-    """Return the config that was saved with the weights.
+def read_config(model_folder: Path) -> dict[str, Any]:
+    """Read the config of the folder that holds a model itself, checking format and SHA-256.
 
-    A save that was killed after it had replaced the weights leaves their config under a temporary name.
+    Raises:
+        RunError: If it cannot be read, is damaged, or is not of a model, or of a newer format.
     """
-    for path in (folder / CONFIG, *storage.unfinished(folder / CONFIG)):
-        with contextlib.suppress(RunError):
-            config = storage.read_json(path)
-            if config.get("weights_sha256") == weights_sha256:
-                return config
+    path = model_folder / CONFIG
+    config = json_files.read_sealed(path)
+    check_format(config, "pairsim-model", FORMAT_VERSION, path)
+    return config
+
+
+def read_files(model_folder: Path) -> dict[str, bytes]:
+    """Return the files of a saved model by their names: weights, config, and the ONNX file of its backbone, if any.
+
+    Raises:
+        RunError: If one cannot be read, or differs from its SHA-256.
+    """
+    config = read_config(model_folder)
+    files = {WEIGHTS: _read_weights(model_folder, config), CONFIG: storage.read_bytes(model_folder / CONFIG)}
+    with _damage_named(model_folder):
+        architecture = config["architecture"]
+        if "onnx_sha256" in architecture:
+            path = model_folder / Path(architecture["backbone"]).name
+            files[path.name] = _read_onnx_file(path, architecture["onnx_sha256"])
+    return files
+
+
+def _read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
+    """Return the weights that a config is of."""
+    for path in filter(storage.is_file, (folder / WEIGHTS, folder / NEW_WEIGHTS)):
+        content = storage.read_bytes(path)
+        if storage.sha256(content) == config.get("weights_sha256"):
+            return content
     raise RunError(
         f"{folder / WEIGHTS} is damaged or from another save: its SHA-256 differs from the one in {CONFIG}. "
         "Copy the folder again, or load best_model.pt."
@@ -184,15 +215,20 @@ def _config_of(weights_sha256: str, folder: Path) -> dict[str, Any]:
 def _damage_named(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         raise RunError(
-            f"{folder / CONFIG} is damaged, the model cannot be built from it: {type(error).__name__}: {error}. "
-            "Copy the folder again."
+            f"{folder / CONFIG} is damaged, the model cannot be built from it: {type(error).__name__}: "
+            f"{first_line(error)}. Copy the folder again."
         ) from error
 
 
-def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
+def _build_net(architecture: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]) -> EmbeddingNet:
+    """Build the net of a config, after a comparison of its sizes with those of the weights."""
     values = dict(architecture)
+    if unknown := values.keys() - _ARCHITECTURE:
+        raise ValueError(f"unknown settings of the net: {', '.join(sorted(unknown))}")
     backbone = values.pop("backbone", values.get("embedding_net"))
     if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
         raise RunError(
@@ -200,9 +236,18 @@ def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
             "saved. Build the same net and pass it."
         )
     height, width = values.pop("image_size")
+    if height * width * values["in_channels"] > _MAX_NUMBERS:
+        raise ValueError(f"images of {height} x {width} with {values['in_channels']} channels")
     if (sha256 := values.pop("onnx_sha256", None)) is not None:
-        backbone = _read_onnx_net(folder / Path(backbone).name, sha256, values["in_channels"])
+        path = folder / Path(backbone).name
+        backbone = OnnxNet(_read_onnx_file(path, sha256), path.name, values["in_channels"])
     try:
+        if backbone is None:
+            with torch.device("meta"):  # without memory; for nets of libraries that takes seconds
+                sizes = EmbeddingNet(image_size=(height, width), **values).state_dict()
+            _check_sizes(sizes, weights, folder)
+        elif values.get("head") != "none" and values["embedding_dim"] not in _sizes_of_head(weights):
+            raise ValueError(f"embedding_dim {values['embedding_dim']} is not that of the weights")
         return EmbeddingNet(backbone, image_size=(height, width), **values)
     except ValueError as error:
         if backbone is None:
@@ -210,25 +255,41 @@ def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
         raise RunError(f"The backbone of {folder} cannot be built here: {error}") from error
 
 
-def _read_onnx_net(path: Path, sha256: str, in_channels: int) -> OnnxNet:
+def _sizes_of_head(weights: Mapping[str, Tensor]) -> set[int]:
+    return {size for name, value in weights.items() if name.startswith(f"{_NET}.head.") for size in value.shape}
+
+
+def _check_sizes(net: Mapping[str, Tensor], weights: Mapping[str, Tensor], folder: Path) -> None:
+    for name, value in net.items():
+        saved = weights.get(f"{_NET}.{name}")
+        if saved is None or saved.shape != value.shape:
+            found = "none" if saved is None else list(saved.shape)
+            raise RunError(
+                f"Expected {folder / WEIGHTS} to have {name} {list(value.shape)}, as {CONFIG} says, found {found}. "
+                "Copy the folder again."
+            )
+
+
+def _read_onnx_file(path: Path, sha256: str) -> bytes:
     if not storage.is_file(path):
         raise RunError(f"Expected the backbone of the model at {path}, found no such file. Copy the folder again.")
     content = storage.read_bytes(path)
     if storage.sha256(content) != sha256:
         raise RunError(f"{path} is damaged: its SHA-256 differs from the one in {CONFIG}. Copy the folder again.")
-    return OnnxNet(content, path.name, in_channels)
+    return content
 
 
 def restore(model: SimilarityModel, saved: SavedModel) -> None:
-    """Load saved weights and settings into a model; names and shapes have to be equal.
+    """Load saved weights and settings into a model; names, shapes and kinds of numbers have to be equal.
 
     Raises:
-        RunError: If names or shapes differ, or the settings are damaged.
+        RunError: If they differ, or the settings are damaged.
     """
+    check_kinds(saved.weights, model.weights(), saved.folder / WEIGHTS)
     try:
         model.load_state_dict(saved.weights, strict=True)
     except RuntimeError as error:
-        raise RunError(f"The weights in {saved.folder} do not fit the model: {error}") from error
+        raise RunError(f"The weights in {saved.folder} do not fit the model: {' '.join(str(error).split())}") from error
     with _damage_named(saved.folder):
         model.load_settings(saved.config)
 
@@ -253,7 +314,7 @@ def saved_sha256(model_folder: Path) -> dict[str, str]:
         RunError: If the config cannot be read.
     """
     path = model_folder / CONFIG
-    weights_sha256 = str(storage.read_json(path).get("weights_sha256"))
+    weights_sha256 = str(json_files.read_sealed(path).get("weights_sha256"))
     return {"weights_sha256": weights_sha256, "config_sha256": storage.sha256(storage.read_bytes(path))}
 
 

@@ -27,6 +27,7 @@ from pairsim.models.inference.inference_nets import (
 from pairsim.models.inputs import Images, image_batches, joined_pair
 from pairsim.models.model_settings import ModelSettings
 from pairsim.models.verdict import Verdict, warn_of_one_decision
+from pairsim.models.weight_names import check_weights
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
 """Probability 0.5 at similarity 0.5, 0.0067 at 0 and 0.9933 at 1: steep enough that learning starts at once."""
@@ -154,7 +155,7 @@ class SimilarityModel(ModelSettings):
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
             TypeError: If `images` is a dataset.
-            ValueError: If `batch_size` is below 1, there is no such precision, or shapes are wrong.
+            ValueError: If `batch_size` is below 1, there is no such precision, shapes are wrong, or weights are NaN.
 
         Example:
             >>> SimilarityModel().encode(torch.rand(3, 1, 28, 28), precision="bf16").shape
@@ -189,7 +190,7 @@ class SimilarityModel(ModelSettings):
             `[N, D]` on the model's device, float32.
 
         Raises:
-            ValueError: If shapes are wrong, or there are not `num_images` images.
+            ValueError: If shapes are wrong, there are not `num_images` images, or weights are NaN.
 
         Example:
             >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
@@ -217,6 +218,8 @@ class SimilarityModel(ModelSettings):
         embeddings = collect(map(embed, filter(len, batches)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
+        if embeddings.isnan().any():  # which takes less time than a look at the weights
+            check_weights(self)
         return embeddings
 
     def similarity_matrix(
@@ -363,6 +366,7 @@ class SimilarityModel(ModelSettings):
         return a, b
 
     def _encoded_similarity(self, first: Images, second: Images) -> Tensor:
+        check_weights(self.projection)
         pair = joined_pair(first, second)
         if pair is not None:  # together, which halves the calls
             a, b = self.encode(pair).split(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pairsim._common.unit_similarity import MATCH_TOLERANCE
+from pairsim.models.weight_names import check_weights
 
 if TYPE_CHECKING:
     from pairsim.models.similarity_model import SimilarityModel
@@ -47,10 +48,12 @@ class OperatingPoint:
     def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:
         """From JSON values, as `dataclasses.asdict` returns them."""
         fields = dict(values)
+        for name in ("threshold", "fmr", "fnmr"):
+            fields[name] = 1.0 * fields[name]  # a number, no text
         for name in ("fmr_interval", "fnmr_interval"):
             if fields.get(name) is not None:
                 low, high = fields[name]
-                fields[name] = (low, high)
+                fields[name] = (float(low), float(high))
         return cls(**fields)
 
     def __str__(self) -> str:
@@ -125,7 +128,12 @@ def first_warning(model: SimilarityModel) -> str | None:
 
 
 def warn_of_one_decision(model: SimilarityModel) -> None:
-    """Warn once that a model gives every pair the same decision."""
+    """Warn once that a model gives every pair the same decision.
+
+    Raises:
+        ValueError: If its projection is not finite.
+    """
+    check_weights(model.projection)
     text = first_warning(model)
     if text is not None:
         warnings.warn(text, UserWarning, stacklevel=3)

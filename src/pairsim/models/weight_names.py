@@ -1,11 +1,14 @@
-"""State dicts whose names do not depend on wrappers of modules, such as those of `torch.compile` and `DataParallel`."""
+"""State dicts: names that do not depend on wrappers of modules, such as that of `torch.compile`; kinds of numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from pairsim.errors import RunError
 
 _COMPILED = "_orig_mod"
 _PARALLEL = "module"
@@ -45,6 +48,35 @@ def unwrapped(net: nn.Module) -> nn.Module:
     while (inner := _inner_name(net)) is not None:
         net = net.get_submodule(inner)
     return net
+
+
+def check_kinds(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: object) -> None:
+    """Check that weights are numbers of the kind of the model's own: PyTorch converts whole and complex numbers.
+
+    Raises:
+        RunError: If one is not; the message names it.
+    """
+    for name, value in weights.items():
+        wanted = own[name].dtype if name in own else value.dtype
+        if value.dtype != wanted and not (value.is_floating_point() and wanted.is_floating_point):
+            raise RunError(
+                f"Expected {name} in {source} as {wanted}, found {value.dtype}. Save weights of the model unchanged."
+            )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Check that weights are finite; buffers may be infinite, as masks are, but not NaN.
+
+    Raises:
+        ValueError: If not; names the first.
+    """
+    bad = (name for name, value in model.named_parameters() if not value.isfinite().all())
+    known = (name for name, value in model.named_buffers() if value.isnan().any())
+    if name := next(bad, None) or next(known, None):
+        raise ValueError(
+            f"Expected finite weights of the model, found NaN or infinity in {name}: its training failed. Train it "
+            "again, with a lower learning rate."
+        )
 
 
 def _inner_name(module: nn.Module) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, split_by_class
 from pairsim.data.image_sets import subset
@@ -193,7 +193,7 @@ def check_same_classes(run: Path, split: ClassSplit | None, groups: str | None) 
     path = run / FILE_NAME
     if not (storage.is_file(path) and storage.is_folder(run / "checkpoints")):
         return
-    record = storage.read_json(path)
+    record = json_files.read_sealed(path)
     begun = ClassSplit.from_record(record, path)
     again = "Give what it was begun with, or begin again with --resume never or another --out."
     if (begun is None) != (split is None):

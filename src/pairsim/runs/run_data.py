@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim._common.choices import Split
 from pairsim.data import ClassIndex, LabelledData, stratified_split
 from pairsim.data.image_sets import subset
@@ -98,7 +98,7 @@ def recorded_data(run: Path) -> Mapping[str, Any]:
     inside = run.resolve()
     folders = [inside, inside.parent] if inside.name == "model" else [inside]
     path = next((path for path in (folder / FILE_NAME for folder in folders) if storage.is_file(path)), None)
-    return {} if path is None else storage.read_json(path)
+    return {} if path is None else json_files.read_sealed(path)
 
 
 def load_labelled(
@@ -185,9 +185,9 @@ def held_out_images(
     if split is not None:
         held_out, expected, found = split.held_out, split.data, loaded.index.fingerprint()
     else:
-        config = storage.read_json(config_file)
+        config = json_files.read_sealed(config_file)
         kept, held_out = stratified_split(loaded.index, config["val_fraction"], seed=config["seed"])
-        expected = storage.read_json(run_file)["data"]
+        expected = json_files.read_sealed(run_file)["data"]
         found = ClassIndex.from_labels(loaded.targets[kept]).fingerprint()
     if any(expected.get(name) != value for name, value in found.items()):
         raise RunError(

@@ -6,7 +6,6 @@ shows the figures of another model.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.errors import RunError
 from pairsim.models import pretrained
 from pairsim.models.backbones.registry import EMBEDDINGS, is_backbone_name
 from pairsim.models.pretrained import check_format, saved_sha256
 from pairsim.training import TrainConfig
+from pairsim.training.checkpointing.run_folder import read_log
 from pairsim.training.config import VAL_FRACTION
 from pairsim.training.config_options import options_of
 from pairsim.verification.verification_report import VerificationReport
@@ -93,11 +93,10 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecords:
         RunError: If there is no model, or a file is damaged or of a newer format.
     """
     model_folder = pretrained.find(Path(folder))
-    model = storage.read_json(model_folder / pretrained.CONFIG)
-    check_format(model, "pairsim-model", pretrained.FORMAT_VERSION, model_folder / pretrained.CONFIG)
+    model = pretrained.read_config(model_folder)
     run = _run_folder(Path(folder), model_folder)
     of_a_run = storage.is_file(run / "run.json")
-    timings = _read_lines(run / "timings.jsonl")
+    log, timings = read_log(run)
     return RunRecords(
         name=run.resolve().name,
         model_folder=model_folder,
@@ -105,8 +104,8 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecords:
         run=_read(run / "run.json"),
         config=_read(run / "config.json") if of_a_run else {},  # in a model folder this file is the model's
         data=_read(run / "data.json"),
-        epochs=tuple(_read_lines(run / "log.jsonl")),
-        seconds=sum(float(record.get("seconds", 0.0)) for record in timings) if timings else None,
+        epochs=tuple(log),
+        seconds=sum(float(record["seconds"]) for record in timings) if timings and len(timings) == len(log) else None,
         evaluation=load_evaluation(folder),
     )
 
@@ -145,7 +144,7 @@ def save_evaluation(
         **saved_sha256(model_folder),
         "report": report.to_dict(),
     }
-    storage.write_file(_run_folder(folder, model_folder) / EVALUATION, storage.to_json(body))
+    storage.write_file(_run_folder(folder, model_folder) / EVALUATION, json_files.sealed(body))
 
 
 def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
@@ -165,7 +164,7 @@ def load_evaluation(run_folder: str | os.PathLike[str]) -> Evaluation | None:
     path = _run_folder(folder, model_folder) / EVALUATION
     if not storage.is_file(path):
         return None
-    body, now = storage.read_json(path), saved_sha256(model_folder)
+    body, now = json_files.read_sealed(path), saved_sha256(model_folder)
     check_format(body, "pairsim-evaluation", FORMAT_VERSION, path)
     figures, names = body.get("report"), body.get("class_names") or []
     if not isinstance(figures, dict) or not isinstance(names, list):
@@ -305,17 +304,4 @@ def _run_folder(folder: Path, model_folder: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return storage.read_json(path) if storage.is_file(path) else {}
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not storage.is_file(path):
-        return []
-    content = storage.read_bytes(path)
-    try:
-        records = [json.loads(line) for line in content.decode().splitlines()]
-    except ValueError as error:
-        raise RunError(f"Expected lines of JSON in {path}, but: {error}.") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise RunError(f"Expected one JSON object in each line of {path}, found something else.")
-    return records
+    return json_files.read_sealed(path) if storage.is_file(path) else {}

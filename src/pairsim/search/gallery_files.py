@@ -11,12 +11,14 @@ until they are more than half of it; a shard with an updated row is written agai
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
+import operator
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim._common.ordered_map import ordered_map
 from pairsim.errors import RunError
 from pairsim.models import pretrained
@@ -44,6 +46,7 @@ MAX_SMALL = 64
 _OLD_EMBEDDINGS = "gallery.safetensors"  # of version 1, which had one file, and the ids in the index
 _SHARD_FILE = re.compile(r"embeddings-(\d+)\.safetensors|ids-(\d+)\.json")
 _CHUNK = 4 * 2**20
+_MAX_HEADER = 2**20
 _MAX_THREADS = 4
 
 
@@ -66,6 +69,25 @@ class Shard:
     def ids_file(self) -> str:
         """Name of the file with the ids."""
         return f"ids-{self.number:05d}.json"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Shard:
+        """From JSON values, as `dataclasses.asdict` returns them.
+
+        Raises:
+            ValueError: If numbers or spans are not possible; KeyError or TypeError if it has other fields.
+        """
+        spans = tuple((_whole(first), _whole(end)) for first, end in values["removed"])
+        ends = [0, *itertools.chain(*spans), _whole(values["rows"])]
+        if not all(map(operator.le, ends, ends[1:])):
+            raise ValueError(f"expected removed rows in order and at most {values['rows']}, found others")
+        _whole(values["number"])
+        return cls(**{**values, "removed": spans})
+
+    @property
+    def num_kept(self) -> int:
+        """Number of rows that are in the gallery."""
+        return self.rows - sum(end - first for first, end in self.removed)
 
     def kept(self) -> npt.NDArray[np.bool_]:
         """Return which rows are in the gallery."""
@@ -149,14 +171,14 @@ def save(folder: Path, embeddings: Tensor, ids: Sequence[Id], embedding_sha256: 
         "model_sha256": embedding_sha256,
         "shards": [asdict(shard) for shard in shards],
     }
-    index["sha256"] = storage.sha256(storage.to_json(index))
-    if index["sha256"] != state.sha256:
-        storage.write_file(folder / INDEX, storage.to_json(index))
+    sha256 = storage.sha256(storage.to_json(index))
+    if sha256 != state.sha256:
+        storage.write_file(folder / INDEX, json_files.sealed(index))
     listed = {name for shard in shards for name in (shard.embeddings_file, shard.ids_file)}
     for name in {match.string for match in _shard_files(folder)} | {_OLD_EMBEDDINGS}:
         if name not in listed:
             (folder / name).unlink(missing_ok=True)
-    return SavedState(folder, index["sha256"], shards)
+    return SavedState(folder, sha256, shards)
 
 
 def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedState]:
@@ -173,27 +195,38 @@ def load(folder: Path, embedding_sha256: str) -> tuple[Tensor, list[Id], SavedSt
         RunError: If it is not there, is damaged or of a newer format, or is of another model.
     """
     folder = folder.resolve()
-    index = storage.read_json(folder / INDEX)
-    pretrained.check_format(index, FORMAT, FORMAT_VERSION, folder / INDEX)
-    digest = index.pop("sha256", None)
-    if digest != storage.sha256(storage.to_json(index)):
-        raise RunError(f"{folder / INDEX} is damaged: its SHA-256 differs from the one in it. Copy the folder again.")
-    if index["model_sha256"] != embedding_sha256:
+    path = folder / INDEX
+    index = json_files.read_sealed(path)
+    pretrained.check_format(index, FORMAT, FORMAT_VERSION, path)
+    made_by = str(index.get("model_sha256"))
+    if made_by != embedding_sha256:
         raise RunError(
             f"Expected {folder} to hold embeddings of this model ({short(embedding_sha256)}), found those of another "
-            f"({short(index['model_sha256'])}), whose similarities to them mean nothing. Load it with the model "
-            "that made it, or add the images again."
+            f"({short(made_by)}), whose similarities to them mean nothing. Load it with the model that made it, or add "
+            "the images again."
         )
-    embeddings = torch.empty(index["num_images"], index["embedding_dim"])
-    if index["format_version"] == 1:
-        _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], embeddings)
-        return embeddings, index["ids"], SavedState()
-    shards = [Shard(**{**entry, "removed": tuple(map(tuple, entry["removed"]))}) for entry in index["shards"]]
-    ends = np.cumsum([int(shard.kept().sum()) for shard in shards]).tolist()
+    # all sizes are compared with those of the files before memory is taken
+    with _damage_named(path):
+        count, dim = _whole(index["num_images"]), _whole(index["embedding_dim"])
+        if index["format_version"] == 1:
+            names = _checked_ids(index["ids"], count)
+            _check_size(folder / _OLD_EMBEDDINGS, count, dim)
+            embeddings = torch.empty(count, dim)
+            _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], embeddings)
+            return embeddings, names, SavedState()
+        shards = [Shard.from_dict(entry) for entry in index["shards"]]
+        if sum(shard.num_kept for shard in shards) != count or len({shard.number for shard in shards}) < len(shards):
+            raise ValueError(f"expected {count} images in shards with different numbers, found others")
+        for shard in shards:
+            _check_size(folder / shard.embeddings_file, shard.rows, dim)
+    embeddings = torch.empty(count, dim)
+    ends = list(itertools.accumulate(shard.num_kept for shard in shards))
     parts = [(shard, embeddings[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    ids = itertools.chain(*ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads))
-    return embeddings, list(ids), SavedState(folder, digest, shards)
+    ids = list(itertools.chain(*ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads)))
+    with _damage_named(path):
+        _checked_ids(ids, count)
+    return embeddings, ids, SavedState(folder, storage.sha256(storage.to_json(index)), shards)
 
 
 def is_gallery(folder: Path) -> bool:
@@ -236,11 +269,34 @@ def _shard_files(folder: Path) -> list[re.Match[str]]:
     return [match for name in names if (match := _SHARD_FILE.fullmatch(name))]
 
 
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {type(error).__name__}: {error}. Copy the folder again.") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"expected a whole number, found {str(value)[:40]}")
+    return value
+
+
+def _checked_ids(names: Any, count: int) -> list[Id]:
+    """Check ids as they were read: their number, that they are strings or whole numbers, and that none comes twice."""
+    if not isinstance(names, list) or not {str, int}.issuperset(map(type, names)) or len(set(names)) != count:
+        raise ValueError(f"expected {count} different ids, strings or whole numbers, found others")
+    return names
+
+
 def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> list[Id]:
     """Read the embeddings of a shard into a tensor, and return its ids."""
     shard, into = part
     kept = shard.kept()
-    names: list[Id] = json.loads(_read(folder / shard.ids_file, shard.ids_sha256))
+    path = folder / shard.ids_file
+    with _damage_named(path):
+        names = _checked_ids(json.loads(_read(path, shard.ids_sha256)), shard.rows)
     rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
     _read(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
     if rows is into:
@@ -253,7 +309,7 @@ def _read(path: Path, sha256: str, into: Tensor | None = None) -> bytes:
     """Read a file, check it and return its bytes; those of the tensor at its end, if any, directly into that tensor."""
     view = memoryview(b"") if into is None or not into.numel() else into.numpy().reshape(-1).data.cast("B")
     try:
-        with path.open("rb", buffering=0) as file:
+        with storage.open_file(path) as file:
             head = file.read(max(os.fstat(file.fileno()).st_size - len(view), 0))
             digest, start = hashlib.sha256(head), 0
             while start < len(view) and (read := file.readinto(view[start : start + _CHUNK])):
@@ -267,3 +323,21 @@ def _read(path: Path, sha256: str, into: Tensor | None = None) -> bytes:
             "Copy the folder again."
         )
     return head
+
+
+def _check_size(path: Path, rows: int, dim: int) -> None:
+    """Check that a file holds embeddings, and says so.
+
+    Raises:
+        RunError: If it cannot be read, or holds others.
+    """
+    try:
+        with storage.open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            header = file.read(min(int.from_bytes(file.read(8), "little"), _MAX_HEADER))
+    except OSError as error:
+        raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
+    expected = {"dtype": "F32", "shape": [rows, dim], "data_offsets": [0, 4 * rows * dim]}
+    with _damage_named(path):
+        if size != 8 + len(header) + 4 * rows * dim or json.loads(header).get("embeddings") != expected:
+            raise ValueError(f"expected {rows} x {dim} embeddings, as {INDEX} says, found others, of {size} bytes")

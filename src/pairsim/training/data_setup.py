@@ -18,6 +18,7 @@ from torch import Tensor
 from pairsim.data import ImageTensors, LabelledImages, PairDataset, stratified_split
 from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.generators import seeded_generators
+from pairsim.data.image_fingerprint import image_fingerprint
 from pairsim.data.image_sets import fetch_images, in_memory, subset
 from pairsim.data.loading.batches import PartialBatches, SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
@@ -65,7 +66,7 @@ class TrainingData:
     Attributes:
         loader: Batches to train on.
         validation: Validation images and pairs, or `None`.
-        fingerprint: Numbers and a hash of labels, to recognise the same data.
+        fingerprint: Numbers and hashes of labels and images, to recognise the same data.
         notes: Decisions about the data, a line each.
         split: Which images of the training data are validation images, `None` if none were split off.
     """
@@ -98,6 +99,7 @@ def set_up_data(
         TypeError: If `train` is a `PairDataset`, and the objective or turns need labelled images.
     """
     device, notes, split = model.device, list[str](), None
+    pictures = {"images": train, "val_images": val}
     workers = config.num_workers
     if workers is None and world.local_size > 1:
         workers = max(1, min(4, (os.cpu_count() or 1) // world.local_size))
@@ -133,6 +135,9 @@ def set_up_data(
             notes.append(f"Turns: {TURNS} times as many classes, {TURNS * labelled.index.num_classes:,}.")
             labelled = turned_labels(labelled)
         plan = objective.batches(labelled, note=notes.append)
+    for name, given in pictures.items():
+        if given is not None:
+            fingerprint[name] = image_fingerprint(given.dataset if isinstance(given, PairDataset) else given)
     loader = partial(
         BatchLoader,
         preprocessing=model.preprocessing,

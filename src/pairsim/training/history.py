@@ -19,6 +19,7 @@ class EpochRecord:
         val_balanced_accuracy: In [0, 1], at probability one half; `None` without validation data.
         learning_rate: Learning rate of the first parameter group at the end of the epoch.
         best: Whether this is the best model so far.
+        skipped_steps: Steps of this epoch without an update, as a gradient was not finite in fp16.
     """
 
     epoch: int
@@ -27,10 +28,15 @@ class EpochRecord:
     val_balanced_accuracy: float | None
     learning_rate: float
     best: bool
+    skipped_steps: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values, `skipped_steps` only where there were some. No times, so equal runs are equal."""
+        return {name: value for name, value in asdict(self).items() if name != "skipped_steps" or value}
 
     def to_json(self) -> str:
-        """One line of JSON. It contains no time, so equal runs give equal logs."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """One line of JSON, of `to_dict`."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
 
 @dataclass
@@ -66,7 +72,7 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """The history as JSON values."""
         return {
-            "epochs": [asdict(record) for record in self.records],
+            "epochs": [record.to_dict() for record in self.records],
             "seconds": self.seconds,
             "waiting": self.waiting,
             "notes": self.notes,

@@ -95,7 +95,8 @@ class RunSetup:
         with world.main_first(config.cache_dir is not None):  # which fills the cache
             self.data: TrainingData = set_up_data(train, val, config, self.objective, model, world=world)
         head = fit_new_head(model, train, self.data, precision=config.precision)
-        check_same(world, self.data.fingerprint, config, model)
+        images = {name: value for name, value in self.data.fingerprint.items() if not isinstance(value, dict)}
+        check_same(world, images, config, model)  # each machine may have its own copy of the files
         world.broadcast((*model.parameters(), *model.buffers()))
         self.notes: list[str] = list(self.data.notes)
         if head is not None:

@@ -6,12 +6,13 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pairsim._common.choices import Resume
 from pairsim._common.devices import deterministic
 from pairsim._common.precision import Precision
 from pairsim._common.progress import progress_bar
@@ -30,7 +31,7 @@ from pairsim.training.optimize.allocator import keeping_freed_memory
 from pairsim.training.optimize.batch_norm import share_buffers, synchronised
 from pairsim.training.optimize.optimizers import Scheduler
 from pairsim.training.run_setup import RunSetup
-from pairsim.training.training_state import collapse_notes, end_epoch
+from pairsim.training.training_state import collapse_notes, end_epoch, skip_notes
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -114,12 +115,13 @@ class Trainer:
         """End training after the current epoch; for callbacks."""
         self._state.stopped = True
 
-    def fit(self, resume: Literal["auto", "never"] = "auto") -> History:
+    def fit(self, resume: Resume = "auto") -> History:
         """Train to the end.
 
         Args:
             resume: "auto" continues from the newest checkpoint in `config.out`, if there is one; "never" starts again
-                and removes an earlier run there.
+                and removes an earlier run there. "changed-images" continues also where pixels or picture files are not
+                those that the run was started with.
 
         Returns:
             One record for each epoch, including those before a resume.
@@ -143,13 +145,13 @@ class Trainer:
         begins = not self._state.records
         with self._locked():
             if begins:
-                self._start(resume=False)
+                self._start("never")
             self.model.eval()
             self._state.save_current(self.data, self._run)
             for callback in self.callbacks if begins else ():
                 callback.on_fit_end(self, self.history)
 
-    def epochs(self, resume: Literal["auto", "never"] = "auto") -> Iterator[EpochRecord]:
+    def epochs(self, resume: Resume = "auto") -> Iterator[EpochRecord]:
         """Train one epoch each time the next record is asked for; the same as `fit`, step by step.
 
         The run folder is locked until the last record was asked for, or the iterator is closed or dropped.
@@ -157,12 +159,12 @@ class Trainer:
         Yields:
             The record of each epoch.
         """
-        if resume not in ("auto", "never"):
-            raise ValueError(f'Expected resume to be "auto" or "never", got {resume!r}.')
+        if resume not in get_args(Resume):
+            raise ValueError(f"Expected resume to be one of {', '.join(get_args(Resume))}, got {resume!r}.")
         with self._locked():
-            yield from self._epochs(resume == "auto")
+            yield from self._epochs(resume)
 
-    def _epochs(self, resume: bool) -> Iterator[EpochRecord]:
+    def _epochs(self, resume: Resume) -> Iterator[EpochRecord]:
         self._start(resume)
         state = self._state
         total, done = (epochs * self.history.num_images for epochs in (self._setup.num_epochs, state.next[0]))
@@ -182,7 +184,7 @@ class Trainer:
                     callback.on_epoch_end(self, record)
                 yield record
         state.load_best(self._run)
-        self.history.notes += collapse_notes(state, self.data)
+        self.history.notes += [*skip_notes(state), *collapse_notes(state, self.data)]
         for callback in self.callbacks:
             callback.on_fit_end(self, self.history)
         self.world.destroy_at_exit()
@@ -194,11 +196,17 @@ class Trainer:
             self.world.call_on_main(lambda: stack.enter_context(self._run.locked()))
             yield
 
-    def _start(self, resume: bool) -> None:
+    def _start(self, resume: Resume) -> None:
         """Open the run folder, restore the newest checkpoint if there is one, and compile."""
         description = self._setup.description()
         saved = self.world.call_on_main(
-            lambda: self._run.start(description, self.config, self.data.split, resume=resume)
+            lambda: self._run.start(
+                description,
+                self.config,
+                self.data.split,
+                resume=resume != "never",
+                accepts_images=resume == "changed-images",
+            )
         )
         if saved is not None:
             self._state.load_state_dict(saved)
@@ -247,6 +255,7 @@ class Trainer:
         state.waiting.append(round(batches.seconds / seconds, 4))
         state.next = (epoch + 1, 0)
         state.loss_sum.zero_()
+        state.skipped = 0
         patience, best = self.config.early_stopping, self.history.best
         if patience is not None and best is not None and record.epoch - best.epoch >= patience:
             state.stopped = True
@@ -259,6 +268,7 @@ class Trainer:
         """Step the schedule, the moving average and the callbacks."""
         state, scheduler = self._state, self._state.scheduler
         state.step += 1
+        state.skipped += state.training_step.skipped
         if not (scheduler is None or isinstance(scheduler, ReduceLROnPlateau) or state.training_step.skipped):
             scheduler.step()
         if state.ema is not None:

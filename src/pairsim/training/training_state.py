@@ -9,13 +9,14 @@ from itertools import islice
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pairsim.errors import RunError, TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, SimilarityModel
 from pairsim.models.verdict import one_decision
+from pairsim.models.weight_names import check_kinds
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.data_setup import TrainingData, ValidationData
 from pairsim.training.distributed.world import World
@@ -44,6 +45,7 @@ class TrainingState:
         waiting: Share of each epoch's time spent waiting for data.
         next: Epoch and batch to train next.
         step: Optimizer steps so far.
+        skipped: Those of the current epoch that the gradient scaler of fp16 skipped.
         stopped: Whether training ends after the current epoch.
         best: Weights of the best epoch, `None` before the first.
         best_loss: Validation loss of that epoch, or training loss without validation data.
@@ -60,6 +62,7 @@ class TrainingState:
     waiting: list[float]
     next: tuple[int, int] = (0, 0)
     step: int = 0
+    skipped: int = 0
     stopped: bool = False
     best: dict[str, Tensor] | None = None
     best_loss: float = math.inf
@@ -84,8 +87,18 @@ class TrainingState:
         """Restore what `state_dict` returned. Lists and tensors are changed in place.
 
         Raises:
-            RunError: If pictures are read with another white than before.
+            RunError: If the state does not fit this run, or pictures are read with another white than before.
         """
+        try:
+            self._restore(state)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise RunError(
+                f"Expected a checkpoint of this net and these settings, found one that does not fit: "
+                f"{type(error).__name__}: {text}. Start again with --resume never, or choose another --out."
+            ) from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
         preprocessing = Preprocessing.from_dict(state["preprocessing"])
         before, now = preprocessing.white, self.model.preprocessing.white
         if before != now:
@@ -94,8 +107,11 @@ class TrainingState:
                 "--out, or start again with --resume never."
             )
         self.model.preprocessing = preprocessing
+        state = {"skipped": 0, **state}  # which earlier versions did not count
         for name, value in vars(self).items():
             saved = state[name]
+            if isinstance(value, nn.Module):
+                check_kinds(saved, value.state_dict(), f"{name} of the checkpoint")
             if hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
             elif isinstance(value, Tensor):
@@ -221,7 +237,19 @@ def end_epoch(
         val_balanced_accuracy=None if validation is None else validation.balanced_accuracy,
         learning_rate=float(step.optimizer.param_groups[0]["lr"]),
         best=is_best,
+        skipped_steps=state.skipped,
     )
+
+
+def skip_notes(state: TrainingState) -> list[str]:
+    """Return a line if fp16 skipped steps: how many."""
+    skipped = sum(record.skipped_steps for record in state.records)
+    if not skipped:
+        return []
+    return [
+        f"fp16: {skipped:,} of {state.step:,} steps were skipped, as a gradient was not finite; weights and learning "
+        "rate stayed the same. If they are many, lower learning_rate, set grad_clip=1.0, or use precision bf16 or fp32."
+    ]
 
 
 def collapse_notes(state: TrainingState, data: TrainingData) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairsim._common.choices import Unit
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.evaluation import Difference, paired_differences
 from pairsim.models import SimilarityModel

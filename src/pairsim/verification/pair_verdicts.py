@@ -22,6 +22,7 @@ from pairsim.errors import DataError
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
+from pairsim.models.weight_names import check_weights
 
 StrPath: TypeAlias = str | os.PathLike[str]
 PathPairs: TypeAlias = StrPath | Sequence[tuple[StrPath, StrPath]] | Sequence[tuple[StrPath, StrPath, int]]
@@ -169,6 +170,7 @@ def verify_pairs(
         0 pairs at threshold 0.5000: 0 match, 0 do not
     """
     check_model(model)
+    check_weights(model)
     threshold = _checked_threshold(model, threshold)
     rows, folder = _read(pairs, None if root is None else Path(root))
     names = list(dict.fromkeys(name for row in rows for name in row[:2]))  # each once, by its first pair
@@ -183,7 +185,7 @@ def verify_pairs(
     # both in the precision of `SimilarityModel.verify`
     cosine, probability = torch.stack((similarity, model.probability(similarity))).double().cpu().numpy()
     if not np.isfinite((cosine, probability)).all():
-        raise DataError("Expected finite similarities, the model gives NaN. Its weights are damaged: train it again.")
+        raise DataError("Expected finite similarities, the model gives NaN with finite weights. Train it again.")
     own = model.operating_point
     return PairVerdicts(
         first=tuple(rows[k][0] for k in kept),

@@ -30,6 +30,7 @@ from pairsim.evaluation import (
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.uncertainty.spread import Intervals
 from pairsim.models import SimilarityModel
+from pairsim.models.weight_names import check_weights
 
 MAX_KEPT_IMAGES = 20_000
 """With more images, scores are counted instead of kept."""
@@ -163,8 +164,9 @@ def score_pairs(
 
     Raises:
         DataError: If there are fewer than two images, or labels do not fit.
-        ValueError: If the images do not fit the model.
+        ValueError: If the images do not fit the model, or its weights are not finite.
     """
+    check_weights(model)
     if isinstance(data, PairDataset):
         given = data.all_pairs()
         numbers, inverse = np.unique(np.concatenate((given.first, given.second)), return_inverse=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
 
 _READABLE = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from run_command import failure, here
+from sealed_files import edit
 
 from pairsim import PairDataset
 from pairsim.data import PairList, load_data
@@ -62,8 +63,8 @@ def test_evaluate_against_another_run(run: Path, tmp_path: Path) -> None:
 
 
 def test_run_of_a_newer_format(run: Path, tmp_path: Path) -> None:
-    config = (run / "model" / "config.json").read_text().replace('"format_version": 1', '"format_version": 9')
-    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "config.json").write_bytes((run / "model" / "config.json").read_bytes())
+    edit(tmp_path / "config.json", format_version=9)
     (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
     line = failure(here("evaluate", tmp_path, "digits", cwd=tmp_path), 1)
     assert "found 9: it was made by a newer pairsim" in line

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 from PIL import Image
+from sealed_files import edit
 from trained_run import keep, section, ten_classes
 
 from pairsim import EmbeddingNet, SimilarityModel, VerificationReport, calibrate, evaluate
@@ -172,7 +173,7 @@ def test_names_stay_text_and_paths_stay_private(run: Path, report: VerificationR
     keep(run, report)
     config = json.loads((run / "config.json").read_text())
     config["augment"] = "Paste(folder='/home/jane doe/secret-place/textures')"
-    (run / "config.json").write_text(json.dumps(config))
+    edit(run / "config.json", **config)
     card = model_card(run, title="<b>Mine</b> --- *x*\n# y")
     page = html_of(card)
     assert "<script" not in page
@@ -210,7 +211,7 @@ def test_a_net_of_your_own_is_named(tmp_path: Path) -> None:
 def test_a_run_from_python_shows_its_settings(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     config["objective"] = "my_losses.triplet"
-    (run / "config.json").write_text(json.dumps(config))
+    edit(run / "config.json", **config)
     text = section(model_card(run), "Environment and how to reproduce")
     assert "pairsim train" not in text
     assert "objective='my_losses.triplet', epochs=2, batch_size=32" in text
@@ -226,7 +227,7 @@ NETS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def rewrite(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    edit(file, **changes)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -306,9 +307,8 @@ def test_a_named_backbone_needs_no_net(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_run_without_validation_images(run: Path) -> None:
     described = json.loads((run / "run.json").read_text())
     del described["data"]["num_val_images"]
-    (run / "run.json").write_text(json.dumps(described))
-    config = json.loads((run / "model/config.json").read_text())
-    (run / "model/config.json").write_text(json.dumps({**config, "operating_point": None}))
+    edit(run / "run.json", **described)
+    edit(run / "model/config.json", operating_point=None)
     card = model_card(run)
     assert cells(card, "Data")["Images kept for validation"] == ["0"]
     assert "Not chosen on data: the threshold is where the probability is 0.5, if there" in section(card, "Threshold")
@@ -337,7 +337,7 @@ def test_a_card_that_is_there_is_kept(run: Path, tmp_path: Path) -> None:
 def test_missing_figures_are_named(run: Path, report: VerificationReport) -> None:
     keep(run, report)
     path = run / "evaluation.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "report": {"eer": 0.25}}))
+    edit(path, report={"eer": 0.25})
     rows = cells(model_card(run), "Evaluation")
     assert rows["Equal error rate"][0] == "25.000%"
     assert rows["ROC AUC"] == ["not measured", "not measured"]

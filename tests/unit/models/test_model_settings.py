@@ -364,3 +364,34 @@ def test_embeddings_of_another_model_have_no_scale(recwarn: pytest.WarningsRecor
     Trainer(own, SETTINGS, train=vectors).fit()
     own.encode(vectors.images * 100)
     assert not recwarn.list
+
+
+def test_a_sealed_state_dict_is_compared_with_its_hash() -> None:
+    model = small_model(threshold=0.5)
+    sealed = model.sealed_state_dict()
+    assert set(sealed) == set(model.state_dict())
+    other = small_model(seed=1)
+    other.load_state_dict(sealed)
+    assert other.threshold == 0.5
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items())
+    whole = nn.ModuleDict({"a": small_model(seed=1)})
+    whole.load_state_dict({f"a.{name}": value for name, value in sealed.items()})
+    message = (
+        r"Expected the weights and settings that the SHA-256 in _extra_state is of, found others: .*remove that key"
+    )
+    for name in ("projection.bias", "embedding_net.conv.1.num_batches_tracked"):
+        with pytest.raises(RuntimeError, match=message):
+            small_model().load_state_dict({**sealed, name: sealed[name] + 1})
+    text = bytes(sealed["_extra_state"].tolist()).replace(b'"threshold": 0.5', b'"threshold": 0.7')
+    with pytest.raises(RuntimeError, match=message):
+        small_model().load_state_dict({**sealed, "_extra_state": torch.tensor(list(text), dtype=torch.uint8)})
+    del sealed["_extra_state"]
+    sealed["projection.bias"] += 1
+    small_model().load_state_dict(sealed)
+
+
+def test_settings_that_are_nested_too_deeply() -> None:
+    text = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    state = {**small_model().state_dict(), "_extra_state": torch.tensor(list(text), dtype=torch.uint8)}
+    with pytest.raises(ValueError, match=r"found damage \(RecursionError"):
+        small_model().load_state_dict(state)

@@ -6,11 +6,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from sealed_files import edit
 from small_models import small_model
 from torch import nn
 
@@ -74,10 +74,10 @@ def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
     SimilarityModel().save_pretrained(tmp_path)
     config = tmp_path / "config.json"
     text = config.read_text()
-    config.write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    edit(config, format_version=2)
     with pytest.raises(RunError, match=r"version 1 at most, found 2: it was made by a newer pairsim"):
         SimilarityModel.from_pretrained(tmp_path)
-    config.write_text(text.replace("pairsim-model", "other"))
+    edit(config, format="other")
     with pytest.raises(RunError, match=r"Expected .* to say format pairsim-model, found 'other'"):
         SimilarityModel.from_pretrained(tmp_path)
     config.write_text("{")
@@ -155,26 +155,56 @@ def test_short() -> None:
     assert short(None) == "SHA-256 "
 
 
-def test_a_save_that_was_killed_between_two_renames_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, new = SimilarityModel(EmbeddingNet(image_size=8)), SimilarityModel(EmbeddingNet(image_size=8))
-    new.operating_point = OperatingPoint(0.25, 0.1, 0.2, 5, 6, source="validation pairs")
-    old.save_pretrained(tmp_path)
+def test_an_edit_of_the_config_is_told_and_can_be_accepted(tmp_path: Path) -> None:
+    small_model(threshold=0.5).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"threshold": 0.5', '"threshold": 0.75'))
+    with pytest.raises(RunError, match=r'config\.json is damaged or was edited: .*to accept an edit, remove "sha256"'):
+        SimilarityModel.from_pretrained(tmp_path)
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if not line.startswith('  "sha256": ')))
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == 0.75
+
+
+@pytest.mark.parametrize("kill_at", range(4))
+def test_a_save_that_is_killed_leaves_one_whole_model(
+    kill_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [small_model(seed=seed, threshold=0.1 * seed) for seed in (1, 2)]
+    models[0].save_pretrained(tmp_path)
+    calls = 0
     replace = os.replace
 
-    def killed(source: Any, target: Any) -> None:
-        if Path(target).name == "config.json":
+    def killed(*paths: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > kill_at:
             raise KeyboardInterrupt
-        replace(source, target)
+        replace(*paths)
 
-    monkeypatch.setattr(os, "replace", killed)
-    monkeypatch.setattr("pairsim._common.storage._delete", lambda path: None)
-    with pytest.raises(KeyboardInterrupt):
-        new.save_pretrained(tmp_path)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        if kill_at < 3:
+            with pytest.raises(KeyboardInterrupt):
+                models[1].save_pretrained(tmp_path)
+        else:
+            models[1].save_pretrained(tmp_path)
+    expected = models[kill_at > 1]  # the config is the second file that gets its name
     loaded = SimilarityModel.from_pretrained(tmp_path)
-    assert loaded.operating_point == new.operating_point
-    assert torch.equal(loaded.projection.weight, new.projection.weight)
-    for file in tmp_path.glob(".config.json.*"):
-        file.unlink()
-    with pytest.raises(RunError, match="damaged or from another save"):
-        SimilarityModel.from_pretrained(tmp_path)
+    assert loaded.threshold == expected.threshold
+    assert all(torch.equal(value, expected.weights()[name]) for name, value in loaded.weights().items())
+    models[0].save_pretrained(tmp_path)  # and nothing is in the way of the next save
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == models[0].threshold
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_first_save_that_is_killed_before_its_last_step_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        small_model(threshold=0.3).save_pretrained(tmp_path)
+    assert SimilarityModel.from_pretrained(tmp_path).threshold == 0.3

@@ -404,3 +404,25 @@ def test_colour_pixels_stay_in_colour_for_ones_own_net_that_does_not_state_its_c
     assert model.preprocessing.channels == 3
     pixels = torch.randint(0, 256, (2, 3, 28, 28), dtype=torch.uint8)
     assert torch.equal(model.embed(pixels), model.embed(pixels.float() / 255))
+
+
+@pytest.mark.parametrize("call", ["encode", "encode_batches", "similarity_matrix", "verify", "predict_proba"])
+@pytest.mark.parametrize("part", ["embedding_net.conv.0.weight", "projection.bias"])
+def test_nan_in_the_weights_is_named(call: str, part: str) -> None:
+    model = SimilarityModel().eval()
+    with torch.no_grad():
+        model.get_parameter(part).fill_(torch.nan)
+    images = torch.rand(1, 1, 28, 28)
+    given = {"encode": [images], "encode_batches": [[images]], "similarity_matrix": [images]}
+    if part == "projection.bias" and call in given:  # embeddings do not depend on it
+        assert not getattr(model, call)(*given[call]).isnan().any()
+        return
+    name = part.removeprefix("projection.")
+    with pytest.raises(ValueError, match=rf"^Expected finite weights of the model, found NaN or infinity in {name}: "):
+        getattr(model, call)(*given.get(call, [images, images]))
+
+
+def test_images_with_nan_are_not_the_fault_of_the_weights() -> None:
+    images = torch.full((2, 1, 28, 28), torch.nan)
+    images[0] = 0.5
+    assert SimilarityModel().eval().encode(images).isnan().any(dim=1).tolist() == [False, True]

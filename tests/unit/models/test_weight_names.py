@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pairsim import EmbeddingNet, SimilarityModel
-from pairsim.models.weight_names import unwrapped
+from pairsim.errors import RunError
+from pairsim.models.weight_names import check_kinds, check_weights, unwrapped
 
 
 def compiled(module: nn.Module) -> nn.Module:
@@ -124,3 +126,37 @@ def test_wrapped_models_are_saved_and_load_again(wrapper: str, tmp_path: object)
     assert torch.allclose(loaded.encode(images), SimilarityModel(net(3)).encode(images), atol=1e-6)
     again = SimilarityModel.from_pretrained(str(tmp_path), embedding_net=WRAPPERS[wrapper](net(4)))
     assert all(torch.equal(v, net(3).state_dict()[k]) for k, v in unwrapped(again.embedding_net).state_dict().items())
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    module = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    module.register_buffer("mask", torch.tensor([-torch.inf]))
+    check_weights(module)
+    for part, value in (("0.bias", torch.nan), ("0.weight", torch.inf), ("1.running_mean", torch.nan)):
+        damaged = copy.deepcopy(module)
+        damaged.load_state_dict({part: torch.full_like(module.state_dict()[part], value)}, strict=False)
+        with pytest.raises(
+            ValueError, match=rf"Expected finite weights of the model, found NaN or infinity in {part}: "
+        ):
+            check_weights(damaged)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "fits"),
+    [
+        (torch.float32, torch.float16, True),
+        (torch.bfloat16, torch.float64, True),
+        (torch.int64, torch.int64, True),
+        (torch.int64, torch.float32, False),
+        (torch.float32, torch.int32, False),
+        (torch.float32, torch.complex64, False),
+        (torch.float32, torch.bool, False),
+    ],
+)
+def test_kinds_of_numbers(own: torch.dtype, given: torch.dtype, fits: bool) -> None:
+    weights, module = {"w": torch.zeros(1, dtype=given), "unknown": torch.zeros(1)}, {"w": torch.zeros(1, dtype=own)}
+    if fits:
+        check_kinds(weights, module, "file.pt")
+        return
+    with pytest.raises(RunError, match=rf"^Expected w in file\.pt as {own}, found {given}\. Save weights of the model"):
+        check_kinds(weights, module, "file.pt")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from sealed_files import content_of, edit
 from trained_run import FOLDER, NAMES, keep, ten_classes
 
 from pairsim import SimilarityModel, TrainConfig, VerificationReport, calibrate, evaluate
@@ -37,16 +38,14 @@ def report(run: Path) -> VerificationReport:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    values = json.loads(path.read_text())
-    change(values)
-    path.write_text(json.dumps(values))
+    edit(path, change)
 
 
 def test_all_records_of_a_run_are_read(run: Path) -> None:
     records = read_run(run)
     assert (records.name, records.model_folder, records.evaluation) == ("my-run", run / "model", None)
-    assert records.model == json.loads((run / "model" / "config.json").read_text())
-    assert records.config == json.loads((run / "config.json").read_text())
+    assert records.model == content_of(run / "model" / "config.json")
+    assert records.config == content_of(run / "config.json")
     assert records.data["class_names"] == NAMES
     assert records.run["data"]["num_classes"] == 10
     assert [record["epoch"] for record in records.epochs] == [1, 2]
@@ -121,7 +120,10 @@ def test_a_damaged_evaluation(run: Path, report: VerificationReport, change: dic
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{}\n{broken", r"Expected lines of JSON in .*log\.jsonl"), ("[]", "one JSON object in each line")],
+    [
+        ("{}\n{broken", r"Expected a readable JSON file at .*log\.jsonl, line 2, but: "),
+        ("[]", r"Expected .*log\.jsonl, line 1 to hold one JSON object, found list"),
+    ],
 )
 def test_a_damaged_log(run: Path, text: str, message: str) -> None:
     (run / "log.jsonl").write_text(text)

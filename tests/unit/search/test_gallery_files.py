@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sealed_files import edit
 from small_models import small_model
 from torch import Tensor
 from torch.nn import functional
@@ -297,10 +298,10 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     filled(["a"]).save(tmp_path)
     index = tmp_path / "gallery.json"
     text = index.read_text()
-    index.write_text(text.replace('"format_version": 2', '"format_version": 3'))
+    edit(index, format_version=3)
     with pytest.raises(RunError, match=r"version 2 at most, found 3: it was made by a newer pairsim"):
         Gallery.load(tmp_path, MODEL)
-    index.write_text(text.replace("pairsim-gallery", "pairsim-model"))
+    edit(index, format="pairsim-model")
     with pytest.raises(RunError, match="to say format pairsim-gallery, found 'pairsim-model'"):
         Gallery.load(tmp_path, MODEL)
     index.write_text(text)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pairsim import Callback, EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim.errors import TrainingError
+from pairsim.training.checkpointing.run_folder import read_log
 from pairsim.training.optimize.step import TrainingStep
 
 
@@ -162,7 +163,7 @@ def test_epochs_are_trained_when_they_are_asked_for() -> None:
 
 def test_unknown_values_of_resume() -> None:
     trainer = Trainer(reference_model(), train=easy_images())
-    with pytest.raises(ValueError, match='Expected resume to be "auto" or "never", got \'always\''):
+    with pytest.raises(ValueError, match="Expected resume to be one of auto, never, changed-images, got 'always'"):
         trainer.fit(resume="always")  # type: ignore[arg-type]
 
 
@@ -227,3 +228,83 @@ def test_images_epoch_and_loss_are_shown_on_stderr(capsys: pytest.CaptureFixture
 def test_nothing_is_shown_unless_asked_for(capsys: pytest.CaptureFixture[str], shown: bool | None) -> None:
     fit(easy_images(), epochs=1, progress=shown)
     assert capsys.readouterr().err == ""
+
+
+class Overflow(Callback):
+    """Makes the gradient of the projection infinite in some steps, and records the learning rate after each."""
+
+    def __init__(self, steps: set[int]) -> None:
+        self.steps = steps
+        self.step = 0
+        self.states: list[tuple[float, float]] = []
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        self.step = trainer._state.step
+        self.record(trainer)
+
+        def overflow(gradient: Tensor) -> Tensor:
+            return gradient * torch.inf if self.step + 1 in self.steps else gradient
+
+        trainer.model.embedding_net.get_parameter("fc.1.bias").register_hook(overflow)
+
+    def on_step_end(self, trainer: Trainer, step: int) -> None:
+        self.step = step
+        self.record(trainer)
+
+    def record(self, trainer: Trainer) -> None:
+        rate = float(trainer.optimizer.param_groups[0]["lr"])
+        self.states.append((rate, trainer.model.projection.weight.item()))
+
+    def unmoved(self) -> tuple[set[int], set[int]]:
+        """Steps that did not change the learning rate, and those that did not change the weights."""
+        rates, weights = zip(*self.states, strict=True)
+        steps = range(1, len(self.states))
+        return {n for n in steps if rates[n] == rates[n - 1]}, {n for n in steps if weights[n] == weights[n - 1]}
+
+
+FP16: dict[str, Any] = {
+    "precision": "fp16",
+    "device": "cpu",
+    "batch_size": 16,
+    "progress": False,
+    "scheduler": "cosine",
+}
+
+
+def test_skipped_steps_of_fp16_are_counted_and_do_not_move_the_schedule(tmp_path: Path) -> None:
+    overflow = Overflow({2, 3, 7})
+    config = TrainConfig(epochs=3, out=tmp_path / "run", **FP16)
+    history = Trainer(reference_model(), config, train=easy_images(), callbacks=[overflow]).fit()
+    total = len(overflow.states) - 1
+    same_rates, skipped = overflow.unmoved()
+    assert {2, 3, 7} <= skipped == same_rates  # the first scale may be too large too
+    expected = [sum(epoch * total // 3 < step <= (epoch + 1) * total // 3 for step in skipped) for epoch in range(3)]
+    assert [record.skipped_steps for record in history] == expected
+    (note,) = [note for note in history.notes if note.startswith("fp16: ")]
+    assert f"{len(skipped)} of {total} steps were skipped, as a gradient was not finite" in note
+    logged, _ = read_log(tmp_path / "run")
+    assert [line.get("skipped_steps") for line in logged] == [number or None for number in expected]
+
+
+def test_skipped_steps_are_counted_over_a_resume(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=2, out=tmp_path / "run", checkpoint_steps=1, **FP16)
+
+    class Stop(Overflow):
+        def on_step_end(self, trainer: Trainer, step: int) -> None:
+            super().on_step_end(trainer, step)
+            if step == 4:
+                raise KeyboardInterrupt
+
+    first, second = Stop({2}), Overflow({4})
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(reference_model(), config, train=easy_images(), callbacks=[first]).fit()
+    history = Trainer(reference_model(), config, train=easy_images(), callbacks=[second]).fit()
+    before = first.unmoved()[1] - {4}  # which is trained again
+    assert 2 in before
+    assert [record.skipped_steps for record in history] == [len(before) + 1, 0]
+
+
+def test_without_skipped_steps_nothing_is_said() -> None:
+    history = fit(easy_images(), epochs=1).history
+    assert not any("skipped" in note for note in history.notes)
+    assert "skipped_steps" not in history.to_dict()["epochs"][0]

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from small_models import small_model
 
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, compare_models, evaluate
 from pairsim.data import ImageTensors
@@ -39,3 +40,13 @@ def test_figures_without_pairs_are_null_and_have_no_line(
     assert values["thresholds"] == [model.threshold] * 2
     assert "ROC AUC" not in str(comparison)
     assert "false non-match rate" in str(comparison)
+
+
+@pytest.mark.parametrize("part", ["embedding_net.conv.0.weight", "projection.weight"])
+def test_a_model_with_nan_is_not_compared(part: str) -> None:
+    models = small_model(), small_model()
+    with torch.no_grad():
+        models[1].get_parameter(part).fill_(torch.nan)
+    pixels = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8)
+    with pytest.raises(ValueError, match=rf"Expected finite weights of the model, found NaN or infinity in {part}"):
+        compare_models(*models, ImageTensors(pixels, [0, 1] * 4), num_resamples=10)

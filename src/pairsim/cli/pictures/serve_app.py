@@ -76,7 +76,7 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
     """Test images of the run's own data, where it is still there: in pairs of one class and of two, alternating."""
     import numpy as np
 
-    from pairsim._common import storage
+    from pairsim._common import json_files, storage
     from pairsim.data.image_sets import fetch_images
     from pairsim.runs.run_data import load_labelled
 
@@ -84,7 +84,7 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
     if not storage.is_file(record):
         return []
     try:
-        data = str(storage.read_json(record).get("data"))
+        data = str(json_files.read_sealed(record).get("data"))
         dataset = load_labelled(run, model, data, "test", data_dir=data_dir).dataset
     except (DataError, DatasetNotFoundError, ImageReadError, MissingExtraError, RunError) as error:
         note(f"No examples: {error}")

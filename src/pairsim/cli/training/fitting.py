@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pairsim
+from pairsim._common.choices import Resume
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.output import note
 from pairsim.cli.training.chosen_net import ChosenNet, why_not_adapted
@@ -52,12 +53,12 @@ class CommandRecords(Callback):
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         """Write `data.json` before the first epoch, so that an interrupted run has it too."""
-        from pairsim._common import storage
+        from pairsim._common import json_files, storage
         from pairsim.runs.class_splits import held_classes
 
         assert trainer.config.out is not None, "commands write a run"
         record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
-        storage.write_file(trainer.config.out / "data.json", storage.to_json(record))
+        storage.write_file(trainer.config.out / "data.json", json_files.sealed(record))
         self._print_notes(trainer.history)
 
     def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
@@ -107,7 +108,7 @@ def fit_model(
     *,
     head: Literal["auto"] | HeadName | None,
     tensorboard: bool,
-    resume: Literal["auto", "never"],
+    resume: Resume,
 ) -> Fitted | None:
     """Choose a head for a pretrained backbone and fine-tune it, or train a model.
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
-from pairsim._common.choices import Fit
+from pairsim._common.choices import Fit, Resume
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, print_result
 from pairsim.cli.training.chosen_net import REFERENCE, choose_net
@@ -32,7 +32,7 @@ def train(
     /,
     *,
     options: Annotated[TrainOptions, Parameter(name="*")] = _DEFAULTS,
-    resume: Literal["auto", "never"] = "auto",
+    resume: Resume = "auto",
     backbone: str | None = None,
     weights: str | None = None,
     head: Literal["auto", "none", "standardize", "whiten", "linear", "mlp"] | None = None,
@@ -60,7 +60,8 @@ def train(
 
     Args:
         options: How to train.
-        resume: Continue from the newest checkpoint in the run folder, or start again.
+        resume: Continue from the newest checkpoint in the run folder (auto), also with pixels or picture files that
+            changed since (changed-images), or start again (never).
         backbone: A net of torchvision, such as resnet18, or of timm, such as timm/mobilenetv3_small_100; an ONNX file,
             whose net is not trained; "reference", the reference network; or "auto": for photographs a pretrained net
             whose weights are on this machine. By default auto for folders, and reference for named data.
@@ -140,7 +141,7 @@ def train(
             data,
             options,
             unseen=unseen,
-            resume=resume == "auto",
+            resume=resume != "never",
             preprocessing=preprocessing,
             class_level=class_level,
             groups=groups,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pairsim._common.arrays import Float32Array, Float64Array, Values, as_array, check_count, check_threshold
-from pairsim._common.json_values import json_value
+from pairsim._common.json_files import json_value
 from pairsim.evaluation.pairs.ranked import IntArray, Scores, round_up
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
 from pairsim.evaluation.uncertainty.wilson import wilson_interval

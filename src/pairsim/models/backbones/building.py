@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import pickle
 import socket
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +84,11 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(file))
+        _check_parts(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # a damaged file raises many kinds
         raise RunError(
             f"Expected a state dict in {file}, but reading it failed ({type(error).__name__}). Save the weights with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file; pickled modules are not loaded."
@@ -97,6 +100,18 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise RunError(f"Expected a state dict, names and tensors, in {file}, found something else.")
     consume_prefix_in_state_dict_if_present(content, "module.")  # of data-parallel training
     return content
+
+
+def _check_parts(file: Path) -> None:
+    """Compare the parts of a file of `torch.save` with the checksums (CRC-32) in it, which `torch.load` does not.
+
+    Raises:
+        RunError: If one differs; the message names it.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as parts:
+            if damaged := parts.testzip():
+                raise RunError(f"{file} is damaged: {damaged} in it differs from its CRC-32. Copy it or save it again.")
 
 
 def check_reachable(url: str) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pairsim.models.backbones.building import PRETRAINED, BackboneRequest, read_weights
+from pairsim.models.weight_names import check_kinds
 
 EXTRA = None
 """They need no other package."""
@@ -119,7 +120,9 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, None]:
     module: nn.Module = _NETS[name](request.in_channels or 1)
     if request.weights is not None:
         try:
-            module.load_state_dict(read_weights(request.weights), strict=True)
+            state = read_weights(request.weights)
+            check_kinds(state, module.state_dict(), request.weights)
+            module.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise request.not_fitting(error) from error
     return module, None

@@ -19,6 +19,7 @@ from pairsim.models.backbones.building import (
     copy_sharing_tensors,
     read_weights,
 )
+from pairsim.models.weight_names import check_kinds
 
 EXTRA = "timm"
 """The extra and the package that the nets need."""
@@ -78,6 +79,8 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing
         if weights is not None and "state_dict" in str(error):
             raise request.not_fitting(error) from error
         raise request.not_built(error) from error
+    if weights is not None and weights != PRETRAINED:
+        check_kinds(state, module.state_dict(), weights)
     vars(module).update(pretrained_cfg=config, default_cfg=config)  # without the weights
     return module, known
 

@@ -17,6 +17,7 @@ from pairsim.models.backbones.building import (
     network_timeout,
     read_weights,
 )
+from pairsim.models.weight_names import check_kinds
 
 EXTRA = None
 """torchvision is always installed."""
@@ -79,6 +80,7 @@ def build(name: str, request: BackboneRequest) -> tuple[nn.Module, Preprocessing
         else:
             state = read_weights(weights)
         state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items() if not key.startswith(dropped)}
+        check_kinds(state, module.state_dict(), weights)
         try:
             module.load_state_dict(state, strict=True)
         except RuntimeError as error:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.choices import Resume
 from pairsim.data import LabelledImages, split_by_class
 from pairsim.data.image_sets import fetch_images, subset
 from pairsim.data.splits import ValidationSplit
@@ -121,7 +122,7 @@ def adapt(
     val: Any = None,
     head: HeadChoiceName = "auto",
     callbacks: Sequence[Callback] = (),
-    resume: Literal["auto", "never"] = "auto",
+    resume: Resume = "auto",
 ) -> Adaptation:
     """Adapt a pretrained backbone to labelled images.
 
@@ -179,7 +180,7 @@ def _adapt(
     val: Any,
     head: HeadChoiceName,
     callbacks: Sequence[Callback],
-    resume: Literal["auto", "never"],
+    resume: Resume,
 ) -> Adaptation:
     assert net.backbone is not None, "it was checked"
     fine_tunes = settings.freeze != "backbone" and has_parameters(model)

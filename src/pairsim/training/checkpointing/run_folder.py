@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -30,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
+from pairsim.data.image_fingerprint import TIMES, image_changes
 from pairsim.data.splits import ValidationSplit, write_split
 from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
@@ -43,6 +43,7 @@ from pairsim.training.history import EpochRecord, History
 if TYPE_CHECKING:
     from pairsim.training.training_state import TrainingState
 
+FORMAT = "pairsim-checkpoint"
 FORMAT_VERSION = 2
 """Of checkpoints. Those of version 1 hold the history itself, where others refer to the log."""
 
@@ -54,6 +55,7 @@ _OF_A_RUN = (
 )
 """What is removed before a new run in the same folder, checkpoints first. The rest is replaced."""
 
+_IMAGES = {"images": "images", "val_images": "validation images"}
 _NUM_KEPT = 2
 """Checkpoints that are not removed: if the newest is damaged, the one before is used."""
 
@@ -73,7 +75,13 @@ class RunFolder:
         return training_in(self._path)
 
     def start(
-        self, info: dict[str, Any], config: TrainConfig, split: ValidationSplit | None, *, resume: bool
+        self,
+        info: dict[str, Any],
+        config: TrainConfig,
+        split: ValidationSplit | None,
+        *,
+        resume: bool,
+        accepts_images: bool = False,
     ) -> dict[str, Any] | None:
         """Open the folder for a new run or to resume one, and remove what a killed process left in it.
 
@@ -82,6 +90,7 @@ class RunFolder:
             config: Resolved.
             split: Which images of the training data are validation images, `None` if none were split off.
             resume: Whether to resume from the newest checkpoint; otherwise an earlier run in the folder is removed.
+            accepts_images: Whether to resume also with other images than the run was started with.
 
         Returns:
             The state to resume from, with a list of problems as `problems`, or `None` for a new run.
@@ -96,16 +105,16 @@ class RunFolder:
             storage.remove_leftovers(folder)
         state, problems = load_checkpoint(self._path) if exists and resume else (None, [])
         if state is not None:
-            _check_same_run(self._path, info, config)
+            changes = _check_same_run(self._path, info, config, accepts_images=accepts_images)
             checkpoints = _checkpoints(self._path)  # the damaged ones first, which would count as the newest
             _remove([*checkpoints[: len(problems)], *checkpoints[len(problems) + _NUM_KEPT :]])
-            state["problems"] = problems + _environment_changes(self._path, info)
+            state["problems"] = problems + changes + _environment_changes(self._path, info)
         elif exists:
             for name in _OF_A_RUN:
                 storage.remove(self._path / name)
         body = {"format": "pairsim-run", "format_version": RUN_FORMAT_VERSION, **info}
-        storage.write_file(self._path / RUN_FILE, storage.to_json(body))
-        storage.write_file(self._path / "config.json", storage.to_json(config.to_dict()))
+        storage.write_file(self._path / RUN_FILE, json_files.sealed(body))
+        storage.write_file(self._path / "config.json", json_files.sealed(config.to_dict()))
         write_split(self._path, split)
         if state is None:
             self.write_log(History())
@@ -124,18 +133,18 @@ class RunFolder:
             }
             for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
         ]
-        storage.write_file(self._path / LOG, _log(history.records))
-        storage.write_file(self._path / TIMINGS, "".join(f"{json.dumps(line)}\n" for line in timings).encode())
+        storage.write_file(self._path / LOG, _lines(history.records))
+        storage.write_file(self._path / TIMINGS, json_files.sealed_lines(timings))
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
         if self._path is None:
             return
         buffer = io.BytesIO()
-        torch.save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, buffer)
+        torch.save(model.sealed_state_dict(), buffer)
         storage.write_file(self._path / _WEIGHTS, buffer.getvalue())
         model.save_pretrained(self._path / _MODEL)
-        storage.remove_leftovers(self._path / _MODEL)  # only now, as they may complete the model that was there
+        storage.remove_leftovers(self._path / _MODEL)
 
     def write_checkpoint(self, state: TrainingState) -> None:
         """Save the state after a step, with a reference to the log, which has all epochs so far."""
@@ -144,7 +153,7 @@ class RunFolder:
         values = state.state_dict()
         for name in _HISTORY:
             del values[name]
-        log = {"epochs": len(state.records), "sha256": storage.sha256(_log(state.records))}
+        log = {"epochs": len(state.records), "sha256": storage.sha256(_lines(state.records))}
         save_checkpoint(self._path, state.step, {**values, "log": log})
 
 
@@ -152,8 +161,22 @@ _HISTORY = ("records", "seconds", "waiting")
 """What a checkpoint refers to instead of holding it."""
 
 
-def _log(records: list[EpochRecord]) -> bytes:
-    return "".join(f"{record.to_json()}\n" for record in records).encode()
+def _lines(records: list[EpochRecord]) -> bytes:
+    return json_files.sealed_lines(record.to_dict() for record in records)
+
+
+def read_log(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read `log.jsonl` and `timings.jsonl` of a run, one object for each epoch; a kill may leave one timing less.
+
+    Raises:
+        RunError: If a file is damaged or epochs are missing; the message names it.
+    """
+    files = [run / name for name in (LOG, TIMINGS)]
+    log, timings = (json_files.read_sealed_lines(file) if storage.is_file(file) else [] for file in files)
+    for file, lines, least in ((files[0], log, len(timings)), (files[1], timings, len(log) - 1)):
+        if len(lines) < least and all(map(storage.is_file, files)):
+            raise RunError(f"{file} is damaged: expected {least} epochs, found {len(lines)}. Copy it again.")
+    return log, timings
 
 
 def _read_history(run: Path, log: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -166,20 +189,20 @@ def _read_history(run: Path, log: Mapping[str, Any]) -> dict[str, list[Any]]:
         RunError: If the log is not the one that was written.
     """
     num = log["epochs"]
-    lines, timings = (storage.read_bytes(run / name).splitlines(keepends=True)[:num] for name in (LOG, TIMINGS))
-    if storage.sha256(b"".join(lines)) != log["sha256"]:
+    records, timings = (json_files.read_sealed_lines(run / name, num) for name in (LOG, TIMINGS))
+    if storage.sha256(json_files.sealed_lines(records)) != log["sha256"]:
         raise RunError(f"{run / LOG} was changed: the SHA-256 of its first {num} lines differs from the one stored.")
-    times = [json.loads(line) for line in timings]
-    if len(times) != num:
-        raise RunError(f"Expected {num} lines in {run / TIMINGS}, found {len(times)}.")
-    records = [json.loads(line) for line in lines]
-    return dict(zip(_HISTORY, (records, *([one[name] for one in times] for name in _HISTORY[1:])), strict=True))
+    if len(timings) != num:
+        raise RunError(f"Expected {num} lines in {run / TIMINGS}, found {len(timings)}.")
+    return dict(zip(_HISTORY, (records, *([one[name] for one in timings] for name in _HISTORY[1:])), strict=True))
 
 
-def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> None:
-    """Check that a run is resumed with its settings and data."""
+def _check_same_run(
+    path: Path, info: dict[str, Any], config: TrainConfig, *, accepts_images: bool = False
+) -> list[str]:
+    """Check that a run is resumed with its settings and data, and return a line about each change of its images."""
     # a setting that did not exist when the run was started had its default
-    before = {**type(config)().resolved().to_dict(), **storage.read_json(path / "config.json")}
+    before = {**type(config)().resolved().to_dict(), **json_files.read_sealed(path / "config.json")}
     fixed = {name for name, option in options_of(config).items() if not option.may_change_on_resume}
     if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
         fixed.add("epochs")
@@ -190,17 +213,30 @@ def _check_same_run(path: Path, info: dict[str, Any], config: TrainConfig) -> No
             f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."
         )
-    data = storage.read_json(path / RUN_FILE).get("data")
-    if data != info["data"]:
+    began, given = json_files.read_sealed(path / RUN_FILE).get("data", {}), info["data"]
+    data, now = ({name: value for name, value in all_.items() if name not in _IMAGES} for all_ in (began, given))
+    if data != now:
         raise RunError(
-            f"Expected the data that {path} was started with ({data}), found {info['data']}. "
+            f"Expected the data that {path} was started with ({data}), found {now}. "
             "Restore it, choose another --out, or start again with --resume never."
         )
+    changes = [
+        f"{what} with other {change}"
+        for name, what in _IMAGES.items()
+        for change in image_changes(began.get(name, {}), given.get(name, {}))
+    ]
+    found = "; ".join(changes)
+    if not accepts_images and not all(change.endswith(TIMES) for change in changes):
+        raise RunError(
+            f"Expected the images that {path} was started with, found {found}. Restore them, choose another --out, "
+            "start again with --resume never, or accept them with --resume changed-images."
+        )
+    return [f"Resumed with changes: {found}."] if changes else []
 
 
 def _environment_changes(path: Path, info: dict[str, Any]) -> list[str]:
     """A line about changes of versions and hardware, if there are any."""
-    before, now = storage.read_json(path / RUN_FILE).get("environment", {}), info["environment"]
+    before, now = json_files.read_sealed(path / RUN_FILE).get("environment", {}), info["environment"]
     before, now = ({"num_processes": 1, **environment} for environment in (before, now))
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
     note = f"Resumed in another environment ({'; '.join(changed)}): it continues, but not bit for bit."
@@ -264,7 +300,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any]) -> None:
         RunError: If it cannot be written; earlier checkpoints are not changed.
     """
     tensors: dict[str, Tensor] = {}
-    body = {"format": "pairsim-checkpoint", "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
+    body = {"format": FORMAT, "format_version": FORMAT_VERSION, "state": pack(state, tensors)}
     path = run / _CHECKPOINTS / f"step-{step:09d}"
     storage.write_folder(path, {"state.json": storage.to_json(body), "tensors.safetensors": serialize(tensors)})
     _remove(_checkpoints(run)[_NUM_KEPT:])
@@ -286,14 +322,17 @@ def load_checkpoint(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for path in _checkpoints(run):
         try:
             files = storage.read_folder(path)
-            body = json.loads(files["state.json"])
+            body = storage.json_object(files["state.json"], path / "state.json")
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
+            if body.get("format") != FORMAT:
+                raise RunError(f"Expected state.json to say format {FORMAT}, found {body.get('format')!r}.")
             is_newer = body["format_version"] > FORMAT_VERSION  # its state may be of another kind
             state = {} if is_newer else _unpacked(run, body["state"], tensors)
-        except (RunError, KeyError, TypeError, ValueError) as error:
-            problems.append(f"Checkpoint {path.name} cannot be used: {error}")
+        except (RunError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            problems.append(f"Checkpoint {path.name} cannot be used: {reason}")
             continue
-        check_format(body, "pairsim-checkpoint", FORMAT_VERSION, path / "state.json")
+        check_format(body, FORMAT, FORMAT_VERSION, path / "state.json")
         return state, problems
     if problems:
         raise RunError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pairsim._common import storage
+from pairsim._common import json_files, storage
 from pairsim.errors import RunError
 from pairsim.models.pretrained import check_format
 
@@ -41,7 +41,7 @@ def check_usable(folder: Path) -> bool:
     """
     run_file, found = folder / RUN_FILE, storage.found_at(folder)
     if storage.is_file(run_file):
-        check_format(storage.read_json(run_file), "pairsim-run", RUN_FORMAT_VERSION, run_file)
+        check_format(json_files.read_sealed(run_file), "pairsim-run", RUN_FORMAT_VERSION, run_file)
         return True
     if found != "nothing" and (
         found != "a folder"

@@ -235,7 +235,8 @@ class TrainingStep:
         scale = self._scaler.get_scale()  # 1 unless fp16
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        self.skipped = self._scaler.get_scale() < scale
+        now = self._scaler.get_scale()
+        self.skipped = now < scale or now == 0.0  # which half of it may be
         self._drop_gradients()
 
     def _drop_gradients(self) -> None:

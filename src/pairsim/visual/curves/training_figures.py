@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairsim._common import storage
+from pairsim._common.json_files import read_sealed_lines
 from pairsim.errors import RunError
+from pairsim.training.checkpointing.run_folder import read_log
 from pairsim.training.history import EpochRecord, History
 from pairsim.visual.page.plot import LINES, THRESHOLD_LINE, Plot, Style
 
@@ -114,12 +115,12 @@ def _read_log(path: Path) -> list[EpochRecord]:
         raise RunError(
             f"Expected the log of a run at {log}, found no such file. Pass a run folder, or what Trainer.fit returned."
         )
-    records = []
-    for number, line in enumerate(filter(str.strip, storage.read_bytes(log).decode().splitlines()), 1):
+    lines = read_log(path)[0] if storage.is_folder(path) else read_sealed_lines(log)
+    records, known = list[EpochRecord](), {column.name for column in fields(EpochRecord)}
+    for number, values in enumerate(lines, 1):
         try:
-            values = json.loads(line)
-            records.append(EpochRecord(**{column.name: values[column.name] for column in fields(EpochRecord)}))
-        except (ValueError, TypeError, KeyError) as error:
+            records.append(EpochRecord(**{name: value for name, value in values.items() if name in known}))
+        except TypeError as error:
             raise RunError(
                 f"Expected one epoch of a training run on each line of {log}, found something else on line {number}. "
                 "Pass the log.jsonl of a run folder."

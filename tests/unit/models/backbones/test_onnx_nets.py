@@ -14,6 +14,7 @@ import pytest
 import torch
 from backbone_nets import IMAGENET, images
 from onnx_graphs import WEIGHT, write_onnx
+from sealed_files import edit_text
 from torch import Tensor
 from torch.nn import functional
 
@@ -180,7 +181,7 @@ def test_a_trained_model_keeps_a_copy_of_the_file(tmp_path: Path, recwarn: pytes
     assert torch.equal(loaded.encode(data.images), model.encode(data.images))
     loaded.load_state_dict(torch.load(tmp_path / "run" / "best_model.pt", weights_only=True))
     loaded.save_pretrained(tmp_path / "again")
-    assert pretrained.files_of(tmp_path / "again") == ["model.safetensors", "config.json", "faces.onnx"]
+    assert [*pretrained.read_files(tmp_path / "again")] == ["model.safetensors", "config.json", "faces.onnx"]
     assert pretrained.embedding_sha256(loaded) == pretrained.embedding_sha256(model)
 
 
@@ -199,7 +200,7 @@ def test_a_file_outside_of_the_model_folder_is_never_read(tmp_path: Path) -> Non
     SimilarityModel(EmbeddingNet(str(write_onnx(tmp_path / "net.onnx")))).save_pretrained(tmp_path / "model")
     config = tmp_path / "model" / "config.json"
     shutil.move(tmp_path / "model" / "net.onnx", tmp_path / "net.onnx")
-    config.write_text(config.read_text().replace('"net.onnx"', '"../net.onnx"'))
+    edit_text(config, '"net.onnx"', '"../net.onnx"')
     with pytest.raises(RunError, match=r"Expected the backbone of the model at .*model/net\.onnx, found no such file"):
         SimilarityModel.from_pretrained(tmp_path / "model")
 

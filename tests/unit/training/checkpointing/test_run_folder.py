@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from sealed_files import content_of, edit
 from small_runs import dropout_model, easy_images, fit, random_images, reference_model
 
 from pairsim import History, TrainConfig, Trainer
+from pairsim._common.json_files import sealed
 from pairsim.data import LabelledImages, RandomAffine, stratified_split
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.training import EpochRecord
-from pairsim.training.checkpointing.run_folder import RunFolder, _check_same_run, load_checkpoint, save_checkpoint
+from pairsim.training.checkpointing.run_folder import (
+    RunFolder,
+    _check_same_run,
+    load_checkpoint,
+    read_log,
+    save_checkpoint,
+)
 
 INFO: dict[str, Any] = {
     "data": {"num_images": 3},
@@ -35,7 +43,7 @@ def test_run_folder_has_a_log_line_for_each_epoch_and_no_time_in_it(tmp_path: Pa
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert all(
-        set(line) == {"epoch", "train_loss", "val_loss", "val_balanced_accuracy", "learning_rate", "best"}
+        set(line) == {"sha256", "epoch", "train_loss", "val_loss", "val_balanced_accuracy", "learning_rate", "best"}
         for line in lines
     )
     timings = (tmp_path / "run" / "timings.jsonl").read_text().splitlines()
@@ -45,9 +53,9 @@ def test_run_folder_has_a_log_line_for_each_epoch_and_no_time_in_it(tmp_path: Pa
 def test_a_new_folder_holds_the_run_and_its_settings(tmp_path: Path) -> None:
     config = TrainConfig(out=tmp_path / "new").resolved()
     assert RunFolder(tmp_path / "new").start(INFO, config, None, resume=True) is None
-    run = json.loads((tmp_path / "new" / "run.json").read_text())
+    run = content_of(tmp_path / "new" / "run.json")
     assert run == {"format": "pairsim-run", "format_version": 1, **INFO}
-    assert json.loads((tmp_path / "new" / "config.json").read_text()) == config.to_dict()
+    assert content_of(tmp_path / "new" / "config.json") == config.to_dict()
     assert (tmp_path / "new" / "log.jsonl").read_bytes() == b""
 
 
@@ -76,8 +84,8 @@ def test_logs_and_timings(tmp_path: Path) -> None:
         epoch=1, train_loss=0.5, val_loss=0.25, val_balanced_accuracy=1.0, learning_rate=0.1, best=True
     )
     RunFolder(tmp_path).write_log(History([record], [2.0], [0.1235], 90))
-    assert (tmp_path / "log.jsonl").read_text() == record.to_json() + "\n"
-    timings = json.loads((tmp_path / "timings.jsonl").read_text())
+    (line,), (timings,) = read_log(tmp_path)
+    assert line == json.loads(record.to_json())
     assert timings == {"epoch": 1, "seconds": 2.0, "images_per_s": 45.0, "waiting": 0.1235}
 
 
@@ -132,11 +140,11 @@ def test_a_checkpoint_with_nan_is_passed_over(tmp_path: Path) -> None:
 def test_a_setting_that_an_older_version_did_not_have(tmp_path: Path) -> None:
     train(tmp_path / "run")
     path = tmp_path / "run" / "config.json"
-    config = json.loads(path.read_text())
+    config = content_of(path)
     del config["freeze"]
-    path.write_text(json.dumps(config))
+    path.write_bytes(sealed(config))
     train(tmp_path / "run")  # as with its default
-    path.write_text(json.dumps(config))
+    path.write_bytes(sealed(config))
     with pytest.raises(RunError, match="freeze 'none' -> 'backbone'"):
         train(tmp_path / "run", freeze="backbone")
 
@@ -144,7 +152,7 @@ def test_a_setting_that_an_older_version_did_not_have(tmp_path: Path) -> None:
 def test_a_newer_format_is_rejected(tmp_path: Path) -> None:
     train(tmp_path / "run")
     file = tmp_path / "run" / "run.json"
-    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 99'))
+    edit(file, format_version=99)
     with pytest.raises(RunError, match=r"format version 1 at most, found 99"):
         train(tmp_path / "run")
 
@@ -160,9 +168,9 @@ def test_other_files_are_not_overwritten(tmp_path: Path, path: str, found: str) 
 def test_another_environment_is_noted(tmp_path: Path) -> None:
     train(tmp_path / "run", epochs=1, scheduler="none")
     path = tmp_path / "run" / "run.json"
-    run = json.loads(path.read_text())
+    run = content_of(path)
     run["environment"]["num_threads"] = 99
-    path.write_text(json.dumps(run))
+    path.write_bytes(sealed(run))
     history = Trainer(
         dropout_model(),
         TrainConfig(out=tmp_path / "run", batch_size=8, epochs=2, precision="fp32", scheduler="none"),
