@@ -6,8 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from held_folders import held
 from run_command import COMMAND, environment, failure, here, log_lines, wait_for
+
+from pairsim.errors import RunError
 
 TRAIN = ["train", "digits", "--batch-size", "128", "--epochs", "4", "--no-report"]
 
@@ -20,6 +23,24 @@ def test_a_command_does_not_write_to_a_folder_in_use(tmp_path: Path) -> None:
         said = failure(here("demo", "--out", "run", cwd=tmp_path), 1)
         assert "but process 123 on far" in said
         assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", ".lock.json"]
+
+
+@pytest.mark.parametrize(
+    ("command", "after_fit"),
+    [([*TRAIN[:-2], "1"], "training.train.write_pages"), (["demo", "--epochs", "1"], "training.demo.load_model")],
+)
+def test_the_lock_is_kept_until_the_last_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], after_fit: str
+) -> None:
+    def look(*_: object) -> None:
+        with pytest.raises(TimeoutError):
+            FileLock(tmp_path / "run" / ".lock", timeout=0).acquire()
+        raise RunError("It is locked.")
+
+    monkeypatch.setattr(f"pairsim.cli.{after_fit}", look)
+    assert failure(here(*command, "--out", "run", cwd=tmp_path), 1) == "pairsim: It is locked."
+    with FileLock(tmp_path / "run" / ".lock", timeout=0):
+        pass
 
 
 @pytest.mark.slow
