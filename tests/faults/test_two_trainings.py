@@ -10,6 +10,7 @@ from filelock import FileLock
 from held_folders import held
 from run_command import COMMAND, environment, failure, here, log_lines, wait_for
 
+from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import RunError
 
 TRAIN = ["train", "digits", "--batch-size", "128", "--epochs", "4", "--no-report"]
@@ -19,10 +20,21 @@ def test_a_command_does_not_write_to_a_folder_in_use(tmp_path: Path) -> None:
     with held(tmp_path / "run"):
         for more in ((), ("--resume", "never", "--seed", "7")):
             said = failure(here(*TRAIN, "--out", "run", *more, cwd=tmp_path), 1)
-            assert "run to be used by one training, but process 123 on far, since 2026-01-02T03:04:05+00:00," in said
+            assert "run to be free, but process 123 on far, since 2026-01-02T03:04:05+00:00," in said
         said = failure(here("demo", "--out", "run", cwd=tmp_path), 1)
         assert "but process 123 on far" in said
         assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", ".lock.json"]
+
+
+def test_a_model_in_training_is_not_calibrated(tmp_path: Path) -> None:
+    SimilarityModel(EmbeddingNet(image_size=16)).save_pretrained(tmp_path / "run" / "model")
+    (tmp_path / "run" / "run.json").write_text('{"format": "pairsim-run", "format_version": 1}')
+    before = (tmp_path / "run" / "model" / "config.json").read_bytes()
+    calibrate = ["calibrate", "run", "digits", "--split", "train"]
+    with held(tmp_path / "run"):
+        assert "but process 123 on far" in failure(here(*calibrate, cwd=tmp_path), 1)
+    assert (tmp_path / "run" / "model" / "config.json").read_bytes() == before
+    assert here(*calibrate, cwd=tmp_path).status == 0
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def test_a_folder_in_use_is_not_changed_and_the_holder_is_named(tmp_path: Path) 
     run = tmp_path / "run"
     fit(random_images(), out=run, epochs=1)
     said = (
-        r"^Expected .*run to be used by one training, but process 123 on far, since 2026-01-02T03:04:05\+00:00, trains "
-        r"in it\. Wait until that has ended, or choose another --out\.$"
+        r"^Expected .*run to be free, but process 123 on far, since 2026-01-02T03:04:05\+00:00, writes to it\. "
+        r"Wait until that has ended, or use another folder\.$"
     )
     with held(run):
         before = content(run)
@@ -46,7 +46,7 @@ def test_a_folder_in_use_is_not_changed_and_the_holder_is_named(tmp_path: Path) 
             adapt(model, TrainConfig(out=run), train=random_images())
         assert content(run) == before
         (run / ".lock.json").unlink()
-        with pytest.raises(RunError, match="but another process trains in it"):
+        with pytest.raises(RunError, match="but another process writes to it"):
             trainer(run).fit()
 
 
@@ -69,7 +69,7 @@ def test_the_whole_of_fit_is_locked(tmp_path: Path) -> None:
     other = FileLock(run / ".lock", timeout=0)  # as of another process: not the one that this process shares
     with pytest.raises(TimeoutError):
         other.acquire()
-    with pytest.raises(RunError, match=r"but another trainer of this process trains in it\."):
+    with pytest.raises(RunError, match=r"but another trainer of this process writes to it\."):
         trainer(run).fit()
     assert len(list(records)) == 1
     with other:
@@ -111,6 +111,6 @@ def test_a_file_system_that_cannot_lock_is_named(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("filelock.FileLock.acquire", fail)
-    said = r"Expected to lock .*run, but: No locks available\. Choose another --out on a file system with locks"
+    said = r"Expected to lock .*run, but: No locks available\. Use a folder on a file system with locks"
     with pytest.raises(RunError, match=said), locked(tmp_path / "run"):
         pass
