@@ -175,13 +175,14 @@ def test_another_environment_is_noted(tmp_path: Path) -> None:
 def test_a_folder_that_a_kill_left_before_the_run_was_written_is_used(tmp_path: Path) -> None:
     for name in (".lock", ".lock.json", ".run.json.0123456789abcdef.tmp"):
         (tmp_path / name).write_text("")
-    for name in ("features/.x.0123456789abcdef.tmp", "checkpoints/.x.0123456789abcdef.tmp"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(RunError, match="found other files"):  # checkpoints come after the run
-        train(tmp_path)
-    (tmp_path / "run.json").write_text('{"format": "pairsim-run", "format_version": 1}')
+    (tmp_path / "features" / ".x.0123456789abcdef.tmp").mkdir(parents=True)
     train(tmp_path)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp")) == []
+    (tmp_path / "checkpoints" / ".x.0123456789abcdef.tmp").mkdir()
+    train(tmp_path)
+    assert list(tmp_path.rglob("*.tmp")) == []
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunError, match="found other files"):
+        train(tmp_path)
 
 
 def test_the_run_is_written_first_and_a_checkpoint_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
