@@ -70,7 +70,6 @@ def locked(folder: Path | None) -> Iterator[None]:
     storage.make_folder(folder)
     folder = folder.resolve()
     lock = FileLock(folder / LOCK, timeout=0, thread_local=False, is_singleton=True)
-    is_outer = not lock.is_locked
     try:
         lock.acquire()
     except Timeout:
@@ -81,19 +80,19 @@ def locked(folder: Path | None) -> Iterator[None]:
             "which you may write to."
         ) from error
     try:
-        if is_outer:
+        if lock.lock_counter == 1:
             since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
             record = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
             storage.write_file(folder / HOLDER, storage.to_json(record))
         yield
     finally:
-        if is_outer:
+        if lock.lock_counter == 1:
             for name in (HOLDER, LOCK):  # nothing is written any more; filelock does not lock a file without a name
                 with contextlib.suppress(OSError):  # some systems do not remove a file that is open
                     (folder / name).unlink()
         lock.release()
-        if is_outer and is_new:
-            with contextlib.suppress(OSError):  # it is in use
+        if is_new:
+            with contextlib.suppress(OSError):  # it has files
                 folder.rmdir()
 
 

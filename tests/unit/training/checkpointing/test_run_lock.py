@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -91,6 +92,18 @@ def test_the_block_may_lock_again(tmp_path: Path) -> None:
             FileLock(tmp_path / "run" / ".lock", timeout=0).acquire()
         (tmp_path / "run" / "run.json").write_text("{}")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_the_lock_is_kept_until_the_last_block_ends(tmp_path: Path) -> None:
+    outer, inner = locked(tmp_path), locked(tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(outer)
+        with inner:
+            stack.close()
+            assert (tmp_path / ".lock.json").exists()
+            with pytest.raises(TimeoutError):
+                FileLock(tmp_path / ".lock", timeout=0).acquire()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_where_nothing_was_written(tmp_path: Path) -> None:
