@@ -41,31 +41,35 @@ def calibrate(
         split: Which images: val, those that the run kept for validation; or all of train or test.
         pairs: CSV file of pairs, as for evaluate, of the split given.
     """
-    from pairsim._common.storage import check_writable
+    from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
     from pairsim.runs.run_data import load_evaluation_data
+    from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
 
-    model, folder = load_model(run, device), find(run)
+    folder = find(run)
     check_writable(folder, "a folder")
-    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
-    note(images.account)
-    note(images.warning)
-    kind = "validation" if split == "val" and pairs is None else split
-    source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
-    if split != "val":
-        note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
-    calibration = pairsim.calibrate(
-        model,
-        images.dataset,
-        target_fmr=target_fmr,
-        prior=prior,
-        method=method,
-        costs=costs,
-        equal_errors=equal_errors,
-        source=source,
-        batch_size=batch_size,
-    )
-    model.save_pretrained(folder)
+    above = folder.resolve().parent
+    with locked(above if is_file(above / RUN_FILE) else None):  # a training would replace what is stored
+        model = load_model(run, device)
+        images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+        note(images.account)
+        note(images.warning)
+        kind = "validation" if split == "val" and pairs is None else split
+        source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
+        if split != "val":
+            note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
+        calibration = pairsim.calibrate(
+            model,
+            images.dataset,
+            target_fmr=target_fmr,
+            prior=prior,
+            method=method,
+            costs=costs,
+            equal_errors=equal_errors,
+            source=source,
+            batch_size=batch_size,
+        )
+        model.save_pretrained(folder)
     text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
     print_result(result, text, json)

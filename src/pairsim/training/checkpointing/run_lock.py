@@ -1,4 +1,4 @@
-"""Which folders a run may be written to, and the lock that leaves a folder to one training at a time.
+"""Which folders a run may be written to, and the lock that leaves a folder to one process at a time.
 
 `.lock` in the folder is locked by the operating system, which unlocks it when the process ends in any way. On a file
 system without such locks filelock creates and removes the file instead, and says so in a warning. `.lock.json` holds
@@ -54,7 +54,7 @@ def check_usable(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path | None) -> Iterator[None]:
-    """Lock a run folder for this process, so that no other trains in it. The block may lock it again.
+    """Lock a run folder for this process, so that no other writes to it. The block may lock it again.
 
     Args:
         folder: It is created if needed, and removed if nothing was written to it; `None` for no folder.
@@ -70,30 +70,29 @@ def locked(folder: Path | None) -> Iterator[None]:
     storage.make_folder(folder)
     folder = folder.resolve()
     lock = FileLock(folder / LOCK, timeout=0, thread_local=False, is_singleton=True)
-    is_outer = not lock.is_locked
     try:
         lock.acquire()
     except Timeout:
         raise _in_use(folder, _holder(folder)) from None
     except OSError as error:
         raise RunError(
-            f"Expected to lock {folder}, but: {error.strerror or error}. Choose another --out on a file system with "
-            "locks, which your user may write to."
+            f"Expected to lock {folder}, but: {error.strerror or error}. Use a folder on a file system with locks, "
+            "which you may write to."
         ) from error
     try:
-        if is_outer:
+        if lock.lock_counter == 1:
             since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
             record = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
             storage.write_file(folder / HOLDER, storage.to_json(record))
         yield
     finally:
-        if is_outer:
+        if lock.lock_counter == 1:
             for name in (HOLDER, LOCK):  # nothing is written any more; filelock does not lock a file without a name
                 with contextlib.suppress(OSError):  # some systems do not remove a file that is open
                     (folder / name).unlink()
         lock.release()
-        if is_outer and is_new:
-            with contextlib.suppress(OSError):  # it is in use
+        if is_new:
+            with contextlib.suppress(OSError):  # it has files
                 folder.rmdir()
 
 
@@ -120,8 +119,7 @@ def training_in(folder: Path | None) -> Iterator[None]:
 
 def _in_use(folder: Path, holder: str) -> RunError:
     return RunError(
-        f"Expected {folder} to be used by one training, but {holder} trains in it. Wait until that has ended, or "
-        "choose another --out."
+        f"Expected {folder} to be free, but {holder} writes to it. Wait until that has ended, or use another folder."
     )
 
 

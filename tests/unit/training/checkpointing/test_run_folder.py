@@ -13,6 +13,7 @@ from sealed_files import content_of, edit
 from small_runs import dropout_model, easy_images, fit, random_images, reference_model
 
 from pairsim import History, TrainConfig, Trainer
+from pairsim._common import storage
 from pairsim._common.json_files import sealed
 from pairsim.data import LabelledImages, RandomAffine, stratified_split
 from pairsim.data.splits import read_split
@@ -182,13 +183,33 @@ def test_another_environment_is_noted(tmp_path: Path) -> None:
 def test_a_folder_that_a_kill_left_before_the_run_was_written_is_used(tmp_path: Path) -> None:
     for name in (".lock", ".lock.json", ".run.json.0123456789abcdef.tmp"):
         (tmp_path / name).write_text("")
-    for name in ("features/.x.0123456789abcdef.tmp", "checkpoints/.x.0123456789abcdef.tmp"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(RunError, match="found other files"):  # checkpoints come after the run
-        train(tmp_path)
-    (tmp_path / "run.json").write_text('{"format": "pairsim-run", "format_version": 1}')
+    (tmp_path / "features" / ".x.0123456789abcdef.tmp").mkdir(parents=True)
     train(tmp_path)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp")) == []
+    (tmp_path / "checkpoints" / ".x.0123456789abcdef.tmp").mkdir()
+    train(tmp_path)
+    assert list(tmp_path.rglob("*.tmp")) == []
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunError, match="found other files"):
+        train(tmp_path)
+
+
+def test_the_run_is_written_first_and_a_checkpoint_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write_file, write_folder = storage.write_file, storage.write_folder
+
+    def watched_file(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        write_file(path, content)
+
+    def watched_folder(path: Path, files: dict[str, bytes]) -> None:
+        written.append(path.name)
+        write_folder(path, files)
+
+    monkeypatch.setattr(storage, "write_file", watched_file)
+    monkeypatch.setattr(storage, "write_folder", watched_folder)
+    train(tmp_path / "run", epochs=1)
+    start = [".lock.json", "run.json", "config.json", "split.json", "log.jsonl", "timings.jsonl"]
+    assert written[:-1] == [*start, "best_model.pt", "log.jsonl", "timings.jsonl", "step-000000007"]
 
 
 def test_a_new_run_removes_what_an_earlier_one_left(tmp_path: Path) -> None:

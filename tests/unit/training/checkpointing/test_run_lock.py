@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -31,8 +32,8 @@ def test_a_folder_in_use_is_not_changed_and_the_holder_is_named(tmp_path: Path) 
     run = tmp_path / "run"
     fit(random_images(), out=run, epochs=1)
     said = (
-        r"^Expected .*run to be used by one training, but process 123 on far, since 2026-01-02T03:04:05\+00:00, trains "
-        r"in it\. Wait until that has ended, or choose another --out\.$"
+        r"^Expected .*run to be free, but process 123 on far, since 2026-01-02T03:04:05\+00:00, writes to it\. "
+        r"Wait until that has ended, or use another folder\.$"
     )
     with held(run):
         before = content(run)
@@ -46,7 +47,7 @@ def test_a_folder_in_use_is_not_changed_and_the_holder_is_named(tmp_path: Path) 
             adapt(model, TrainConfig(out=run), train=random_images())
         assert content(run) == before
         (run / ".lock.json").unlink()
-        with pytest.raises(RunError, match="but another process trains in it"):
+        with pytest.raises(RunError, match="but another process writes to it"):
             trainer(run).fit()
 
 
@@ -69,7 +70,7 @@ def test_the_whole_of_fit_is_locked(tmp_path: Path) -> None:
     other = FileLock(run / ".lock", timeout=0)  # as of another process: not the one that this process shares
     with pytest.raises(TimeoutError):
         other.acquire()
-    with pytest.raises(RunError, match=r"but another trainer of this process trains in it\."):
+    with pytest.raises(RunError, match=r"but another trainer of this process writes to it\."):
         trainer(run).fit()
     assert len(list(records)) == 1
     with other:
@@ -93,6 +94,18 @@ def test_the_block_may_lock_again(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
+def test_the_lock_is_kept_until_the_last_block_ends(tmp_path: Path) -> None:
+    outer, inner = locked(tmp_path), locked(tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(outer)
+        with inner:
+            stack.close()
+            assert (tmp_path / ".lock.json").exists()
+            with pytest.raises(TimeoutError):
+                FileLock(tmp_path / ".lock", timeout=0).acquire()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_left_where_nothing_was_written(tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
         assert (tmp_path / "run" / ".lock").exists()
@@ -111,6 +124,6 @@ def test_a_file_system_that_cannot_lock_is_named(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("filelock.FileLock.acquire", fail)
-    said = r"Expected to lock .*run, but: No locks available\. Choose another --out on a file system with locks"
+    said = r"Expected to lock .*run, but: No locks available\. Use a folder on a file system with locks"
     with pytest.raises(RunError, match=said), locked(tmp_path / "run"):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from held_folders import held
 from processes import Job, run_together
 from small_runs import CutOffError, last_state, random_images
 from states import assert_same
@@ -23,7 +25,7 @@ from torch.utils.data import Dataset
 from pairsim import Callback, EmbeddingNet, SimilarityModel, TrainConfig, Trainer
 from pairsim._common.precision import Precision
 from pairsim.data import ClassIndex, ImageTensors, stratified_split
-from pairsim.errors import TrainingError
+from pairsim.errors import RunError, TrainingError
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import share_buffers
@@ -239,6 +241,15 @@ def resumed_from_one(folder: Path) -> Any:
     return outcome(fit(toy_model(), out=copy if world.is_main else None))
 
 
+def folder_in_use(folder: Path) -> Any:
+    """A run in a folder that another process has locked, which only rank 0 sees."""
+    world = World.from_env()
+    run = folder / f"used-{world.size}"
+    with held(run) if world.is_main else contextlib.nullcontext(), pytest.raises(RunError) as raised:
+        fit(toy_model(), out=run)
+    return str(raised.value)
+
+
 class Drawing(Dataset[Any]):
     """Returns a random image each time."""
 
@@ -276,6 +287,7 @@ JOBS: list[Job] = [
     callbacks,
     resumed_runs,
     resumed_from_one,
+    folder_in_use,
     randomness,
 ]
 
@@ -418,6 +430,11 @@ def test_a_run_can_be_resumed_with_another_number_of_processes(
             assert one == pytest.approx(other, rel=2e-3)
         assert any("Resumed in epoch 2" in line for line in run["notes"])
         assert any("num_processes" in line for line in run["notes"])
+
+
+def test_a_folder_in_use_is_named_in_all_processes(ranks: list[dict[str, Any]]) -> None:
+    assert len({found["folder_in_use"] for found in ranks}) == 1
+    assert "but process 123 on far, since" in ranks[0]["folder_in_use"]
 
 
 def test_each_part_draws_its_own_numbers_and_objectives_draw_the_same(ranks: list[dict[str, Any]]) -> None:
