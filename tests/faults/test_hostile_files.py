@@ -287,17 +287,17 @@ def test_a_damaged_part_of_a_torch_file_is_named(tmp_path: Path) -> None:
 # --- checkpoints ---
 
 
-BODIES: list[bytes] = [
+STATES: list[Any] = [
+    7, [], {}, {"dict": 7}, {"dict": [[1]]}, {"tensor": "absent"}, {"dict": [], "tuple": []}, {"other": "x"},
+    {"dict": [[{"dict": []}, 1]]}, {"dict": [[["unhashable"], 1]]},
+]  # fmt: skip
+BODIES = [
     b"[]",
     b"{}",
     DEEP,
     DIGITS,
     *(
-        json.dumps({"format": "pairsim-checkpoint", "format_version": 1, "state": state}).encode()
-        for state in (  # type: ignore[var-annotated]
-            7, [], {}, {"dict": 7}, {"dict": [[1]]}, {"tensor": "absent"}, {"dict": [], "tuple": []}, {"other": "x"},
-            {"dict": [[{"dict": []}, 1]]}, {"dict": [[["unhashable"], 1]]},
-        )
+        json.dumps({"format": "pairsim-checkpoint", "format_version": 1, "state": state}).encode() for state in STATES
     ),
 ]  # fmt: skip
 

@@ -13,9 +13,10 @@ from pairsim._common import json_files
 def edit(path: Path, change: Callable[[dict[str, Any]], object] = lambda _: None, **values: Any) -> None:
     """Change an object of JSON: by a function, then by values."""
     content = json.loads(path.read_text())
-    content.pop(json_files.KEY, None)
     change(content)
-    path.write_bytes(json_files.sealed({**content, **values}))
+    content |= values
+    content.pop(json_files.KEY, None)
+    path.write_bytes(json_files.sealed(content))
 
 
 def edit_text(path: Path, old: str, new: str) -> None:

@@ -296,7 +296,9 @@ def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> list[Id]:
     kept = shard.kept()
     path = folder / shard.ids_file
     with _damage_named(path):
-        names = _checked_ids(json.loads(_read(path, shard.ids_sha256)), shard.rows)
+        names: list[Id] = json.loads(_read(path, shard.ids_sha256))
+        if not isinstance(names, list) or len(names) != shard.rows:  # those of all shards are compared later
+            raise ValueError(f"expected {shard.rows} different ids, strings or whole numbers, found others")
     rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
     _read(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
     if rows is into:

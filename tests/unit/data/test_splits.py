@@ -12,7 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sealed_files import content_of
 
+from pairsim._common.json_files import sealed
 from pairsim.data import ClassIndex, PairDataset, stratified_split
 from pairsim.data.splits import ValidationSplit, read_split, split_by_class, write_split
 from pairsim.errors import RunError
@@ -230,9 +232,9 @@ def test_the_file_of_a_run(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     index = ClassIndex.from_labels(np.arange(20) % 2)
     write_split(tmp_path, ValidationSplit(np.array([4, 17]), index.fingerprint()))
-    values = {**json.loads((tmp_path / "split.json").read_text()), **change}
+    values = {**content_of(tmp_path / "split.json"), **change}
     kept = {name: value for name, value in values.items() if value is not ...}
-    (tmp_path / "split.json").write_text(json.dumps(kept))
+    (tmp_path / "split.json").write_bytes(sealed(kept))
     with pytest.raises(RunError, match=f"Expected the validation split of a run in .*split.json, but: .*{said}"):
         read_split(tmp_path)
 

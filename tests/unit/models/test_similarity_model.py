@@ -413,7 +413,7 @@ def test_nan_in_the_weights_is_named(call: str, part: str) -> None:
     with torch.no_grad():
         model.get_parameter(part).fill_(torch.nan)
     images = torch.rand(1, 1, 28, 28)
-    given = {"encode": [images], "encode_batches": [[images]], "similarity_matrix": [images]}
+    given: dict[str, list[Any]] = {"encode": [images], "encode_batches": [[images]], "similarity_matrix": [images]}
     if part == "projection.bias" and call in given:  # embeddings do not depend on it
         assert not getattr(model, call)(*given[call]).isnan().any()
         return

@@ -312,7 +312,7 @@ def test_processes_get_parts_of_the_same_batches() -> None:
 
 def test_fingerprints_tell_data_apart() -> None:
     labels = set_up(World())
-    assert labels.fingerprint.keys() == {"num_images", "num_classes", "labels", "num_val_images"}
+    assert labels.fingerprint.keys() == {"num_images", "num_classes", "labels", "num_val_images", "images"}
     assert (labels.fingerprint["num_images"], labels.fingerprint["num_val_images"]) == (54, 6)
     pairs = [
         set_up(World(), PairDataset(random_images(), 40, seed=seed), objective="pairs").fingerprint

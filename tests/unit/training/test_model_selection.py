@@ -18,7 +18,7 @@ from pairsim.training.validation import all_pairs, fit_projection
 def test_best_weights_are_in_the_model_at_the_end(tmp_path: Path) -> None:
     trainer = fit(easy_images(), out=tmp_path / "run", learning_rate=0.3, epochs=5)
     saved = torch.load(tmp_path / "run" / "best_model.pt", weights_only=True)
-    state = trainer.model.state_dict()
+    state = trainer.model.sealed_state_dict()
     assert saved.keys() == state.keys()
     assert all(torch.equal(saved[name], state[name]) for name in saved)
     loaded = SimilarityModel.from_pretrained(tmp_path / "run")

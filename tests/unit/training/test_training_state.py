@@ -22,7 +22,7 @@ from pairsim.training.checkpointing.run_folder import pack, unpack
 from pairsim.training.training_state import TrainingState
 
 KEYS = (
-    "next step loss_sum model preprocessing training_step scheduler ema best best_loss best_point stopped "
+    "next step skipped loss_sum model preprocessing training_step scheduler ema best best_loss best_point stopped "
     "records seconds waiting"
 )
 
@@ -206,3 +206,40 @@ def test_pictures_are_not_read_with_another_white() -> None:
     said = r"Expected the white that the run was started with \(None\), found 4095. Restore it, choose another"
     with pytest.raises(RunError, match=said):
         state.load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"step": ...}, "KeyError: 'step'"),
+        ({"preprocessing": 7}, "AttributeError: 'int' object has no attribute 'get'"),
+        ({"model": {}}, "RuntimeError: Error"),
+        ({"training_step": {"optimizer": {"state": {}, "param_groups": []}}}, "ValueError"),
+        ({"scheduler": [1]}, "Error"),
+        ({"loss_sum": torch.zeros(3, 3)}, "RuntimeError"),
+        ({"records": [{"epoch": 1}]}, "TypeError"),
+        ({"best_point": {"threshold": "x"}}, "TypeError"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_line(change: dict[str, Any], said: str) -> None:
+    state = {name: value for name, value in {**trained_state().state_dict(), **change}.items() if value is not ...}
+    with pytest.raises(RunError) as caught:
+        new_state().load_state_dict(state)
+    assert str(caught.value).startswith("Expected a checkpoint of this net and these settings, found one that does not")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_kind_are_not_restored() -> None:
+    state = trained_state().state_dict()
+    state["model"] = {**state["model"], "projection.bias": torch.ones(1, dtype=torch.int32)}
+    with pytest.raises(RunError, match=r"Expected projection\.bias in model of the checkpoint as torch\.float32"):
+        new_state().load_state_dict(state)
+
+
+def test_a_state_that_did_not_count_skipped_steps() -> None:
+    state = trained_state().state_dict()
+    del state["skipped"]
+    restored = new_state()
+    restored.load_state_dict(state)
+    assert restored.skipped == 0

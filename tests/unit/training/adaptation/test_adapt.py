@@ -104,7 +104,7 @@ def test_the_saved_model_is_the_kept_one(tmp_path: Path) -> None:
     loaded = SimilarityModel.from_pretrained(tmp_path / "run", embedding_net=model.embedding_net)
     assert loaded.threshold == model.threshold
     weights = torch.load(tmp_path / "run" / "best_model.pt", weights_only=True)
-    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in model.sealed_state_dict().items())
 
 
 @pytest.mark.usefixtures("worse")
