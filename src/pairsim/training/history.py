@@ -30,7 +30,7 @@ class EpochRecord:
 
     def to_json(self) -> str:
         """One line of JSON. It contains no time, so equal runs give equal logs."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return json.dumps(vars(self), allow_nan=False)
 
 
 @dataclass
