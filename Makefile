@@ -1,7 +1,7 @@
 # The targets that continuous integration calls. PYTHON is any interpreter with '.[test]' installed.
 PYTHON ?= python
 
-.PHONY: quick test test-all coverage lint types docs check benchmarks
+.PHONY: quick test test-all coverage mutants lint types docs check benchmarks
 
 # What `make quick` leaves out: the slower folders of tests/unit, and all other folders except tests/contract.
 SLOW_UNIT = benchmarks export hub report training visual
@@ -19,6 +19,9 @@ coverage:        ## the same tests with their coverage; fails below the floor in
 
 test-all:        ## every test that this machine can run; MNIST is read from $$PAIRSIM_DATA
 	$(PYTHON) -m pytest -n auto --dist loadfile -m "slow or mnist or browser" -rs --durations=15
+
+mutants:         ## take each protection away in turn, in a copy of the sources, and check that a test notices
+	$(PYTHON) tests/mutants.py
 
 lint:            ## style and format
 	$(PYTHON) -m ruff check .

@@ -20,7 +20,13 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
+
+_ON_THE_CPU = ("can't allocate memory", "not enough memory: you tried to allocate")
+"""What PyTorch says in a plain `RuntimeError` when memory ran out: on Linux and macOS, and on Windows."""
+_PERHAPS = "could not create a primitive"
+"""What its convolutions on the CPU say then; there are other causes, such as a process that may not compile code."""
 
 
 class PairsimError(Exception):
@@ -96,3 +102,50 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             os.environ["MPLBACKEND"] = backend
             with contextlib.suppress(ValueError, KeyError):
                 sys.modules[package].rcParams["backend"] = backend
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Recognise an error that states that memory ran out; PyTorch is not imported for it.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        Whether memory ran out, of a device or of the machine.
+    """
+    classes = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in classes:
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _ON_THE_CPU)
+
+
+@contextlib.contextmanager
+def advising_smaller_batches(batch_size: int, smallest: int = 1) -> Iterator[None]:
+    """Add a note to an error that states that memory ran out: half the batch needs about half as much.
+
+    Args:
+        batch_size: Of the work in the block.
+        smallest: The smallest that is allowed.
+
+    Yields:
+        Once, to run the block.
+
+    Example:
+        >>> try:
+        ...     with advising_smaller_batches(256):
+        ...         raise MemoryError
+        ... except MemoryError as error:
+        ...     print(*error.__notes__)
+        Batches of 256 need more than there is. Try --batch-size 128, or batch_size=128 in Python.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = f"Batches of {batch_size:,} need more than there is." if is_out_of_memory(error) else ""
+        if _PERHAPS in str(error):
+            reason = "This may be a lack of memory."
+        half = max(batch_size // 2, smallest)
+        advice = f"Try --batch-size {half}, or batch_size={half} in Python."
+        if reason:
+            error.add_note(f"{reason} {advice if half < batch_size else 'Use smaller images or a smaller net.'}")
+        raise

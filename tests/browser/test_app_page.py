@@ -37,7 +37,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     paths = sorted(folder.iterdir())
     gallery.add(paths, [str(path) for path in paths])
     app = build_app(model, examples=paths, gallery=gallery, name="<b>name</b>")
-    yield serve(app, browser=False, wait=False)
+    yield serve(app, browser=False)
     app.close()
 
 
@@ -100,8 +100,11 @@ def test_command_serves_the_run_and_leaves_nothing_behind(tmp_path: Path) -> Non
             assert page.get_by_role("tab", name="Search").count() == 1
             page.get_by_text("example-0 and example-1").first.wait_for()
             assert problems == []
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert said.splitlines()[-1] == "pairsim: interrupted: the page is no longer served."
+        assert "Traceback" not in said
     finally:
         process.kill()
         process.wait()

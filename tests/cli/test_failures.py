@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pytest
 import torch
 from cyclopts import CycloptsError
 
-from pairsim.cli.failures import CLOSED_OUTPUT, FAILURE, INTERRUPTED, USAGE_ERROR, one_line, report_failure
+from pairsim.cli.failures import CLOSED_OUTPUT, FAILURE, USAGE_ERROR, one_line, report_failure
 from pairsim.cli.output import UsageError
-from pairsim.errors import DataError, MissingExtraError, PairsimError
+from pairsim.errors import DataError, MissingExtraError, PairsimError, advising_smaller_batches
+
+
+def noted(error: Exception) -> Exception:
+    with contextlib.suppress(type(error)), advising_smaller_batches(64):
+        raise error
+    return error
 
 
 @pytest.mark.parametrize(
@@ -22,13 +29,14 @@ from pairsim.errors import DataError, MissingExtraError, PairsimError
         (TypeError("wrong type"), FAILURE, "wrong type."),
         (
             KeyboardInterrupt(),
-            INTERRUPTED,
-            "interrupted. Saved files are complete; the same command continues from there.",
+            130,
+            "interrupted: files are complete, or as they were before. Run the same command again.",
         ),
+        (KeyboardInterrupt("at step 3."), 130, "interrupted: at step 3."),
         (
             torch.OutOfMemoryError("CUDA out of memory."),
             FAILURE,
-            "out of memory on the device (CUDA out of memory.) Use a smaller --batch-size.",
+            "out of memory (CUDA out of memory.) Use smaller images, or a machine with more memory.",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "runs/a"),
@@ -45,13 +53,25 @@ from pairsim.errors import DataError, MissingExtraError, PairsimError
         (
             MemoryError("Unable to allocate 9 GiB"),
             FAILURE,
-            "out of memory (Unable to allocate 9 GiB.) Use a smaller --batch-size, or smaller images.",
+            "out of memory (Unable to allocate 9 GiB.) Use smaller images, or a machine with more memory.",
+        ),
+        (
+            noted(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")),
+            FAILURE,
+            "out of memory (DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.) Batches of 64 "
+            "need more than there is. Try --batch-size 32, or batch_size=32 in Python.",
         ),
         (RuntimeError("first line\nC++ stack"), FAILURE, "first line. Use --debug to see where this was raised."),
         (
             RuntimeError("Caught it in a worker.\nTraceback (most recent call last):\n  x.py\nOSError: gone\n"),
             FAILURE,
             "OSError: gone. Use --debug to see where this was raised.",
+        ),
+        (
+            noted(RuntimeError("could not create a primitive")),
+            FAILURE,
+            "could not create a primitive. This may be a lack of memory. Try --batch-size 32, or batch_size=32 in "
+            "Python.",
         ),
         (RuntimeError(), FAILURE, "RuntimeError. Use --debug to see where this was raised."),
     ],
@@ -62,7 +82,7 @@ def test_status_and_line(error: BaseException, status: int, line: str, capsys: p
 
 
 def test_exit_statuses() -> None:
-    assert (FAILURE, USAGE_ERROR, INTERRUPTED, CLOSED_OUTPUT) == (1, 2, 130, 141)
+    assert (FAILURE, USAGE_ERROR, CLOSED_OUTPUT) == (1, 2, 141)
 
 
 @pytest.mark.parametrize("error", [AttributeError("a bug"), KeyError("a bug"), AssertionError()])

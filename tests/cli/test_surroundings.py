@@ -59,11 +59,12 @@ def _page_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """`app` ends where it would wait for visitors."""
 
     class Page:
-        def block_thread(self) -> None:
+        def close(self, *, verbose: bool) -> None:
             pass
 
     monkeypatch.setattr("pairsim.integrations.build_app", lambda *_, **__: Page())
     monkeypatch.setattr("pairsim.integrations.serve", lambda *_, **__: "http://127.0.0.1:7860")
+    monkeypatch.setattr("pairsim.cli.pictures.serve_app.wait_for_signal", lambda: None)
 
 
 def outcome(call: list[str], place: Path, encoding: str = "utf-8") -> tuple[int, str]:

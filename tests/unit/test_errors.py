@@ -5,9 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from pairsim.errors import MissingExtraError, PairsimError, require
+from pairsim.errors import (
+    MissingExtraError,
+    PairsimError,
+    advising_smaller_batches,
+    is_out_of_memory,
+    require,
+)
+
+TOO_MUCH = 10**15
 
 
 def test_missing_extras_are_named() -> None:
@@ -62,3 +72,35 @@ def test_figures_are_saved_whatever_backend_was_inherited(backend: str, tmp_path
     named, used = done.stdout.split(maxsplit=1)
     assert named == backend
     assert backend != "TkAgg" or used.strip() == backend  # it is there, and stays the caller's
+
+
+def test_what_says_that_memory_ran_out() -> None:
+    with pytest.raises(RuntimeError) as on_the_cpu:
+        torch.empty(TOO_MUCH, dtype=torch.uint8)
+    with pytest.raises(MemoryError) as in_numpy:
+        np.empty(TOO_MUCH, dtype=np.uint8)
+    for error in (on_the_cpu.value, in_numpy.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")):
+        assert is_out_of_memory(error)
+    for other in (RuntimeError("shape mismatch"), ValueError("can't allocate memory"), OSError(12, "Cannot allocate")):
+        assert not is_out_of_memory(other)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "smallest", "advice"),
+    [
+        (257, 1, "Batches of 257 need more than there is. Try --batch-size 128, or batch_size=128 in Python."),
+        (3, 2, "Batches of 3 need more than there is. Try --batch-size 2, or batch_size=2 in Python."),
+        (2, 2, "Batches of 2 need more than there is. Use smaller images or a smaller net."),
+        (1, 1, "Batches of 1 need more than there is. Use smaller images or a smaller net."),
+    ],
+)
+def test_half_the_batch_is_advised(batch_size: int, smallest: int, advice: str) -> None:
+    with pytest.raises(MemoryError) as caught, advising_smaller_batches(batch_size, smallest):
+        raise MemoryError
+    assert caught.value.__notes__ == [advice]
+
+
+def test_other_errors_are_not_changed() -> None:
+    with pytest.raises(RuntimeError) as caught, advising_smaller_batches(8):
+        raise RuntimeError("shape mismatch")
+    assert not hasattr(caught.value, "__notes__")

@@ -1,5 +1,5 @@
 """The command `pairsim`."""
 
-from pairsim.cli.app import main as main
+from pairsim.cli.start import main as main
 
 __all__ = ["main"]

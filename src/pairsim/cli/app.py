@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,12 +69,6 @@ def make_app() -> App:
         command.__doc__ = _unwrapped(command.__doc__ or "")
         app.command(command, name=command.__name__, sort_key=position)
     return app
-
-
-def main() -> None:
-    """Run the command line and exit with its status; a warning is one line, without its place in the source."""
-    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(tokens: Sequence[str]) -> int:

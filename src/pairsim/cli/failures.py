@@ -7,11 +7,11 @@ import sys
 from typing import Final
 
 from pairsim.cli.output import UsageError, is_closed, note
-from pairsim.errors import PairsimError
+from pairsim.cli.signals import INTERRUPTED, exit_status
+from pairsim.errors import PairsimError, is_out_of_memory
 
 FAILURE: Final = 1
 USAGE_ERROR: Final = 2
-INTERRUPTED: Final = 130
 CLOSED_OUTPUT: Final = 141
 """As in a shell for a program that the signal SIGPIPE ended."""
 
@@ -30,19 +30,18 @@ def report_failure(error: BaseException) -> int:
     """
     if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
         return CLOSED_OUTPUT
-    classes = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    advice = " ".join(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
-        status, text = INTERRUPTED, "interrupted. Saved files are complete; the same command continues from there."
-    elif "torch.OutOfMemoryError" in classes:  # torch is not imported here
-        status, text = FAILURE, f"out of memory on the device ({one_line(error)}) Use a smaller --batch-size."
+        status, text = exit_status(), f"interrupted: {str(error) or INTERRUPTED}"
+    elif is_out_of_memory(error):
+        advice = advice or "Use smaller images, or a machine with more memory."
+        status, text = FAILURE, f"out of memory ({one_line(error)}) {advice}"
     elif isinstance(error, PairsimError | ValueError | TypeError):
         status, text = USAGE_ERROR if isinstance(error, UsageError) else FAILURE, one_line(error)
     elif isinstance(error, OSError):
         status, text = FAILURE, _system_error(error)
-    elif isinstance(error, MemoryError):
-        status, text = FAILURE, f"out of memory ({one_line(error)}) Use a smaller --batch-size, or smaller images."
     elif isinstance(error, RuntimeError):
-        status, text = FAILURE, f"{_brief(error)}. Use --debug to see where this was raised."
+        status, text = FAILURE, f"{_brief(error)}. {advice or 'Use --debug to see where this was raised.'}"
     else:
         raise error
     note(f"pairsim: {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pairsim._common.storage import readable
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.errors import ImageReadError, require
 from pairsim.images import read_image
+from pairsim.integrations.app_requests import MAX_BYTES, Guard, picture_editor
 from pairsim.models import SimilarityModel
 from pairsim.search.gallery import Gallery
 from pairsim.visual.page.pixels import png_data_uri, to_pixels
@@ -23,6 +25,8 @@ from pairsim.visual.page.pixels import png_data_uri, to_pixels
 _CANVAS = 280
 _BRUSH = 20
 _MAX_GALLERY = 24
+_MAX_PIXELS = 36_000_000
+"""Uploads with more pixels are rejected before they are decoded."""
 _DARK = 0.4
 """With a lower mean the model's pictures are light on dark, as MNIST's are; strokes are drawn dark on light."""
 
@@ -58,7 +62,7 @@ def build_app(
     mean, name = model.preprocessing.mean or (), readable(name)
     start = round(max(-1.0, min(1.0, model.threshold)), 4)  # a training that collapsed may leave another, or NaN
     with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
-        gr.Markdown(f"# {html.escape(name)}\nHow similar are two images, and do they show the same thing?")
+        gr.HTML(f"<h1>{html.escape(name)}</h1><p>How similar are two images, and do they show the same thing?</p>")
         with gr.Row():
             threshold = gr.Slider(
                 -1.0, 1.0, value=start, step=0.0001, label="Similarity threshold",
@@ -108,40 +112,41 @@ def _add_search(gr: Any, model: SimilarityModel, gallery: Gallery, threshold: An
 
     def search(value: Any, k: float, similarity: float, invert: bool) -> list[tuple[Any, str]]:
         try:
-            image = as_pixels(value, invert=invert, model=model)
+            return neighbours(gallery, as_pixels(value, invert=invert, model=model), int(k), similarity)
         except (ImageReadError, ValueError) as error:
-            raise gr.Error(str(error)) from error
-        return neighbours(gallery, image, int(k), similarity)
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error  # the page shows it as HTML
 
     button.click(search, [query, count, threshold, inverted], results, api_name="search")
 
 
-def serve(
-    app: Any, *, host: str = "127.0.0.1", port: int | None = None, browser: bool = True, wait: bool = True
-) -> str:
-    """Serve the page on this machine, or on a network if `host` is an address of it.
+def serve(app: Any, *, host: str = "127.0.0.1", port: int | None = None, browser: bool = True) -> str:
+    """Serve the page in a thread, on this machine, or on a network if `host` is an address of it.
+
+    Requests for another host are rejected (status 403), and those of more than 20 MB (413). `app.close()` ends it.
 
     Args:
         app: From `build_app`.
         host: Address to listen on; `127.0.0.1` can be reached from this machine only.
         port: Port; by default the first free one from 7860.
         browser: Whether to open it in a browser.
-        wait: Whether to serve until interrupted; otherwise a thread serves it.
 
     Returns:
         The URL.
     """
     gr = require("gradio", extra="app", purpose="The app")
+    middleware = require("starlette.middleware", extra="app", purpose="The app")
     _, url, _ = app.launch(
         server_name=host,
         server_port=port,
         inbrowser=browser,
         share=False,
         quiet=True,
-        show_error=True,
+        show_error=False,  # the page would show the text of any exception as HTML
         ssr_mode=False,
         footer_links=[],
-        prevent_thread_lock=not wait,
+        prevent_thread_lock=True,
+        max_file_size=MAX_BYTES,
+        app_kwargs={"middleware": [middleware.Middleware(Guard, host=host)]},
         # the system's fonts, so that nothing is loaded from elsewhere, and enough contrast for small text
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
             block_info_text_color="*neutral_600",
@@ -158,8 +163,8 @@ def as_pixels(value: Any, *, invert: bool, model: SimilarityModel) -> Tensor:
     """Convert a drawing or an uploaded picture to the input of a model.
 
     Args:
-        value: Of an image editor: `background`, `layers`, `composite`, each uint8 `[H, W, 4]` or `None`.
-            Without an upload the background is missing, transparent or white.
+        value: Of an image editor: `background` and `composite`, each the path or bytes of a picture file, uint8
+            `[H, W, 4]` or `None`. Without an upload the background is missing, transparent or white.
         invert: Whether to make strokes on an empty page light on dark.
         model: The model, which gives size and channels.
 
@@ -167,13 +172,15 @@ def as_pixels(value: Any, *, invert: bool, model: SimilarityModel) -> Tensor:
         uint8 `[C, H, W]`.
 
     Raises:
+        ImageReadError: If it is no picture, or has more than 36 million pixels.
         ValueError: If nothing was drawn or uploaded.
     """
     layers = value or {}
-    if _is_blank(layers.get("composite")):
+    pixels = _read(layers.get("composite"))
+    if _is_blank(pixels):
         raise ValueError("Expected a picture in each field, found an empty one. Draw or upload one.")
-    pixels = read_image(np.asarray(layers["composite"], dtype=np.uint8))  # on white
-    if invert and _is_blank(layers.get("background")):  # drawn, not uploaded
+    assert pixels is not None, "it is not blank"
+    if invert and _is_blank(_read(layers.get("background"))):  # drawn, not uploaded
         pixels = 255 - pixels
     return model.preprocessing.read(pixels)
 
@@ -228,11 +235,9 @@ def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> lis
 
 
 def _editor(gr: Any, label: str, name: str) -> Any:
-    return gr.ImageEditor(
+    return picture_editor(gr)(
         label=f"{label}: upload, paste or draw",
         sources=("upload", "clipboard"),
-        type="numpy",
-        image_mode="RGBA",
         canvas_size=(_CANVAS, _CANVAS),
         brush=gr.Brush(default_size=_BRUSH, colors=["#000000"], default_color="#000000", color_mode="fixed"),
         layers=False,
@@ -242,9 +247,22 @@ def _editor(gr: Any, label: str, name: str) -> Any:
     )
 
 
-def _is_blank(image: Any) -> bool:
+def _read(source: Any) -> Tensor | None:
+    """Read a picture of the editor as pixels on white, if it is not too large to be decoded."""
+    if not isinstance(source, bytes | bytearray):
+        return None if source is None else read_image(source, max_pixels=_MAX_PIXELS)
+    from PIL import Image
+
+    try:
+        opened = Image.open(io.BytesIO(source))
+    except Exception as error:  # decoders raise all kinds
+        raise ImageReadError("Expected a picture, found a file that cannot be read. Upload a PNG or JPEG.") from error
+    return read_image(opened, max_pixels=_MAX_PIXELS)
+
+
+def _is_blank(pixels: Tensor | None) -> bool:
     """Whether there is no image, or only an empty page, which is transparent or white."""
-    return image is None or bool((read_image(np.asarray(image, dtype=np.uint8)) == 255).all())
+    return pixels is None or bool((pixels == 255).all())
 
 
 def _thumbnail(path: str, white: int | None) -> npt.NDArray[np.uint8]:

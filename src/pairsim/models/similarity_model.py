@@ -14,6 +14,7 @@ from pairsim._common import unit_similarity
 from pairsim._common.choices import PrecisionName
 from pairsim._common.numbers import similarity_threshold, whole_number
 from pairsim._common.precision import inference_dtype
+from pairsim.errors import advising_smaller_batches
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
 from pairsim.models.collecting import collect
@@ -211,7 +212,8 @@ class SimilarityModel(ModelSettings):
             if chosen is None:  # the first batch selects the net that runs
                 chosen = self._inference_nets.get(self.embedding_net, images, dtype, few=few)
             # a copy stays in eval mode, so that the model's own mode need not change, which other threads would see
-            with contextlib.nullcontext() if chosen.in_eval_mode else self.evaluating():
+            in_eval_mode = contextlib.nullcontext() if chosen.in_eval_mode else self.evaluating()
+            with in_eval_mode, advising_smaller_batches(len(images)):
                 embeddings = chosen(images)
             return embeddings if own_embed else to_unit_length(embeddings, self.embedding_net)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -32,7 +32,7 @@ class EpochRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values, `skipped_steps` only where there were some. No times, so equal runs are equal."""
-        return {name: value for name, value in asdict(self).items() if name != "skipped_steps" or value}
+        return {name: value for name, value in vars(self).items() if name != "skipped_steps" or value}
 
     def to_json(self) -> str:
         """One line of JSON, of `to_dict`."""

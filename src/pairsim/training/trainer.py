@@ -18,7 +18,7 @@ from pairsim._common.precision import Precision
 from pairsim._common.progress import progress_bar
 from pairsim.data.loading.loader import TimedBatches
 from pairsim.data.random import stream_key
-from pairsim.errors import TrainingError
+from pairsim.errors import TrainingError, advising_smaller_batches
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.training.callbacks import Callback
@@ -110,10 +110,20 @@ class Trainer:
         self.optimizer: Optimizer = self._state.training_step.optimizer
         self.scheduler: Scheduler | None = self._state.scheduler
         self._run = RunFolder(self.config.out if self.is_main else None)
+        self._interrupted = False
 
     def stop(self) -> None:
         """End training after the current epoch; for callbacks."""
         self._state.stopped = True
+
+    def interrupt(self) -> None:
+        """End training after the current step, so that `fit` raises `KeyboardInterrupt`; for handlers of signals.
+
+        With `config.out` a checkpoint is saved first: `fit` of the same settings continues from that step as if it had
+        not been interrupted. A validation that has begun is completed. Several processes have to be interrupted at the
+        same step.
+        """
+        self._interrupted = True
 
     def fit(self, resume: Resume = "auto") -> History:
         """Train to the end.
@@ -128,6 +138,7 @@ class Trainer:
 
         Raises:
             RunError: If the run folder cannot be used or written, or another training uses it.
+            KeyboardInterrupt: After `interrupt`.
             TrainingError: If the loss, the weights or the state of the optimizer are not finite.
         """
         for _ in self.epochs(resume):
@@ -182,6 +193,8 @@ class Trainer:
                     record = self._train_epoch(bar)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, record)
+                if self._interrupted:
+                    self._end_here()
                 yield record
         state.load_best(self._run)
         self.history.notes += [*skip_notes(state), *collapse_notes(state, self.data)]
@@ -223,7 +236,8 @@ class Trainer:
         began = time.perf_counter()
         state, images_per_target = self._state, self._state.training_step.objective.images_per_target
         epoch, first_batch = state.next
-        num_batches = self.data.loader.plan.num_batches
+        num_batches, batch_size = self.data.loader.plan.num_batches, self.config.batch_size
+        assert batch_size is not None, "the config is resolved"
         bar.set_description(f"epoch {epoch + 1}/{self._setup.num_epochs}", refresh=False)
         self.model.train()
         self._setup.frozen.set_eval(self.model)
@@ -233,15 +247,19 @@ class Trainer:
             torch.manual_seed(stream_key("step", self.config.seed, epoch, number))
             is_last = number + 1 == num_batches
             update = is_last or (number + 1) % self.config.grad_accumulation == 0
-            state.loss_sum += state.training_step(images, targets, update=update)
+            with advising_smaller_batches(batch_size, smallest=2):
+                state.loss_sum += state.training_step(images, targets, update=update)
             if update:
                 self._after_update()
-                saves = self.config.checkpoint_steps is not None and state.step % self.config.checkpoint_steps == 0
+                ends, every = self._interrupted, self.config.checkpoint_steps
+                saves = ends or (every is not None and state.step % every == 0)
                 if is_last or saves or state.step % _CHECK_EVERY == 0:
                     self._check_finite(epoch, number)
                 if saves and not is_last:
                     state.next = (epoch, number + 1)
                     self._save_checkpoint()
+                    if ends:
+                        self._end_here()
             bar.update(len(targets) * images_per_target)  # of all processes
         record = end_epoch(
             state, self.data, self._setup.frozen, self._run, train_loss=float(state.loss_sum) / num_batches
@@ -275,6 +293,15 @@ class Trainer:
             state.ema.update_parameters(self.model)
         for callback in self.callbacks:
             callback.on_step_end(self, state.step)
+
+    def _end_here(self) -> None:
+        self._interrupted = False
+        epoch, batch = self._state.next
+        saved = 'A checkpoint is saved: fit(resume="auto"), or the same command with --resume auto, continues from it.'
+        raise KeyboardInterrupt(
+            f"training ended at step {self._state.step:,}, batch {batch:,} of epoch {epoch + 1}. "
+            f"{'Nothing is saved without config.out.' if self.config.out is None else saved}"
+        )
 
     def _check_finite(self, epoch: int, number: int) -> None:
         is_finite = math.isfinite(float(self._state.loss_sum))

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from small_models import small_model
 
 from pairsim import Gallery, SimilarityModel
-from pairsim.errors import MissingExtraError
+from pairsim.errors import ImageReadError, MissingExtraError
 from pairsim.images import Preprocessing
-from pairsim.integrations.web_app import as_pixels, build_app, describe, neighbours
+from pairsim.integrations import web_app
+from pairsim.integrations.web_app import _add_search, as_pixels, build_app, describe, neighbours
 
 PREPROCESSING = Preprocessing(image_size=(8, 8), channels=1)
 
@@ -93,6 +94,55 @@ def test_neighbours_are_shown_with_the_white_of_the_model(tmp_path: Path) -> Non
     gallery.add([tmp_path / "x.png"], [str(tmp_path / "x.png")])
     ((shown, _),) = neighbours(gallery, model.preprocessing.read(tmp_path / "x.png"), 1, threshold=0.5)
     assert (shown == (samples >> 4)[..., None]).all()
+
+
+def test_uploads_are_read_from_files_and_bytes(model: SimilarityModel, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 128)).save(tmp_path / "x.png")
+    for source in (str(tmp_path / "x.png"), (tmp_path / "x.png").read_bytes()):
+        pixels = as_pixels({"background": source, "composite": source}, invert=True, model=model)
+        assert pixels.unique().tolist() == [127]  # on white, not inverted
+    with pytest.raises(ImageReadError, match=r"Expected a picture, found a file that cannot be read\. Upload a PNG"):
+        as_pixels({"composite": b"no picture"}, invert=True, model=model)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_large_pictures_are_not_decoded(
+    as_bytes: bool, model: SimilarityModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("1", (9_001, 4_000)).save(tmp_path / "x.png")
+    source = (tmp_path / "x.png").read_bytes() if as_bytes else str(tmp_path / "x.png")
+
+    def decode(self: Any) -> None:
+        pytest.fail("the picture was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    with pytest.raises(ImageReadError, match=r"at most 36,000,000 pixels, found 9001 x 4000\. Resize it"):
+        as_pixels({"composite": source}, invert=False, model=model)
+
+
+def test_errors_with_names_are_escaped(model: SimilarityModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Error(Exception):
+        def __init__(self, message: str, *, print_exception: bool) -> None:
+            super().__init__(message)
+
+    found: list[Any] = []
+
+    class Page:
+        def click(self, function: Any, *_: Any, **__: Any) -> None:
+            found.append(function)
+
+        def __getattr__(self, name: str) -> Any:
+            return Error if name == "Error" else lambda *_, **__: self
+
+    name = "<img src=x>.png"
+    Image.new("L", (8, 8)).save(tmp_path / name)
+    gallery = Gallery(model)
+    gallery.add([tmp_path / name], [str(tmp_path / name)])
+    (tmp_path / name).unlink()
+    monkeypatch.setattr(web_app, "_editor", lambda *_: None)
+    _add_search(Page(), model, gallery, None, None)
+    with pytest.raises(Error, match=r"&lt;img src=x&gt;\.png, found none"):
+        found[0]({"composite": page(0)}, 1, 0.5, False)
 
 
 def test_missing_extra(model: SimilarityModel, monkeypatch: pytest.MonkeyPatch) -> None:

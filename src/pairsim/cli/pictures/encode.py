@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import OnError, PrecisionName
-from pairsim.cli.arguments import Device, Json, Pictures, Run, check_out, load_model
+from pairsim.cli.arguments import BatchSize, Device, Json, Pictures, Run, check_out, load_model
 from pairsim.cli.output import note, print_result
 
 
@@ -17,6 +17,7 @@ def encode(
     *,
     out: Path,
     on_error: OnError = "raise",
+    batch_size: BatchSize = None,
     precision: PrecisionName = "fp32",
     device: Device = "auto",
     json: Json = False,
@@ -38,7 +39,9 @@ def encode(
     model = load_model(run, device)
     found = scan(folder, on_error)
     note(str(found))
-    pictures = pairsim.encode_pictures(model, found.pictures, on_error=on_error, precision=precision)
+    pictures = pairsim.encode_pictures(
+        model, found.pictures, on_error=on_error, batch_size=batch_size, precision=precision
+    )
     ids = [_id_of(name, folder) for name in pictures.names]
     embeddings = pictures.embeddings.cpu().numpy()
     if ending == ".npz":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import Device, Json, Run, load_model
+from pairsim.cli.arguments import BatchSize, Device, Json, Run, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import ImageReadError
 
@@ -27,6 +27,7 @@ def search(
     top: int = 5,
     save: Path | None = None,
     on_error: OnError = "raise",
+    batch_size: BatchSize = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -53,13 +54,13 @@ def search(
     scanned = None if is_saved or of_vectors else scan(gallery_folder, on_error)
     # before the gallery, so that a mistyped name fails at once
     images, names = _embeddings(query, model) if of_vectors else (query, query)
-    queries = model.encode(images)
+    queries = model.encode(images, batch_size=batch_size)
     skipped: tuple[pairsim.Skipped, ...] = ()
     if scanned is not None:
         note(str(scanned))
         gallery, paths = pairsim.Gallery(model), scanned.pictures
         try:
-            skipped = gallery.add(paths, scanned.names, on_error=on_error)
+            skipped = gallery.add(paths, scanned.names, on_error=on_error, batch_size=batch_size)
         except ImageReadError as error:
             raise ImageReadError(_unreadable(paths, model) or str(error)) from error
     elif is_saved:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pairsim
 from pairsim.cli.arguments import DataDir, Device, Run, load_model
 from pairsim.cli.output import expect, note
+from pairsim.cli.signals import wait_for_signal
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, MissingExtraError, RunError
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def app(
 
     Args:
         gallery: Folder of pictures to search in, with all of its sub-folders.
-        examples: Folder of pictures to try; by default some of the test images of the run's own data.
-        host: Address to listen on. Whoever reaches it can use the model.
+        examples: Folder of pictures to try; by default some of the test images of the run's data, if that is mnist,
+            fashion-mnist or digits. A folder that a run names is not opened unasked.
+        host: Address or name of this machine to listen on. Whoever reaches it can use the model.
         port: Port; by default the first that is free from 7860.
         browser: Open the page in a browser.
     """
@@ -67,17 +69,26 @@ def app(
             Image.fromarray(pixels).save(file)
         page = build_app(model, examples=files, gallery=pictures, name=run.resolve().name)
         note("Serving the page; stop it with Ctrl+C.")
-        address = serve(page, host=host, port=port, browser=browser, wait=False)
-        note(f"Open {address}")
-        page.block_thread()
+        try:
+            address = serve(page, host=host, port=port, browser=browser)
+            note(f"Open {address}")
+            wait_for_signal()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the page is no longer served.") from None
+        finally:
+            page.close(verbose=False)
 
 
 def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | None) -> list[Tensor]:
-    """Test images of the run's own data, where it is still there: in pairs of one class and of two, alternating."""
+    """Test images of the named data of a run: in pairs of one class and of two, alternating.
+
+    A run may come from a stranger, and name any folder of this machine, whose pictures would then be shown.
+    """
     import numpy as np
 
     from pairsim._common import json_files, storage
     from pairsim.data.image_sets import fetch_images
+    from pairsim.data.named import NAMES
     from pairsim.runs.run_data import load_labelled
 
     record = run / "data.json"
@@ -85,6 +96,9 @@ def _test_images(run: Path, model: pairsim.SimilarityModel, data_dir: Path | Non
         return []
     try:
         data = str(json_files.read_sealed(record).get("data"))
+        if data not in NAMES:
+            note("No examples: the run was not trained on named data. Choose a folder with --examples.")
+            return []
         dataset = load_labelled(run, model, data, "test", data_dir=data_dir).dataset
     except (DataError, DatasetNotFoundError, ImageReadError, MissingExtraError, RunError) as error:
         note(f"No examples: {error}")

@@ -12,6 +12,7 @@ import pairsim
 from pairsim._common.choices import Resume
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.output import note
+from pairsim.cli.signals import at_next_step, at_once
 from pairsim.cli.training.chosen_net import ChosenNet, why_not_adapted
 from pairsim.cli.training.train_options import TrainOptions
 from pairsim.cli.training.training_pairs import TrainingPairs, ValidationPairs
@@ -80,6 +81,19 @@ class CommandRecords(Callback):
         print_above_bars(line)
 
 
+class EndAtStep(Callback):
+    """Lets a signal end training at its next step; several processes would not all end at the same one."""
+
+    def on_fit_start(self, trainer: pairsim.Trainer) -> None:
+        """A signal ends training from now on."""
+        if trainer.world.size == 1:
+            at_next_step(trainer.interrupt)
+
+    def on_fit_end(self, trainer: pairsim.Trainer, history: History) -> None:  # noqa: ARG002
+        """A signal interrupts what follows."""
+        at_once()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """What came of training.
@@ -132,7 +146,7 @@ def fit_model(
     loaded = images.train
     given = images if isinstance(images, TrainingPairs) else None
     val: Any = images.validation(model.preprocessing)
-    callbacks: list[Callback] = [CommandRecords(data, loaded, **images.record, **net.record)]
+    callbacks: list[Callback] = [EndAtStep(), CommandRecords(data, loaded, **images.record, **net.record)]
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))

@@ -188,5 +188,5 @@ def test_a_damaged_checkpoint_does_not_count_as_one_of_those_kept(tmp_path: Path
     flip_a_byte(newest / "tensors.safetensors")
     config = TrainConfig(out=tmp_path, batch_size=8, epochs=3, precision="fp32")
     trainer = Trainer(dropout_model(), config, train=random_images())
-    trainer._start(resume=True)
+    trainer._start(resume="auto")
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000001", good.name]
