@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from held_folders import held
-from run_command import COMMAND, environment, failure, here, log_lines, wait_for
+from run_command import COMMAND, environment, failure, here, log_lines, pairsim, wait_for
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import RunError
@@ -57,20 +58,19 @@ def test_the_lock_is_kept_until_the_last_page(
 
 @pytest.mark.slow
 def test_the_first_training_ends_as_if_it_were_alone(tmp_path: Path) -> None:
-    def start(out: str, *more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, *TRAIN, "--out", out, *more], cwd=tmp_path, env=environment(), text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def start(out: str, *more: str) -> subprocess.Popen[bytes]:
+        command = [*COMMAND, *TRAIN, "--out", out, *more]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
 
-    first = start("run", "--num-workers", "2")
-    wait_for(lambda: log_lines(tmp_path / "run") >= 1, first)
-    for more in ((), ("--resume", "never", "--seed", "7")):
-        second = start("run", *more)
-        assert f"but process {first.pid} on " in second.communicate(timeout=240)[1]
-        assert second.returncode == 1
-    assert first.poll() is None, "the first ended before the others"
-    assert first.wait(timeout=240) == 0
-    assert start("alone").wait(timeout=240) == 0
+    with start("run", "--num-workers", "2") as first:
+        wait_for(lambda: log_lines(tmp_path / "run") >= 1, first)
+        first.send_signal(signal.SIGSTOP)  # so that it does not end before the others begin
+        for more in ((), ("--resume", "never", "--seed", "7")):
+            second = pairsim(*TRAIN, "--out", "run", *more, cwd=tmp_path)
+            assert f"but process {first.pid} on " in failure(second, 1)
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(timeout=240) == 0
+    with start("alone") as alone:
+        assert alone.wait(timeout=240) == 0
     for name in ("log.jsonl", "best_model.pt", "model/config.json", "model/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
