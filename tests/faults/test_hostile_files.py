@@ -284,6 +284,16 @@ def test_a_damaged_part_of_a_torch_file_is_named(tmp_path: Path) -> None:
     assert "w.pt is damaged: w/data/0 in it differs from its CRC-32" in failure(lambda: read_weights(tmp_path / "w.pt"))
 
 
+def test_a_part_of_a_torch_file_that_is_marked_as_a_folder(tmp_path: Path) -> None:
+    """PyTorch then gives memory that nothing set."""
+    torch.save({"weight": torch.arange(100.0)}, tmp_path / "w.pt")
+    content = bytearray((tmp_path / "w.pt").read_bytes())
+    attributes = content.rindex(b"w/data/0") - 8  # in the directory at the end of the file
+    content[attributes] |= 0x10
+    (tmp_path / "w.pt").write_bytes(content)
+    assert "w.pt is damaged: w/data/0 in it differs" in failure(lambda: read_weights(tmp_path / "w.pt"))
+
+
 # --- checkpoints ---
 
 

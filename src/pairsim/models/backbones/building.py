@@ -27,6 +27,7 @@ PRETRAINED: Final = "pretrained"
 """Given instead of a file: the weights that the backbone's library downloads or has downloaded."""
 
 
+_FOLDER = 0x10  # the attribute of a folder in a ZIP file
 _CONNECT_S, _STALL_S = 10.0, 30.0
 
 
@@ -110,7 +111,8 @@ def _check_parts(file: Path) -> None:
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as parts:
-            if damaged := parts.testzip():
+            folders = (part.filename for part in parts.infolist() if part.external_attr & _FOLDER)
+            if damaged := parts.testzip() or next(folders, None):  # of a folder PyTorch reads memory that nothing set
                 raise RunError(f"{file} is damaged: {damaged} in it differs from its CRC-32. Copy it or save it again.")
 
 
