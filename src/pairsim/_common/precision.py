@@ -63,7 +63,7 @@ def fp32_convolutions(dtype: torch.dtype | None, device_type: str) -> Iterator[N
     if dtype is not None or device_type != "cuda":
         yield
         return
-    convolutions = torch.backends.cudnn.conv
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = convolutions.fp32_precision
     convolutions.fp32_precision = "ieee"
     try:
