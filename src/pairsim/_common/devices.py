@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -16,10 +17,10 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
     Args:
         name: `"auto"` (CUDA, else Apple's MPS, else CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
         local_rank: Number on this machine of one of several processes that train together: each computes on the GPU of
-            its number, or all compute on the CPU.
+            its number, or on the only one that it sees, or all compute on the CPU.
 
     Returns:
-        The device.
+        The device; a GPU has its number.
 
     Raises:
         ValueError: If the name is not that of a device.
@@ -46,8 +47,12 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
             f"{count} CUDA device{'s' if count != 1 else ''}. Use device auto or cpu, or fix the driver "
             "(pairsim doctor shows the devices)."
         )
-    if local_rank is None or device.type == "cpu":
+    if device.type != "cuda":
         return device
+    if local_rank is None:  # with its number, as the devices of tensors have it
+        return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    if count == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:  # job schedulers show each process its own GPU only
+        return torch.device("cuda", 0)
     if local_rank >= count:
         raise DeviceError(
             f"Expected a GPU for each process, found {count} for LOCAL_RANK {local_rank}. "

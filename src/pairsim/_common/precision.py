@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,26 @@ def cpu_computes_bf16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
+@contextlib.contextmanager
+def fp32_convolutions(dtype: torch.dtype | None, device_type: str) -> Iterator[None]:
+    """Multiply in fp32 where a GPU convolves fp32 tensors; PyTorch's default is TF32, with 10 bits of each factor.
+
+    Args:
+        dtype: From `inference_dtype`; the context changes nothing unless it is `None`.
+        device_type: Likewise unless it is `"cuda"`.
+    """
+    if dtype is not None or device_type != "cuda":
+        yield
+        return
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
 @dataclass(frozen=True)
 class Precision:
     """A number format for the forward pass.
@@ -67,6 +88,10 @@ class Precision:
     def scales_gradients(self) -> bool:
         """Whether the loss has to be scaled, because small gradients vanish in fp16."""
         return self.name == "fp16"
+
+    def fp32_convolutions(self) -> contextlib.AbstractContextManager[None]:
+        """The context in which a whole step runs, with its backward pass."""
+        return fp32_convolutions(_DTYPES[self.name], self.device_type)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which the net runs."""

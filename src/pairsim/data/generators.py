@@ -10,6 +10,21 @@ import numpy as np
 import torch
 
 
+def seed_generators(key: int, device: torch.device | None = None) -> None:
+    """Seed PyTorch's generator of the CPU, and that of a device.
+
+    `torch.manual_seed` seeds those of all devices, which can take as long as a training step of a small net.
+
+    Args:
+        key: From `stream_key`.
+        device: `None` for the CPU only.
+    """
+    torch.default_generator.manual_seed(key)
+    if device is not None and device.type != "cpu":
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            torch.get_device_module(device).manual_seed(key)
+
+
 @contextlib.contextmanager
 def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed Python's, NumPy's and PyTorch's global generators; the previous states are restored afterwards.
@@ -28,11 +43,7 @@ def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[
     gpu = device if device is not None and device.type == "cuda" else None
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[] if gpu is None else [gpu]):
-        # torch.manual_seed would seed every GPU
-        torch.default_generator.manual_seed(key)
-        if gpu is not None:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(key)
+        seed_generators(key, gpu)
         random.seed(key)
         np.random.seed(key % 2**32)  # noqa: NPY002
         try:

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
@@ -21,6 +20,7 @@ from pairsim.training.history import History
 from pairsim.training.objectives.objective import Objective
 from pairsim.training.objectives.objective_registry import objective_for
 from pairsim.training.optimize.batch_norm import processes_note, syncs_batch_norm
+from pairsim.training.optimize.moving_average import MovingAverage
 from pairsim.training.optimize.optimizers import (
     FrozenParts,
     has_parameters,
@@ -76,7 +76,7 @@ class RunSetup:
         # Record the resolved device and precision so that a resume cannot silently change them.
         self.config: TrainConfig = dataclasses.replace(
             config,
-            device=device.type if several else str(device),
+            device=str(device) if device.index and not several else device.type,  # "cuda" is "cuda:0"
             precision=self.precision.name,
             progress=config.progress if world.is_main else False,
         )
@@ -127,8 +127,6 @@ class RunSetup:
         step = TrainingStep(model, self.objective, config, self.precision, note=history.notes.append, world=self.world)
         steps_per_epoch = math.ceil(self.data.loader.plan.num_batches / config.grad_accumulation)
         scheduler = make_scheduler(config, step.optimizer, total_steps=self.num_epochs * steps_per_epoch)
-        ema = None
-        if config.ema_decay is not None:
-            ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+        ema = None if config.ema_decay is None else MovingAverage(model, config.ema_decay)
         loss_sum = torch.zeros((), dtype=torch.float32, device=model.device)
         return TrainingState(model, step, scheduler, ema, loss_sum, history.records, history.seconds, history.waiting)

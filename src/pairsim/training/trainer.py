@@ -16,6 +16,7 @@ from pairsim._common.choices import Resume
 from pairsim._common.devices import deterministic
 from pairsim._common.precision import Precision
 from pairsim._common.progress import progress_bar
+from pairsim.data.generators import seed_generators
 from pairsim.data.loading.loader import TimedBatches
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError, advising_smaller_batches
@@ -244,7 +245,7 @@ class Trainer:
         batches = TimedBatches(self.data.loader.epoch(epoch, start=first_batch))
         for number, (images, targets) in enumerate(batches, start=first_batch):
             # Dropout and other random layers depend on the step only, so that a resumed run draws the same numbers.
-            torch.manual_seed(stream_key("step", self.config.seed, epoch, number))
+            seed_generators(stream_key("step", self.config.seed, epoch, number), self.device)
             is_last = number + 1 == num_batches
             update = is_last or (number + 1) % self.config.grad_accumulation == 0
             with advising_smaller_batches(batch_size, smallest=2):

@@ -13,18 +13,15 @@ from pairsim.errors import DeviceError
 def test_auto_prefers_cuda_then_mps(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert resolve_device() == torch.device(expected)
+    assert resolve_device().type == expected
 
 
 def test_named_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [resolve_device(name) for name in ("cpu", "cuda", "cuda:1")] == [
-        torch.device("cpu"),
-        torch.device("cuda"),
-        torch.device("cuda:1"),
-    ]
+    assert [resolve_device(name) for name in ("cpu", "cuda:1")] == [torch.device("cpu"), torch.device("cuda:1")]
     with pytest.raises(DeviceError, match=r"'cuda:2', but PyTorch .* finds 2 CUDA devices\. Use device auto or cpu"):
         resolve_device("cuda:2")
 
@@ -71,3 +68,20 @@ def test_deterministic_restores_the_settings() -> None:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = before[2]
+
+
+def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert [str(resolve_device(name)) for name in ("auto", "cuda", "cuda:0")] == ["cuda:1", "cuda:1", "cuda:0"]
+
+
+def test_a_process_that_sees_only_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert resolve_device("cuda", local_rank=3) == torch.device("cuda", 0)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # torchrun shows all processes the same GPUs
+    with pytest.raises(DeviceError, match=r"found 1 for LOCAL_RANK 3"):
+        resolve_device("cuda", local_rank=3)

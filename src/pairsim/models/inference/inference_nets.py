@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.precision import fp32_convolutions
 from pairsim.models.inference.folding import inference_copy, is_plain, parts_of
 
 MAX_WITHOUT_COPY = 2
@@ -70,7 +71,7 @@ class InferenceNet:
             images = images.to(self.images_dtype)
         if self.layout is not None:
             images = images.contiguous(memory_format=self.layout)
-        with _autocast(images.device.type, self.dtype):
+        with _autocast(images.device.type, self.dtype), fp32_convolutions(self.dtype, images.device.type):
             return self.net(images)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pairsim._common.precision import Precision
+from pairsim.data.generators import seed_generators
 from pairsim.data.random import stream_key
 from pairsim.errors import TrainingError
 from pairsim.models import SimilarityModel
@@ -17,7 +18,7 @@ from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
-from pairsim.training.optimize.graphed_step import GraphedStep
+from pairsim.training.optimize.graphed_step import GraphedStep, GraphRecorder
 from pairsim.training.optimize.optimizers import make_optimizer
 
 _TINY = 1e-12
@@ -82,7 +83,11 @@ class TrainingStep:
         self._graphed: GraphedStep | None = None
         if reason is None:
             self._graphed = GraphedStep(
-                self._step, before_recording=self._drop_gradients, note=note, always=bool(config.cuda_graph)
+                self._step,
+                GraphRecorder(model.device),
+                before_recording=self._drop_gradients,
+                note=note,
+                always=bool(config.cuda_graph),
             )
         elif config.cuda_graph:
             note(f"Steps run one by one, not as a CUDA graph: {reason}.")
@@ -138,11 +143,12 @@ class TrainingStep:
         return None
 
     def _step(self, images: Tensor, targets: Tensor, update: bool = True) -> Tensor:
-        loss = self._accumulate(images, targets)
-        if update and self.config.sam_rho:
-            self._take_gradient_uphill(images, targets, self.config.sam_rho)
-        if update:
-            self._update()
+        with self.precision.fp32_convolutions():
+            loss = self._accumulate(images, targets)
+            if update and self.config.sam_rho:
+                self._take_gradient_uphill(images, targets, self.config.sam_rho)
+            if update:
+                self._update()
         return loss
 
     def _take_gradient_uphill(self, images: Tensor, targets: Tensor, rho: float) -> None:
@@ -181,9 +187,9 @@ class TrainingStep:
         rows = self.world.shard(total)
         # Dropout draws different numbers in each process; the objective draws the same in all.
         key = torch.initial_seed()
-        torch.manual_seed(stream_key("rank", key, self.world.rank))
+        seed_generators(stream_key("rank", key, self.world.rank), self.world.device)
         embeddings = self._embed_part(images, rows.stop - rows.start)
-        torch.manual_seed(key)
+        seed_generators(key, self.world.device)
         gathered = self.world.all_gather(embeddings.detach(), rows, total).requires_grad_()
         loss = self.objective.loss(self.model, gathered, targets)
         # The sum over processes would count the gradient of weights in the loss, such as the projection's, once per
@@ -242,6 +248,11 @@ class TrainingStep:
     def _drop_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
 
+    def release(self) -> None:
+        """Free what was recorded; later steps record again."""
+        if self._graphed is not None:
+            self._graphed.reset()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer, of the gradient scaler and of the objective."""
         state = self.objective.state
@@ -253,6 +264,7 @@ class TrainingStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        self.release()
         self.optimizer.load_state_dict(state["optimizer"])
         # Kernels need the optimizer's tensors on the device and in the memory layout of their parameters.
         for parameter, values in self.optimizer.state.items():

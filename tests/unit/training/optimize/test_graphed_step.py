@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from pairsim.training.optimize import graphed_step
-from pairsim.training.optimize.graphed_step import GraphedStep
+from pairsim.training.optimize.graphed_step import GraphedStep, GraphRecorder
 
 
-class FakeGraphs:
+class FakeGraphs(GraphRecorder):
     """Records like a CUDA graph: nothing is carried out while recording; a replay reads the recorded buffers."""
 
-    def __init__(self, fails: str | None = None) -> None:
+    def __init__(self, fails: str | None = None, waits: str | None = None) -> None:
+        super().__init__(torch.device("cpu"))
         self.fails = fails
+        self.waits = waits
         self.recorded = 0
         self.replayed = 0
 
-    def __call__(self, call: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+    @contextmanager
+    def watch(self) -> Iterator[list[str]]:
+        found: list[str] = []
+        yield found
+        found += [self.waits] if self.waits else []
+
+    def record(self, call: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
         if self.fails is not None:
             raise RuntimeError(self.fails)
         self.recorded += 1
@@ -64,15 +75,15 @@ def make(
         weight.add_(images.sum(dim=0) * extra.sum())
         return weight.sum()
 
-    steps = graphed_step.GraphedStep(
+    steps = GraphedStep(
         step,
+        graphs,
         before_recording=lambda: None,
         note=notes.append,
         always=always,
     )
-    monkeypatch.setattr(graphed_step, "record_cuda_graph", graphs)
     monkeypatch.setattr(graphed_step, "perf_counter", Clock(eager, graphed, graphs))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     return steps, weight
 
 
@@ -127,3 +138,132 @@ def test_what_cannot_be_recorded_runs_one_by_one(monkeypatch: pytest.MonkeyPatch
         "Steps run one by one: they could not be recorded as a CUDA graph "
         "(operation not permitted when stream is capturing)."
     ]
+
+
+def test_what_waits_for_the_device_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, notes = FakeGraphs(waits="loss.py:12"), list[str]()
+    step, weight = make(monkeypatch, graphs, notes, always=True)
+    expected = torch.zeros(3)
+    for images, extra in batches(8):
+        step(images, extra)
+        expected += images.sum(dim=0) * extra.sum()
+    assert torch.equal(weight, expected)
+    assert graphs.recorded == 0
+    assert notes == [
+        "Steps run one by one: they wait for the device, which cannot be recorded as a CUDA graph (loss.py:12)."
+    ]
+
+
+def test_recordings_are_dropped_with_the_state_that_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, notes = FakeGraphs(), list[str]()
+    step, _ = make(monkeypatch, graphs, notes, always=True)
+    for images, extra in batches(5):
+        step(images, extra)
+    assert (graphs.recorded, graphs.replayed) == (1, 2)
+    step.reset()
+    for images, extra in batches(5):
+        step(images, extra)
+    assert (graphs.recorded, graphs.replayed) == (2, 4)  # after new steps without a graph
+
+
+class FakeCuda:
+    """Stands for torch.cuda in the recorder: notes what happens, and fails where it is told to."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.log: list[str] = []
+        self.stream_now = "main"
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: self.log.append(name)
+
+    def current_device(self) -> int:
+        return 1
+
+    def current_stream(self) -> FakeCuda:
+        return self
+
+    def Stream(self) -> FakeCuda:
+        return self
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.log.append(str(device))
+        yield
+
+    @contextmanager
+    def stream(self, _: object) -> Iterator[None]:
+        self.stream_now = "side"
+        try:
+            yield
+        finally:
+            self.stream_now = "main"
+
+    def CUDAGraph(self) -> FakeCuda:
+        return self
+
+    def capture_begin(self, *, pool: object, capture_error_mode: str) -> None:
+        self.log.append(f"begin {capture_error_mode}")
+
+    def capture_end(self) -> None:
+        self.log.append("end")
+        if self.fails == "end":
+            raise RuntimeError("the capture was invalidated")
+        if self.fails == "empty":
+            warnings.warn("The CUDA Graph is empty.", stacklevel=2)
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    calls: list[tuple[str, int]] = []
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, lambda device, _, name=name: calls.append((name, device)), raising=False)
+    return calls
+
+
+@pytest.mark.parametrize("fails", ["call", "end"])
+def test_a_failed_recording_leaves_stream_and_allocator_as_they_were(
+    fails: str, monkeypatch: pytest.MonkeyPatch, ended: list[tuple[str, int]]
+) -> None:
+    cuda = FakeCuda(fails)
+    monkeypatch.setattr(torch, "cuda", cuda)
+
+    def call() -> Tensor:
+        assert cuda.stream_now == "side"
+        if fails == "call":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.zeros(())
+
+    with pytest.raises(RuntimeError, match="not permitted" if fails == "call" else "invalidated"):
+        GraphRecorder(torch.device("cuda", 1)).record(call)
+    assert cuda.stream_now == "main"
+    assert "cuda:1" in cuda.log
+    assert "begin thread_local" in cuda.log
+    assert "end" in cuda.log
+    assert ended == [("_cuda_endAllocateToPool", 1), ("_cuda_releasePool", 1)]
+
+
+def test_a_recording_that_launches_nothing_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, ended: list[tuple[str, int]]
+) -> None:
+    monkeypatch.setattr(torch, "cuda", FakeCuda("empty"))
+    with pytest.raises(RuntimeError, match="the step launched nothing on cuda:1"):
+        GraphRecorder(torch.device("cuda", 1)).record(lambda: torch.zeros(()))
+    assert ended == []
+
+
+@pytest.mark.gpu
+def test_a_step_that_waits_is_found_and_a_failed_recording_is_survived() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    recorder, value = GraphRecorder(device), torch.ones(3, device=device)
+    with recorder.watch() as found:
+        value.sum().item()
+    assert len(found) == 1
+    with pytest.raises(RuntimeError):
+        recorder.record(lambda: value * float(value.sum()))
+    torch.cuda.empty_cache()
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    replay, result = recorder.record(lambda: value * 2)
+    value.fill_(4)
+    replay()
+    assert result.tolist() == [8, 8, 8]
