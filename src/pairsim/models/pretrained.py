@@ -29,7 +29,7 @@ from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.models.backbones.registry import is_backbone_name
-from pairsim.models.embedding_net import EmbeddingNet
+from pairsim.models.embedding_net import EmbeddingNet, reference_features
 from pairsim.models.weight_names import unwrapped
 
 if TYPE_CHECKING:
@@ -165,7 +165,9 @@ def load(folder: Path, net: nn.Module | None) -> SavedModel:
             "again, with a lower learning rate."
         )
     with _damage_named(folder):
-        return SavedModel(folder, weights, config, _build_net(config["architecture"], folder) if net is None else net)
+        return SavedModel(
+            folder, weights, config, _build_net(config["architecture"], folder, weights) if net is None else net
+        )
 
 
 @contextlib.contextmanager
@@ -179,7 +181,7 @@ def _damage_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
+def _build_net(architecture: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]) -> EmbeddingNet:
     values = dict(architecture)
     backbone = values.pop("backbone", values.get("embedding_net"))
     if backbone is not None and ("embedding_net" in values or not is_backbone_name(backbone)):
@@ -188,6 +190,11 @@ def _build_net(architecture: Mapping[str, Any], folder: Path) -> EmbeddingNet:
             "saved. Build the same net and pass it."
         )
     height, width = values.pop("image_size")
+    if backbone is None:  # its last layer grows with the size of images
+        stated = reference_features((height, width)) * values["embedding_dim"]
+        found = sum(value.numel() for value in weights.values())
+        if stated > found:
+            raise ValueError(f"images of {height} x {width} need {stated:,} weights, found {found:,}")
     if (sha256 := values.pop("onnx_sha256", None)) is not None:
         backbone = _read_onnx_net(folder / Path(backbone).name, sha256, values["in_channels"])
     try:
