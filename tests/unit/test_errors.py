@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pairsim.errors import MissingExtraError, PairsimError, require
+from pairsim.errors import DataError, ImageReadError, MissingExtraError, PairsimError, printable, require
 
 
 def test_missing_extras_are_named() -> None:
@@ -62,3 +63,23 @@ def test_figures_are_saved_whatever_backend_was_inherited(backend: str, tmp_path
     named, used = done.stdout.split(maxsplit=1)
     assert named == backend
     assert backend != "TkAgg" or used.strip() == backend  # it is there, and stays the caller's
+
+
+HOSTILE = "a\x1b[2J\x9b1m\r\n\u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z"
+
+
+def test_names_are_printed_without_control_characters() -> None:
+    shown = printable(HOSTILE)
+    assert shown == r"a\x1b[2J\x9b1m\r\n\u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z"
+    assert shown.isprintable()
+    for harmless in ("", "ü 中\u3000文 👩\u200d🔬 می\u200cخواهم\xa0", r"C:\new", "it's"):
+        assert printable(harmless) == harmless
+
+
+@pytest.mark.parametrize("kind", [PairsimError, DataError, ImageReadError, MissingExtraError])
+def test_messages_are_one_printable_line(kind: type[PairsimError]) -> None:
+    assert str(kind(f"Expected  {HOSTILE}, found")) == (
+        r"Expected  a\x1b[2J\x9b1m \u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z, found"
+    )
+    assert str(kind("first:\n\tsecond")) == "first: second"
+    assert str(pickle.loads(pickle.dumps(kind("a\x1b")))) == r"a\x1b"

@@ -27,6 +27,8 @@ CHECKSUMS = "checksums.json"
 
 Found: TypeAlias = Literal["nothing", "a file", "a folder", "a pipe or device"]
 
+_MAX_TABLE_BYTES = 2**28
+
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -90,6 +92,18 @@ def read_bytes(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
+
+
+def read_table_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of text that is held in memory as a table, of at most 256 MB.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_TABLE_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {_MAX_TABLE_BYTES:,} bytes. Split it", os.fspath(path))
+        return file.read(_MAX_TABLE_BYTES)
 
 
 def check_writable(path: Path, kind: Literal["a file", "a folder"] = "a file") -> None:
@@ -225,14 +239,21 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def readable(text: str) -> str:
-    """Return text that every encoding of Unicode has, with the escape of a lone surrogate."""
-    return encoded(text).decode()
-
-
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Encode an object as readable, strict JSON (no NaN), ending in a newline."""
     return encoded(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -243,7 +264,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with open_file(path) as file:
-            value = json.load(file)
+            value = parsed_json(file.read())
     except (OSError, ValueError) as error:
         raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
     if not isinstance(value, dict):

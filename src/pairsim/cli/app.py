@@ -15,6 +15,7 @@ from pathlib import Path
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from pairsim import __version__
+from pairsim.cli.config_file import read_config
 from pairsim.cli.failures import one_line, report_failure
 from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
@@ -31,7 +32,7 @@ from pairsim.cli.tools.doctor import doctor
 from pairsim.cli.tools.export import export
 from pairsim.cli.training.demo import demo
 from pairsim.cli.training.train import train
-from pairsim.errors import RunError
+from pairsim.errors import RunError, printable
 from pairsim.images.limits import as_limit, limited_to
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -76,7 +77,7 @@ def make_app() -> App:
 
 def main() -> None:
     """Run the command line and exit with its status; a warning is one line, without its place in the source."""
-    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"{printable(str(message))}\n"
     sys.exit(run(sys.argv[1:]))
 
 
@@ -154,11 +155,8 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
     """Fill in options that are not given from the file of --config, such as from the table `[train]` in TOML."""
     for argument in arguments:
         if argument.name == "--config" and argument.tokens:
-            from cyclopts.config import Json, Toml
+            from cyclopts.config import Dict
 
-            from pairsim._common.storage import open_file
-
-            path = Path(argument.tokens[-1].value)
-            open_file(path.expanduser()).close()  # raises the errors of the system; cyclopts would wait for a pipe
-            kind = Json if path.suffix == ".json" else Toml
-            kind(path, must_exist=True)(app, commands, arguments)
+            path = Path(argument.tokens[-1].value).expanduser()
+            # read here, as cyclopts would wait for a pipe and read a file of any size
+            Dict(read_config(path), source=str(path.absolute()))(app, commands, arguments)

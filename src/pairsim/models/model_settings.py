@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.storage import parsed_json
 from pairsim.images import Preprocessing
 from pairsim.images.preprocessing import other_scale
 from pairsim.models.calibration import Calibration
@@ -101,7 +102,7 @@ class ModelSettings(PlainNamesModule):
         self._came_without_settings = state is None
         try:
             # numbers of other types are accepted, as code that averages state dicts makes them
-            self.load_settings(None if state is None else json.loads(bytes(state.round().to(torch.uint8).tolist())))
+            self.load_settings(None if state is None else parsed_json(bytes(state.round().to(torch.uint8).tolist())))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected the settings of {type(self).__name__} in {_SETTINGS} of the state dict, found damage "

@@ -6,7 +6,6 @@ shows the figures of another model.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -313,7 +312,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     content = storage.read_bytes(path)
     try:
-        records = [json.loads(line) for line in content.decode().splitlines()]
+        records = [storage.parsed_json(line) for line in content.decode().splitlines()]
     except ValueError as error:
         raise RunError(f"Expected lines of JSON in {path}, but: {error}.") from error
     if not all(isinstance(record, dict) for record in records):

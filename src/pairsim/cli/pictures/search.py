@@ -10,7 +10,7 @@ import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.arguments import Device, Json, Run, load_model
 from pairsim.cli.output import expect, note, print_result
-from pairsim.errors import ImageReadError
+from pairsim.errors import ImageReadError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def search(
     found = gallery.search_embeddings(queries, top)
     threshold = model.threshold
     floor = lowest_match(threshold)
-    width = max(len(str(image)) for ids in found.ids for image in ids)
+    width = max(len(printable(str(image))) for ids in found.ids for image in ids)
     results: list[dict[str, Any]] = []
     blocks = []
     for name, *row in zip(names, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True):
@@ -83,12 +83,12 @@ def search(
             for image, similarity, probability in zip(*row, strict=True)
         ]
         lines = [
-            f"{rank:>4}. {neighbor['id']!s:<{width}}  similarity {neighbor['similarity']:7.4f}  "
+            f"{rank:>4}. {printable(str(neighbor['id'])):<{width}}  similarity {neighbor['similarity']:7.4f}  "
             f"probability {neighbor['probability']:.4f}{'  match' if neighbor['match'] else ''}"
             for rank, neighbor in enumerate(neighbors, start=1)
         ]
         results.append({"query": name, "neighbors": neighbors})
-        blocks.append("\n".join([name, *lines]))
+        blocks.append("\n".join([printable(name), *lines]))
     meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
     left_out = f", {len(skipped):,} skipped" if skipped else ""
     blocks.append(f"{len(gallery):,} {'embeddings' if of_vectors else 'pictures'} searched{left_out}; {meaning}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.storage import open_file
+from pairsim._common.storage import read_table_file
 from pairsim.errors import DataError
 
 Record: TypeAlias = tuple[int, list[str]]  # number of its line, from 1, and its fields
@@ -96,8 +96,7 @@ def read_text(path: Path, is_pair: Callable[[Sequence[str]], bool]) -> ListText:
         DataError: If the file cannot be read, or is not text.
     """
     try:
-        with open_file(path) as file:
-            text, encoding = _decoded(file.read())
+        text, encoding = _decoded(read_table_file(path))
     except (OSError, ValueError) as error:
         raise DataError(f"Expected a readable list of pairs at {path}, but: {error}.") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

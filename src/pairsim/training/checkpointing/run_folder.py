@@ -238,7 +238,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for path in _checkpoints(folder):
         try:
             files = storage.read_folder(path)
-            body = json.loads(files["state.json"])
+            body = storage.parsed_json(files["state.json"])
             tensors = deserialize(files["tensors.safetensors"], path / "tensors.safetensors")
             if name := name_of_nan(tensors):
                 raise RunError(f"Expected numbers in {name}, found NaN.")

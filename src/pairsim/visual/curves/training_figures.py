@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -117,7 +116,7 @@ def _read_log(path: Path) -> list[EpochRecord]:
     records = []
     for number, line in enumerate(filter(str.strip, storage.read_bytes(log).decode().splitlines()), 1):
         try:
-            values = json.loads(line)
+            values = storage.parsed_json(line)
             records.append(EpochRecord(**{column.name: values[column.name] for column in fields(EpochRecord)}))
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(
