@@ -15,8 +15,6 @@ from pairsim.errors import ImageReadError, printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MAX_NAMED = 10
-
 
 def search(
     run: Run,
@@ -42,6 +40,7 @@ def search(
     """
     from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
+    from pairsim.data.unreadable import unreadable, unreadable_error
     from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
 
@@ -61,7 +60,8 @@ def search(
         try:
             skipped = gallery.add(paths, scanned.names, on_error=on_error)
         except ImageReadError as error:
-            raise ImageReadError(_unreadable(paths, model) or str(error)) from error
+            damaged = unreadable(paths, model.preprocessing.white)
+            raise (unreadable_error(paths, damaged) if damaged else error) from error
     elif is_saved:
         gallery = pairsim.Gallery.load(gallery_folder, model)
     else:
@@ -117,20 +117,3 @@ def _embeddings(files: list[str], model: pairsim.SimilarityModel) -> tuple[Tenso
         f"{file}: {name}" if several else name for file, found in zip(files, read, strict=True) for name in found.ids
     ]
     return torch.cat([found.images for found in read]), ids
-
-
-def _unreadable(paths: list[Path], model: pairsim.SimilarityModel) -> str:
-    """One message on all pictures that cannot be read, so that they can be fixed in one go."""
-    names = []
-    for path in paths:
-        try:
-            model.preprocessing.read(path)
-        except ImageReadError:
-            names.append(str(path))
-    if not names:
-        return ""
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return (
-        f"Expected {len(paths)} readable pictures, found {len(names)} that cannot be read: "
-        f"{', '.join(names[:_MAX_NAMED])}{more}. Replace or remove them, or skip them with --on-error skip."
-    )
