@@ -161,6 +161,8 @@ def _read_npy(file: Path) -> dict[str, Any]:
     try:
         with open_file(file) as content:
             columns: dict[str, Any] = {"embeddings": np.load(content, allow_pickle=False)}
+            if not isinstance(columns["embeddings"], np.ndarray):
+                raise ValueError("it is an archive of arrays, whose name should end in .npz")
     except Exception as error:  # likewise
         raise _unreadable(file, error) from error
     table = file.with_suffix(".csv")

@@ -149,8 +149,8 @@ def read_picture_pairs(path: str | os.PathLike[str], root: str | os.PathLike[str
             "" if table.encoding.startswith("utf-8") else f" The list was read as {table.encoding}: save it as UTF-8."
         )
         raise ImageReadError(
-            f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as {missing[0]}. "
-            f"Pass root= with the folder that the paths start from.{decoded}"
+            f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as "
+            f"{missing[0][: 2 * _SHOWN]}. Pass root= with the folder that the paths start from.{decoded}"
         )
     return dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
 
