@@ -19,9 +19,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from types import ModuleType
+
+_UNSAFE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_BREAKS = re.compile(r"\s*[\n\r\t]\s*")
+_JOINERS = "\u200c\u200d"
+"""Format characters that Persian, the scripts of India and emoji need; they change no other character."""
 
 _ON_THE_CPU = ("can't allocate memory", "not enough memory: you tried to allocate")
 """What PyTorch says in a plain `RuntimeError` when memory ran out: on Linux and macOS, and on Windows."""
@@ -29,8 +36,32 @@ _PERHAPS = "could not create a primitive"
 """What its convolutions on the CPU say then; there are other causes, such as a process that may not compile code."""
 
 
+def printable(text: str) -> str:
+    r"""Return text on one line that a terminal and a page show as it is, for names from files.
+
+    Control characters (C0 with line breaks, DEL and C1), marks that change the direction of text, other invisible
+    characters, line separators and bytes that are not UTF-8 are written as escapes, such as `\x1b`.
+
+    Example:
+        >>> print(printable("caf\xe9\x1b[2J\n\u202egnp"))
+        café\x1b[2J\n\u202egnp
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in _UNSAFE and letter not in _JOINERS else letter
+        for letter in text
+    )
+
+
 class PairsimError(Exception):
-    """Base class of the exceptions of pairsim."""
+    """Base class of the exceptions of pairsim.
+
+    Their messages are one line of printable text, as names from files of strangers are in them.
+    """
+
+    def __str__(self) -> str:
+        return printable(_BREAKS.sub(" ", super().__str__()))
 
 
 class DataError(PairsimError, ValueError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from pairsim.errors import (
+    DataError,
+    ImageReadError,
     MissingExtraError,
     PairsimError,
     advising_smaller_batches,
     is_out_of_memory,
+    printable,
     require,
 )
 
@@ -104,3 +108,23 @@ def test_other_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError) as caught, advising_smaller_batches(8):
         raise RuntimeError("shape mismatch")
     assert not hasattr(caught.value, "__notes__")
+
+
+HOSTILE = "a\x1b[2J\x9b1m\r\n\u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z"
+
+
+def test_names_are_printed_without_control_characters() -> None:
+    shown = printable(HOSTILE)
+    assert shown == r"a\x1b[2J\x9b1m\r\n\u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z"
+    assert shown.isprintable()
+    for harmless in ("", "ü 中\u3000文 👩\u200d🔬 می\u200cخواهم\xa0", r"C:\new", "it's"):
+        assert printable(harmless) == harmless
+
+
+@pytest.mark.parametrize("kind", [PairsimError, DataError, ImageReadError, MissingExtraError])
+def test_messages_are_one_printable_line(kind: type[PairsimError]) -> None:
+    assert str(kind(f"Expected  {HOSTILE}, found")) == (
+        r"Expected  a\x1b[2J\x9b1m \u202egnp\u2066\u200f\x7f\u2028\ufeff\udce9z, found"
+    )
+    assert str(kind("first:\n\tsecond")) == "first: second"
+    assert str(pickle.loads(pickle.dumps(kind("a\x1b")))) == r"a\x1b"

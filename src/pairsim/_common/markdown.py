@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pairsim._common.storage import readable
+from pairsim.errors import printable
 
 NOT_MEASURED = "not measured"
 NOT_RECORDED = "not recorded"
@@ -18,8 +18,8 @@ _KEY = re.compile(r"(?!(?i:null|true|false|yes|off)$)[A-Za-z][\w-]{2,}")  # YAML
 
 
 def one_line(value: object) -> str:
-    """Convert a value to one line of printable text; line breaks and control characters become spaces."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in readable(str(value))).split())
+    """Convert a value to one line of printable text; line breaks become spaces."""
+    return printable(" ".join(str(value).split()))
 
 
 def escape(value: object) -> str:

@@ -33,6 +33,7 @@ Found: TypeAlias = Literal["nothing", "a file", "a folder", "a pipe or device"]
 
 _LEFTOVER = re.compile(r"\..{1,16}\.[0-9a-z_]{8,16}\.tmp", re.DOTALL)
 """Names of temporary files and folders, of `_beside` and of `check_writable`."""
+_MAX_TABLE_BYTES = 2**28
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -97,6 +98,18 @@ def read_bytes(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
+
+
+def read_table_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of text that is held in memory as a table, of at most 256 MB.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_TABLE_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {_MAX_TABLE_BYTES:,} bytes. Split it", os.fspath(path))
+        return file.read(_MAX_TABLE_BYTES)
 
 
 def check_writable(path: Path, kind: Literal["a file", "a folder"] = "a file") -> None:
@@ -297,14 +310,21 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def readable(text: str) -> str:
-    """Return text that every encoding of Unicode has, with the escape of a lone surrogate."""
-    return encoded(text).decode()
-
-
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Encode an object as readable, strict JSON (no NaN), ending in a newline."""
     return encoded(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -329,8 +349,8 @@ def json_object(content: bytes, path: Path) -> dict[str, Any]:
         RunError: If it is none; the message names `path`.
     """
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = parsed_json(content)
+    except ValueError as error:
         raise RunError(f"Expected a readable JSON file at {path}, but: {error}.") from error
     if not isinstance(value, dict):
         raise RunError(f"Expected {path} to hold one JSON object, found {type(value).__name__}.")

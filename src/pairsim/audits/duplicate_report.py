@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_files import json_value
 from pairsim.encoding.pictures import Skipped
+from pairsim.errors import printable
 from pairsim.images.folders import LeftOut
 
 Kind: TypeAlias = Literal["identical file", "identical pixels", "near"]
@@ -113,17 +114,17 @@ class DuplicateReport:
         """
         blocks = []
         for cluster in self.clusters[:most]:
-            width = max(len(member.file) for member in cluster.members)
+            width = max(len(printable(member.file)) for member in cluster.members)
             lines = [
-                f"  {member.file:<{width}}  {member.kind}"
+                f"  {printable(member.file):<{width}}  {member.kind}"
                 + (f", similarity {member.similarity:.4f}" if member.kind == "near" else "")
                 for member in cluster.members
             ]
-            blocks.append("\n".join([f"{cluster.keep} (keep)", *lines]))
+            blocks.append("\n".join([f"{printable(cluster.keep)} (keep)", *lines]))
         for count, what in ((len(self.clusters), "clusters"), (len(self.skipped), "skipped pictures")):
             if most is not None and count > most:
                 blocks.append(f"and {count - most:,} more {what}")
-        blocks += [f"skipped {one.name}: {one.reason}" for one in self.skipped[:most]]
+        blocks += [f"skipped {printable(str(one.name))}: {one.reason}" for one in self.skipped[:most]]
         total = f"{_count(self.num_images, 'picture')} compared: "
         if self.clusters:
             total += f"{_count(self.num_duplicates, 'duplicate')} in {_count(len(self.clusters), 'cluster')}"

@@ -21,7 +21,7 @@ from pairsim.data.items import image_of
 from pairsim.data.loading.resident import image_shape
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.encoding.datasets import encode_dataset
-from pairsim.errors import DataError
+from pairsim.errors import DataError, printable
 from pairsim.evaluation.errors.label_agreement import LabelAgreement, label_agreement
 from pairsim.images import read_image
 from pairsim.models import EmbeddingNet, SimilarityModel
@@ -107,7 +107,9 @@ class LabelAudit:
         lines = [f"{self.num_suspects:,} of {len(self):,} images are more like those of another label.", *self.notes]
         width = max((len(str(row["image"])) for row in shown), default=0)
         lines += [
-            f"  image {row['image']:>{width}}  {row['score']:.3f}  {row['given']} -> {row['proposed']}" for row in shown
+            f"  image {row['image']:>{width}}  {row['score']:.3f}  {printable(str(row['given']))} -> "
+            f"{printable(str(row['proposed']))}"
+            for row in shown
         ]
         if self.num_suspects > len(shown):
             lines.append(f"  and {self.num_suspects - len(shown):,} more")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pairsim.errors import printable
+
 _SHOWN = 5
 
 
@@ -33,7 +35,7 @@ class ImageMatch:
 
     def __str__(self) -> str:
         labels = f"both {self.test_label}" if self.same_label else f"{self.test_label} and {self.train_label}: differ"
-        return f"test {self.test} = train {self.train}, similarity {self.similarity:.4f}, labels {labels}"
+        return f"test {self.test} = train {self.train}, similarity {self.similarity:.4f}, labels {printable(labels)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,7 @@ class LeakReport:
                 images = len({match.test for match in found})
                 lines += [f"{images:,} {what}:", *(f"  {match}" for match in shown), *([f" {more}"] if more else [])]
             else:
-                lines.append(f"{len(found):,} {what}: {', '.join(map(str, shown))}{more}")
+                lines.append(f"{len(found):,} {what}: {', '.join(map(printable, map(str, shown)))}{more}")
         if self.near_duplicates is None:
             lines.append("Near-duplicates were not searched.")
         return "\n".join(lines)

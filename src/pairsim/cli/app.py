@@ -14,6 +14,7 @@ from pathlib import Path
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from pairsim import __version__
+from pairsim.cli.config_file import read_config
 from pairsim.cli.failures import one_line, report_failure
 from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
@@ -31,6 +32,7 @@ from pairsim.cli.tools.export import export
 from pairsim.cli.training.demo import demo
 from pairsim.cli.training.train import train
 from pairsim.errors import RunError
+from pairsim.images.limits import as_limit, limited_to
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
@@ -50,7 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 """In the order of the help: what a newcomer needs first."""
 
-_DEBUG = "--debug"
+_DEBUG, _MAX_PIXELS = "--debug", "--max-pixels"
 
 
 def make_app() -> App:
@@ -58,7 +60,8 @@ def make_app() -> App:
     app = App(
         name="pairsim",
         help="Learn how alike two images are: train, evaluate, calibrate, compare, search, report, export.\n\n"
-        "With --debug, or PAIRSIM_DEBUG=1 in the environment, a command that fails also prints the traceback.",
+        "With --debug, or PAIRSIM_DEBUG=1 in the environment, a command that fails also prints the traceback. With "
+        "--max-pixels N, or PAIRSIM_MAX_PIXELS=N, pictures may have up to N pixels; others are not decoded.",
         version=__version__,
         help_format="plaintext",
         config=_fill_in,
@@ -75,7 +78,8 @@ def run(tokens: Sequence[str]) -> int:
     """Run the command line.
 
     Args:
-        tokens: The arguments after `pairsim`. With `--debug` a failure prints its traceback too.
+        tokens: The arguments after `pairsim`. With `--debug` a failure prints its traceback too. `--max-pixels` holds
+            for the whole command, as the environment variable does.
 
     Returns:
         The exit status: 0, or that of the failure.
@@ -84,7 +88,9 @@ def run(tokens: Sequence[str]) -> int:
     try:
         set_up_streams()
         _check_current_folder()
-        _parse([token for token in tokens if token != _DEBUG])()
+        pixels, others = _max_pixels([token for token in tokens if token != _DEBUG])
+        with limited_to(pixels):
+            _parse(others)()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -93,6 +99,21 @@ def run(tokens: Sequence[str]) -> int:
     finally:
         settle(sys.stdout)
     return 0
+
+
+def _max_pixels(tokens: Sequence[str]) -> tuple[int | None, list[str]]:
+    """Return the value of --max-pixels, the last one if there are several, and the other arguments."""
+    pixels, others, given = None, list[str](), iter(tokens)
+    for token in given:
+        option, equals, value = token.partition("=")
+        if option != _MAX_PIXELS:
+            others.append(token)
+            continue
+        try:
+            pixels = as_limit(value if equals else next(given, ""), _MAX_PIXELS)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return pixels, others
 
 
 def _check_current_folder() -> None:
@@ -127,11 +148,8 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
     """Fill in options that are not given from the file of --config, such as from the table `[train]` in TOML."""
     for argument in arguments:
         if argument.name == "--config" and argument.tokens:
-            from cyclopts.config import Json, Toml
+            from cyclopts.config import Dict
 
-            from pairsim._common.storage import open_file
-
-            path = Path(argument.tokens[-1].value)
-            open_file(path.expanduser()).close()  # raises the errors of the system; cyclopts would wait for a pipe
-            kind = Json if path.suffix == ".json" else Toml
-            kind(path, must_exist=True)(app, commands, arguments)
+            path = Path(argument.tokens[-1].value).expanduser()
+            # read here, as cyclopts would wait for a pipe and read a file of any size
+            Dict(read_config(path), source=str(path.absolute()))(app, commands, arguments)

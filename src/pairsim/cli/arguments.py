@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
+from pairsim._common.choices import OnError
 from pairsim.cli.output import expect, note
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
@@ -24,6 +25,13 @@ ClassLevel: TypeAlias = Annotated[
     Parameter(
         validator=Number(gte=1),
         help="Which folders below DATA are classes: 1 the first, 2 those in these, ...; by default as in training.",
+    ),
+]
+OnErrors: TypeAlias = Annotated[
+    OnError | None,
+    Parameter(
+        help='"raise" stops at pictures or folders that cannot be read and names them; "skip" leaves them out and '
+        "counts them; by default as in training.",
     ),
 ]
 DataDir: TypeAlias = Annotated[

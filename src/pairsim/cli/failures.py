@@ -8,7 +8,7 @@ from typing import Final
 
 from pairsim.cli.output import UsageError, is_closed, note
 from pairsim.cli.signals import INTERRUPTED, exit_status
-from pairsim.errors import PairsimError, is_out_of_memory
+from pairsim.errors import PairsimError, is_out_of_memory, printable
 
 FAILURE: Final = 1
 USAGE_ERROR: Final = 2
@@ -65,5 +65,5 @@ def _brief(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """The message of an exception as one sentence on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     return text if text.endswith((".", "?", "!")) else f"{text}."

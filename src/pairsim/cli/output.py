@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pairsim._common.json_files import json_value
+from pairsim.errors import printable
 
 
 class UsageError(ValueError):
@@ -71,7 +72,7 @@ def note(text: str) -> None:
     """Print a line to stderr, none for an empty text; without a reader or space it is dropped, and the work goes on."""
     try:
         if text:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
 
@@ -88,4 +89,4 @@ def print_result(result: Mapping[str, Any], text: str, as_json: bool) -> None:
         import json
 
         text = json.dumps(json_value(result), indent=2, allow_nan=False)
-    print(text, flush=True)
+    print("\n".join(map(printable, text.split("\n"))), flush=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from pairsim.data.class_index import ClassIndex
 from pairsim.data.items import check_map_style, image_of
 from pairsim.data.labels import read_labels
 from pairsim.data.random import Int64Array
-from pairsim.errors import DataError
+from pairsim.errors import DataError, ImageReadError, PairsimError
 from pairsim.images import Fit, Interpolation, Preprocessing, read_image
 
 if TYPE_CHECKING:
@@ -310,19 +312,27 @@ def check_finite(images: Tensor, indices: Sequence[int] | Int64Array) -> None:
         )
 
 
-def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing | None = None) -> Tensor:
+def fetch_images(
+    dataset: Any,
+    indices: Int64Array,
+    preprocessing: Preprocessing | None = None,
+    *,
+    begin: Callable[[int], None] = lambda _: None,
+) -> Tensor:
     """Read images of a dataset as one batch.
 
     Args:
         dataset: Items are `(image, ...)` or images; an image is a tensor, or a picture where `preprocessing` is given.
         indices: Image numbers `[n]`; an image that occurs twice is read once.
         preprocessing: Reads items that are PIL images, arrays or paths.
+        begin: Called with the number of each image before it is read.
 
     Returns:
         `[n, C, H, W]`, uint8 or floating point.
 
     Raises:
-        DataError: If images differ in shape, are not images, or have pixels that are not finite.
+        DataError: If images differ in shape, are not images, or have pixels that are not finite, or the dataset raises
+            an error of its own; the message has the number of the item.
         ImageReadError: If a file cannot be read; the message names it.
     """
     dataset = images_of(dataset)
@@ -332,11 +342,14 @@ def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing
         return dataset.batch(indices)
     unique, inverse = np.unique(indices, return_inverse=True)
     numbers = unique.tolist()
-    if hasattr(dataset, "__getitems__"):
-        items = cast("list[Any]", dataset.__getitems__(numbers))
-    else:
-        items = [dataset[number] for number in numbers]
-    images = [_as_tensor(image_of(item), number, preprocessing) for item, number in zip(items, numbers, strict=True)]
+    images = []
+    at_once = hasattr(dataset, "__getitems__")
+    with _named(f"items {numbers[0]} to {numbers[-1]}"):
+        items = cast("list[Any]", dataset.__getitems__(numbers)) if at_once else [None] * len(numbers)
+    for item, number in zip(items, numbers, strict=True):
+        with _named(f"item {number}"):
+            begin(number)
+            images.append(_as_tensor(image_of(item if at_once else dataset[number]), number, preprocessing))
     for image, number in zip(images, numbers, strict=True):
         if image.shape != images[0].shape:
             raise DataError(
@@ -346,6 +359,21 @@ def fetch_images(dataset: Any, indices: Int64Array, preprocessing: Preprocessing
     batch = torch.stack(images)
     check_finite(batch, unique)
     return batch[torch.from_numpy(inverse)]
+
+
+@contextmanager
+def _named(items: str) -> Iterator[None]:
+    """Raise errors of a dataset's own code as errors that name its items; they may come from another process."""
+    try:
+        yield
+    except (PairsimError, MemoryError, Warning):  # warnings are errors if the caller has set this
+        raise
+    except Exception as error:
+        kind = ImageReadError if isinstance(error, OSError) else DataError
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        named = kind(f"Expected to read {items} of the dataset, but it failed with {what}. Check the dataset.")
+        named.add_note(traceback.format_exc())  # the cause does not come with it from another process
+        raise named from error
 
 
 def _picked(images: ImageTensors, indices: Int64Array) -> Tensor:

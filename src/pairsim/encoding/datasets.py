@@ -14,6 +14,7 @@ from pairsim.data.image_sets import ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.random import Int64Array
+from pairsim.data.unreadable import all_named
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.inference.inference_nets import default_batch_size
@@ -45,7 +46,7 @@ def encode_dataset(
 
     Raises:
         DataError: If images differ in shape or have pixels that are not finite.
-        ImageReadError: If a file cannot be read; the message names it.
+        ImageReadError: If files cannot be read; the message counts them and names the first ten.
         TypeError: If it is not a map-style dataset, or `model` not a `SimilarityModel`.
         ValueError: If the dataset is empty, an index is outside it, the images do not fit the model, `batch_size` is
             below 1, or there is no such precision.
@@ -73,7 +74,8 @@ def encode_dataset(
         num_workers=num_workers(images, workers),
     )
     batches = (batch for batch, _ in loader.epoch(0))
-    return model.encode_batches(batches, len(indices), precision=precision, progress=progress)
+    with all_named(images):
+        return model.encode_batches(batches, len(indices), precision=precision, progress=progress)
 
 
 def _checked(indices: Any, num_images: int) -> Int64Array:

@@ -23,6 +23,7 @@ from pairsim.data.image_fingerprint import pixels_sha256
 from pairsim.data.image_sets import ImageFiles, ImageTensors, in_memory
 from pairsim.data.loading.batches import SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
+from pairsim.data.unreadable import all_named
 from pairsim.errors import RunError
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.collecting import collect
@@ -121,7 +122,7 @@ def backbone_features(
         with eval_mode(backbone):
             return chosen(pixels).float().cpu()
 
-    with torch.no_grad():
+    with torch.no_grad(), all_named(images):
         batches = (features_of(batch) for batch, _ in loader.epoch(0))
         features = collect(batches, len(images), progress=progress)
     assert features is not None, "a loader has images"

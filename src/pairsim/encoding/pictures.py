@@ -19,7 +19,7 @@ from pairsim._common.numbers import whole_number
 from pairsim._common.precision import inference_dtype
 from pairsim._common.progress import progress_bar
 from pairsim.data.random import Int64Array
-from pairsim.errors import DataError, ImageReadError
+from pairsim.errors import DataError, ImageReadError, printable
 from pairsim.images import PictureLike
 from pairsim.images.folders import LeftOut, scan
 from pairsim.models import SimilarityModel
@@ -202,6 +202,6 @@ def encode_pictures(
 
 
 def _named(skipped: Sequence[Skipped]) -> str:
-    names = [one.name or f"picture {one.index}" for one in skipped[:_MAX_NAMED]]
+    names = [printable(one.name or "") or f"picture {one.index}" for one in skipped[:_MAX_NAMED]]
     more = f" and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
     return ", ".join(names) + more

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common.choices import ExportKind
+from pairsim._common.storage import parsed_json
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.models import Calibration, OperatingPoint, SimilarityModel
@@ -158,7 +159,7 @@ class Description:
         """
         own = {name.removeprefix(PREFIX): text for name, text in properties.items() if name.startswith(PREFIX)}
         try:
-            values = {name: json.loads(text) for name, text in own.items()}
+            values = {name: parsed_json(text) for name, text in own.items()}
         except ValueError as error:
             raise RunError(f"The description in {source} is damaged: {error}. Export the model again.") from error
         return cls.from_dict(values, source)

@@ -161,7 +161,7 @@ def _existing_card(folder: Path) -> str | None:
     path = folder / CARD
     if not storage.is_file(path):
         return None
-    text = path.read_text(encoding="utf-8")
+    text = storage.read_bytes(path).decode(errors="replace")
     checksums = set(re.findall(r"\b[0-9a-f]{64}\b", text))
     if checksums and not checksums.issuperset(saved_sha256(folder).values()):
         raise RunError(

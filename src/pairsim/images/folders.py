@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from pairsim._common.choices import OnError
-from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
+from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, printable
 from pairsim.images.plug_ins import register_plug_ins
 
 _NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
@@ -62,7 +62,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         number = self.files + self.folders
-        examples = ", ".join(map(shown, self.examples)) + (", ..." if number > len(self.examples) > 0 else "")
+        examples = ", ".join(map(printable, self.examples)) + (", ..." if number > len(self.examples) > 0 else "")
         reason = self.reason if number > 1 else re.sub(r"(file|folder|link|picture)s\b", r"\1", self.reason, count=1)
         return f"{number:,} {reason} ({examples})" if examples else f"{number:,} {reason}"
 
@@ -150,12 +150,7 @@ def account(source: object, num_pictures: int, left_out: Iterable[LeftOut], deta
         details: More about the pictures, after their number.
     """
     pictures = f"{num_pictures:,} picture{'' if num_pictures == 1 else 's'}{details}."
-    return " ".join([f"{shown(str(source))}: {pictures}", *_sentence(left_out)])
-
-
-def shown(name: str) -> str:
-    """Return a name as it can be printed on one line."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    return " ".join([f"{printable(str(source))}: {pictures}", *_sentence(left_out)])
 
 
 def picture_endings() -> frozenset[str]:

@@ -9,7 +9,7 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from pairsim._common.choices import Fit
 from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
+from pairsim.images.headers import check_header, check_icon
+from pairsim.images.limits import MORE, pixel_limit
 from pairsim.images.samples import check_white
 
 if TYPE_CHECKING:
@@ -31,9 +33,6 @@ else:
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 _FITS, _INTERPOLATIONS = get_args(Fit), get_args(Interpolation)
-
-MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are rejected before they are decoded (Pillow warns of a bomb from here on)."""
 
 # what Pillow logs of a bad file is in the message of the error; without a handler it would be printed too
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -53,7 +52,7 @@ def read_image(
     image_size: tuple[int, int] | None = None,
     fit: Fit = "stretch",
     interpolation: Interpolation = "bilinear",
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     white: int | None = None,
 ) -> Tensor:
     """Read one picture as uint8 pixels.
@@ -72,8 +71,9 @@ def read_image(
             whole picture, centred on white. Transparent pictures are blended with the same white, so that a cut-out
             does not get an edge.
         interpolation: `"bilinear"` or `"bicubic"`.
-        max_pixels: Files and PIL images with more pixels are rejected before they are decoded. Pillow's own limit,
-            twice `PIL.Image.MAX_IMAGE_PIXELS`, applies too.
+        max_pixels: Files and PIL images with more pixels are rejected before they are decoded; a pixel of 16-bit
+            colour counts as two. By default the number in the environment variable `PAIRSIM_MAX_PIXELS`, else
+            67,108,864. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`, applies too.
         white: The value from which samples are white, such as 4095 for 12-bit samples in 16-bit files; `None` is the
             largest of the file's type, 65535. Samples of 8 bits, and files that state their white (12-bit TIFF, PGM,
             PPM and JPEG 2000), are read without it.
@@ -98,7 +98,7 @@ def read_image(
     check_white(white)
     if image_size is not None:
         check_image_size(image_size)
-    opened, name = _open(image, max_pixels, white)
+    opened, name = _open(image, pixel_limit() if max_pixels is None else max_pixels, white)
     try:
         picture = _in_channels(opened, channels)
     except ValueError as error:
@@ -118,7 +118,8 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         ImageReadError: If it cannot be read; the message names it.
     """
     name = os.fspath(path)
-    with _named_errors(name, MAX_PIXELS), open_file(name) as file, samples.opened(file) as picture:
+    limit = pixel_limit()
+    with _named_errors(name, limit), open_file(name) as file, _opened(file, name, limit) as picture:
         width, height = picture.size
     return height, width
 
@@ -127,10 +128,14 @@ def check_image_size(size: object) -> None:
     """Check a height and width.
 
     Raises:
-        ValueError: If these are not two numbers of at least 1.
+        ValueError: If these are not two numbers of at least 1, or too many pixels for a picture.
     """
     if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"Expected image_size as (height, width) in pixels, got {size}.")
+    if size[0] * size[1] > pixel_limit():
+        raise ValueError(
+            f"Expected image_size of at most {pixel_limit():,} pixels, got {size[0]} x {size[1]}. Use a smaller one."
+        )
 
 
 def check_resizing(fit: str, interpolation: str) -> None:
@@ -144,6 +149,11 @@ def check_resizing(fit: str, interpolation: str) -> None:
             raise ValueError(f"Expected {name} to be one of {', '.join(known)}, got {value!r}.")
 
 
+def _opened(file: BinaryIO, name: str, max_pixels: int) -> Image:
+    check_icon(file, name, max_pixels)
+    return samples.opened(file)
+
+
 def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image, str]:
     """Decode a picture as Pillow holds it, and return it with its name for messages."""
     from PIL import Image
@@ -152,7 +162,7 @@ def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image
         name = os.fspath(image)
         # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
         # those grey TIFFs that are rotated by 90 degrees.
-        with _named_errors(name, max_pixels), open_file(name) as file, samples.opened(file) as picture:
+        with _named_errors(name, max_pixels), open_file(name) as file, _opened(file, name, max_pixels) as picture:
             return _decoded(picture, name, max_pixels, white), name
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "the picture"
@@ -202,7 +212,7 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
             why = _why_unidentified(name) or "its content is not of any known image format"
             return f"Expected {name} to be an image, but {why}. Convert it to PNG or JPEG, or remove it."
         case Image.DecompressionBombError():
-            return f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({text}). Resize it first."
+            return f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({text}). {MORE}"
     return f"Expected {name} to be a readable image, but decoding failed: {text}. Replace or remove it."
 
 
@@ -236,14 +246,7 @@ def _has_start(accepts: Any, start: bytes) -> bool:
 
 def _decoded(image: Image, name: str, max_pixels: int, white: int | None) -> Image:
     """Decode a picture, if it is not too large, and apply its EXIF rotation."""
-    number = image.width * image.height
-    if number == 0:
-        raise ImageReadError(f"Expected {name} to have pixels, found {image.width} x {image.height}. Remove it.")
-    if number > max_pixels:
-        raise ImageReadError(
-            f"Expected {name} to have at most {max_pixels:,} pixels, found {image.width} x {image.height}. "
-            "Resize it first."
-        )
+    check_header(image, name, max_pixels)
     if image.format == "EPS" and getattr(image, "tile", None):  # Ghostscript would run it, with no limit of time
         raise ImageReadError(f"Expected {name} to hold pixels, found a PostScript program. Convert it to PNG.")
     return _upright(image) if samples.is_plain(image) else samples.decoded(image, white, name, _upright)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import sys
 import threading
 import warnings
@@ -23,6 +24,7 @@ _GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 """The byte order that gives the low byte of a sample where Pillow keeps the high one."""
 _LARGEST = 2**16 - 1
+_AT_ONCE = 2**20
 _UNUSED_BITS = 2**14
 """10-, 12- and 14-bit samples stay below; a 16-bit picture hardly ever does."""
 _BITS, _PHOTOMETRIC, _PLANES, _PALETTE, _SAMPLE_FORMAT = 258, 262, 284, 320, 339  # tags of TIFF
@@ -39,13 +41,18 @@ def check_white(white: object) -> None:
         raise ValueError(f"Expected white as a whole number of at least 1, such as 4095 for 12 bits, got {white!r}.")
 
 
-def scaled(values: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
+def scaled(values: npt.NDArray[Any], white: int, *, inverted: bool = False) -> npt.NDArray[np.uint8]:
     """Map whole numbers to uint8: 0 and below to 0, `white` and above to 255.
 
-    For 65535 this keeps the high byte, as Pillow does.
+    For 65535 this keeps the high byte, as Pillow does. With `inverted`, `white` is mapped to 0, and 0 to 255. Memory is
+    needed for a few rows only, beside the result.
     """
-    eight: npt.NDArray[np.int64] = np.clip(values.astype(np.int64), 0, white) * 256 // white
-    return np.minimum(eight, 255).astype(np.uint8)
+    eight = np.empty(values.shape, np.uint8)
+    rows = max(_AT_ONCE // max(math.prod(values.shape[1:]), 1), 1)
+    for start in range(0, len(values), rows):
+        part = np.clip(values[start : start + rows].astype(np.int64), 0, white)
+        eight[start : start + rows] = np.minimum((white - part if inverted else part) * 256 // white, 255)
+    return eight
 
 
 def opened(file: IO[bytes]) -> Image:
@@ -85,7 +92,7 @@ def _white_is_zero(file: IO[bytes]) -> Image:
 
 def opened_anew(image: Image) -> Image:
     """Open the file of a picture that is not decoded yet a second time; the picture does not change."""
-    content = _content(image)
+    content = content_of(image)
     if not content:
         return image
     other: Any = opened(io.BytesIO(content))
@@ -107,6 +114,11 @@ def is_plain(image: Image) -> bool:
             return image.mode not in ("RGB", "RGBA", "LA")
         case _:
             return True
+
+
+def is_deep_colour(image: Image) -> bool:
+    """Return whether a picture is in colour, or grey with alpha, with samples of 16 bits; ask before it is decoded."""
+    return image.mode in ("RGB", "RGBA", "LA") and not is_plain(image) and _stated_white(image) is None
 
 
 def decoded(image: Image, white: int | None, name: str, load: Callable[[Image], Image]) -> Image:
@@ -163,21 +175,21 @@ def _from_grey(image: Image, white: int | None, name: str, load: Callable[[Image
     if stated is None and white is None:
         _note_unused_bits(int(values[~hidden].max(initial=0)), name, "light" if inverted else "dark")
     level = stated or white or _LARGEST
-    eight = scaled(level - np.minimum(values.astype(np.int64), level) if inverted else values, level)
+    eight = scaled(values, level, inverted=inverted)
     return images.fromarray(np.where(hidden, np.uint8(255), eight))
 
 
 def _from_colour(image: Image, white: int | None, name: str, load: Callable[[Image], Image]) -> Image:
     from PIL import Image as images
 
-    if image.mode not in ("RGB", "RGBA", "LA") or _stated_white(image) is not None:
+    if not is_deep_colour(image):
         return load(image)
     clear, again, split = image.info.get("transparency"), _opened_again(image), _rawmode(image) == "R"
     image = load(image)
     largest = int(np.asarray(image.convert("RGB")).max(initial=0))
     if white is None and clear is None and not split and (largest == 0 or largest >= _UNUSED_BITS >> 8):
         return image
-    values = _sixteen_bits(again, load) if again else np.asarray(image).astype(np.int64) * 257
+    values = _sixteen_bits(again, load) if again else np.asarray(image) * np.uint16(257)
     hidden = (values == clear).all(axis=-1) if isinstance(clear, tuple) else np.zeros(values.shape[:2], bool)
     if white is None:
         colours = 1 if values.shape[-1] == 2 else 3
@@ -218,7 +230,7 @@ def _stated_white(image: Image) -> int | None:
             unstated = ("I;16B", ("L", _LARGEST), ("RGB", _LARGEST))
             return None if (tile[0][3] in unstated if tile else image.mode == "I") else _LARGEST
         case "JPEG2000":  # scaled by Pillow, if the precision is not 16 bits
-            content = _content(image)
+            content = content_of(image)
             start = content.find(_J2K_START)
             precision = content[start + _J2K_PRECISION : start + _J2K_PRECISION + 1]
             return None if start >= 0 and precision and (precision[0] & 0x7F) == 15 else _LARGEST
@@ -234,7 +246,7 @@ def _opened_again(image: Image) -> list[Image]:
     raw, again = _rawmode(image), []
     if not tiles or tiles[0][0] in ("jpeg2k", "ppm_plain") or raw.startswith("RGBa"):
         return []
-    own = raw[-1] if ";16" in raw else "L" if _content(image).startswith(b"II") else "B"
+    own = raw[-1] if ";16" in raw else "L" if content_of(image).startswith(b"II") else "B"
     for order in (own,) if raw == "LA;16B" else (own, _OTHER_BYTE[own]):
         other: Any = opened_anew(image)
         other.tile = [_retargeted(tile, order) for tile in tiles]
@@ -252,11 +264,12 @@ def _retargeted(tile: Any, order: str) -> Any:
     )
 
 
-def _sixteen_bits(again: list[Image], load: Callable[[Image], Image]) -> npt.NDArray[np.int64]:
+def _sixteen_bits(again: list[Image], load: Callable[[Image], Image]) -> npt.NDArray[np.uint16]:
     """Decode the files that `_opened_again` returned; returns samples `[H, W, channels]`."""
-    parts = [np.asarray(load(image)).astype(np.int64) for image in again]
+    parts = [np.asarray(load(image)) for image in again]
     high, low = (parts[0][..., ::2], parts[0][..., 1::2]) if len(parts) == 1 else parts
-    return high << 8 | low
+    both: npt.NDArray[np.uint16] = high.astype(np.uint16) << 8 | low
+    return both
 
 
 def _rawmode(image: Image) -> str:
@@ -273,7 +286,7 @@ def _tag(image: Image, tag: int, default: int) -> tuple[Any, ...]:
     return values if isinstance(values, tuple) else (values,)
 
 
-def _content(image: Image) -> bytes:
+def content_of(image: Image) -> bytes:
     """Return the bytes of the file of a picture that is not decoded yet."""
     file: Any = getattr(image, "fp", None)
     if file is None:

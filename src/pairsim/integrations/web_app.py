@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pairsim._common.storage import readable
 from pairsim._common.unit_similarity import lowest_match
-from pairsim.errors import ImageReadError, require
+from pairsim.errors import ImageReadError, printable, require
 from pairsim.images import read_image
 from pairsim.integrations.app_requests import MAX_BYTES, Guard, picture_editor
 from pairsim.models import SimilarityModel
@@ -59,7 +58,7 @@ def build_app(
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     gr = require("gradio", extra="app", purpose="The app")
-    mean, name = model.preprocessing.mean or (), readable(name)
+    mean, name = model.preprocessing.mean or (), printable(name)
     start = round(max(-1.0, min(1.0, model.threshold)), 4)  # a training that collapsed may leave another, or NaN
     with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
         gr.HTML(f"<h1>{html.escape(name)}</h1><p>How similar are two images, and do they show the same thing?</p>")
@@ -228,7 +227,7 @@ def neighbours(gallery: Gallery, image: Tensor, k: int, threshold: float) -> lis
         (
             _thumbnail(str(path), gallery.model.preprocessing.white),
             f"{'match' if similarity >= lowest_match(threshold) else 'no match'}: similarity {similarity:.3f}, "
-            f"probability {probability:.3f} ({readable(Path(str(path)).name)})",
+            f"probability {probability:.3f} ({printable(Path(str(path)).name)})",
         )
         for path, similarity, probability in zip(*columns, strict=True)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,9 @@ from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
 """Embeddings shorter than this count as zero: they have no direction, and no gradient that would point anywhere."""
+
+
+_MAX_VALUES, _MAX_DIM = 2**26, 2**16
 
 
 def unit_length(vectors: Tensor) -> Tensor:
@@ -132,6 +136,12 @@ class EmbeddingNet(PlainNamesModule):
             raise ValueError(
                 f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
             )
+        values = math.prod(size or ()) * (in_channels or 1)
+        if values > _MAX_VALUES or (embedding_dim or 1) > _MAX_DIM:
+            raise ValueError(
+                f"Expected images of at most {_MAX_VALUES:,} values (channels x height x width) and embedding_dim "
+                f"up to {_MAX_DIM:,}, got {values:,} and {embedding_dim}. Use smaller ones."
+            )
         if backbone is None and head != "linear":
             raise ValueError(
                 f'Expected a backbone for head "{head}": the reference network has its own last layers. Name a '
@@ -163,7 +173,7 @@ class EmbeddingNet(PlainNamesModule):
         self.takes_one_size: bool = self.backbone is None or bool(getattr(self.backbone, "takes_one_size", False))
         if self.backbone is None:
             self.conv: nn.Sequential = nn.Sequential(*_conv_block(self.in_channels, 32), *_conv_block(32, 64))
-            self.num_features: int = 64 * (self.image_size[0] // 4) * (self.image_size[1] // 4)
+            self.num_features: int = reference_features(self.image_size)
             self.embedding_dim: int = embedding_dim or 128
             self.fc: nn.Sequential = nn.Sequential(
                 nn.Flatten(),
@@ -216,6 +226,11 @@ class EmbeddingNet(PlainNamesModule):
             "embedding_dim": self.embedding_dim,
             "normalize": self.normalize,
         }
+
+
+def reference_features(image_size: tuple[int, int]) -> int:
+    """Return the features of the reference network's last convolution, which its linear layer takes."""
+    return 64 * (image_size[0] // 4) * (image_size[1] // 4)
 
 
 def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pairsim.errors import printable
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -42,11 +44,17 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"percent": percent, "whole": "{:,}".format, "settings": settings_text}
     environment.tests["nan"] = math.isnan
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return the value of an expression in a template without control characters, unless it is markup."""
+    return printable(value) if type(value) is str else value
 
 
 def percent(value: float, digits: int = 3) -> str:

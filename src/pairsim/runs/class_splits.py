@@ -16,8 +16,7 @@ from pairsim.data import ClassIndex, LabelledData, split_by_class
 from pairsim.data.image_sets import subset
 from pairsim.data.named.folder_account import FolderAccount
 from pairsim.data.splits import ValidationSplit
-from pairsim.errors import DataError, RunError
-from pairsim.images.folders import shown
+from pairsim.errors import DataError, RunError, printable
 
 FILE_NAME = "data.json"
 VAL_FRACTION = 0.2
@@ -230,6 +229,6 @@ def _check_groups(sides: np.ndarray[Any, Any], groups: np.ndarray[Any, Any]) -> 
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(map(shown, names[:_MAX_SHOWN])) + (
+    return ", ".join(map(printable, names[:_MAX_SHOWN])) + (
         f" and {len(names) - _MAX_SHOWN:,} more" if len(names) > _MAX_SHOWN else ""
     )

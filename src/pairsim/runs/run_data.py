@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsim._common import json_files, storage
-from pairsim._common.choices import Split
+from pairsim._common.choices import OnError, Split
 from pairsim.data import ClassIndex, LabelledData, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, is_embedding_file, load_data
@@ -57,12 +57,13 @@ def load_evaluation_data(
     pairs: Path | None = None,
     data_dir: Path | None,
     class_level: int | None = None,
+    on_error: OnError | None = None,
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
     Without pairs, the split "val" is the validation images of the run, or its validation pairs if it was trained on
     pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
-    level is by default that of the run.
+    level and `on_error` are by default those of the run.
     """
     record = recorded_data(run)
     if pairs is None and "pairs" in record:
@@ -76,7 +77,7 @@ def load_evaluation_data(
     if pairs is not None and not lists_numbers(data):
         listed, pictures = read_picture_list(pairs, data, model.preprocessing)
         return Judged(listed, pictures.source)
-    loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level)
+    loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
     if pairs is not None:
         return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
     known = loaded.account
@@ -109,6 +110,7 @@ def load_labelled(
     *,
     data_dir: Path | None,
     class_level: int | None = None,
+    on_error: OnError | None = None,
 ) -> LabelledData:
     """Load one split of a dataset as a run has it, with pictures read as the model does.
 
@@ -121,7 +123,7 @@ def load_labelled(
         RunError: If the split is "val", and `run` is not a run folder, or was trained on other data.
     """
     record = recorded_data(run)
-    reading = _reading(record, model, data, data_dir, class_level)
+    reading = _reading(record, model, data, data_dir, class_level, on_error=on_error)
     if is_embedding_file(data):
         whole = load_data(data, "all", **reading)
         # a source ends in a checksum, so that a copy under another name is known too
@@ -140,16 +142,23 @@ def load_labelled(
                 )
             return parts[split]
     if split == "val":
-        return held_out_images(run, model, data, data_dir, class_level)
+        return held_out_images(run, model, data, data_dir, class_level, on_error=on_error)
     return load_data(data, split, **reading)
 
 
 def _reading(
-    record: Mapping[str, Any], model: SimilarityModel, data: str, data_dir: Path | None, class_level: int | None
+    record: Mapping[str, Any],
+    model: SimilarityModel,
+    data: str,
+    data_dir: Path | None,
+    class_level: int | None,
+    *,
+    on_error: OnError | None,
 ) -> dict[str, Any]:
     """Return how a run reads a dataset; its groups are only of data that has a class of the run."""
     level = 1 if data in NAMES else int(record.get("class_level", 1)) if class_level is None else class_level
     reading: dict[str, Any] = {"data_dir": data_dir, "preprocessing": model.preprocessing, "class_level": level}
+    reading["on_error"] = on_error or record.get("on_error", "raise")
     groups = None if data in NAMES else record.get("groups")
     if groups is not None:
         kept = record.get("class_split", {})
@@ -161,7 +170,13 @@ def _reading(
 
 
 def held_out_images(
-    run: Path, model: SimilarityModel, data: str, data_dir: Path | None, class_level: int | None = None
+    run: Path,
+    model: SimilarityModel,
+    data: str,
+    data_dir: Path | None,
+    class_level: int | None = None,
+    *,
+    on_error: OnError | None = None,
 ) -> LabelledData:
     """Load the validation images of a run that did not keep classes unseen.
 
@@ -171,7 +186,7 @@ def held_out_images(
     Raises:
         RunError: If `run` is not a run folder, or was trained on other data.
     """
-    reading = _reading(recorded_data(run), model, data, data_dir, class_level)
+    reading = _reading(recorded_data(run), model, data, data_dir, class_level, on_error=on_error)
     loaded = load_data(data, "train", **reading)
     if loaded.account is not None and "val" in loaded.account.splits:
         return load_data(data, "val", **reading)
@@ -207,9 +222,11 @@ def own_validation(
     class_level: int,
     *,
     groups: str | None = None,
+    on_error: OnError = "raise",
 ) -> LabelledData | None:
     """Load a folder's own validation images; `None` where it has none."""
     if loaded.account is None or "val" not in loaded.account.splits:
         return None
     reading: dict[str, Any] = {"preprocessing": preprocessing, "class_level": class_level, "groups": groups}
+    reading["on_error"] = on_error
     return load_data(data, "val", data_dir=data_dir, **reading)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pairsim._common.choices import Split
+from pairsim._common.choices import OnError, Split
 from pairsim.data import LabelledData
 from pairsim.data.named import NAMES, load_data
 from pairsim.data.splits import ValidationSplit
@@ -42,6 +42,8 @@ class RunImages:
     def record(self) -> dict[str, Any]:
         """What `data.json` has of them, beside the names of the training classes."""
         record = {"class_level": self.reading["class_level"], "groups": self.reading["groups"]}
+        if self.reading["on_error"] == "skip":
+            record["on_error"] = "skip"
         own = self._own_classes("val")
         if own is not None:
             record["val_class_names"] = list(own)
@@ -65,8 +67,15 @@ class RunImages:
         if self.classes is not None:
             return self.parts["val"]
         reading = self.reading
-        level, groups = reading["class_level"], reading["groups"]
-        return own_validation(self.data, self.train, reading["data_dir"], preprocessing, level, groups=groups)
+        return own_validation(
+            self.data,
+            self.train,
+            reading["data_dir"],
+            preprocessing,
+            reading["class_level"],
+            groups=reading["groups"],
+            on_error=reading["on_error"],
+        )
 
     def counts(self, split: ValidationSplit | None) -> dict[str, Any]:
         """Count the images, as values for JSON.
@@ -107,6 +116,7 @@ def load_training_data(
     class_level: int = 1,
     groups: str | None = None,
     data_dir: Path | None = None,
+    on_error: OnError = "raise",
     **reading: Any,
 ) -> RunImages:
     """Load the images to train on, and those of the validation classes if classes are kept unseen.
@@ -119,13 +129,14 @@ def load_training_data(
         class_level: Which folders are classes.
         groups: What puts pictures into groups (see `load_data`).
         data_dir: Folder of named datasets.
+        on_error: What happens to pictures that cannot be read (see `load_data`).
         **reading: How pictures are read (see `load_data`).
 
     Raises:
         DataError: If the data cannot be loaded, or has too few classes.
         RunError: If the run was begun with other classes or groups.
     """
-    reading |= {"class_level": class_level, "groups": groups, "data_dir": data_dir}
+    reading |= {"class_level": class_level, "groups": groups, "data_dir": data_dir, "on_error": on_error}
     classes, parts, val_fraction = None, dict[Split, LabelledData](), options.val_fraction
     if unseen is None:
         train = load_data(data, "train", **reading)

@@ -19,7 +19,7 @@ from pairsim.data import ImageTensors, LabelledImages, PairDataset, stratified_s
 from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.generators import seeded_generators
 from pairsim.data.image_fingerprint import image_fingerprint
-from pairsim.data.image_sets import fetch_images, in_memory, subset
+from pairsim.data.image_sets import fetch_images, images_of, in_memory, subset
 from pairsim.data.loading.batches import PartialBatches, SequentialBatches
 from pairsim.data.loading.loader import BatchLoader, num_workers
 from pairsim.data.loading.placement import Placement
@@ -27,6 +27,7 @@ from pairsim.data.loading.resident import image_shape
 from pairsim.data.loading.turns import TURNS, check_square, turned_labels
 from pairsim.data.random import Int64Array, stream_key
 from pairsim.data.splits import ValidationSplit
+from pairsim.data.unreadable import all_named, check_readable
 from pairsim.errors import DataError
 from pairsim.images.preprocessing import channel_statistics, in_channels
 from pairsim.models import SimilarityModel
@@ -228,7 +229,16 @@ def _validation_pairs(
     return images, np.arange(len(indices)), partial(all_pairs, labels=codes)
 
 
-def _place(
+def _place(images: Any, *args: Any, **options: Any) -> Any:
+    """Place images; all picture files that cannot be read are named before the first epoch (see `_placed`)."""
+    with all_named(images):
+        placed = _placed(images, *args, **options)
+    if images_of(placed) is images_of(images):  # they were not read yet
+        check_readable(placed)
+    return placed
+
+
+def _placed(
     images: Any,
     labels: Any,
     placement: Placement,

@@ -18,7 +18,7 @@ from pairsim._common.numbers import similarity_threshold
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import picture_path, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
-from pairsim.errors import DataError
+from pairsim.errors import DataError, printable
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.verdict import warn_of_one_decision
@@ -116,7 +116,7 @@ class PairVerdicts:
         if self.skipped:
             lines.append(
                 f"{self.num_skipped_pairs:,} pairs skipped, as {len(self.skipped):,} pictures cannot be read, such as "
-                f"{self.skipped[0].name}: {self.skipped[0].reason}"
+                f"{printable(str(self.skipped[0].name))}: {self.skipped[0].reason}"
             )
         return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pairsim._common.json_files import json_value
+from pairsim.errors import printable
 from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
 
 _READABLE = {
@@ -136,10 +137,10 @@ class VerificationReport:
             f"  {'calibration error':<22}{self.ece:.4f}",
         ]
         if self.kinds:
-            width = max(map(len, self.kinds))
+            width = max(map(len, map(printable, self.kinds)))
             lines.append(f"each kind of negative pairs, with all positive pairs (FNMR {percent(self.fnmr)}):")
             lines += [
-                f"  {name:<{width}}  {row.num_pairs:>9,} pairs"
+                f"  {printable(name):<{width}}  {row.num_pairs:>9,} pairs"
                 f"  FMR {percent(row.fmr)}{interval(row.intervals, 'fmr')}"
                 f"  EER {percent(row.eer)}{interval(row.intervals, 'eer')}"
                 for name, row in self.kinds.items()
@@ -148,10 +149,13 @@ class VerificationReport:
             lines.append(f"intervals are for other groups, of which there are {self.groups:,} here")
         if self.weakest_classes:
             lines.append("weakest classes (false non-match rate within, false match rate with others):")
-            lines += [f"  {row.name:<21} {percent(row.fnmr)}, {percent(row.fmr)}" for row in self.weakest_classes]
+            lines += [
+                f"  {printable(str(row.name)):<21} {percent(row.fnmr)}, {percent(row.fmr)}"
+                for row in self.weakest_classes
+            ]
         if self.weakest_pairs:
             lines.append("weakest pairs of classes (false match rate between):")
-            lines += [f"  {' and '.join(row.names):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
+            lines += [f"  {printable(' and '.join(row.names)):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
         if self.k_fold is not None:
             lines.append(
                 f"{len(self.k_fold.folds)}-fold accuracy, thresholds from the other folds: {self.k_fold.accuracy:.3%} "

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
-from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, load_model
-from pairsim.cli.output import note, print_result
+from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, OnErrors, load_model
+from pairsim.cli.output import expect, note, print_result
 
 
 def calibrate(
@@ -25,6 +25,7 @@ def calibrate(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -46,12 +47,15 @@ def calibrate(
     from pairsim.runs.run_data import load_evaluation_data
     from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
 
+    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     folder = find(run)
     check_writable(folder, "a folder")
     above = folder.resolve().parent
     with locked(above if is_file(above / RUN_FILE) else None):  # a training would replace what is stored
         model = load_model(run, device)
-        images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+        images = load_evaluation_data(
+            run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+        )
         note(images.account)
         note(images.warning)
         kind = "validation" if split == "val" and pairs is None else split

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import Split, Unit
-from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, Threshold, load_model
+from pairsim.cli.arguments import (
+    BatchSize,
+    ClassLevel,
+    Data,
+    DataDir,
+    Device,
+    Json,
+    OnErrors,
+    Run,
+    Threshold,
+    load_model,
+)
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import RunError
 
@@ -26,6 +37,7 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -47,8 +59,11 @@ def evaluate(
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
+    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     model = load_model(run, device)
-    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+    images = load_evaluation_data(
+        run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+    )
     note(images.account)
     note(images.warning)
     left_out = {"left_out": images.left_out}

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsim._common.choices import Split
-from pairsim.cli.arguments import BatchSize, ClassLevel, Data, DataDir, Device, Json, Run, check_out, load_model
+from pairsim.cli.arguments import (
+    BatchSize,
+    ClassLevel,
+    Data,
+    DataDir,
+    Device,
+    Json,
+    OnErrors,
+    Run,
+    check_out,
+    load_model,
+)
 from pairsim.cli.output import expect, note, print_result
 
 
@@ -22,6 +33,7 @@ def report(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -40,9 +52,12 @@ def report(
     from pairsim.runs.run_data import load_evaluation_data
 
     check_out(out, ".html", ".htm")
+    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
-    images = load_evaluation_data(run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level)
+    images = load_evaluation_data(
+        run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+    )
     note(images.account)
     note(images.warning)
     of_images = f"all pairs of {len(images.dataset):,} images"

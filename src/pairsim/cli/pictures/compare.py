@@ -12,6 +12,7 @@ import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.arguments import Device, Json, Run, Threshold, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
+from pairsim.errors import printable
 
 _ManyPairs = Parameter(group=Group("Many pairs"))
 
@@ -68,7 +69,7 @@ def compare(
         rows = zip(verdicts.first, verdicts.second, *columns, strict=True) if out is None else ()
         lines = [
             f"{'MATCH   ' if match else 'NO MATCH'}  similarity {similarity:7.4f}  probability {probability:.4f}  "
-            f"{one} and {other}"
+            f"{printable(one)} and {printable(other)}"
             for one, other, similarity, probability, match in rows
         ]
         print_result(verdicts.to_dict(), "\n".join([*lines, str(verdicts)]), json)
@@ -81,4 +82,4 @@ def compare(
 def describe(verdict: pairsim.Verdict, first: str, second: str) -> str:
     """Return a verdict in two lines, with the names of the pictures."""
     decision, numbers = str(verdict).splitlines()
-    return f"{decision}: {os.path.basename(first)} and {os.path.basename(second)}\n{numbers}"
+    return f"{decision}: {printable(os.path.basename(first))} and {printable(os.path.basename(second))}\n{numbers}"

@@ -10,12 +10,10 @@ import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.arguments import BatchSize, Device, Json, Run, load_model
 from pairsim.cli.output import expect, note, print_result
-from pairsim.errors import ImageReadError
+from pairsim.errors import ImageReadError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_MAX_NAMED = 10
 
 
 def search(
@@ -43,6 +41,7 @@ def search(
     """
     from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
+    from pairsim.data.unreadable import unreadable, unreadable_error
     from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
 
@@ -62,7 +61,8 @@ def search(
         try:
             skipped = gallery.add(paths, scanned.names, on_error=on_error, batch_size=batch_size)
         except ImageReadError as error:
-            raise ImageReadError(_unreadable(paths, model) or str(error)) from error
+            damaged = unreadable(paths, model.preprocessing.white)
+            raise (unreadable_error(paths, damaged) if damaged else error) from error
     elif is_saved:
         gallery = pairsim.Gallery.load(gallery_folder, model)
     else:
@@ -75,7 +75,7 @@ def search(
     found = gallery.search_embeddings(queries, top)
     threshold = model.threshold
     floor = lowest_match(threshold)
-    width = max(len(str(image)) for ids in found.ids for image in ids)
+    width = max(len(printable(str(image))) for ids in found.ids for image in ids)
     results: list[dict[str, Any]] = []
     blocks = []
     for name, *row in zip(names, found.ids, found.similarities.tolist(), found.probabilities.tolist(), strict=True):
@@ -84,12 +84,12 @@ def search(
             for image, similarity, probability in zip(*row, strict=True)
         ]
         lines = [
-            f"{rank:>4}. {neighbor['id']!s:<{width}}  similarity {neighbor['similarity']:7.4f}  "
+            f"{rank:>4}. {printable(str(neighbor['id'])):<{width}}  similarity {neighbor['similarity']:7.4f}  "
             f"probability {neighbor['probability']:.4f}{'  match' if neighbor['match'] else ''}"
             for rank, neighbor in enumerate(neighbors, start=1)
         ]
         results.append({"query": name, "neighbors": neighbors})
-        blocks.append("\n".join([name, *lines]))
+        blocks.append("\n".join([printable(name), *lines]))
     meaning = "no threshold" if math.isnan(threshold) else f"match: similarity >= threshold {threshold:.4f}"
     left_out = f", {len(skipped):,} skipped" if skipped else ""
     blocks.append(f"{len(gallery):,} {'embeddings' if of_vectors else 'pictures'} searched{left_out}; {meaning}")
@@ -118,20 +118,3 @@ def _embeddings(files: list[str], model: pairsim.SimilarityModel) -> tuple[Tenso
         f"{file}: {name}" if several else name for file, found in zip(files, read, strict=True) for name in found.ids
     ]
     return torch.cat([found.images for found in read]), ids
-
-
-def _unreadable(paths: list[Path], model: pairsim.SimilarityModel) -> str:
-    """One message on all pictures that cannot be read, so that they can be fixed in one go."""
-    names = []
-    for path in paths:
-        try:
-            model.preprocessing.read(path)
-        except ImageReadError:
-            names.append(str(path))
-    if not names:
-        return ""
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return (
-        f"Expected {len(paths)} readable pictures, found {len(names)} that cannot be read: "
-        f"{', '.join(names[:_MAX_NAMED])}{more}. Replace or remove them, or skip them with --on-error skip."
-    )

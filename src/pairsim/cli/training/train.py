@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
-from pairsim._common.choices import Fit, Resume
+from pairsim._common.choices import Fit, OnError, Resume
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
 from pairsim.cli.output import UsageError, expect, print_result
 from pairsim.cli.training.chosen_net import REFERENCE, choose_net
@@ -47,6 +47,7 @@ def train(
     data_dir: DataDir = None,
     pairs: Path | None = None,
     val_pairs: Path | None = None,
+    on_error: OnError = "raise",
     random_negatives: bool = True,
     report: bool = True,
     tensorboard: Flag = False,
@@ -90,6 +91,8 @@ def train(
             you like kind and group, such as the writer. Validation pairs are split off by group. The net is then the
             reference network unless --backbone is given.
         val_pairs: CSV file of the pairs to validate on, with --pairs.
+        on_error: "raise" stops before the first epoch at pictures or folders that cannot be read and names them; "skip"
+            leaves them out and counts them.
         random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
@@ -109,6 +112,7 @@ def train(
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
+    expect(pairs is None or on_error == "raise", "--on-error skip with labels, got --pairs as well.")
     needs_labels = head in ("auto", *CLOSED_FORM)
     expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
     if pairs is not None and backbone is None and not is_embedding_file(data):
@@ -145,6 +149,7 @@ def train(
             preprocessing=preprocessing,
             class_level=class_level,
             groups=groups,
+            on_error=on_error,
             **reading,
         )
     else:

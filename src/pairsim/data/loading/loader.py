@@ -18,7 +18,7 @@ from pairsim.data.generators import seeded_generators
 from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
 from pairsim.data.loading.turns import quarter_turned
-from pairsim.data.loading.workers import read_by_workers, shared, why_no_workers
+from pairsim.data.loading.workers import POLL_S, Watch, read_by_workers, shared, why_no_workers
 from pairsim.data.random import Int64Array, stream_key
 from pairsim.errors import PairsimError
 from pairsim.images import Preprocessing
@@ -35,6 +35,7 @@ class _PlannedBatches(Dataset[Batch | PairsimError]):
     preprocessing: Preprocessing | None
     seed: int
     turns: bool
+    watch: Watch | None = None
 
     def __getitem__(self, item: tuple[int, int]) -> Batch | PairsimError:
         epoch, number = item
@@ -46,7 +47,11 @@ class _PlannedBatches(Dataset[Batch | PairsimError]):
         # same for any number of workers and after a resume.
         with seeded_generators(stream_key("transforms", self.seed, epoch, number)):
             try:
-                images = fetch_images(self.dataset, indices, self.preprocessing)
+                if self.watch is None:
+                    images = fetch_images(self.dataset, indices, self.preprocessing)
+                else:
+                    images = fetch_images(self.dataset, indices, self.preprocessing, begin=self.watch.begin)
+                    self.watch.end()
                 return shared(self._turned(images, numbers), targets)
             except PairsimError as error:
                 # Returned, as an error raised in a worker would arrive with the worker's traceback as its message.
@@ -114,12 +119,15 @@ class BatchLoader:
             self._stream = torch.cuda.Stream(device)
         self._device = device if self._stream is None else None  # gets batches one by one
         if not in_memory:
+            if num_workers > 0:
+                self._batches.watch = Watch(num_workers, self.dataset)
             self._loader = DataLoader(
                 self._batches,
                 batch_size=None,
                 sampler=self._items,
                 num_workers=num_workers,
                 persistent_workers=num_workers > 0,
+                timeout=POLL_S if num_workers > 0 else 0,
                 generator=torch.Generator().manual_seed(0),  # not the caller's; batches have seeds of their own
             )
 
@@ -127,7 +135,8 @@ class BatchLoader:
         """Yield batches `start` to the last of an epoch: images `[n, C, H, W]` and the targets of the plan.
 
         Raises:
-            DataError: If processes that read images cannot be started, or one ends early.
+            DataError: If processes that read images cannot be started, one ends early, or one hangs, which reading an
+                image for more than 20 seconds counts as; the message names what it read.
             PairsimError: Raised by the dataset, for images that cannot be read or do not fit together.
         """
         batches = self._picked_on_device(epoch, start) if self._on_device else self._read(epoch, start)
@@ -155,7 +164,7 @@ class BatchLoader:
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         self._items.items = [(epoch, number) for number in range(start, self.plan.num_batches)]
         by_number = map(self._batches.__getitem__, self._items)
-        for batch in by_number if self._loader is None else read_by_workers(self._loader):
+        for batch in by_number if self._loader is None else read_by_workers(self._loader, self._batches.watch):
             if isinstance(batch, PairsimError):
                 raise batch
             images, targets = batch

@@ -75,8 +75,8 @@ def cached_images(
 def _why_not_usable(path: Path, expected: dict[str, Any], progress: bool | None) -> str | None:
     """Return why a file cannot be used, as a clause; `None` if it is whole and of these pictures."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(_HEADER_BYTES))
+        with storage.open_file(path) as file:
+            header = storage.parsed_json(file.read(_HEADER_BYTES))
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 return "the old file was damaged (no header)"
             if any(header.get(name) != value for name, value in expected.items()):

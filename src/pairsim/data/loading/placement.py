@@ -15,6 +15,7 @@ from pairsim.data.loading.loader import num_workers
 from pairsim.data.loading.pixel_cache import cached_images
 from pairsim.data.loading.resident import image_shape, make_resident, memory_budget, why_not_repeatable
 from pairsim.data.random_transforms import is_known_fixed, random_transform
+from pairsim.data.unreadable import all_named
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
 
@@ -65,7 +66,8 @@ class Placement:
         if not isinstance(dataset, ImageFiles) or dataset.image_size is None:
             self.notes.append("cache_dir is not used: only picture files of one image_size can be cached.")
             return dataset
-        images, note = cached_images(dataset, self.cache_dir, workers=self.workers, progress=self.progress)
+        with all_named(dataset):
+            images, note = cached_images(dataset, self.cache_dir, workers=self.workers, progress=self.progress)
         self.notes.append(note)
         return images
 

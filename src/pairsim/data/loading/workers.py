@@ -19,11 +19,16 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch._C import _remove_worker_pids
 from torch.utils.data import get_worker_info
 
 from pairsim.errors import DataError, PairsimError
 
-_LOST_WORKER = "DataLoader worker (pid"
+POLL_S = 1
+"""Seconds after which a loader that waits for its processes looks at what they do."""
+_MAX_ITEM_S, _MAX_BATCH_S = 20, 120
+"""Seconds that reading one image may take, and starting a process or reading a batch at once."""
+_LOST_WORKER, _WAITED = "DataLoader worker (pid", "DataLoader timed out"
 _ADVICE = "Use smaller batches, fewer such processes, or none (num_workers=0, --num-workers 0)."
 
 
@@ -53,28 +58,105 @@ def why_no_workers(dataset: Any) -> str | None:
     return f"others could not import {lost[0]} from the main program. Move it to a module" if lost else None
 
 
-def read_by_workers(loader: Iterable[Any]) -> Iterator[Any]:
+class Watch:
+    """What each process of a loader reads, in memory that they share.
+
+    Args:
+        num_workers: Number of processes.
+        dataset: What they read; the names of picture files are used in messages.
+    """
+
+    def __init__(self, num_workers: int, dataset: Any) -> None:
+        self._paths: list[str] | None = getattr(dataset, "paths", None)
+        # for each process, how often it began or ended an item, and the number of the item + 1; 0 between items
+        self._doing: Any = multiprocessing.RawArray("q", 2 * num_workers)
+        self._seen: list[tuple[int, int, int]] = [(0, 0, 0)] * num_workers
+
+    def begin(self, item: int) -> None:
+        """Note, in one of the processes, that it reads an item."""
+        info = get_worker_info()
+        if info is not None:
+            self._doing[2 * info.id] += 1
+            self._doing[2 * info.id + 1] = item + 1
+
+    def end(self) -> None:
+        """Note, in one of the processes, that it reads no item."""
+        self.begin(-1)
+
+    def name(self, worker: int) -> str:
+        """Return what a process reads, for messages; "" if it is between items."""
+        item = self._doing[2 * worker + 1] - 1
+        if item < 0:
+            return ""
+        return f"item {item} of the dataset" if self._paths is None else self._paths[item]
+
+    def hanging(self) -> int | None:
+        """Return a process that does nothing new; ask after each second of waiting. `None` if all work.
+
+        Seconds are counted and not read from a clock, which goes on while a machine is asleep.
+        """
+        for worker, (count, item, seconds) in enumerate(self._seen):
+            now = self._doing[2 * worker], self._doing[2 * worker + 1]
+            self._seen[worker] = (*now, seconds + POLL_S if now == (count, item) else 0)
+        over = [k for k, (_, item, seconds) in enumerate(self._seen) if item and seconds >= _MAX_ITEM_S]
+        all_idle = all(item == 0 and seconds >= _MAX_BATCH_S for _, item, seconds in self._seen)
+        return over[0] if over else 0 if all_idle else None
+
+
+def read_by_workers(loader: Iterable[Any], watch: Watch | None = None) -> Iterator[Any]:
     """Yield the batches of a `DataLoader`, or errors in place of them.
 
+    Args:
+        loader: With processes it has the timeout `POLL_S`.
+        watch: What its processes read; needed if there are any.
+
     Raises:
-        DataError: If its processes cannot be started, or one ends early.
+        DataError: If its processes cannot be started, one ends early, or one hangs; the message names what it read. No
+            process is left.
     """
     try:
         multiprocessing.Lock()  # where there can be none, PyTorch would print a traceback of its own
         batches = iter(loader)
     except OSError as error:
         raise DataError(f"Processes that read images could not be started: {error.strerror}. {_ADVICE}") from error
+    if getattr(batches, "_worker_pids_set", False):
+        # else PyTorch raises an error in whatever code runs when a process ends; it is found after POLL_S at most
+        _remove_worker_pids(id(batches))
+        batches._worker_pids_set = False  # type: ignore[attr-defined]
     try:
-        for batch in batches:
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if watch is None or not str(error).startswith(_WAITED):
+                    raise
+                if (worker := watch.hanging()) is None:
+                    continue
+                batches._workers[worker].kill()  # type: ignore[attr-defined]
+                name = watch.name(worker)
+                raise DataError(
+                    f"Expected {name} to be read within {_MAX_ITEM_S} seconds, but the process that reads it hangs. "
+                    f"Replace or remove it, or check the disk or the network."
+                    if name
+                    else f"Expected a batch of images within {_MAX_BATCH_S} seconds, but the processes that read them "
+                    f"do nothing. {_ADVICE}"
+                ) from None
             if isinstance(batch, PairsimError):
                 _end(batches)
             yield batch
     except Exception as error:
-        _end(batches)
         if not (isinstance(error, RuntimeError) and str(error).startswith(_LOST_WORKER)):
+            _end(batches)
             raise
-        reason = " ".join(str(error).split())
-        raise DataError(f"A process that reads images ended, perhaps out of memory ({reason}). {_ADVICE}") from error
+        ended = [k for k, worker in enumerate(getattr(batches, "_workers", ())) if not worker.is_alive()]
+        names = [name for k in ended if watch is not None and (name := watch.name(k))]
+        _end(batches)
+        reason, at = " ".join(str(error).split()), f" while it read {names[0]}" if names else ""
+        raise DataError(
+            f"A process that reads images ended{at}, perhaps out of memory ({reason}). {_ADVICE}"
+        ) from error
 
 
 def _end(batches: Any) -> None:
@@ -83,6 +165,10 @@ def _end(batches: Any) -> None:
     The garbage collector would close their queues first, and then wait 5 seconds for each of them.
     """
     getattr(batches, "_shutdown_workers", bool)()  # without workers there is none
+    for worker in getattr(batches, "_workers", ()):  # one that handles the signal to end may not have ended
+        worker.join(1)
+        worker.kill()
+        worker.join(1)
 
 
 def shared(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | PairsimError:

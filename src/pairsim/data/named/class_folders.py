@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pairsim._common.choices import Fit, Split
+from pairsim._common.choices import Fit, OnError, Split
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageFiles, LabelledData, LabelledImages
 from pairsim.data.named.folder_account import FolderAccount
@@ -19,9 +19,10 @@ from pairsim.data.named.metadata_files import GROUP
 from pairsim.data.named.picture_groups import group_by_pattern
 from pairsim.data.random import Int64Array
 from pairsim.data.splits import TEST_FRACTION, stratified_split
-from pairsim.errors import DataError, DatasetNotFoundError
+from pairsim.data.unreadable import unreadable, unreadable_error
+from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import Preprocessing, read_image
-from pairsim.images.folders import scan
+from pairsim.images.folders import left_out_of, scan
 
 _MAX_DEFAULT_SIZE = 64
 
@@ -37,6 +38,7 @@ def load_folder(
     groups: str | None,
     fit: Fit,
     white: int | None,
+    on_error: OnError,
 ) -> LabelledData:
     """Load one split of a folder; see `load_data` for the arguments.
 
@@ -44,13 +46,29 @@ def load_folder(
         DataError: If there is no labelled picture, its folders are not clear, there are too few to hold out any, or a
             picture has no group.
         DatasetNotFoundError: If the folder does not have the split.
-        ImageReadError: If a folder cannot be read.
+        ImageReadError: If a folder cannot be read, or no picture.
     """
-    found = scan(folder, expected="one sub-folder per class with pictures")
+    found = scan(folder, on_error, expected="one sub-folder per class with pictures")
     labels = label_pictures(found, class_level, groups or GROUP)
     if groups is not None:
         _set_groups(labels, groups)
     splits = _splits(labels, hold_out=split != "all")
+    pictures = labels.pictures if split == "all" else splits.get(split)
+    skipped = set[str]()
+    if pictures and on_error == "skip":
+        # after the split, so that test images are the same ones whether pictures are skipped or not
+        paths = [folder / picture.name for picture in pictures]
+        damaged = unreadable(paths, preprocessing.white if preprocessing else white)
+        if len(damaged) == len(pictures):
+            raise unreadable_error(paths, damaged)
+        skipped = {pictures[index].name for index in damaged}
+    if skipped:
+        pictures, labels.pictures, *parts = (
+            [picture for picture in part if picture.name not in skipped]
+            for part in (pictures or (), labels.pictures, *splits.values())
+        )
+        splits = dict(zip(splits, parts, strict=True))
+        labels.left_out.append(left_out_of("pictures that cannot be read", skipped, files=len(skipped)))
     account = FolderAccount(
         folder=folder,
         num_pictures=len(found.names),
@@ -61,7 +79,6 @@ def load_folder(
         notes=tuple(labels.notes),
         left_out=(*labels.left_out, *found.left_out),
     )
-    pictures = labels.pictures if split == "all" else splits.get(split)
     if pictures is None and split == "test" and labels.pictures[0].split is None:
         raise DataError(
             f"Expected images to hold out of {folder} for test, found too few: each class keeps at least one, and each "
@@ -74,7 +91,11 @@ def load_folder(
     paths = [folder / picture.name for picture in pictures]
     targets = [picture.label for picture in pictures]
     if preprocessing is None:
-        preprocessing = default_preprocessing(paths, image_size, channels, white, fit)
+        try:
+            preprocessing = default_preprocessing(paths, image_size, channels, white, fit)
+        except ImageReadError as error:
+            damaged = unreadable(paths, white)
+            raise (unreadable_error(paths, damaged) if damaged else error) from error
     files = ImageFiles(paths, targets, preprocessing=preprocessing)
     return LabelledData(
         dataset=LabelledImages(files, files.targets),

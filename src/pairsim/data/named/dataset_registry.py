@@ -15,7 +15,7 @@ from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pairsim._common.choices import Fit, Split
+from pairsim._common.choices import Fit, OnError, Split
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def load_data(
     preprocessing: Preprocessing | None = None,
     class_level: int = 1,
     groups: str | None = None,
+    on_error: OnError = "raise",
 ) -> LabelledData:
     """Load one split of a dataset.
 
@@ -91,6 +92,9 @@ def load_data(
         groups: What puts pictures of a folder into groups, in place of the column `group`: another column of the
             metadata file, or a regular expression that is searched in the name of the class, then in the path below
             the folder. Its first group in parentheses, or else the whole match, is the name of the group.
+        on_error: What happens to pictures and sub-folders of a folder that cannot be read: `"raise"`, when they are
+            used, or `"skip"`, which reads all pictures once and leaves those out. They are counted in `account`. Which
+            pictures are in `test` does not change.
 
     Returns:
         The images and their labels, which are a dataset themselves, and what is known about them.
@@ -101,11 +105,13 @@ def load_data(
             file has a wrong row, or a picture no group; the files of a named dataset are damaged; or it does not have
             the split.
         ImageReadError: If a folder or its first picture cannot be read.
-        ValueError: If there is no such split, `class_level` or `white` is below 1, `groups` is no regular expression,
-            or other data than a folder is given `groups`, or a named dataset a `class_level` other than 1.
+        ValueError: If there is no such split or `on_error`, `class_level` or `white` is below 1, `groups` is no regular
+            expression, or other data than a folder is given `groups`, or a named dataset a `class_level` other than 1.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, all, got {split!r}.")
+    if on_error not in get_args(OnError):
+        raise ValueError(f"Expected on_error to be one of {', '.join(get_args(OnError))}, got {on_error!r}.")
     name = str(os.fspath(data))  # a string of NumPy too
     if class_level < 1 or (class_level > 1 and name in DATASETS):
         raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")
@@ -141,6 +147,7 @@ def load_data(
             groups=groups,
             fit=fit,
             white=white,
+            on_error=on_error,
         )
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

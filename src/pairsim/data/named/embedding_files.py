@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import zipfile
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ _FORMAT = (
     "an .npz file with the arrays embeddings [N, D], labels [N] and, if you like, ids [N]; an .npy file of embeddings "
     "with NAME.csv beside it; or a .parquet file with the columns embedding, label and id"
 )
+_LARGE, _MAX_RATIO = 2**28, 50
+"""Arrays in an archive of more bytes, and of more than this for each that is stored, are not unpacked."""
 _NAMES = {"embeddings": "embedding", "labels": "label", "ids": "id"}
 """The arrays of an .npz file, and the columns of a table."""
 
@@ -147,8 +149,11 @@ def _checked(values: npt.NDArray[Any], file: Path) -> npt.NDArray[np.float32]:
 def _read_npz(file: Path) -> dict[str, Any]:
     try:
         with open_file(file) as content, np.load(content, allow_pickle=False) as arrays:
+            for part in arrays.zip.infolist():
+                if part.file_size > _LARGE and part.file_size > _MAX_RATIO * part.compress_size:
+                    raise ValueError(f"{part.filename} would have {part.file_size:,} bytes, far more than the file")
             return {name: arrays[name] if name in _NAMES else None for name in arrays}
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged archive makes NumPy and zipfile raise
         raise _unreadable(file, error) from error
 
 
@@ -156,12 +161,19 @@ def _read_npy(file: Path) -> dict[str, Any]:
     try:
         with open_file(file) as content:
             columns: dict[str, Any] = {"embeddings": np.load(content, allow_pickle=False)}
-    except (ValueError, OSError, EOFError) as error:
+            if not isinstance(columns["embeddings"], np.ndarray):
+                raise ValueError("it is an archive of arrays, whose name should end in .npz")
+    except Exception as error:  # likewise
         raise _unreadable(file, error) from error
     table = file.with_suffix(".csv")
     if storage.is_file(table):
-        with open_file(table) as content:
-            rows = list(csv.DictReader(content.read().decode("utf-8-sig").splitlines()))
+        try:
+            text = storage.read_table_file(table).decode("utf-8-sig")
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(
+                f"Expected a table with the columns label and id at {table}, but: {error}. Save it as CSV in UTF-8."
+            ) from error
         for name, column in _NAMES.items():
             if rows and column in rows[0]:
                 columns[name] = [row[column] for row in rows]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pairsim._common.choices import Split
 from pairsim.data.named.metadata_files import FILE, GROUP, LABEL, SPLIT_NAMES, MetadataRow, read_metadata
-from pairsim.errors import DataError
-from pairsim.images.folders import FolderScan, LeftOut, left_out_of, shown
+from pairsim.errors import DataError, printable
+from pairsim.images.folders import FolderScan, LeftOut, left_out_of
 
 _MAX_COLUMNS = 6
 
@@ -136,7 +136,7 @@ def _read_table(found: FolderScan, file: str | None, labels: FolderLabels) -> li
         labels.has_groups |= any(row.group is not None for row in table)
         labels.notes.append(f"Labels from {file}")
         return table
-    some = shown(", ".join(columns[:_MAX_COLUMNS]) + (", ..." if len(columns) > _MAX_COLUMNS else ""))
+    some = printable(", ".join(columns[:_MAX_COLUMNS]) + (", ..." if len(columns) > _MAX_COLUMNS else ""))
     has = f"the columns {some}" if columns else "no columns"
     labels.notes.append(
         f"{file} is not used, as it has {has}, and no rows with {FILE} and {LABEL}: classes are the folders"
@@ -198,7 +198,7 @@ def _label_by_folder(found: FolderScan, splits: Mapping[str, Split | None], leve
     if deeper:
         more = f"{len(deeper):,} class{'' if len(deeper) == 1 else 'es'}"
         labels.notes.append(
-            f"Pictures in folders inside the classes, such as {shown(min(deeper))}, belong to these classes; "
+            f"Pictures in folders inside the classes, such as {printable(min(deeper))}, belong to these classes; "
             f"--class-level {level + 1} (class_level={level + 1}) gives {more} instead"
         )
 

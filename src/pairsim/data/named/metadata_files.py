@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from pairsim._common.choices import Split
+from pairsim._common.storage import parsed_json, read_table_file
 from pairsim.errors import DataError
 
+_SHOWN = 80
 FILE, LABEL, SPLIT, GROUP = "file_name", "label", "split", "group"
 
 SPLIT_NAMES: Mapping[str, Split] = {
@@ -58,11 +59,11 @@ def read_metadata(path: Path, group: str = GROUP) -> tuple[list[str], list[Metad
             an unknown split.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_table_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"Expected {path} in UTF-8, but: {error}. Save it as CSV in UTF-8.") from error
     except OSError as error:
-        raise DataError(f"Expected to read {path}, but: {error.strerror}. Check its permissions.") from error
+        raise DataError(f"Expected to read {path}, but: {error.strerror}. Check the file.") from error
     if path.suffix.lower() == ".jsonl":
         columns, records = _json_records(path, text, group)
     else:
@@ -80,7 +81,8 @@ def _row(path: Path, number: int, record: Mapping[str, str], group: str, *, with
     split = SPLIT_NAMES.get(record[SPLIT].casefold()) if with_split else None
     if with_split and split is None:
         raise DataError(
-            f"Expected the split in row {number} of {path} to be train, val or test, got {record[SPLIT]!r}. Change it."
+            f"Expected the split in row {number} of {path} to be train, val or test, got {record[SPLIT][:_SHOWN]!r}. "
+            "Change it."
         )
     return MetadataRow(number, record[FILE], record[LABEL], split, record.get(group) or None)
 
@@ -107,8 +109,8 @@ def _csv_records(path: Path, text: str, group: str) -> tuple[list[str], Records]
     for number, values in rows[1:]:
         if len(values) != len(columns):
             raise DataError(
-                f"Expected {len(columns)} values in row {number} of {path}, found {len(values)}: {','.join(values)!r}. "
-                "Put a value with a comma in double quotes."
+                f"Expected {len(columns)} values in row {number} of {path}, found {len(values)}: "
+                f"{','.join(values)[:_SHOWN]!r}. Put a value with a comma in double quotes."
             )
     return columns, [(number, dict(zip(columns, map(str.strip, values), strict=True))) for number, values in rows[1:]]
 
@@ -121,17 +123,18 @@ def _json_records(path: Path, text: str, group: str) -> tuple[list[str], Records
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
+            values = parsed_json(line)
+        except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise DataError(f"Expected a JSON object in row {number} of {path}, found {line[:80]!r}. Change it.")
+            raise DataError(f"Expected a JSON object in row {number} of {path}, found {line[:_SHOWN]!r}. Change it.")
         columns.update(dict.fromkeys(values))
         used = {column: values[column] for column in (FILE, LABEL, SPLIT, group) if values.get(column) is not None}
         for column, value in used.items():
             if not isinstance(value, str | int) or isinstance(value, bool):
                 raise DataError(
-                    f"Expected the {column} in row {number} of {path} to be text or a whole number, got {value!r}. "
+                    f"Expected the {column} in row {number} of {path} to be text or a whole number, got "
+                    f"{repr(value)[:_SHOWN]}. "
                     "Change it."
                 )
         records.append((number, {column: str(value).strip() for column, value in used.items()}))

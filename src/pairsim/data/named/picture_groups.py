@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 
 from pairsim.data.named.folder_labels import LabelledPicture
-from pairsim.errors import DataError
-from pairsim.images.folders import shown
+from pairsim.errors import DataError, printable
 
 _MAX_SHOWN = 3
 
@@ -47,7 +46,7 @@ def group_by_pattern(pictures: Sequence[LabelledPicture], pattern: str) -> list[
     ]
     missed = [picture.name for picture in grouped if picture.group is None]
     if missed:
-        some = ", ".join(map(shown, missed[:_MAX_SHOWN])) + (" and others" if len(missed) > _MAX_SHOWN else "")
+        some = ", ".join(map(printable, missed[:_MAX_SHOWN])) + (" and others" if len(missed) > _MAX_SHOWN else "")
         raise DataError(
             f"Expected the pattern {pattern} to name the group of every picture, found no match in {len(missed):,} of "
             f"{len(pictures):,}: {some}. It is searched in the name of the class, then in the path below the folder. "

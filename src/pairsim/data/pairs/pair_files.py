@@ -39,6 +39,7 @@ _ADVICE = (
     "Labels may be words such as same and different, or 1 and -1. Columns in another order need a first line with "
     "their names, such as label,path1,path2."
 )
+_SHOWN = 200
 _MARK = "# pairsim pairs"
 _FROZEN = re.compile(_MARK + r": (\d+), sha256 ([0-9a-f]{64})")
 
@@ -79,8 +80,8 @@ class PairTable:
         if self.target is None and self.pairs:
             raise DataError(
                 f"Expected {self.file} to list pairs as path1,path2,label, found no label, as in "
-                f"{','.join(self.pairs[0])!r}. Add a column with 1 (same) or 0 (different), named label if there is a "
-                "header; pairsim compare --pairs takes lists without labels."
+                f"{','.join(self.pairs[0])[:_SHOWN]!r}. Add a column with 1 (same) or 0 (different), named label if "
+                "there is a header; pairsim compare --pairs takes lists without labels."
             )
         return [(*pair, target) for pair, target in zip(self.pairs, self.target or (), strict=True)]
 
@@ -148,8 +149,8 @@ def read_picture_pairs(path: str | os.PathLike[str], root: str | os.PathLike[str
             "" if table.encoding.startswith("utf-8") else f" The list was read as {table.encoding}: save it as UTF-8."
         )
         raise ImageReadError(
-            f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as {missing[0]}. "
-            f"Pass root= with the folder that the paths start from.{decoded}"
+            f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as "
+            f"{missing[0][: 2 * _SHOWN]}. Pass root= with the folder that the paths start from.{decoded}"
         )
     return dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
 
@@ -225,7 +226,7 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
         del records[0]
 
     def wrong(record: Record, expected: str = _CSV_ROW, advice: str = _ADVICE) -> DataError:
-        found = separator.join(record[1])
+        found = separator.join(record[1])[:_SHOWN]
         return DataError(f"Expected line {record[0]} of {text.file} to be {expected}, found {found!r}. {advice}")
 
     pairs, labels, folds = list[tuple[str, str]](), list[str](), list[int]()

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.storage import open_file
+from pairsim._common.storage import read_table_file
 from pairsim.errors import DataError
 
 Record: TypeAlias = tuple[int, list[str]]  # number of its line, from 1, and its fields
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 100
+_MAX_FIELDS = 1_000
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -57,7 +58,7 @@ class ListText:
             count: Lines to split; all by default.
 
         Raises:
-            DataError: If a quote is not closed, or a field is too long.
+            DataError: If a quote is not closed, a field is too long, or there are too many fields.
         """
         lines = (f"{line}\n" for line in self.lines[:count])
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -75,6 +76,11 @@ class ListText:
                 raise DataError(
                     f"Expected quotes around whole fields in line {self.first + begun} of {self.file}, found one that "
                     "is not closed. Close it, or write each quote inside of a field twice."
+                )
+            if len(fields) > _MAX_FIELDS:
+                raise DataError(
+                    f"Expected line {self.first + begun} of {self.file} to be a pair with at most {_MAX_FIELDS:,} "
+                    f"fields, found {len(fields):,}. Remove the others."
                 )
             fields = [field.strip() for field in fields]
             if any(fields):
@@ -96,8 +102,7 @@ def read_text(path: Path, is_pair: Callable[[Sequence[str]], bool]) -> ListText:
         DataError: If the file cannot be read, or is not text.
     """
     try:
-        with open_file(path) as file:
-            text, encoding = _decoded(file.read())
+        text, encoding = _decoded(read_table_file(path))
     except (OSError, ValueError) as error:
         raise DataError(f"Expected a readable list of pairs at {path}, but: {error}.") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

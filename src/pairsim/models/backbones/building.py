@@ -89,7 +89,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except RunError:
         raise
-    except Exception as error:  # a damaged file raises many kinds
+    except Exception as error:  # a damaged file raises many kinds, and the restricted unpickler for what is no pickle
         raise RunError(
             f"Expected a state dict in {file}, but reading it failed ({type(error).__name__}). Save the weights with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file; pickled modules are not loaded."

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pairsim._common.storage import readable
-from pairsim.errors import require
+from pairsim.errors import printable, require
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -85,7 +84,7 @@ class TextStyle:
     def wrap(self, text: str, width: float) -> str:
         """Break the lines of a text that are wider than `width` inches."""
         lines = []
-        for line in readable(text).split("\n"):
+        for line in map(printable, text.split("\n")):
             line_width = self.width(line)
             letters = len(line) + 1 if line_width <= width else max(int(len(line) * width / line_width), 8)
             lines += textwrap.wrap(line, letters) or [""]
@@ -129,7 +128,7 @@ def name_of(label: Any, names: Names = None, max_letters: int | None = None) -> 
         label = names.get(label, label)
     elif names is not None and isinstance(label, int) and 0 <= label < len(names):
         label = names[label]
-    name = readable(str(label))
+    name = printable(str(label))
     return name if max_letters is None else shorten_text(name, max_letters)
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pairsim._common.arrays import Values, check_count
-from pairsim._common.storage import readable
 from pairsim.data import PairDataset
 from pairsim.data.image_sets import ImageFiles, in_memory
 from pairsim.data.labels import read_labels
-from pairsim.errors import DataError, require
+from pairsim.errors import DataError, printable, require
 from pairsim.images import Preprocessing
 from pairsim.visual.page.pixels import Pixels, fetch_separate, png_data_uri, to_pixels
 from pairsim.visual.page.text_styles import Names, format_signed, name_of
@@ -96,7 +95,7 @@ def pair_table(
         if labels is not None:
             columns[f"{side} class"] = [name_of(labels[k], names) for k in indices]
         elif isinstance(source.dataset, ImageFiles):
-            columns[f"{side} file"] = [readable(os.path.basename(source.dataset.paths[k])) for k in indices]
+            columns[f"{side} file"] = [printable(os.path.basename(source.dataset.paths[k])) for k in indices]
     table = pandas.DataFrame(columns, index=range(shown))
     table["target"] = [_TARGETS[int(target)] for target in drawn.target]
     for name, values in (("similarity", similarities), ("probability", probabilities)):

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -43,9 +44,57 @@ class Numbers(Dataset[Any]):
         return torch.full((1, 4, 4), float(index)), 0
 
 
-class Ending(Numbers):
+class Fifth(Numbers):
+    """Something happens at item 5."""
+
     def __getitem__(self, index: int) -> Any:
+        if index == 5:
+            self.happens()
+        return super().__getitem__(index)
+
+    def happens(self) -> None:
+        raise NotImplementedError
+
+
+class Ending(Fifth):
+    def happens(self) -> None:
+        time.sleep(0.5)  # so that the other process is between items
         os._exit(3)
+
+
+class Killed(Fifth):
+    def happens(self) -> None:
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hanging(Fifth):
+    def happens(self) -> None:
+        time.sleep(1000)
+
+
+class Deaf(Fifth):
+    """It does not end when it is asked to."""
+
+    def happens(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1000)
+
+
+class HangingAtOnce(Numbers):
+    def __getitems__(self, indices: list[int]) -> Any:
+        time.sleep(1000)
+
+
+class Slow(Numbers):
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.8)
+        return super().__getitem__(index)
+
+
+class Failing(Fifth):
+    def happens(self) -> None:
+        raise self.held["error"]
 
 
 def read(dataset: Any, workers: int = 1) -> list[Any]:
@@ -171,12 +220,59 @@ def test_workers_of_multiprocessing_start_no_others(monkeypatch: pytest.MonkeyPa
         assert num_workers(FILES, 2) == 0
 
 
-def test_a_worker_that_ends_is_one_line() -> None:
-    with pytest.raises(
-        DataError, match=r"^A process that reads images ended, .*exited unexpectedly.*num_workers=0"
-    ) as caught:
-        read(Ending())
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", ["Ending", "Killed"])
+def test_a_worker_that_ends_is_one_line_with_what_it_read(kind: str, workers: int) -> None:
+    said = r"^A process that reads images ended while it read item 5 of the dataset, .*exited unexpect.*num_workers=0"
+    with pytest.raises(DataError, match=said) as caught:
+        read(globals()[kind](), workers)
     assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("Hanging", 1), ("Hanging", 2), ("Deaf", 2)])
+def test_a_worker_that_hangs_is_ended_and_what_it_read_is_named(
+    kind: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    batches = iter(BatchLoader(globals()[kind](), SequentialBatches(np.arange(8), 4), num_workers=workers).epoch(0))
+    assert len(next(batches)[1]) == 4
+    said = r"^Expected item 5 of the dataset to be read within 2 seconds, but the process that reads it hangs\. Replace"
+    with pytest.raises(DataError, match=said):
+        next(batches)
+    assert not multiprocessing.active_children()
+
+
+def test_a_picture_file_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    monkeypatch.setattr("pairsim.data.image_sets.read_image", lambda *_, **__: time.sleep(1000))
+    files = ImageFiles([tmp_path / f"{k}.png" for k in range(8)], range(8), image_size=(8, 8))
+    with pytest.raises(DataError, match=r"^Expected .*/0\.png to be read within 2 seconds"):
+        read(files)
+
+
+def test_processes_that_do_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_BATCH_S", 2)
+    with pytest.raises(DataError, match=r"^Expected a batch of images within 2 seconds, but the processes that read"):
+        read(HangingAtOnce(), 2)
+    assert not multiprocessing.active_children()
+
+
+def test_slow_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes longer than one image may take."""
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    assert len(read(Slow(), 2)) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_errors_of_a_dataset_name_the_item(workers: int) -> None:
+    with pytest.raises(DataError) as caught:
+        read(Failing(error=KeyError("a b")), workers)
+    said = "Expected to read item 5 of the dataset, but it failed with KeyError: 'a b'. Check the dataset."
+    assert str(caught.value) == said
+    assert "in __getitem__" in caught.value.__notes__[0]
+    with pytest.raises(ImageReadError, match=r"item 5 of the dataset, but it failed with FileNotFoundError: x"):
+        read(Failing(error=FileNotFoundError("x")), workers)
 
 
 def test_workers_that_cannot_be_started_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_files_without_labels(content: str, columns: list[str], tmp_path: Path) 
 
 def test_a_locked_file(tmp_path: Path) -> None:
     path = written(tmp_path, "file_name,label\na.png,x\n")
-    with locked(path), pytest.raises(DataError, match=r"read .*metadata\.csv, but: Permission denied\. Check its"):
+    with locked(path), pytest.raises(DataError, match=r"read .*metadata\.csv, but: Permission denied\. Check the file"):
         read_metadata(path)
 
 

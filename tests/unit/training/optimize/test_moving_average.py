@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -38,9 +40,11 @@ def test_it_averages_as_pytorch_does() -> None:
 
 def test_an_update_copies_nothing_to_the_device() -> None:
     class Copies(TorchDispatchMode):
-        found: list[str] = []  # noqa: RUF012
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.found: list[str] = []
 
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if "_to_copy" in str(function) or "_local_scalar" in str(function):
                 tensors = [value for value in args if isinstance(value, Tensor)]
                 self.found += [str(function) for value in tensors if value.device.type == "meta"]

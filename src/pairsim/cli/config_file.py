@@ -1,0 +1,46 @@
+"""Read the file of `--config`: a few options in TOML or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_MAX_BYTES = 2**16
+_MAX_DOTS = 100
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the options in a file.
+
+    Its size and the dots in a line are limited, because the time and memory for a dotted key of TOML grow with the
+    square of its parts.
+
+    Args:
+        path: JSON if it ends in .json, else TOML.
+
+    Returns:
+        Its values, such as those of the table `[train]`.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is too large, or no table of options in this language.
+    """
+    import tomllib
+
+    from pairsim._common.storage import open_file, parsed_json
+
+    with open_file(path) as file:
+        content = file.read(_MAX_BYTES + 1)
+    is_json = path.suffix.lower() == ".json"
+    try:
+        if len(content) > _MAX_BYTES or any(line.count(b".") > _MAX_DOTS for line in content.splitlines()):
+            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes, or more than {_MAX_DOTS} dots in a line")
+        values = parsed_json(content) if is_json else tomllib.loads(content.decode())
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds {type(values).__name__}")
+    except (ValueError, RecursionError) as error:
+        kind = "JSON" if is_json else "TOML"
+        raise ValueError(
+            f"Expected options in {kind} in {path}, such as those of the table [train], but: {error}."
+        ) from error
+    return values
