@@ -41,7 +41,13 @@ MUTANTS = (
     Mutant("file-sync", "_common/storage.py", "        os.fsync(file.fileno())", "        pass", (ORDER,)),
     Mutant("folder-sync", "_common/storage.py", "        os.fsync(handle)", "        pass", (ORDER,)),
     Mutant("rename", "_common/storage.py", "os.replace(beside, path)", "shutil.copy(beside, path)", (ORDER,)),
-    Mutant("leftovers", "_common/storage.py", "beside.unlink(missing_ok=True)", "pass", (FULL_DISK,)),
+    Mutant(
+        "leftovers",
+        "_common/storage.py",
+        "            _delete(beside)\n            raise",
+        "            raise",
+        (FULL_DISK,),
+    ),
     Mutant("checksums", "_common/storage.py", "if sha256(content) != expected:", "if False:", (FLIPPED,)),
     Mutant(
         "regular-files",

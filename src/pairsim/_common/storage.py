@@ -33,7 +33,6 @@ Found: TypeAlias = Literal["nothing", "a file", "a folder", "a pipe or device"]
 
 _LEFTOVER = re.compile(r"\..{1,16}\.[0-9a-z_]{8,16}\.tmp", re.DOTALL)
 """Names of temporary files and folders, of `_beside` and of `check_writable`."""
-_MAX_TABLE_BYTES = 2**28
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -98,18 +97,6 @@ def read_bytes(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
-
-
-def read_table_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a file of text that is held in memory as a table, of at most 256 MB.
-
-    Raises:
-        OSError: If it cannot be read, is no regular file, or is larger.
-    """
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > _MAX_TABLE_BYTES:
-            raise OSError(errno.EFBIG, f"it has more than {_MAX_TABLE_BYTES:,} bytes. Split it", os.fspath(path))
-        return file.read(_MAX_TABLE_BYTES)
 
 
 def check_writable(path: Path, kind: Literal["a file", "a folder"] = "a file") -> None:
@@ -225,11 +212,7 @@ def is_leftover(name: str) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in a folder, which no other process may write to meanwhile.
-
-    Args:
-        folder: Only its own entries are looked at; it need not exist.
-    """
+    """Remove what killed processes left in a folder, if it exists; no other process may write to it meanwhile."""
     if is_folder(folder):
         for name in os.listdir(folder):
             if is_leftover(name):

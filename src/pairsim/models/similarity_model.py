@@ -220,7 +220,7 @@ class SimilarityModel(ModelSettings):
         embeddings = collect(map(embed, filter(len, batches)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
-        if embeddings.isnan().any():  # which takes less time than a look at the weights
+        if not embeddings.is_meta and embeddings.isnan().any():  # which takes less time than a look at the weights
             check_weights(self)
         return embeddings
 

@@ -287,8 +287,9 @@ class Trainer:
         """Step the schedule, the moving average and the callbacks."""
         state, scheduler = self._state, self._state.scheduler
         state.step += 1
-        state.skipped += state.training_step.skipped
-        if not (scheduler is None or isinstance(scheduler, ReduceLROnPlateau) or state.training_step.skipped):
+        skipped = state.training_step.skipped
+        state.skipped += skipped
+        if not (scheduler is None or isinstance(scheduler, ReduceLROnPlateau) or skipped):
             scheduler.step()
         if state.ema is not None:
             state.ema.update_parameters(self.model)

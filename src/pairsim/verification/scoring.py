@@ -30,6 +30,7 @@ from pairsim.evaluation import (
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.uncertainty.spread import Intervals
 from pairsim.models import SimilarityModel
+from pairsim.models.given_model import check_model
 from pairsim.models.weight_names import check_weights
 
 MAX_KEPT_IMAGES = 20_000
@@ -166,6 +167,7 @@ def score_pairs(
         DataError: If there are fewer than two images, or labels do not fit.
         ValueError: If the images do not fit the model, or its weights are not finite.
     """
+    check_model(model)
     check_weights(model)
     if isinstance(data, PairDataset):
         given = data.all_pairs()

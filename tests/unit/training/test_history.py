@@ -42,7 +42,7 @@ def test_values_for_json() -> None:
     history = History([record(1, best=True)], [2.5], [0.125], 40, ["a note"])
     values = history.to_dict()
     assert values == {
-        "epochs": [vars(history.records[0])],
+        "epochs": [history.records[0].to_dict()],
         "seconds": [2.5],
         "waiting": [0.125],
         "notes": ["a note"],

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common import storage
+from pairsim._common.csv_files import read_table_file
 from pairsim._common.storage import open_file
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.image_sets import ImageTensors, LabelledData
@@ -168,7 +169,7 @@ def _read_npy(file: Path) -> dict[str, Any]:
     table = file.with_suffix(".csv")
     if storage.is_file(table):
         try:
-            text = storage.read_table_file(table).decode("utf-8-sig")
+            text = read_table_file(table).decode("utf-8-sig")
             rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(

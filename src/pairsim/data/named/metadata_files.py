@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pairsim._common.choices import Split
-from pairsim._common.storage import parsed_json, read_table_file
+from pairsim._common.csv_files import read_table_file
+from pairsim._common.storage import parsed_json
 from pairsim.errors import DataError
 
 _SHOWN = 80
