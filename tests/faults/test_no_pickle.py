@@ -64,15 +64,15 @@ CONTENTS = (pickled, of_torch, of_old_torch, array, arrays)
 
 def checkpoint(name: str) -> Callable[[Path], object]:
     def read(path: Path) -> object:
-        folder = path.parent / "checkpoints"
-        save_checkpoint(folder, 1, {"weights": torch.zeros(2)})
-        step = folder / "step-000000001"
-        assert load_checkpoint(folder)[0] is not None
+        run = path.parent / "run"
+        save_checkpoint(run, 1, {"weights": torch.zeros(2)})
+        step = run / "checkpoints" / "step-000000001"
+        assert load_checkpoint(run)[0] is not None
         os.replace(path, step / name)
         sums = {file: storage.sha256((step / file).read_bytes()) for file in ("state.json", "tensors.safetensors")}
         if name != storage.CHECKSUMS:
             (step / storage.CHECKSUMS).write_bytes(storage.to_json(sums))
-        return load_checkpoint(folder)
+        return load_checkpoint(run)
 
     return read
 
@@ -89,7 +89,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 def test_the_payload_would_work(tmp_path: Path) -> None:
-    readers = (
+    readers: tuple[Callable[[bytes], object], ...] = (
         pickle.loads,
         lambda content: torch.load(io.BytesIO(content), weights_only=False),
         lambda content: torch.load(io.BytesIO(content), weights_only=False),
