@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "weights-checksum",
         "models/pretrained.py",
-        'if storage.sha256(content) != config.get("weights_sha256"):',
-        "if False:",
+        'if storage.sha256(content) == config.get("weights_sha256"):',
+        "if True:",
         ("tests/unit/models/test_pretrained.py::test_damaged_and_foreign_folders",),
     ),
     Mutant(

@@ -22,7 +22,7 @@ def test_main_exits_with_the_status_of_the_command(
         with pytest.raises(SystemExit) as exited:
             main()
         assert exited.value.code == status
-        assert warnings.formatwarning("a\nb", UserWarning, "x.py", 1) == "a\nb\n"
+        assert warnings.formatwarning("a\nb", UserWarning, "x.py", 1) == "a\\nb\n"
     assert ended == ["caught", "over"] * 2
     assert "Traceback" not in capsys.readouterr().err
 

@@ -227,12 +227,15 @@ def test_config_of_a_model(saved: Path, change: Callable[[dict[str, Any]], objec
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        *((architecture(embedding_dim=value), "as config.json says, found [4, 256]") for value in (HUGE, 10**7)),
+        *(
+            (architecture(embedding_dim=value), "and embedding_dim up to 65,536, got 64 and 1")
+            for value in (HUGE, 10**7)
+        ),
         (architecture(in_channels=10**6), "as config.json says, found [32, 1, 5, 5]"),
         (architecture(image_size=[2048, 2048]), "as config.json says, found [4, 256]"),
         (architecture(in_channels=HUGE), "ValueError: images of 8 x 8 with 1000000000000 channels"),
         (architecture(image_size=[HUGE, 8]), "ValueError: images of 1000000000000 x 8 with 1 channels"),
-        (architecture(backbone="resnet18", embedding_dim=10**8), "ValueError: embedding_dim 100000000 is not that of"),
+        (architecture(backbone="resnet18", embedding_dim=10**8), "embedding_dim 100000000 is not that of the weights"),
         (architecture(weights="/etc/passwd"), "unknown settings of the net: weights"),
     ],
 )
@@ -316,7 +319,7 @@ BODIES = [
 def test_bodies_of_checkpoints(body: bytes, tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, {"step": 1})
     save_checkpoint(tmp_path, 2, {"step": 2})
-    newest = tmp_path / "step-000000002"
+    newest = tmp_path / "checkpoints" / "step-000000002"
     files = {"state.json": body, "tensors.safetensors": (newest / "tensors.safetensors").read_bytes()}
     shutil.rmtree(newest)
     storage.write_folder(newest, files)

@@ -104,6 +104,7 @@ CONTENTS: dict[str, bytes] = {
 
 PARTS = ("config of a model", "weights of a model", "index of a gallery", "log of a run")
 """Readers of folders in which the file replaces another."""
+QUICK = ("picture", "pairs", "weights of a model")
 KINDS = ("pipe", "socket", "zero", "loop", "folder")
 
 
@@ -135,7 +136,9 @@ def attempt(read: Callable[[Path], object], path: Path) -> tuple[str, str]:
     return results.get() if not results.empty() else ("death", str(process.exitcode))
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "reader", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in READERS]
+)
 def test_contents(reader: str, tmp_path: Path) -> None:
     name, read = READERS[reader]
     counts, wrong = dict[str, int](), []

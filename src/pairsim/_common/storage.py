@@ -161,7 +161,7 @@ def _in_place_of(path: Path) -> Iterator[Path]:
     with _explained(path):
         if found_at(path) == "a pipe or device":  # which a file would replace
             raise OSError("there is a pipe or device, not a file")
-        make_folder(path.parent)
+        make_folder(path.parent, path)
         beside = _beside(path)
         try:
             yield beside
@@ -178,13 +178,13 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, named: Path | None = None) -> None:
     """Create a folder and those above it, unless they exist.
 
     Raises:
-        RunError: If it cannot be created.
+        RunError: If it cannot be created; names it, or the path that is to be written in it.
     """
-    with _explained(path):
+    with _explained(named or path):
         for folder in (*reversed(path.parents), path):
             if found_at(folder) != "a folder":
                 folder.mkdir(exist_ok=True)  # another process may have made it since
