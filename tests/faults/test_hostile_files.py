@@ -327,6 +327,6 @@ def test_bodies_of_checkpoints(body: bytes, tmp_path: Path) -> None:
     assert (state or {}) == {"step": 1}
     assert problem.startswith("Checkpoint step-000000002 cannot be used: ")
     assert "\n" not in problem
-    shutil.rmtree(tmp_path / "step-000000001")
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000000001")
     with pytest.raises(RunError, match=r"All checkpoints in .* are damaged\."):
         load_checkpoint(tmp_path)
