@@ -28,7 +28,6 @@ class MovingAverage(AveragedModel):
         super().__init__(model, use_buffers=True)
         self._decay = decay
 
-    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Average with the state of the model; the first update copies it, and whole numbers always are copied."""
         states = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
@@ -36,9 +35,10 @@ class MovingAverage(AveragedModel):
         is_first = int(self.n_averaged) == 0  # on the CPU
         copied = [pair for pair in pairs if is_first or not pair[0].is_floating_point()]
         averaged = [pair for pair in pairs if not is_first and pair[0].is_floating_point()]
-        for average, value in copied:
-            average.copy_(value)
-        if averaged:
-            averages, values = zip(*averaged, strict=True)
-            torch._foreach_lerp_(averages, values, 1 - self._decay)
-        self.n_averaged += 1
+        with torch.no_grad():
+            for average, value in copied:
+                average.copy_(value)
+            if averaged:
+                averages, values = zip(*averaged, strict=True)
+                torch._foreach_lerp_(averages, values, 1 - self._decay)
+        self.n_averaged.add_(1)
