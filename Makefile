@@ -1,7 +1,7 @@
 # The targets that continuous integration calls. PYTHON is any interpreter with '.[test]' installed.
 PYTHON ?= python
 
-.PHONY: quick test test-all coverage mutants lint types docs check benchmarks
+.PHONY: quick test test-all coverage mutants fuzz lint types docs check benchmarks
 
 # What `make quick` leaves out: the slower folders of tests/unit, and all other folders except tests/contract.
 SLOW_UNIT = benchmarks export hub report training visual
@@ -22,6 +22,9 @@ test-all:        ## every test that this machine can run; MNIST is read from $$P
 
 mutants:         ## take each protection away in turn, in a copy of the sources, and check that a test notices
 	$(PYTHON) tests/mutants.py
+
+fuzz:            ## fuzz a reader for 10 minutes, as in make fuzz READER=image; needs atheris
+	$(PYTHON) -m tests.fuzz.fuzz $(READER) -max_total_time=600
 
 lint:            ## style and format
 	$(PYTHON) -m ruff check .
