@@ -126,22 +126,23 @@ def test_a_slower_graph_is_dropped_and_said_so(monkeypatch: pytest.MonkeyPatch) 
     assert graphs.replayed == 10
 
 
-def test_what_cannot_be_recorded_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, notes = FakeGraphs(fails="operation not permitted when stream is capturing\nand more"), list[str]()
-    step, weight = make(monkeypatch, graphs, notes, always=True)
-    expected = torch.zeros(3)
-    for images, extra in batches(8):
-        step(images, extra)
-        expected += images.sum(dim=0) * extra.sum()
-    assert torch.equal(weight, expected)
-    assert notes == [
-        "Steps run one by one: they could not be recorded as a CUDA graph "
-        "(operation not permitted when stream is capturing)."
-    ]
-
-
-def test_what_waits_for_the_device_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, notes = FakeGraphs(waits="loss.py:12"), list[str]()
+@pytest.mark.parametrize(
+    ("graphs", "reason"),
+    [
+        (
+            FakeGraphs(fails="operation not permitted when stream is capturing\nand more"),
+            "they could not be recorded as a CUDA graph (operation not permitted when stream is capturing)",
+        ),
+        (
+            FakeGraphs(waits="loss.py:12"),
+            "they wait for the device, which cannot be recorded as a CUDA graph (loss.py:12)",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_runs_one_by_one(
+    graphs: FakeGraphs, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = list[str]()
     step, weight = make(monkeypatch, graphs, notes, always=True)
     expected = torch.zeros(3)
     for images, extra in batches(8):
@@ -149,9 +150,7 @@ def test_what_waits_for_the_device_is_not_recorded(monkeypatch: pytest.MonkeyPat
         expected += images.sum(dim=0) * extra.sum()
     assert torch.equal(weight, expected)
     assert graphs.recorded == 0
-    assert notes == [
-        "Steps run one by one: they wait for the device, which cannot be recorded as a CUDA graph (loss.py:12)."
-    ]
+    assert notes == [f"Steps run one by one: {reason}."]
 
 
 def test_recordings_are_dropped_with_the_state_that_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
