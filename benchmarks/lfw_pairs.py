@@ -10,6 +10,7 @@ The pairs choose nothing.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -166,5 +167,5 @@ def figures(model: SimilarityModel, pairs: FacePairs) -> Row:
     return {
         "eer": scored.equal_error_rate(),
         "best_accuracy": 1 - float(errors.min()) / scored.num_pairs,
-        "accuracy": scored.accuracy(model.threshold),
+        "accuracy": math.nan if math.isnan(model.threshold) else scored.accuracy(model.threshold),
     }

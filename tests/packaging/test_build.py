@@ -24,6 +24,7 @@ TOP = {
     "Makefile",
     "README.md",
     "RELEASING.md",
+    "SECURITY.md",
     "mkdocs.yml",
     "PKG-INFO",
     "pyproject.toml",

@@ -98,7 +98,9 @@ def test_every_arm_is_judged_on_the_pairs(root: Path, monkeypatch: pytest.Monkey
     assert [row["kept"].split(":")[0] for row in rows[:2]] == ["frozen", "frozen"]
     assert rows[0]["kept"] == "frozen: none"
     assert rows[1]["kept"].startswith("frozen: whiten")
-    assert all(row["accuracy"] <= row["best_accuracy"] <= 1 for row in rows)
+    assert all(row["best_accuracy"] <= 1 for row in rows)
+    # NaN where random weights give all images one embedding, so that no threshold separates them
+    assert not any(row["accuracy"] > row["best_accuracy"] for row in rows)
 
 
 def test_without_the_pairs_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
