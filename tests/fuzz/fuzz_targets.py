@@ -20,7 +20,7 @@ from pairsim.cli.config_file import read_config
 from pairsim.data import load_data
 from pairsim.data.named.embedding_files import read_embeddings
 from pairsim.data.pairs.pair_files import read_folds, read_pair_file, read_table
-from pairsim.errors import PairsimError
+from pairsim.errors import PairsimError, printable
 from pairsim.images import read_image
 from pairsim.training.checkpointing.run_folder import load_checkpoint, save_checkpoint
 
@@ -109,7 +109,7 @@ def run(target: str, content: bytes) -> None:
         try:
             TARGETS[target](content, Path(place))
         except PairsimError as error:
-            if not str(error).isprintable():
+            if printable(str(error)) != str(error):
                 raise ValueError("the message is not one printable line") from error
 
 
