@@ -272,13 +272,6 @@ MUTANTS = (
         ("tests/cli/test_hostile_names.py::test_commands_print_no_control_characters",),
     ),
     Mutant(
-        "hanging-worker",
-        "data/loading/workers.py",
-        "return over[0] if over else 0 if all_idle else None",
-        "return 0 if all_idle else None",
-        ("tests/unit/data/loading/test_workers.py::test_a_picture_file_that_hangs_is_named",),
-    ),
-    Mutant(
         "nan-in-memory",
         "models/weight_names.py",
         "if name := next(bad, None) or next(known, None):",
