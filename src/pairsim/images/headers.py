@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
-from pairsim.images.limits import MORE
+from pairsim.images.limits import advice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,5 +81,6 @@ def _check(size: tuple[int, ...], name: str, max_pixels: int, what: str) -> None
     width, height = size
     if width * height > max_pixels:
         raise ImageReadError(
-            f"Expected {name} to have at most {max_pixels:,} pixels, found {width} x {height}{what}. {MORE}"
+            f"Expected {name} to have at most {max_pixels:,} pixels, found {width} x {height}{what}. "
+            f"{advice(max_pixels)}"
         )

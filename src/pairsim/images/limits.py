@@ -9,8 +9,6 @@ from contextlib import contextmanager
 MAX_PIXELS = 2**26
 """Pixels that a picture may have by default, 64 x 1024 x 1024; decoding takes up to 20 bytes for each."""
 VARIABLE = "PAIRSIM_MAX_PIXELS"
-MORE = f"Resize it first, or allow more with --max-pixels or {VARIABLE}."
-"""What to do about a picture with more, for messages."""
 
 
 def pixel_limit() -> int:
@@ -32,6 +30,13 @@ def as_limit(value: object, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) > 0):
         raise ValueError(f"Expected {name} to be a whole number of pixels of at least 1, got {text!r}.")
     return int(text)
+
+
+def advice(max_pixels: int) -> str:
+    """Say in a message what to do about a picture with more pixels; an option does not raise a limit of the caller."""
+    limit = pixel_limit()
+    raised = f", or allow more with --max-pixels or {VARIABLE}" if max_pixels in (limit, limit // 2) else ""
+    return f"Resize it first{raised}."
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
 from pairsim.images.headers import check_header, check_icon
-from pairsim.images.limits import MORE, pixel_limit
+from pairsim.images.limits import advice, pixel_limit
 from pairsim.images.samples import check_white
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
             why = _why_unidentified(name) or "its content is not of any known image format"
             return f"Expected {name} to be an image, but {why}. Convert it to PNG or JPEG, or remove it."
         case Image.DecompressionBombError():
-            return f"Expected {name} to have at most {max_pixels:,} pixels, found far more ({text}). {MORE}"
+            found = f"found far more ({text}). {advice(max_pixels)}"
+            return f"Expected {name} to have at most {max_pixels:,} pixels, {found}"
     return f"Expected {name} to be a readable image, but decoding failed: {text}. Replace or remove it."
 
 

@@ -18,6 +18,7 @@ from sample_files import tiff
 
 from pairsim.errors import ImageReadError
 from pairsim.images import read_image
+from pairsim.images.limits import limited_to
 
 
 def encoded(kind: str, **options: Any) -> bytes:
@@ -157,11 +158,10 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pixels_are_counted_before_they_are_decoded(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(bomb(5_000))  # decoding it would fail
-    said = (
-        f"Expected {path} to have at most 24,999,999 pixels, found 5000 x 5000. Resize it first, or allow more with "
-        "--max-pixels or PAIRSIM_MAX_PIXELS."
-    )
-    assert message(path, max_pixels=24_999_999) == said
+    said = f"Expected {path} to have at most 24,999,999 pixels, found 5000 x 5000. Resize it first"
+    assert message(path, max_pixels=24_999_999) == f"{said}."  # the caller's own limit
+    with limited_to(24_999_999):
+        assert message(path) == f"{said}, or allow more with --max-pixels or PAIRSIM_MAX_PIXELS."
     with Image.open(path) as image, pytest.raises(ImageReadError, match=r"x\.png to have at most 24,999,999 pixels"):
         read_image(image, max_pixels=24_999_999)
     path.write_bytes(encoded("PNG"))

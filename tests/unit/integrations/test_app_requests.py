@@ -171,7 +171,7 @@ class TestServed:
         monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
         found = call(client, "compare", drawn(file), drawn(file), 0.5, False)
         assert "event: complete" in found
-        assert "to have at most 36,000,000 pixels, found 13000 x 13000. Resize it first" in found
+        assert "to have at most 36,000,000 pixels, found 13000 x 13000. Resize it first." in found
 
     def test_a_file_that_is_no_picture_is_one_line(self, client: Any, pictures: Path) -> None:
         file = upload(client, pictures / "broken.png")
