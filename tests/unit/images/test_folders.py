@@ -15,6 +15,7 @@ from PIL import Image
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import pictures_below, read_image
 from pairsim.images.folders import LeftOut, picture_endings, scan
+from pairsim.images.plug_ins import register_plug_ins
 
 
 def left_out(folder: Path, **options: Any) -> dict[str, tuple[int, int, tuple[str, ...]]]:
@@ -71,6 +72,7 @@ def test_formats_that_are_no_pictures_are_said(ending: str, tmp_path: Path) -> N
 
 def test_formats_of_plug_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Image.init()
+    register_plug_ins()  # before the tables are replaced: it registers once
     monkeypatch.setattr(Image, "EXTENSION", {**Image.EXTENSION, ".xyz": "XYZ", ".save": "SAVED"})
     touch(tmp_path, ["a.xyz", "b.save"])
     with pytest.raises(DataError, match="found none"):

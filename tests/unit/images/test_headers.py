@@ -19,6 +19,8 @@ from pairsim.images.plug_ins import register_plug_ins
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: object) -> bytes:
     register_plug_ins()
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
     file = io.BytesIO()
     Image.new(mode, size, "white").save(file, kind, **options)
     return file.getvalue()
