@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,18 +22,43 @@ from pairsim.models.backbones.building import read_weights
 from pairsim.runs import read_run
 
 
+@cache
+def sample(kind: str) -> dict[str, bytes]:
+    """The files of a small model, or of a gallery of two pictures made with it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / kind
+        if kind == "model":
+            SimilarityModel(EmbeddingNet(image_size=8)).save_pretrained(folder)
+        else:
+            gallery = Gallery(sample_model())
+            gallery.add(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), ["a", "b"])
+            gallery.save(folder)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@cache
+def sample_model() -> SimilarityModel:
+    return SimilarityModel(EmbeddingNet(image_size=8))
+
+
+def sample_folder(kind: str, folder: Path, path: Path, name: str) -> None:
+    """Write a sample, with one of its files replaced by `path`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for other, content in sample(kind).items():
+        (folder / other).write_bytes(content)
+    os.replace(path, folder / name)
+
+
 def models_config(path: Path) -> SimilarityModel:
     """A model folder whose config is the file."""
     folder = path.parent / "model"
-    SimilarityModel(EmbeddingNet(image_size=8)).save_pretrained(folder)
-    os.replace(path, folder / "config.json")
+    sample_folder("model", folder, path, "config.json")
     return SimilarityModel.from_pretrained(folder)
 
 
 def models_weights(path: Path) -> SimilarityModel:
     folder = path.parent / "model"
-    SimilarityModel(EmbeddingNet(image_size=8)).save_pretrained(folder)
-    os.replace(path, folder / "model.safetensors")
+    sample_folder("model", folder, path, "model.safetensors")
     if (folder / "model.safetensors").is_file():
         config = json.loads((folder / "config.json").read_text())
         del config["sha256"]  # an edit by hand
@@ -41,19 +68,15 @@ def models_weights(path: Path) -> SimilarityModel:
 
 
 def galleries_index(path: Path) -> Gallery:
-    model, folder = SimilarityModel(EmbeddingNet(image_size=8)), path.parent / "gallery"
-    gallery = Gallery(model)
-    gallery.add(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), ["a", "b"])
-    gallery.save(folder)
-    os.replace(path, folder / next(name for name in os.listdir(folder) if name.endswith(".json")))
-    return Gallery.load(folder, model)
+    folder = path.parent / "gallery"
+    sample_folder("gallery", folder, path, next(name for name in sample("gallery") if name.endswith(".json")))
+    return Gallery.load(folder, sample_model())
 
 
 def runs_log(path: Path) -> object:
     folder = path.parent / "run"
-    SimilarityModel(EmbeddingNet(image_size=8)).save_pretrained(folder / "model")
+    sample_folder("model", folder / "model", path, "../log.jsonl")
     (folder / "run.json").write_text("{}")
-    os.replace(path, folder / "log.jsonl")
     return read_run(folder)
 
 
