@@ -16,6 +16,8 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 with atheris.instrument_imports(include=["PIL", "csv", "json", "tomllib"]):
+    import tomllib  # noqa: F401  # before another package imports it
+
     from PIL import Image
 
     Image.init()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from quick_heads import few_head_steps
 from run_command import Result, failure, here
 
 from pairsim import SimilarityModel, evaluate
@@ -29,6 +31,12 @@ def write(file: Path, classes: range, number: int, *, labelled: bool = True) -> 
     if labelled:
         columns["labels"] = [f"p{label:02d}" for label in labels]
     np.savez(file, **columns)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_head_steps() -> Iterator[None]:
+    with few_head_steps():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,11 @@ def _read_npz(file: Path) -> dict[str, Any]:
             for part in arrays.zip.infolist():
                 if part.file_size > _LARGE and part.file_size > _MAX_RATIO * part.compress_size:
                     raise ValueError(f"{part.filename} would have {part.file_size:,} bytes, far more than the file")
-            return {name: arrays[name] if name in _NAMES else None for name in arrays}
+            columns = {name: arrays[name] if name in _NAMES else None for name in arrays}
+            for name, column in columns.items():
+                if isinstance(column, bytes):  # as NumPy returns what has no header of an array
+                    raise ValueError(f"{name} is not an array")
+            return columns
     except Exception as error:  # whatever a damaged archive makes NumPy and zipfile raise
         raise _unreadable(file, error) from error
 

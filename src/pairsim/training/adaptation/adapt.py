@@ -157,7 +157,7 @@ def adapt(
         >>> from pairsim.data import ImageTensors
         >>> images = ImageTensors(torch.randint(0, 256, (60, 8, 8), dtype=torch.uint8), list(range(10)) * 6)
         >>> model = SimilarityModel(EmbeddingNet(nn.Conv2d(1, 8, 3), in_channels=1, image_size=8))
-        >>> adapt(model, TrainConfig(freeze="backbone"), train=images).kept
+        >>> adapt(model, TrainConfig(freeze="backbone"), train=images, head="whiten").kept
         'frozen'
     """
     check_model(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,10 @@ def test_missing_parts(tmp_path: Path) -> None:
         (tmp_path / "c.npz").write_bytes(content)
         with pytest.raises(DataError, match=r"Expected embeddings in .*c\.npz, but: "):
             load_data(tmp_path / "c.npz", "train")
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("embeddings.npy", b"no array")
+    with pytest.raises(DataError, match=r"Expected embeddings in .*d\.npz, but: embeddings is not an array"):
+        read_embeddings(tmp_path / "d.npz")
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"Expected a file of embeddings, found .*png"):
         read_embeddings(tmp_path / "a.png")
