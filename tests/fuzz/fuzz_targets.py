@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable
+from json import loads
 from pathlib import Path
 
 import numpy as np
 import torch
-from file_readers import READERS
+from file_readers import READERS, sample
 from sample_files import png
 
 from pairsim._common import storage
@@ -96,6 +97,21 @@ TARGETS: dict[str, Callable[[bytes, Path], object]] = {
     "log": part("log of a run"),
 }
 PICTURE = png(np.zeros((8, 8), dtype=np.uint8), 8, 0)
+
+
+def sample_of(target: str) -> bytes:
+    """A whole file of a model or gallery as it is written here, without its SHA-256 of itself, to begin with."""
+    kind, name = {
+        "model": ("model", "config.json"),
+        "weights": ("model", "model.safetensors"),
+        "gallery": ("gallery", "gallery.json"),
+    }.get(target, ("", ""))
+    if not kind:
+        return b""
+    content = sample(kind)[name]
+    if name.endswith(".json"):
+        content = storage.to_json({key: value for key, value in loads(content).items() if key != "sha256"})
+    return content
 
 
 def run(target: str, content: bytes) -> None:

@@ -112,7 +112,10 @@ class Doors:
         return counts
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["reference", "resnet10t"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, id="reference"), pytest.param(True, id="resnet10t", marks=pytest.mark.slow)],
+)
 def doors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     with one_thread():
         yield Doors(tmp_path_factory.mktemp("pictures"), backbone=request.param)

@@ -200,7 +200,7 @@ def test_pictures_of_12_bits(tmp_path: Path) -> None:
     assert noted.startswith("Expected the 16-bit samples of data/class ")
     assert "pairsim train --white 4095" in noted
     assert "samples.py" not in dark.err
-    done = pairsim(*training, "--out", "run", "--white", "4095", cwd=tmp_path)
+    done = here(*training, "--out", "run", "--white", "4095", cwd=tmp_path)
     assert done.status == 0, done.err
     assert "16-bit" not in done.err
     model = SimilarityModel.from_pretrained(tmp_path / "run")

@@ -58,13 +58,13 @@ class Fifth(Numbers):
 
 class Ending(Fifth):
     def happens(self) -> None:
-        time.sleep(0.5)  # so that the other process is between items
+        time.sleep(0.3)  # so that the other process is between items
         os._exit(3)
 
 
 class Killed(Fifth):
     def happens(self) -> None:
-        time.sleep(0.5)
+        time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -88,7 +88,7 @@ class HangingAtOnce(Numbers):
 
 class Slow(Numbers):
     def __getitem__(self, index: int) -> Any:
-        time.sleep(0.8)
+        time.sleep(0.4)
         return super().__getitem__(index)
 
 
@@ -234,33 +234,33 @@ def test_a_worker_that_ends_is_one_line_with_what_it_read(kind: str, workers: in
 def test_a_worker_that_hangs_is_ended_and_what_it_read_is_named(
     kind: str, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 1)
     batches = iter(BatchLoader(globals()[kind](), SequentialBatches(np.arange(8), 4), num_workers=workers).epoch(0))
     assert len(next(batches)[1]) == 4
-    said = r"^Expected item 5 of the dataset to be read within 2 seconds, but the process that reads it hangs\. Replace"
+    said = r"^Expected item 5 of the dataset to be read within 1 seconds, but the process that reads it hangs\. Replace"
     with pytest.raises(DataError, match=said):
         next(batches)
     assert not multiprocessing.active_children()
 
 
 def test_a_picture_file_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 1)
     monkeypatch.setattr("pairsim.data.image_sets.read_image", lambda *_, **__: time.sleep(1000))
     files = ImageFiles([tmp_path / f"{k}.png" for k in range(8)], range(8), image_size=(8, 8))
-    with pytest.raises(DataError, match=r"^Expected .*/0\.png to be read within 2 seconds"):
+    with pytest.raises(DataError, match=r"^Expected .*/0\.png to be read within 1 seconds"):
         read(files)
 
 
 def test_processes_that_do_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pairsim.data.loading.workers._MAX_BATCH_S", 2)
-    with pytest.raises(DataError, match=r"^Expected a batch of images within 2 seconds, but the processes that read"):
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_BATCH_S", 1)
+    with pytest.raises(DataError, match=r"^Expected a batch of images within 1 seconds, but the processes that read"):
         read(HangingAtOnce(), 2)
     assert not multiprocessing.active_children()
 
 
 def test_slow_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch takes longer than one image may take."""
-    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 2)
+    monkeypatch.setattr("pairsim.data.loading.workers._MAX_ITEM_S", 1)
     assert len(read(Slow(), 2)) == 2
 
 
