@@ -107,6 +107,10 @@ GALLERIES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda index: index.update(embedding_dim=HUGE), "expected 3 x 1000000000000 embeddings, as gallery.json says"),
     (lambda index: index.update(embedding_dim=0), "expected 3 x 0 embeddings"),
     (lambda index: index.update(shards=index["shards"][:1] * 2, num_images=6), "shards with different numbers"),
+    (
+        lambda index: index.update(num_images=0, shards=[], embedding_dim=2**63),
+        "whole number, found 9223372036854775808",
+    ),
     (lambda index: index.update(shards=7), "TypeError"),
     (lambda index: index.update(shards=[7]), "TypeError"),
     (lambda index: index.pop("shards"), "KeyError"),

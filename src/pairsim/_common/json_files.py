@@ -60,9 +60,14 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return _checked(storage.read_json(path), storage.to_json, path)
 
 
-def sealed_lines(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Encode objects as lines of JSON, each with the SHA-256 of its number and itself as its first key."""
-    lines = ({KEY: storage.sha256(_line(number, record)), **record} for number, record in enumerate(records, 1))
+def sealed_lines(records: Iterable[Mapping[str, Any]], first: int = 1) -> bytes:
+    """Encode objects as lines of JSON, each with the SHA-256 of its number and itself as its first key.
+
+    Args:
+        records: The objects.
+        first: Number of the first line.
+    """
+    lines = ({KEY: storage.sha256(_line(number, record)), **record} for number, record in enumerate(records, first))
     return "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines).encode()
 
 

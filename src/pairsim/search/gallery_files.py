@@ -46,6 +46,8 @@ MAX_SMALL = 64
 _OLD_EMBEDDINGS = "gallery.safetensors"  # of version 1, which had one file, and the ids in the index
 _SHARD_FILE = re.compile(r"embeddings-(\d+)\.safetensors|ids-(\d+)\.json")
 _CHUNK = 4 * 2**20
+_MAX_NUMBER = 2**53
+"""What JSON holds exactly everywhere."""
 _MAX_HEADER = 2**20
 _MAX_THREADS = 4
 
@@ -278,7 +280,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _MAX_NUMBER:
         raise ValueError(f"expected a whole number, found {str(value)[:40]}")
     return value
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from pairsim.models.pretrained import check_format, deserialize, name_of_nan, se
 from pairsim.training.checkpointing.run_lock import RUN_FILE, RUN_FORMAT_VERSION, check_usable, training_in
 from pairsim.training.config import TrainConfig
 from pairsim.training.config_options import options_of
-from pairsim.training.history import EpochRecord, History
+from pairsim.training.history import History
 
 if TYPE_CHECKING:
     from pairsim.training.training_state import TrainingState
@@ -69,6 +69,7 @@ class RunFolder:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._log, self._timings = _Lines(), _Lines()
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep the folder to this trainer (see `training_in`)."""
@@ -116,6 +117,7 @@ class RunFolder:
         storage.write_file(self._path / RUN_FILE, json_files.sealed(body))
         storage.write_file(self._path / "config.json", json_files.sealed(config.to_dict()))
         write_split(self._path, split)
+        self._log, self._timings = _Lines(), _Lines()
         if state is None:
             self.write_log(History())
         return state
@@ -133,8 +135,8 @@ class RunFolder:
             }
             for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
         ]
-        storage.write_file(self._path / LOG, _lines(history.records))
-        storage.write_file(self._path / TIMINGS, json_files.sealed_lines(timings))
+        storage.write_file(self._path / LOG, self._log.of([record.to_dict() for record in history.records]))
+        storage.write_file(self._path / TIMINGS, self._timings.of(timings))
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
@@ -153,7 +155,8 @@ class RunFolder:
         values = state.state_dict()
         for name in _HISTORY:
             del values[name]
-        log = {"epochs": len(state.records), "sha256": storage.sha256(_lines(state.records))}
+        lines = self._log.of([record.to_dict() for record in state.records])
+        log = {"epochs": len(state.records), "sha256": storage.sha256(lines)}
         save_checkpoint(self._path, state.step, {**values, "log": log})
 
 
@@ -161,8 +164,17 @@ _HISTORY = ("records", "seconds", "waiting")
 """What a checkpoint refers to instead of holding it."""
 
 
-def _lines(records: list[EpochRecord]) -> bytes:
-    return json_files.sealed_lines(record.to_dict() for record in records)
+class _Lines:
+    """The lines of a file that only grows; each is encoded once."""
+
+    def __init__(self) -> None:
+        self._encoded: list[bytes] = []
+
+    def of(self, records: Sequence[Mapping[str, Any]]) -> bytes:
+        """Encode the records, the first of which are those of the call before."""
+        for record in records[len(self._encoded) :]:
+            self._encoded.append(json_files.sealed_lines([record], first=len(self._encoded) + 1))
+        return b"".join(self._encoded)
 
 
 def read_log(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
