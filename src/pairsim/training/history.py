@@ -69,6 +69,16 @@ class History:
         """The epoch with the best model, `None` before the first epoch."""
         return next((record for record in reversed(self.records) if record.best), None)
 
+    def timing(self, index: int) -> dict[str, float]:
+        """The times of an epoch, by its index in `records`."""
+        seconds = self.seconds[index]
+        return {
+            "epoch": self.records[index].epoch,
+            "seconds": seconds,
+            "images_per_s": round(self.num_images / seconds, 1),
+            "waiting": self.waiting[index],
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The history as JSON values."""
         return {

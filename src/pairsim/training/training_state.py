@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -78,9 +79,13 @@ class TrainingState:
         """The model in training and, if there is one, the model with averaged weights."""
         return [self.model] if self.ema is None else [self.model, self.evaluated_model]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as nested dictionaries, lists, tensors, numbers and text."""
-        state = {name: _encoded(value) for name, value in vars(self).items()}
+    def state_dict(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return the state as nested dictionaries, lists, tensors, numbers and text.
+
+        Args:
+            without: Names of attributes to leave out.
+        """
+        state = {name: _encoded(value) for name, value in vars(self).items() if name not in without}
         return {**state, "preprocessing": self.model.preprocessing.to_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

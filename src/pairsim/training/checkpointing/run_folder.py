@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,17 +126,8 @@ class RunFolder:
         """Write the log of all epochs so far."""
         if self._path is None:
             return
-        timings = [
-            {
-                "epoch": record.epoch,
-                "seconds": seconds,
-                "images_per_s": round(history.num_images / seconds, 1),
-                "waiting": waiting,
-            }
-            for record, seconds, waiting in zip(history.records, history.seconds, history.waiting, strict=True)
-        ]
-        storage.write_file(self._path / LOG, self._log.of([record.to_dict() for record in history.records]))
-        storage.write_file(self._path / TIMINGS, self._timings.of(timings))
+        storage.write_file(self._path / LOG, self._log.of(len(history), lambda k: history.records[k].to_dict()))
+        storage.write_file(self._path / TIMINGS, self._timings.of(len(history), history.timing))
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
@@ -152,11 +143,9 @@ class RunFolder:
         """Save the state after a step, with a reference to the log, which has all epochs so far."""
         if self._path is None:
             return
-        values = state.state_dict()
-        for name in _HISTORY:
-            del values[name]
-        lines = self._log.of([record.to_dict() for record in state.records])
-        log = {"epochs": len(state.records), "sha256": storage.sha256(lines)}
+        values, records = state.state_dict(without=_HISTORY), state.records
+        lines = self._log.of(len(records), lambda k: records[k].to_dict())
+        log = {"epochs": len(records), "sha256": storage.sha256(lines)}
         save_checkpoint(self._path, state.step, {**values, "log": log})
 
 
@@ -170,10 +159,10 @@ class _Lines:
     def __init__(self) -> None:
         self._encoded: list[bytes] = []
 
-    def of(self, records: Sequence[Mapping[str, Any]]) -> bytes:
-        """Encode the records, the first of which are those of the call before."""
-        for record in records[len(self._encoded) :]:
-            self._encoded.append(json_files.sealed_lines([record], first=len(self._encoded) + 1))
+    def of(self, num: int, record: Callable[[int], Mapping[str, Any]]) -> bytes:
+        """Encode records by their index, from 0; those of an earlier call are not asked for again."""
+        for index in range(len(self._encoded), num):
+            self._encoded.append(json_files.sealed_lines([record(index)], first=index + 1))
         return b"".join(self._encoded)
 
 
