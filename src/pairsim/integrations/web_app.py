@@ -26,6 +26,8 @@ _BRUSH = 20
 _MAX_GALLERY = 24
 _MAX_PIXELS = 36_000_000
 """Uploads with more pixels are rejected before they are decoded."""
+_KEPT_S = 3600
+"""How long uploads stay on disk."""
 _DARK = 0.4
 """With a lower mean the model's pictures are light on dark, as MNIST's are; strokes are drawn dark on light."""
 
@@ -60,7 +62,8 @@ def build_app(
     gr = require("gradio", extra="app", purpose="The app")
     mean, name = model.preprocessing.mean or (), printable(name)
     start = round(max(-1.0, min(1.0, model.threshold)), 4)  # a training that collapsed may leave another, or NaN
-    with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False) as app:
+    kept = _KEPT_S, _KEPT_S
+    with gr.Blocks(title=f"pairsim: {name}", analytics_enabled=False, delete_cache=kept) as app:
         gr.HTML(f"<h1>{html.escape(name)}</h1><p>How similar are two images, and do they show the same thing?</p>")
         with gr.Row():
             threshold = gr.Slider(

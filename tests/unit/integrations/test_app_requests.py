@@ -122,18 +122,25 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(pictures: Path) -> Iterator[Any]:
-    import httpx
-
-    from pairsim.integrations.web_app import build_app, serve
+def page(pictures: Path) -> Iterator[Any]:
+    from pairsim.integrations.web_app import build_app
 
     gallery = Gallery(small_model())
     paths = sorted(pictures.glob("[0-9]*.png"))
     gallery.add(paths, [str(path) for path in paths])
     app = build_app(small_model(), gallery=gallery, examples=paths[:2], name=HOSTILE)
-    with httpx.Client(base_url=serve(app, browser=False), timeout=120) as opened:
-        yield opened
+    yield app
     app.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def client(page: Any) -> Iterator[Any]:
+    import httpx
+
+    from pairsim.integrations.web_app import serve
+
+    with httpx.Client(base_url=serve(page, browser=False), timeout=120) as opened:
+        yield opened
 
 
 def upload(client: Any, path: Path) -> dict[str, Any]:
@@ -213,6 +220,10 @@ class TestServed:
         text = said["error"] if isinstance(said, dict) else str(said)
         assert "&lt;img src=x" in text
         assert HOSTILE not in text
+
+    def test_uploads_do_not_stay_on_disk(self, page: Any) -> None:
+        every_s, older_than_s = page.delete_cache
+        assert every_s + older_than_s <= 2 * 3600
 
     def test_pictures_from_browsers_do_not_pile_up(self) -> None:
         import gradio
