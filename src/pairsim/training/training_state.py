@@ -96,7 +96,7 @@ class TrainingState:
         """
         try:
             self._restore(state)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             text = " ".join(str(error).split())
             raise RunError(
                 f"Expected a checkpoint of this net and these settings, found one that does not fit: "

@@ -329,7 +329,7 @@ def load_checkpoint(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
                 raise RunError(f"Expected state.json to say format {FORMAT}, found {body.get('format')!r}.")
             is_newer = body["format_version"] > FORMAT_VERSION  # its state may be of another kind
             state = {} if is_newer else _unpacked(run, body["state"], tensors)
-        except (RunError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        except (RunError, ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             problems.append(f"Checkpoint {path.name} cannot be used: {reason}")
             continue
