@@ -26,7 +26,7 @@ def real_number(value: Any, name: str) -> float:
     try:
         if not isinstance(value, str | bytes):
             return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (OverflowError, TypeError, ValueError, RuntimeError):
         pass
     raise TypeError(f"Expected {name} to be a number, got {value!r}. Give one number.")
 

@@ -264,6 +264,6 @@ def read_split(run: Path) -> ValidationSplit | None:
         held_out = np.flatnonzero(np.unpackbits(packed, count=data["num_images"]))
         if len(packed) != -(-data["num_images"] // 8) or len(held_out) != values["num_held_out"]:
             raise ValueError(f"expected {values['num_held_out']} of {data['num_images']} images, found others")
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"Expected the validation split of a run in {path}, but: {error}.") from error
     return ValidationSplit(held_out, data)

@@ -134,7 +134,7 @@ class Description:
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
                 projection=(values["projection"]["weight"], values["projection"]["bias"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"The description in {source} is damaged: {type(error).__name__}: {error}. Export the model again."
             ) from error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.choices import Fit
+from pairsim._common.numbers import whole_number
 from pairsim.images.reading import Interpolation, PictureLike, check_image_size, check_resizing, read_image
 from pairsim.images.samples import check_white
 
@@ -56,8 +57,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
-        if self.channels < 1:
-            raise ValueError(f"Expected channels to be at least 1, got {self.channels}.")
+        whole_number(self.channels, "channels", 1)
         if (self.mean is None) != (self.std is None):
             raise ValueError("Expected mean and std together, or neither.")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -150,8 +150,8 @@ class Preprocessing:
         mean, std, floats = (values.get(name) for name in ("mean", "std", "float_range"))
         height, width = values["image_size"]
         return cls(
-            image_size=(int(height), int(width)),
-            channels=int(values["channels"]),
+            image_size=(height, width),
+            channels=values["channels"],
             mean=None if mean is None else tuple(map(float, mean)),
             std=None if std is None else tuple(map(float, std)),
             fit=values.get("fit", "stretch"),

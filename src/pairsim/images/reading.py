@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.choices import Fit
+from pairsim._common.numbers import whole_number
 from pairsim._common.storage import open_file
 from pairsim.errors import ImageReadError
 from pairsim.images import samples
@@ -128,10 +129,15 @@ def check_image_size(size: object) -> None:
     """Check a height and width.
 
     Raises:
-        ValueError: If these are not two numbers of at least 1, or too many pixels for a picture.
+        ValueError: If these are not two whole numbers of at least 1, or too many pixels for a picture.
     """
-    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
-        raise ValueError(f"Expected image_size as (height, width) in pixels, got {size}.")
+    try:
+        if not isinstance(size, Sequence) or len(size) != 2:
+            raise ValueError
+        for side in size:
+            whole_number(side, "image_size", 1)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected image_size as (height, width) in pixels, got {size}.") from None
     if size[0] * size[1] > pixel_limit():
         raise ValueError(
             f"Expected image_size of at most {pixel_limit():,} pixels, got {size[0]} x {size[1]}. Use a smaller one."

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairsim._common.numbers import whole_number
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 from pairsim.models.backbones.onnx_nets import OnnxNet
@@ -132,10 +133,9 @@ class EmbeddingNet(PlainNamesModule):
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         if size is not None and min(size) < smallest:
             raise ValueError(f"Expected image_size to be at least {smallest}, got {image_size}.")
-        if min(value for value in (in_channels, embedding_dim, 1) if value is not None) < 1:
-            raise ValueError(
-                f"Expected in_channels and embedding_dim to be at least 1, got {in_channels} and {embedding_dim}."
-            )
+        for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim)):
+            if value is not None:
+                whole_number(value, name, 1)
         values = math.prod(size or ()) * (in_channels or 1)
         if values > _MAX_VALUES or (embedding_dim or 1) > _MAX_DIM:
             raise ValueError(

@@ -104,7 +104,7 @@ class ModelSettings(PlainNamesModule):
         self._came_without_settings = state is None
         try:
             self.load_settings(None if state is None else _decoded(state))
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected the settings of {type(self).__name__} in {_SETTINGS} of the state dict, found damage "
                 f"({type(error).__name__}: {error}). Copy them unchanged from a state dict of the model."

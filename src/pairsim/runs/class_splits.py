@@ -107,7 +107,7 @@ class ClassSplit:
         try:
             names = {"train": record["class_names"], "val": values["val"], "test": values["test"]}
             return cls(unseen=float(values["unseen"]), **{name: tuple(map(str, part)) for name, part in names.items()})
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"Expected the classes of each split of a run in {path}, but: {error!r}.") from error
 
     def to_record(self) -> dict[str, Any]:

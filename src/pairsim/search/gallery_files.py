@@ -275,7 +275,7 @@ def _shard_files(folder: Path) -> list[re.Match[str]]:
 def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__}: {error}. Copy the folder again.") from error
 
 
