@@ -29,18 +29,26 @@ AT_STEP = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _not_ignored() -> Iterator[None]:
+    """As in a terminal; a process that runs in the background, or by nohup, and those that it starts ignore some."""
+    before = {number: signal.getsignal(number) for number in STATUS}
+    for number in STATUS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
-def caught(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def caught(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Signals are caught in this process; where it would end at once, the status is noted in place of that."""
     ended: list[int] = []
-    before = {number: signal.getsignal(number) for number in STATUS}
     for name in ("received", "at_step", "was_called", "may_raise"):
         monkeypatch.setattr(signals._Next, name, getattr(signals._Next, name))
     monkeypatch.setattr(os, "_exit", ended.append)
     signals.catch_signals()
-    yield ended
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return ended
 
 
 @pytest.mark.parametrize("number", STATUS)
