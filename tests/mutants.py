@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path("src") / "pairsim"
-SURVIVED, UNCLEAR = 0, 2
+SURVIVED, UNCLEAR, HANGS = 0, 2, -signal.SIGALRM
 
 
 class Mutant(NamedTuple):
@@ -36,6 +37,7 @@ class Mutant(NamedTuple):
 ORDER = "tests/faults/test_write_order.py"
 FULL_DISK = "tests/unit/_common/test_storage.py::test_full_disk_leaves_the_old_file_and_nothing_else"
 FLIPPED = "tests/unit/_common/test_storage.py::test_folder_round_trip_and_every_flipped_bit_is_found"
+RESTORED = "            saved = state[name]"
 
 MUTANTS = (
     Mutant("file-sync", "_common/storage.py", "        os.fsync(file.fileno())", "        pass", (ORDER,)),
@@ -278,6 +280,58 @@ MUTANTS = (
         "if False:",
         ("tests/unit/models/inference/test_inference_nets.py::test_weights_that_are_not_numbers",),
     ),
+    Mutant(
+        "checkpoint-in-place",
+        "_common/storage.py",
+        "        with _in_place_of(path) as beside:\n            beside.mkdir()",
+        "        with contextlib.nullcontext(path) as beside:\n            beside.mkdir()",
+        (ORDER,),
+    ),
+    Mutant(
+        "best-loss",
+        "training/training_state.py",
+        RESTORED,
+        f'{RESTORED} if name != "best_loss" else value',
+        ("tests/unit/training/test_resume.py::test_a_resumed_run_knows_the_best_loss_so_far",),
+    ),
+    Mutant(
+        "stopped",
+        "training/training_state.py",
+        RESTORED,
+        f'{RESTORED} if name != "stopped" else value',
+        ("tests/unit/training/test_resume.py::test_a_run_that_was_stopped_stays_stopped",),
+    ),
+    Mutant(
+        "preprocessing-on-resume",
+        "training/training_state.py",
+        "        self.model.preprocessing = preprocessing\n",
+        "",
+        (
+            "tests/unit/training/test_training_state.py"
+            "::test_preprocessing_is_restored_where_the_weights_do_not_hold_it",
+        ),
+    ),
+    Mutant(
+        "check-before-checkpoint",
+        "training/trainer.py",
+        "if is_last or saves or state.step % _CHECK_EVERY == 0:",
+        "if is_last or state.step % _CHECK_EVERY == 0:",
+        ("tests/unit/training/test_trainer.py::test_a_gradient_that_is_not_finite_never_reaches_the_run",),
+    ),
+    Mutant(
+        "skipped-steps",
+        "training/trainer.py",
+        " or skipped):",
+        "):",
+        ("tests/unit/training/test_trainer.py::test_the_schedule_waits_where_the_gradient_scaler_skips_an_update",),
+    ),
+    Mutant(
+        "hanging-worker",
+        "data/loading/workers.py",
+        "if (worker := watch.hanging()) is None:",
+        "if (worker := None) is None:",
+        ("tests/unit/data/loading/test_workers.py::test_a_picture_file_that_hangs_is_named",),
+    ),
 )
 
 
@@ -292,16 +346,19 @@ class Failures:
             self.names.append(report.nodeid)
 
 
-def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+def run_tests(folder: Path, tests: tuple[str, ...], limit_s: int) -> tuple[int, str]:
     """Run tests against the sources in a folder, in a forked process, so that PyTorch is imported once for all.
 
     Returns:
-        The status of pytest, and the first test that failed, or what was printed if none could run.
+        The status of pytest, or `HANGS` after `limit_s`; and the first test that failed, or what was printed if none
+        could run.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
+        os.setsid()
+        signal.alarm(limit_s)
         status, first = UNCLEAR, ""
         try:
             status, first = _run_here(folder, tests)
@@ -311,9 +368,11 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
             os.write(writer, first.encode())
             os._exit(status)
     os.close(writer)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == HANGS:
+        os.killpg(child, signal.SIGKILL)  # what the tests started, which also has the pipe
     with open(reader) as answers:
         first = answers.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return status, first or (folder / "printed").read_text(errors="replace")[-2_000:]
 
 
@@ -341,11 +400,13 @@ def verdict(folder: Path, mutant: Mutant) -> tuple[bool, str]:
         return False, f"expected {mutant.old!r} once in {mutant.file}, found it {before.count(mutant.old)} times"
     file.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
-        status, said = run_tests(folder, mutant.tests)
+        status, said = run_tests(folder, mutant.tests, limit_s=60)
     finally:
         file.write_text(before, encoding="utf-8")
     if status == SURVIVED:
         return False, f"SURVIVED: none of {', '.join(mutant.tests)} failed"
+    if status == HANGS:
+        return True, f"{mutant.tests[0]}, which does not end"
     return (True, said) if status == 1 else (False, f"the tests did not run (status {status}): {said}")
 
 
@@ -363,7 +424,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="pairsim-mutants-") as place:
         folder = Path(place)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        status, said = run_tests(folder, tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests)))
+        status, said = run_tests(folder, tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests)), 600)
         if status != 0:
             print(f"Expected the tests to pass without a change, found status {status}: {said}")
             return 1
