@@ -17,7 +17,7 @@ from pairsim.data.splits import read_split
 from pairsim.errors import PairsimError
 from pairsim.runs import read_run
 
-ODD = (10**400, -(10**400), 1e308, -1, 0, [10**400], {"a": 1}, "x", "\x1b[31m", None, True, [])
+ODD: tuple[Any, ...] = (10**400, -(10**400), 1e308, -1, 0, [10**400], {"a": 1}, "x", "\x1b[31m", None, True, [])
 IMAGE = torch.zeros(1, 8, 8, dtype=torch.uint8)
 
 
