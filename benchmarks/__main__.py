@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...] [--device cpu|cuda] [--quick] [--json FILE]`, or `compare FILE FILE`."""
+"""`python -m benchmarks [NAME...] [--device cpu|cuda] [--quick] [--json FILE]`, `compare FILE FILE`, `gpu`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import report
+from benchmarks import gpu, report
 from benchmarks.compare import main as compare
 from benchmarks.options import OptionError, Options
 from benchmarks.registry import BENCHMARKS
@@ -23,7 +23,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Compare pairsim with the reference notebook and with what is possible.",
-        epilog=f"benchmarks:\n{listed}\n\n  compare A.json B.json   two files of results side by side",
+        epilog=f"benchmarks:\n{listed}\n\n  compare A.json B.json   two files of results side by side\n"
+        "  gpu --json FILE         all that needs a GPU, in a limited time: gpu --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all by default")
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["compare"]:
         return compare(given[1:])
+    if given[:1] == ["gpu"]:
+        return gpu.main(given[1:])
     names, path, options = parse(given)
     environment = report.describe(options)
     print(report.environment_lines(environment))

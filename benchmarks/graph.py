@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from benchmarks.options import Options
 from benchmarks.report import Table
-from benchmarks.steps import Mode, make_step
+from benchmarks.steps import Mode, make_step, repeated
 from benchmarks.timing import interleave, synchronizer, timing_rows
 from pairsim._common.choices import PrecisionName
 
@@ -43,13 +41,3 @@ def run(options: Options) -> list[Table]:
         rows = [row | {"ms_a_step": 1000 * row["seconds"] / _STEPS} for row in timing_rows(timings, unit="images")]
         tables.append(Table(f"A training step of {_IMAGES} images, {precision}", rows, tuple(notes)))
     return tables
-
-
-def repeated(step: Callable[[], Tensor], count: int) -> Callable[[], object]:
-    """A run of several steps."""
-
-    def run_steps() -> None:
-        for _ in range(count):
-            step()
-
-    return run_steps

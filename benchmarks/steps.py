@@ -67,3 +67,13 @@ def make_step(
     if mode == "graphed" and notes:
         raise RuntimeError(notes[-1])
     return once
+
+
+def repeated(step: Callable[[], Tensor], count: int) -> Callable[[], object]:
+    """A run of several steps."""
+
+    def run_steps() -> None:
+        for _ in range(count):
+            step()
+
+    return run_steps
