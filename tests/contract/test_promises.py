@@ -53,6 +53,11 @@ def test_promises_are_found() -> None:
     assert len(rows()) > 20
 
 
+def test_the_page_lists_the_protections_that_are_taken_away() -> None:
+    listed = TRUST.read_text(encoding="utf-8").split("## Protections that are taken away")[1].split("\n\n")[2]
+    assert listed.strip(" .\n").replace("\n", " ").split(", ") == [mutant.name for mutant in MUTANTS]
+
+
 def test_mutants_name_tests_and_text_that_are_there() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
     for mutant in MUTANTS:
