@@ -37,6 +37,7 @@ class Preprocessing:
         white: Value of white of samples of more than 8 bits, such as 4095 (see `read_image`).
 
     Raises:
+        TypeError: If `channels` is not a whole number.
         ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, there is no such
             `fit` or `interpolation`, or `white` is less than 1.
 

@@ -107,6 +107,7 @@ class EmbeddingNet(PlainNamesModule):
     Raises:
         MissingExtraError: If the backbone needs timm or onnxruntime, which is not installed.
         RunError: If weights or an ONNX file cannot be read or downloaded.
+        TypeError: If `in_channels` or `embedding_dim` is not a whole number.
         ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
             such images or computes no such features.
 
