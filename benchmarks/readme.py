@@ -117,10 +117,12 @@ def _photographs(results: Results) -> list[str] | None:
     library = library_best(results, "groceries")
     if own is None or frozen is None or library is None:
         return None
+    eer, splits = library
+    fewer = "" if splits == own["splits"] else f" ({splits} splits)"
     return [
         f"EER on photographs of products that are not in the training data ({own['splits']} splits)",
         f"{own['eer']:.1%}",
-        f"{frozen['eer']:.1%}: pretrained net as it is; {library:.1%}: pytorch-metric-learning's best loss",
+        f"{frozen['eer']:.1%}: pretrained net as it is; {eer:.1%}{fewer}: pytorch-metric-learning's best",
     ]
 
 

@@ -175,8 +175,11 @@ def photographs(results: Results) -> str:
         return "Not measured yet.\n"
     arms = dict.fromkeys(arm.partition(", ")[2] for arm in means)
     head = ["", *(cell for what in _SETS.values() for cell in (f"{what}, EER", "recall@1"))]
-    lines = [f"Mean of {next(iter(means.values()))['splits']} splits. {measured_on(results.reports['open-world'])}", ""]
-    lines += aligned_table(head, [[arm, *_figures(means, arm)] for arm in arms])
+    splits = {row["arm"].partition(", ")[2]: row["splits"] for row in means.values()}
+    most = max(splits.values())
+    names = {arm: arm if splits[arm] == most else f"{arm} ({splits[arm]} splits)" for arm in arms}
+    lines = [f"Mean of {most} splits. {measured_on(results.reports['open-world'])}", ""]
+    lines += aligned_table(head, [[names[arm], *_figures(means, arm)] for arm in arms])
     shares = [f"{_share_of_head(means, name):.0%} on {what}" for name, what in _SETS.items()]
     lines.append(
         f"Of what `pairsim train` gains in EER over the frozen net, the linear head alone gains {' and '.join(shares)}."
@@ -184,11 +187,11 @@ def photographs(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def library_best(results: Results, name: str) -> float | None:
-    """Return the lowest mean EER of pytorch-metric-learning on a set of photographs."""
+def library_best(results: Results, name: str) -> tuple[float, int] | None:
+    """Return the lowest mean EER of pytorch-metric-learning on a set of photographs, and its number of splits."""
     contest = next(one for one in CONTESTS if one.prefix == f"{name}, ")
     figures = contest.figures(results).get(LIBRARY)
-    return None if figures is None else statistics.mean(figures.values())
+    return None if figures is None else (statistics.mean(figures.values()), len(figures))
 
 
 def _cell(values: Mapping[str, float]) -> str:
