@@ -31,6 +31,7 @@ def crashing(*arguments: str, timeout_s: float) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_runs_killed_at_some_changes() -> None:
     given = ("--scenario", "pairs", "--scenario", "all-pairs, every 2 steps", "--stride", "29")
     assert crashing(*given, timeout_s=600)["tried"] >= 6

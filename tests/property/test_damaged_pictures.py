@@ -139,6 +139,7 @@ def is_read(path: Path, white: int | None = None) -> bool:
     return found is not None
 
 
+@pytest.mark.slow
 def test_whole_files_are_read(tmp_path: Path) -> None:
     path, unread = tmp_path / "whole", set()
     for name, content in whole_files().items():

@@ -47,15 +47,10 @@ def test_every_error_is_also_a_built_in_kind() -> None:
         assert built_in, kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend",
-    [
-        "nonsense",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("module://matplotlib_inline.backend_inline", "TkAgg")
-        ),
-    ],
+    ["nonsense", "module://matplotlib_inline.backend_inline", "TkAgg"],
 )
 def test_figures_are_saved_whatever_backend_was_inherited(backend: str, tmp_path: Path) -> None:
     code = (

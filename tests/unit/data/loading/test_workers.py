@@ -251,6 +251,7 @@ def test_a_picture_file_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.
         read(files)
 
 
+@pytest.mark.slow
 def test_processes_that_do_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsim.data.loading.workers._MAX_BATCH_S", 1)
     with pytest.raises(DataError, match=r"^Expected a batch of images within 1 seconds, but the processes that read"):
