@@ -8,6 +8,7 @@ time, is in the file with its last lines. `--device cpu --quick` shows, without 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("expected a CUDA device, PyTorch finds none; --device cpu --quick shows that the parts run")
     began = time.monotonic()
-    options = Options(device=given.device, quick=given.quick, data_dir=given.data_dir)
+    data_dir = given.data_dir and given.data_dir.absolute()  # the parts run in another folder
+    options = Options(device=given.device, quick=given.quick, data_dir=data_dir)
     found: dict[str, Any] = {**report.describe(options), "budget_s": given.budget, "parts": [], "benchmarks": {}}
     for part in PARTS:
         left = given.budget - (time.monotonic() - began)
@@ -101,10 +103,14 @@ def run_part(part: Part, options: Options, limit_s: float) -> dict[str, Any]:
                 status = "done" if process.wait(limit_s) == 0 else f"failed with status {process.returncode}"
             except subprocess.TimeoutExpired:
                 status = f"did not end within {limit_s:.0f} s"
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            finally:
+                if process.poll() is None:  # also after Ctrl-C
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        tables = json.loads(file.read_text(encoding="utf-8"))["benchmarks"] if file.is_file() else {}
+        tables = {}
+        with contextlib.suppress(OSError, ValueError):  # it is absent, or was being written when the time was over
+            tables = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
     return {
         "status": status,
         "seconds": round(time.monotonic() - began, 1),

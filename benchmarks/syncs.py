@@ -1,8 +1,7 @@
 """Lines of a training run at which Python waits for the GPU, as PyTorch's own check of synchronisation finds them.
 
-A run of the default recipe on random images that stay on the device: set-up, `EPOCHS` epochs with validation, and no
-run folder. A wait in an epoch's plan or at its end costs little; one in each step leaves the GPU idle. With the last
-table goes the number of steps, so that waits a step can be seen.
+`fit` with the default recipe on random images that stay on the device: `EPOCHS` epochs with validation, without a run
+folder. A wait in the plan of an epoch or at its end costs little. A wait in each step leaves the GPU idle.
 """
 
 from __future__ import annotations

@@ -32,12 +32,6 @@ def crashing(*arguments: str, timeout_s: float) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_runs_killed_at_some_changes() -> None:
-    given = ("--scenario", "pairs", "--scenario", "all-pairs, every 2 steps", "--stride", "29")
-    assert crashing(*given, timeout_s=600)["tried"] >= 6
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("scenario", crashing_runs.SCENARIOS)
 def test_runs_killed_at_every_change(scenario: str) -> None:
     assert crashing("--scenario", scenario, timeout_s=3600)["tried"] >= 60

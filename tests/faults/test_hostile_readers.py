@@ -115,7 +115,7 @@ def outcome(read: Callable[[Path], object], path: Path, results: Any) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_BYTES, hard))
     os.chdir(path.parent)
-    torch.set_num_threads(1)  # others would wait for ever in a fork
+    torch.set_num_threads(1)  # more threads could deadlock in a forked process
     try:
         read(path)
         results.put(("value", ""))
