@@ -14,6 +14,7 @@ import pytest
 from browser import BROWSER_MISSING, open_page, serious_findings
 from PIL import Image
 from run_command import environment
+from served_page import closed_after
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 
@@ -36,9 +37,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     gallery = Gallery(model)
     paths = sorted(folder.iterdir())
     gallery.add(paths, [str(path) for path in paths])
-    app = build_app(model, examples=paths, gallery=gallery, name="<b>name</b>")
-    yield serve(app, browser=False)
-    app.close()
+    with closed_after(build_app(model, examples=paths, gallery=gallery, name="<b>name</b>")) as app:
+        yield serve(app, browser=False)
 
 
 def test_draw_compare_and_read_the_verdict(address: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
+from served_page import closed_after
 from small_models import small_model
 
 from pairsim import Gallery
@@ -128,9 +129,8 @@ def page(pictures: Path) -> Iterator[Any]:
     gallery = Gallery(small_model())
     paths = sorted(pictures.glob("[0-9]*.png"))
     gallery.add(paths, [str(path) for path in paths])
-    app = build_app(small_model(), gallery=gallery, examples=paths[:2], name=HOSTILE)
-    yield app
-    app.close(verbose=False)
+    with closed_after(build_app(small_model(), gallery=gallery, examples=paths[:2], name=HOSTILE)) as app:
+        yield app
 
 
 @pytest.fixture(scope="module")
