@@ -103,7 +103,6 @@ class OnnxNet(nn.Module):
         features: Tensor = self._features(images)
         return features
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _features(self, images: Tensor) -> Tensor:
         values = images.detach().cpu()
         values = (values.float() * 255.0).round().clamp(0, 255).byte() if self.dtype == torch.uint8 else values

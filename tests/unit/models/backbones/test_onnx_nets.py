@@ -50,6 +50,20 @@ def test_features_for_any_batch_layout_and_format(tmp_path: Path, nhwc: bool, ba
 
 
 @pytest.mark.parametrize("nhwc", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_a_net_around_it_compiles(tmp_path: Path, nhwc: bool, dtype: str) -> None:
+    shape = ("n", 8, 8, 3) if nhwc else ("n", 3, 8, 8)
+    net = OnnxNet(write_onnx(tmp_path / "net.onnx", shape=shape, nhwc=nhwc, dtype=dtype).read_bytes(), "net.onnx")
+    whole = torch.nn.Sequential(net, torch.nn.Linear(6, 2))
+    compiled = torch.compile(whole, backend="eager")
+    for count in (5, 3):
+        pixels = images(count, 8)
+        torch.testing.assert_close(compiled(pixels), whole(pixels))
+    compiled(pixels).sum().backward()
+    assert whole[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("nhwc", [False, True])
 def test_features_with_height_and_width(tmp_path: Path, nhwc: bool) -> None:
     shape = ("n", "h", "w", 3) if nhwc else ("n", 3, "h", "w")
     file = write_onnx(tmp_path / "net.onnx", shape=shape, nhwc=nhwc, pooled=False)
