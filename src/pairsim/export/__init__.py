@@ -7,5 +7,15 @@ from pairsim.export.onnx_files import OnnxExport as OnnxExport
 from pairsim.export.onnx_files import export_onnx as export_onnx
 from pairsim.export.onnx_models import OnnxModel as OnnxModel
 from pairsim.export.onnx_models import load_onnx as load_onnx
+from pairsim.export.onnx_models import model_from_onnx as model_from_onnx
 
-__all__ = ["Description", "OnnxExport", "OnnxModel", "Quantization", "export_onnx", "load_onnx", "quantize_onnx"]
+__all__ = [
+    "Description",
+    "OnnxExport",
+    "OnnxModel",
+    "Quantization",
+    "export_onnx",
+    "load_onnx",
+    "model_from_onnx",
+    "quantize_onnx",
+]

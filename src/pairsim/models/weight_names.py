@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,13 +71,17 @@ def check_weights(model: nn.Module) -> None:
     Raises:
         ValueError: If not; names the first.
     """
-    bad = (name for name, value in model.named_parameters() if not value.isfinite().all())
+    bad = (name for name, value in model.named_parameters() if not _is_finite(value))
     known = (name for name, value in model.named_buffers() if value.isnan().any())
     if name := next(bad, None) or next(known, None):
         raise ValueError(
             f"Expected finite weights of the model, found NaN or infinity in {name}: its training failed. Train it "
             "again, with a lower learning rate."
         )
+
+
+def _is_finite(values: Tensor) -> bool:
+    return math.isfinite(values.item()) if values.numel() == 1 else bool(values.isfinite().all())
 
 
 def _inner_name(module: nn.Module) -> str | None:

@@ -78,9 +78,29 @@ def test_int8(folder: str, place: Path) -> None:
     assert description.threshold == said["threshold"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_folder_that_runs_with_onnxruntime(quantized: bool, place: Path) -> None:
+    options = ("--quantize", "int8", "--calibration-data", "digits") if quantized else ()
+    done = here("export", "run", "--out", "fast", "--kind", "model", *options, "--json", cwd=place)
+    assert done.status == 0, done.err
+    assert (done.json["file"], done.json["kind"]) == ("fast", "model")
+    files = {path.name for path in (place / "fast").iterdir()}
+    assert files >= {"config.json", "model.onnx", "model.safetensors"}
+    verdicts = [here("compare", folder, "a.png", "b.png", "--json", cwd=place).json for folder in ("run", "fast")]
+    tolerance = 0.05 if quantized else 1e-5
+    assert verdicts[1]["similarity"] == pytest.approx(verdicts[0]["similarity"], abs=tolerance)
+    assert verdicts[1]["threshold"] == verdicts[0]["threshold"]
+    figures = [here("evaluate", folder, "digits", "--json", cwd=place).json for folder in ("run", "fast")]
+    assert figures[1]["roc_auc"] == pytest.approx(figures[0]["roc_auc"], abs=tolerance)
+    text = here("export", "run", "--out", "fast", "--kind", "model", cwd=place).out  # replaces it
+    assert text.startswith("fast: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
+        (["model", "--out", "a.png", "--kind", "model"], 1, "there is a file, not a folder"),
         (["absent", "--out", "m.onnx"], 1, "Expected a model or run folder at absent, found no such folder"),
         (["model"], 2, "--out"),
         (["model", "--out", "m.bin"], 2, "Expected --out to end in .onnx, got m.bin."),

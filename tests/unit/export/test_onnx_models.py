@@ -1,17 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from exported import SIZE, pixels, small_model
+import torch
+from exported import SIZE, isotonic, pixels, small_model
+from PIL import Image
 
+from pairsim import EmbeddingNet, SimilarityModel
 from pairsim._common.choices import ExportKind
 from pairsim.errors import RunError
+from pairsim.export import export_onnx
 from pairsim.export.description import Description
-from pairsim.export.onnx_models import Float32Array, OnnxModel, check_pixels, first_line, load_onnx
+from pairsim.export.onnx_models import (
+    Float32Array,
+    OnnxModel,
+    check_pixels,
+    first_line,
+    load_onnx,
+    model_from_onnx,
+)
+from pairsim.models import OperatingPoint
 
 
 class Session:
@@ -81,6 +94,54 @@ def test_files_that_are_not_pairsims(tmp_path: Path) -> None:
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(RunError, match=r"foreign\.onnx to be a file that pairsim exported, found no description"):
         load_onnx(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_model_that_runs_the_file(tmp_path: Path, recwarn: pytest.WarningsRecorder, calibrated: bool) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    own = small_model(calibration=isotonic() if calibrated else None)
+    own.preprocessing = replace(own.preprocessing, fit="pad", interpolation="bicubic", white=4095)
+    own.operating_point = OperatingPoint(0.6, 0.02, 0.1, 20, 80, "a test")
+    with torch.no_grad():
+        own.projection.weight.fill_(7.0)
+        own.projection.bias.fill_(-3.0)
+    export_onnx(own, tmp_path / "embed.onnx")
+    recwarn.clear()
+    made = model_from_onnx(tmp_path / "embed.onnx")
+    made.save_pretrained(tmp_path / "saved")
+    images = pixels(5)
+    for model in (made, SimilarityModel.from_pretrained(tmp_path / "saved")):
+        torch.testing.assert_close(model.encode(images), own.encode(images), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.encode(images[:1]), own.encode(images[:1]), rtol=0, atol=1e-5)
+        scaled = images[:2].float() / 255
+        torch.testing.assert_close(model.encode(scaled), own.encode(images[:2]), rtol=0, atol=1e-5)
+        verdict, expected = model.verify(images[0], images[1]), own.verify(images[0], images[1])
+        assert verdict.similarity == pytest.approx(expected.similarity, abs=1e-5)
+        assert verdict.probability == pytest.approx(expected.probability, abs=1e-4)
+        assert (verdict.match, verdict.threshold, verdict.fmr) == (expected.match, expected.threshold, expected.fmr)
+        assert model.operating_point == own.operating_point
+        same = ("image_size", "channels", "fit", "interpolation", "white")
+        assert [getattr(model.preprocessing, name) for name in same] == [
+            getattr(own.preprocessing, name) for name in same
+        ]
+        picture = Image.fromarray(images[0].permute(1, 2, 0).numpy()).resize((30, 20))
+        torch.testing.assert_close(model.encode(picture), own.encode(picture), rtol=0, atol=1e-5)
+        assert not model.training
+    assert not recwarn.list
+    export_onnx(own, tmp_path / "pair.onnx", kind="pair")
+    with pytest.raises(RunError, match=r"pair\.onnx to map pictures to embeddings, found one of kind pair"):
+        model_from_onnx(tmp_path / "pair.onnx")
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_embeddings_makes_no_model(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    export_onnx(SimilarityModel(EmbeddingNet("embeddings", in_channels=6, embedding_dim=4)), tmp_path / "head.onnx")
+    with pytest.raises(RunError, match="found one that takes embeddings"):
+        model_from_onnx(tmp_path / "head.onnx")
 
 
 @pytest.mark.parametrize(
