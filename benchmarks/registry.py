@@ -59,6 +59,7 @@ BENCHMARKS = {
     "omniglot": Benchmark("benchmarks.omniglot", "small nets on drawings: one-shot and pairs of unseen characters"),
     "lfw-pairs": Benchmark("benchmarks.lfw_pairs", "pairs of faces of people that training never saw"),
     "exporting": Benchmark("benchmarks.exporting", "exported files: the same embeddings, bytes, speed"),
+    "one-picture": Benchmark("benchmarks.one_picture", "one picture or pair of files at a time, beside onnxruntime"),
     "search": Benchmark("benchmarks.search", "the nearest of 100,000 embeddings, beside FAISS"),
     "gallery-loading": Benchmark(
         "benchmarks.gallery_loading", "a saved gallery of 1,000,000 images: seconds and memory"
@@ -72,5 +73,6 @@ BENCHMARKS = {
     "kernels": Benchmark("benchmarks.kernels", "kernels of a training step, and the peaks of the device"),
     "graph": Benchmark("benchmarks.graph", "a training step eager, compiled and as a CUDA graph", device="cuda"),
     "import": Benchmark("benchmarks.import_time", "what `import pairsim` adds to `import torch`"),
+    "commands": Benchmark("benchmarks.commands", "whole processes: help, version, a comparison of two files"),
     "targets": Benchmark("benchmarks.targets", "measured figures beside targets; reads benchmarks/results"),
 }

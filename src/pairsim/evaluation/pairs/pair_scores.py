@@ -8,7 +8,7 @@ import numpy as np
 
 from pairsim._common.arrays import Values, scores_and_targets
 from pairsim.evaluation.pairs.pair_figures import PairFigures
-from pairsim.evaluation.pairs.ranked import Ranked, Scores, SplitScores, sort_by_target
+from pairsim.evaluation.pairs.ranked import Ranked, Scores, SplitScores, sort, sort_by_target
 from pairsim.evaluation.pairs.similarities import by_class, pair_rows
 
 
@@ -115,6 +115,4 @@ def all_pair_scores(embeddings: Values, labels: Values, *, block_size: int = 102
         negative[filled_negative : filled_negative + other.size] = other
         filled_positive += same.size
         filled_negative += other.size
-    positive.sort()
-    negative.sort()
-    return PairScores(positive, negative)
+    return PairScores(sort(positive), sort(negative))

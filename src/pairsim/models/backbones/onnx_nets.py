@@ -37,7 +37,8 @@ class OnnxNet(nn.Module):
     """Run an ONNX file on the CPU, without gradients.
 
     The file has one input of images, `[N, C, H, W]` or `[N, H, W, C]`, in float32, float16 or uint8; its first output
-    is the features. A batch size that is fixed in the file is kept: images are run in parts of that size.
+    is the features. A batch size that is fixed in the file is kept: images are run in parts of that size. It is run in
+    as many threads as PyTorch has when the file is opened.
 
     Args:
         content: The file.
@@ -164,7 +165,7 @@ class _Session:
     def __init__(self, content: bytes, source: str) -> None:
         self._made_of = content, source
         try:
-            self.run: Any = open_onnx(content, source=source)
+            self.run: Any = open_onnx(content, source=source, threads=torch.get_num_threads())
         except RunError as error:
             if "external data" not in str(error).lower():
                 raise

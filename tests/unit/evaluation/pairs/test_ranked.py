@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pairsim.evaluation import Logistic, PairCounts, PairScores, all_pair_scores
+from pairsim.evaluation.pairs import ranked
 from pairsim.evaluation.pairs.ranked import (
     Ranked,
     SplitScores,
     ratio,
     round_up,
+    sort,
     sort_by_target,
     weighted_sum,
 )
@@ -44,6 +50,30 @@ def test_scores_are_sorted_by_target() -> None:
     positive, negative = sort_by_target(np.array([0.9, 0.1, 0.4, 0.3]), np.array([True, False, True, False]))
     assert positive.values.tolist() == [0.4, 0.9]
     assert negative.values.tolist() == [0.1, 0.3]
+
+
+def test_scores_that_float32_does_not_hold_keep_their_order() -> None:
+    scores = np.array([1 + 2**-40, 1.0, 1 + 2**-41, -math.inf, 1e300])
+    positive, negative = sort_by_target(scores, np.array([True, True, True, False, False]))
+    assert positive.values.tolist() == [1.0, 1 + 2**-41, 1 + 2**-40]
+    assert negative.values.tolist() == [-math.inf, 1e300]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@given(st.lists(st.floats(-1, 1, width=16) | st.sampled_from([0.0, -math.inf, math.inf]), max_size=60), st.data())
+@settings(max_examples=30)
+def test_sorted_in_threads(dtype: Any, threads: int, scores: list[float], data: st.DataObject) -> None:
+    same = np.array(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))), dtype=bool)
+    values = np.array(scores, dtype=dtype)
+    with mock.patch.object(ranked, "CHUNK", 2), mock.patch.object(torch, "get_num_threads", return_value=threads):
+        in_place = values.copy()
+        assert sort(in_place) is in_place
+        positive, negative = sort_by_target(values.astype(np.float64), same)
+    assert in_place.tolist() == sorted(scores)
+    for found, wanted in ((positive, same), (negative, ~same)):
+        assert found.values.dtype == np.float64
+        assert found.values.tolist() == sorted(values[wanted].tolist())
 
 
 def test_thresholds_are_rounded_up_to_the_dtype() -> None:
