@@ -76,19 +76,25 @@ class Fit:
     model: SimilarityModel
 
 
-def fit(options: Options, *, seed: int, **config: Any) -> Fit:
+def fit(options: Options, *, seed: int, share: float = 1.0, **config: Any) -> Fit:
     """Train as `pairsim train mnist` does and judge what came out.
 
     Args:
         options: For data and device.
         seed: Of initial weights, split and batches.
+        share: Of the images to train on and to validate on, chosen at random.
         config: Further fields of `TrainConfig`.
     """
     synchronize = synchronizer(options.device)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         settings = TrainConfig(seed=seed, out=Path(folder), device=options.device, progress=False, **config)
-        trainer = make_trainer(load(options, "train"), settings)
+        data = load(options, "train")
+        if share < 1.0:
+            count = len(data.dataset)
+            chosen = np.random.default_rng(seed).choice(count, round(share * count), replace=False)
+            data = dataclasses.replace(data, dataset=subset(data.dataset, np.sort(chosen)))
+        trainer = make_trainer(data, settings)
         trainer.fit("never")
         if synchronize is not None:
             synchronize()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     AugmentFunction = ObjectiveFunction = OptimizerFactory = Callable
 
-OptimizerName = Literal["auto", "adam", "adamw", "sgd"]
+OptimizerName = Literal["auto", "adam", "adamw", "muon", "sgd"]
 SchedulerName = Literal["auto", "plateau", "onecycle", "cosine", "none"]
 
 VAL_FRACTION = 0.1
@@ -110,7 +110,8 @@ class TrainConfig:
     )
     optimizer: OptimizerName | OptimizerFactory = Group.OPTIMIZATION.option(
         "auto",
-        'Optimizer; "auto" is that of the recipe.',
+        'Optimizer; "auto" is that of the recipe. "muon" orthogonalizes the updates of weight matrices and of '
+        "convolutions, with 5 times the learning rate, and is adamw for the rest.",
         python="Also a function from parameters to an optimizer.",
         choices=get_args(OptimizerName),
     )

@@ -31,6 +31,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "all-pairs", "ema_decay": 0.9, "batch_norm_batches": 2},
     {"objective": "all-pairs", "freeze": "0,1", "backbone_learning_rate": 1e-3, "ema_decay": 0.9},
     {"objective": "pairs", "num_pairs": 50, "freeze": "backbone", "scheduler": "onecycle"},
+    {"objective": "all-pairs", "optimizer": "muon", "precision": "bf16"},
 ]
 
 

@@ -19,7 +19,7 @@ from pairsim.training.optimize.step import TrainingStep
 
 
 @pytest.mark.parametrize("objective", ["pairs", "all-pairs"])
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
 @pytest.mark.parametrize("scheduler", ["plateau", "onecycle", "cosine", "none"])
 def test_learns(objective: Any, optimizer: Any, scheduler: Any) -> None:
     trainer = fit(easy_images(), objective=objective, optimizer=optimizer, scheduler=scheduler, epochs=4)

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.weight_names import unwrapped
 from pairsim.training.config import TrainConfig
+from pairsim.training.optimize.muon import MuonAndAdamW
 
 Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
 
@@ -143,6 +144,9 @@ def make_optimizer(
     if config.optimizer == "sgd":
         momentum = config.momentum
         return SGD(groups, weight_decay=config.weight_decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    if config.optimizer == "muon":
+        of_classes = [value for _, value in of_state]
+        return MuonAndAdamW(groups, weight_decay=config.weight_decay, embeddings=of_classes, fused=fused)
     kind = AdamW if config.optimizer == "adamw" else Adam
     return kind(groups, weight_decay=config.weight_decay, fused=fused, capturable=recordable)
 

@@ -71,6 +71,7 @@ class TrainingStep:
             "fp16 has to look at its gradients between steps, use precision bf16 or fp32": precision.scales_gradients,
             "grad_accumulation is more than 1": config.grad_accumulation > 1,
             "the optimizer is the caller's own": callable(config.optimizer),
+            "the optimizer is muon, which reads its learning rate on the host": config.optimizer == "muon",
             "the backbone is an ONNX file, which runs on the CPU": any(isinstance(m, OnnxNet) for m in model.modules()),
         }
         reason = next((reason for reason, is_present in obstacles.items() if is_present), None)

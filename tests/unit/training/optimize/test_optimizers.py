@@ -102,6 +102,25 @@ def test_optimizers_by_name(name: Any, kind: type[torch.optim.Optimizer]) -> Non
         assert (group["momentum"], group["nesterov"]) == (0.5, True)
 
 
+def test_muon_has_matrices_of_their_own_in_each_group() -> None:
+    config = TrainConfig(optimizer="muon", learning_rate=0.5, backbone_learning_rate=0.25).resolved()
+    model = backbone_model()
+    optimizer = make_optimizer(config, model)
+    found = [(group["lr"], group["matrices"], len(group["params"])) for group in optimizer.param_groups]
+    convolutions = sum(value.ndim > 1 for value in model.embedding_net.backbone.parameters())  # type: ignore[union-attr]
+    others = sum(value.ndim == 1 for value in model.embedding_net.backbone.parameters())  # type: ignore[union-attr]
+    # the projection has one row and one column
+    assert sorted(found) == sorted([(0.5, False, 3), (0.25, False, others), (0.5, True, 1), (0.25, True, convolutions)])
+
+
+def test_muon_leaves_class_weights_to_adamw() -> None:
+    classes = nn.Linear(8, 5, bias=False)
+    optimizer = make_optimizer(TrainConfig(optimizer="muon").resolved(), SimilarityModel(), classes)
+    (matrices,) = (group["params"] for group in optimizer.param_groups if group["matrices"])
+    assert all(weight is not classes.weight for weight in matrices)
+    assert len(matrices) == 3
+
+
 def test_a_learning_rate_for_a_cuda_graph_is_a_tensor() -> None:
     (group,) = make_optimizer(TrainConfig().resolved(), SimilarityModel(), recordable=True).param_groups
     assert isinstance(group["lr"], torch.Tensor)
