@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +72,13 @@ def test_a_process_with_little_memory(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(("pairsim: out of memory (", "pairsim: could not create a primitive. This may be"))
-    assert last.endswith("Try --batch-size 50000, or batch_size=50000 in Python.")
+    # in a step the trainer tries smaller batches, elsewhere half of the batch is named
+    fits = re.match(r"pairsim: Expected memory for a batch of 100000 on cpu, .* batch_size=(\d+) fits\.", last)
+    if fits is not None:
+        assert 2 <= int(fits[1]) < 100_000
+    else:
+        assert last.startswith(("pairsim: out of memory (", "pairsim: could not create a primitive. This may be"))
+        assert last.endswith("Try --batch-size 50000, or batch_size=50000 in Python.")
 
 
 @pytest.mark.parametrize("call", [["encode", "run", "pics", "--out", "e.npz"], ["search", "run", "pics", "pics/0.png"]])
