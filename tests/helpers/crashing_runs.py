@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # which optimizers load: here once, not in every fork
 from PIL import Image
 from small_runs import dropout_model, random_images
 from torch import nn
