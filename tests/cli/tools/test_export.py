@@ -101,6 +101,13 @@ def test_a_folder_that_runs_with_onnxruntime(quantized: bool, place: Path) -> No
     ("arguments", "status", "said"),
     [
         (["model", "--out", "a.png", "--kind", "model"], 1, "there is a file, not a folder"),
+        (
+            ["model", "--out", "./model", "--kind", "model"],
+            2,
+            "Expected --out as another folder than a run or its model",
+        ),
+        (["run", "--out", "run", "--kind", "model"], 2, "Expected --out as another folder than a run or its model"),
+        (["run", "--out", "run/model", "--kind", "model"], 2, "Give a new one, as its model would be replaced."),
         (["absent", "--out", "m.onnx"], 1, "Expected a model or run folder at absent, found no such folder"),
         (["model"], 2, "--out"),
         (["model", "--out", "m.bin"], 2, "Expected --out to end in .onnx, got m.bin."),

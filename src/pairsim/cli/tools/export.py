@@ -37,9 +37,15 @@ def export(
     """
     from pairsim._common.storage import check_writable, is_file, is_folder
     from pairsim.export import export_onnx, model_from_onnx, quantize_onnx
+    from pairsim.models.pretrained import find
     from pairsim.runs.run_data import load_labelled
 
     if kind == "model":
+        source = find(run)
+        expect(
+            out.resolve() != source.resolve() and not is_file(out / "run.json"),
+            f"--out as another folder than a run or its model, got {out}. Give a new one: that model would be replaced.",
+        )
         check_writable(out, "a folder")
     else:
         check_out(out, ".onnx")
