@@ -5,8 +5,8 @@ wall time from reading the data to the end of training, in one process with the 
 by seed after a short run that warms up. All learn the reference net from the same 54,000 images, but the first arm.
 
 - pairsim: optimizer "muon" and 60 % of all 60,000 images, a tenth of them for validation, from `load_data` to the end
-  of `fit`: set-up, validation and saving to disk are in it. Judged at its own probability 0.5. On validation images this
-  share is about as good as all of them with the default optimizer; test pairs chose nothing. It counts if the mean over
+  of `fit`: set-up, validation and saving to disk are in it. Judged at its own probability 0.5. On validation images
+  this share is about as good as all with the default optimizer; test pairs chose nothing. It counts if the mean over
   seeds reaches the goal.
 - pairsim's default recipe with `EPOCHS` epochs, likewise.
 - The notebook's 30 epochs as written: reading and indexing its data, and 30 times the median of the epochs that are

@@ -44,7 +44,7 @@ def export(
         source = find(run)
         expect(
             out.resolve() != source.resolve() and not is_file(out / "run.json"),
-            f"--out as another folder than a run or its model, got {out}. Give a new one: that model would be replaced.",
+            f"--out as another folder than a run or its model, got {out}. Give a new one: the model would be replaced.",
         )
         check_writable(out, "a folder")
     else:
