@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from pairsim.models import Verdict as Verdict
     from pairsim.search import ClassPrediction as ClassPrediction
     from pairsim.search import Gallery as Gallery
+    from pairsim.search import GalleryCalibration as GalleryCalibration
+    from pairsim.search import Identification as Identification
     from pairsim.search import SearchResult as SearchResult
+    from pairsim.search import calibrate_gallery as calibrate_gallery
     from pairsim.training import Adaptation as Adaptation
     from pairsim.training import Callback as Callback
     from pairsim.training import History as History

@@ -48,6 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pictures(folder / "data" / name, [f"{number}.png" for number in range(10)], brightest=brightest)
     folder_of_classes(folder / "pics", ("a", "b"))
     (folder / "pics" / "a" / "0.png").rename(folder / "pics" / "a" / UNUSUAL_NAME)
-    done = here("train", "data", "--out", "run", "--epochs", "1", "--no-report", cwd=folder)
-    assert done.status == 0, done.err
+    for call in (["train", "data", "--out", "run", "--epochs", "1", "--no-report"],
+                 ["gallery", "add", "gallery", "pics", "--run", "run"]):  # fmt: skip
+        done = here(*call, cwd=folder)
+        assert done.status == 0, done.err
     return folder

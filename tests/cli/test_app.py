@@ -6,7 +6,7 @@ import pytest
 from run_command import failure, here, pairsim
 
 from pairsim import __version__
-from pairsim.cli.app import COMMANDS, make_app
+from pairsim.cli.app import COMMANDS, SUBCOMMANDS, make_app
 
 
 def test_options_from_a_config_file(tmp_path: Path) -> None:
@@ -35,14 +35,31 @@ def test_help_lists_the_commands_in_order(tmp_path: Path) -> None:
     assert names[:3] == ["demo", "train", "evaluate"]
 
 
-@pytest.mark.parametrize("command", [command.__name__ for command in COMMANDS])
-def test_help_describes_every_argument(command: str, tmp_path: Path) -> None:
-    arguments = make_app()[command].assemble_argument_collection(parse_docstring=True).filter_by(show=True)
+CALLS = [
+    *([command.__name__] for command in COMMANDS if command.__name__ not in SUBCOMMANDS),
+    *([name, command.__name__.rstrip("_")] for name, commands in SUBCOMMANDS.items() for command in commands),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_help_describes_every_argument(call: list[str], tmp_path: Path) -> None:
+    app = make_app()
+    for name in call:
+        app = app[name]
+    arguments = app.assemble_argument_collection(parse_docstring=True).filter_by(show=True)
     assert [argument.name for argument in arguments if not argument.parameter.help] == []
-    done = here(command, "--help", cwd=tmp_path)
+    done = here(*call, "--help", cwd=tmp_path)
     assert done.status == 0
-    assert done.out.startswith(f"Usage: pairsim {command}")
-    assert here(command, "-h", cwd=tmp_path) == done
+    assert done.out.startswith(f"Usage: pairsim {' '.join(call)}")
+    assert here(*call, "-h", cwd=tmp_path) == done
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_of_a_group_lists_its_commands(name: str, tmp_path: Path) -> None:
+    text = here(name, "--help", cwd=tmp_path).out
+    positions = [text.index(f"│ {command.__name__.rstrip('_')} ") for command in SUBCOMMANDS[name]]
+    assert positions == sorted(positions)
+    assert here(name, cwd=tmp_path).out == text
 
 
 def test_paragraphs_of_the_help_fit_any_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

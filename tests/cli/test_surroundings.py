@@ -28,6 +28,8 @@ CALLS = {
     "calibrate": "{run} {data} --split test",
     "compare": "{run} {picture} pics/b/0.png",
     "search": "{run} {pics} {picture} --top 2",
+    "gallery": "add {out} {pics} --run {run} --replace",
+    "identify": "{run} gallery {picture} --threshold 0.5",
     "duplicates": "{pics} --out {out}.csv",
     "encode": "{run} {pics} --out {out}.csv",
     "report": "{run} {data} --out {out}.html",

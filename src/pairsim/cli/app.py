@@ -21,9 +21,11 @@ from pairsim.cli.judging.card import card
 from pairsim.cli.judging.evaluate import evaluate
 from pairsim.cli.judging.report import report
 from pairsim.cli.output import UsageError, set_up_streams, settle
+from pairsim.cli.pictures import galleries
 from pairsim.cli.pictures.compare import compare
 from pairsim.cli.pictures.duplicates import duplicates
 from pairsim.cli.pictures.encode import encode
+from pairsim.cli.pictures.identify import identify
 from pairsim.cli.pictures.search import search
 from pairsim.cli.pictures.serve_app import app as web_app
 from pairsim.cli.tools.completion import completion
@@ -41,6 +43,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     calibrate,
     compare,
     search,
+    galleries.gallery,
+    identify,
     duplicates,
     encode,
     report,
@@ -51,6 +55,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     completion,
 )
 """In the order of the help: what a newcomer needs first."""
+
+SUBCOMMANDS: dict[str, tuple[Callable[..., None], ...]] = {"gallery": galleries.COMMANDS}
+"""The commands of a command that is only their first name, such as `pairsim gallery add`."""
 
 _DEBUG, _MAX_PIXELS = "--debug", "--max-pixels"
 
@@ -69,9 +76,20 @@ def make_app() -> App:
         default_parameter=Parameter(negative_iterable=()),
     )
     for position, command in enumerate(COMMANDS):
-        command.__doc__ = _unwrapped(command.__doc__ or "")
-        app.command(command, name=command.__name__, sort_key=position)
+        name = command.__name__
+        if name in SUBCOMMANDS:
+            group = App(name=name, help=command.__doc__, sort_key=position)
+            for place, one in enumerate(SUBCOMMANDS[name]):
+                _add(group, one, place)
+            app.command(group)
+        else:
+            _add(app, command, position)
     return app
+
+
+def _add(app: App, command: Callable[..., None], position: int) -> None:
+    command.__doc__ = _unwrapped(command.__doc__ or "")
+    app.command(command, name=command.__name__.rstrip("_"), sort_key=position)
 
 
 def run(tokens: Sequence[str]) -> int:

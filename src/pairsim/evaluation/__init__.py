@@ -29,6 +29,7 @@ from pairsim.evaluation.errors.pair_errors import WorstPairs as WorstPairs
 from pairsim.evaluation.errors.pair_errors import worst_pairs as worst_pairs
 from pairsim.evaluation.few_shot import FewShotAccuracy as FewShotAccuracy
 from pairsim.evaluation.few_shot import few_shot_accuracy as few_shot_accuracy
+from pairsim.evaluation.identification import Searches as Searches
 from pairsim.evaluation.pairs.pair_counts import PairCounts as PairCounts
 from pairsim.evaluation.pairs.pair_counts import count_pair_scores as count_pair_scores
 from pairsim.evaluation.pairs.pair_figures import PairFigures as PairFigures

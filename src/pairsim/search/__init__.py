@@ -1,10 +1,17 @@
-"""Galleries of embeddings and exact or approximate nearest-neighbour search."""
+"""Galleries of embeddings: exact or approximate nearest neighbours, and identification."""
 
 from pairsim.search.gallery import Gallery
 from pairsim.search.gallery_results import ClassPrediction, SearchResult
+from pairsim.search.identification.calibrating import calibrate_gallery
+from pairsim.search.identification.decisions import Identification
+from pairsim.search.identification.gallery_calibration import GalleryCalibration, PredictedFpir
 
 __all__ = [
     "ClassPrediction",
     "Gallery",
+    "GalleryCalibration",
+    "Identification",
+    "PredictedFpir",
     "SearchResult",
+    "calibrate_gallery",
 ]

@@ -1,35 +1,33 @@
-"""`Gallery`: embeddings with ids, and the search for the most similar ones."""
+"""`Gallery`: embeddings with ids, the search for the most similar ones, and the identity of a query."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sized
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Values, check_count
-from pairsim._common.choices import OnError
-from pairsim.encoding.pictures import Skipped, encode_pictures
+from pairsim._common.numbers import similarity_threshold
 from pairsim.models import SimilarityModel
-from pairsim.models.given_model import check_model
-from pairsim.models.inputs import Images, is_single
-from pairsim.models.pretrained import embedding_sha256, short
+from pairsim.models.inputs import Images
+from pairsim.models.pretrained import embedding_sha256
 from pairsim.models.verdict import warn_of_one_decision
 from pairsim.search import gallery_files
 from pairsim.search.exact_search import nearest, unit_rows
 from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
-from pairsim.search.gallery_ids import Id, Ids, IdTable, as_ids, check_number, named_images
+from pairsim.search.gallery_ids import Id
 from pairsim.search.gallery_results import ClassPrediction, Labels, SearchResult, class_votes, labels_by_id
+from pairsim.search.gallery_rows import GalleryRows
+from pairsim.search.growing_rows import GrowingRows
+from pairsim.search.identification.decisions import Identification, identifications
+from pairsim.search.identification.templates import Templates
 
 __all__ = ["ClassPrediction", "Gallery", "Id", "SearchResult"]
 
 
-class Gallery:
+class Gallery(GalleryRows):
     """Images to search, each embedded once and known by an id.
 
     Args:
@@ -55,24 +53,14 @@ class Gallery:
     """
 
     def __init__(self, model: SimilarityModel, *, index: IndexName = "exact") -> None:
-        check_model(model)
+        super().__init__(model)
         if index not in get_args(IndexName):
             raise ValueError(f"Expected index to be one of {', '.join(get_args(IndexName))}, got {index!r}.")
         if index != "exact":
             FaissIndex.check(index)  # now, and not after images were embedded
-        self.model = model
         self.index: IndexName = index
-        self._table = IdTable()
-        self._parts: list[Tensor] = []
-        self._made_by: str | None = None
-        self._saved = gallery_files.SavedState()
         self._faiss: FaissIndex | None = None
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._table.indices
+        self._templates: Templates | None = None
 
     def __repr__(self) -> str:
         return f"Gallery({len(self)} images)" if self.exact else f"Gallery({len(self)} images, index={self.index!r})"
@@ -81,127 +69,6 @@ class Gallery:
     def exact(self) -> bool:
         """Whether a search compares with all images, and so misses none; always true with fewer than 4,096."""
         return self.index == "exact" or len(self) < MIN_INDEXED
-
-    @property
-    def ids(self) -> list[Id]:
-        """The ids `[N]`, in order of addition, as a new list."""
-        return list(self._table.names)
-
-    @property
-    def embeddings(self) -> npt.NDArray[np.float32]:
-        """The embeddings `[N, D]`, float32, in the order of `ids`, as a read-only array.
-
-        If the model is on the CPU it is a view, which `update` changes. Before anything was added it is `[0, 0]`.
-        """
-        view: npt.NDArray[np.float32] = self._joined().cpu().numpy().view()
-        view.flags.writeable = False
-        return view
-
-    def add(
-        self,
-        images: Images,
-        ids: Ids | None = None,
-        *,
-        on_error: OnError = "raise",
-        batch_size: int | None = None,
-        progress: bool | None = None,
-    ) -> tuple[Skipped, ...]:
-        """Embed images and add them.
-
-        Args:
-            images: As for `SimilarityModel.encode`, or a folder of pictures; for a dataset see `add_embeddings`.
-            ids: A name for each image, all strings (or paths) or all whole numbers, not in the gallery yet. By
-                default a path is its own name, in a folder relative to it, and other images get the numbers after the
-                largest so far, from 0.
-            on_error: What happens to a picture that cannot be read: `"raise"`, or `"skip"`, which leaves it out.
-            batch_size: As for `SimilarityModel.encode`.
-            progress: As for `SimilarityModel.encode`.
-
-        Returns:
-            The pictures that were skipped, each with its name and the reason.
-
-        Raises:
-            DataError: If a folder has no picture, or none can be read.
-            DatasetNotFoundError: If a folder is gone.
-            ImageReadError: If a file cannot be read; the message names it. Nothing is added then.
-            TypeError: If `images` is a dataset, or an id neither a string nor a whole number.
-            ValueError: If an id is there already, comes twice, or is of another kind than the rest, or there are not
-                as many ids as images.
-        """
-        images, names = named_images(images, ids, self._table)
-        self._table.new(names)  # before the images are embedded, which takes long
-        embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        self._append(embeddings, names)
-        return skipped
-
-    def add_embeddings(self, embeddings: Values, ids: Ids | None = None) -> None:
-        """Add embeddings that this model computed elsewhere, such as with `pairsim.encode_dataset`.
-
-        Args:
-            embeddings: `[n, D]` of length 1 (within 1 %) or 0, floating point; kept in float32 as they are.
-            ids: As for `add`; by default the numbers after the largest so far, from 0.
-
-        Raises:
-            TypeError: If the embeddings are not of a float dtype, or an id neither a string nor a whole number.
-            ValueError: If shapes do not fit, an embedding is not of length 1, or ids are wrong as in `add`.
-        """
-        rows = self._checked(embeddings)
-        names = self._table.new(self._table.numbers(len(rows)) if ids is None else as_ids(ids))
-        check_number(len(rows), names)
-        self._append(rows, names)
-
-    def update(
-        self,
-        images: Images,
-        ids: Ids,
-        *,
-        on_error: OnError = "raise",
-        batch_size: int | None = None,
-        progress: bool | None = None,
-    ) -> tuple[Skipped, ...]:
-        """Replace the images of some ids, which keep their index, and add those whose ids are new.
-
-        Args:
-            images: As for `SimilarityModel.encode`.
-            ids: A name for each image, none twice.
-            on_error: As for `add`; the id of a picture that is skipped stays as it was.
-            batch_size: As for `SimilarityModel.encode`.
-            progress: As for `SimilarityModel.encode`.
-
-        Returns:
-            As for `add`.
-
-        Raises:
-            ImageReadError: If a file cannot be read. Nothing is changed then.
-            TypeError: As for `add`.
-            ValueError: As for `add`, except for ids that are there already.
-        """
-        names = self._table.of_one_kind(as_ids(ids))
-        embeddings, names, skipped = self._encode(images, names, on_error, batch_size, progress)
-        self._put(embeddings, names)
-        return skipped
-
-    def remove(self, ids: Ids) -> None:
-        """Remove images; the others keep their order.
-
-        Args:
-            ids: Ids in the gallery; one that comes twice is removed once.
-
-        Raises:
-            ValueError: If an id is not in the gallery. Nothing is removed then.
-        """
-        leaving = set(as_ids(ids))
-        absent = next((name for name in leaving if name not in self), None)
-        if absent is not None:
-            raise ValueError(
-                f"Expected ids of the gallery's {len(self)} images, got {absent!r}, which is not among them. "
-                "See gallery.ids."
-            )
-        kept = [index for index, name in enumerate(self._table.names) if name not in leaving]
-        self._parts = [self._joined()[kept]]
-        self._table.keep(kept)
-        self._saved.keep(kept)
-        self._faiss = None
 
     def search(
         self, queries: Images, k: int = 10, *, batch_size: int | None = None, progress: bool | None = None
@@ -240,12 +107,7 @@ class Gallery:
         """
         count = min(self._check_search(k), len(self))
         warn_of_one_decision(self.model)
-        queries, gallery = unit_rows(embeddings).to(self.model.device), self._joined()
-        if queries.shape[1] != gallery.shape[1]:
-            raise ValueError(
-                f"Expected query embeddings of the gallery's size, [Q, {gallery.shape[1]}], got {list(queries.shape)}. "
-                "Embed both with the same model."
-            )
+        queries, gallery = self._queries(embeddings), self._rows.to(self.model.device)
         if self.exact:
             products, indices = nearest(queries, gallery, count)
         else:
@@ -305,23 +167,77 @@ class Gallery:
         """
         return class_votes(self.search_embeddings(embeddings, k), labels_by_id(labels, self._table.names))
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Save embeddings and ids in a folder, no images; again, only what changed since (see `gallery_files`).
+    def identify(
+        self,
+        images: Images,
+        threshold: float | None = None,
+        *,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> list[Identification]:
+        """Find the identity that each image shows, or that it is none of these.
+
+        An image is compared with the mean embedding of each identity. The most similar one is its identity if the
+        similarity reaches the threshold.
 
         Args:
-            folder: Made if needed; another gallery in it is replaced.
+            images: Q images, as for `SimilarityModel.encode`.
+            threshold: Similarity in [-1, 1] that an identity has to reach; by default that of `calibration`.
+            batch_size: As for `SimilarityModel.encode`.
+            progress: As for `SimilarityModel.encode`.
+
+        Returns:
+            One for each image, in their order.
 
         Raises:
-            RunError: If it cannot be written; what was there stays whole.
-            ValueError: If the model's weights changed since the first image was added.
+            ImageReadError: If a file cannot be read; the message names it.
+            ValueError: If the gallery is empty, there is neither a threshold nor a calibration, or the threshold is
+                outside [-1, 1].
         """
-        current = embedding_sha256(self.model)
-        if len(self) and current != self._made_by:
-            raise ValueError(
-                f"Expected the model that made the embeddings ({short(self._made_by)}), found its weights changed "
-                f"({short(current)}). Make a new gallery and add the images again."
-            )
-        self._saved = gallery_files.save(Path(folder), self._joined(), self._table.names, current, self._saved)
+        self._check_search(1)
+        self._threshold(threshold)  # before the images are embedded
+        queries = self.model.encode(images, batch_size=batch_size, progress=progress)
+        return self.identify_embeddings(queries, threshold)
+
+    def identify_embeddings(self, embeddings: Values, threshold: float | None = None) -> list[Identification]:
+        """Find the identity of each image, or that it is none of these, given the images' embeddings.
+
+        Args:
+            embeddings: `[Q, D]` of length 1 (within 1 %) or 0, computed by the same model.
+            threshold: As for `identify`.
+
+        Returns:
+            As for `identify`.
+
+        Raises:
+            TypeError: If the embeddings are not of a float dtype.
+            ValueError: As for `identify`, and if shapes do not fit or an embedding is not of length 1.
+        """
+        self._check_search(1)
+        at_least, queries = self._threshold(threshold), self._queries(embeddings)
+        templates, identities = self.templates()
+        similarities, numbers = nearest(queries, templates, 1)
+        return identifications(
+            [identities[number] for number in numbers[:, 0].tolist()],
+            similarities[:, 0].float().clamp(-1.0, 1.0),
+            threshold=at_least,
+            calibration=self.calibration,
+            model=self.model,
+            num_identities=len(identities),
+        )
+
+    def templates(self) -> tuple[Tensor, list[Id]]:
+        """Return the mean embedding of each identity `[I, D]`, of unit length, and the identities `[I]`.
+
+        Identities are in order of their first image. Both belong to the gallery: do not change them.
+        """
+        rows = self._rows.to(self.model.device)
+        if not self._table.has_identities:
+            return rows, self._table.names
+        if self._templates is None:
+            self._templates = Templates(rows, self._table.identities)
+        self._templates.extend(rows, self._table.identities)
+        return self._templates.unit, self._templates.identities
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], model: SimilarityModel, *, index: IndexName = "exact") -> Gallery:
@@ -341,57 +257,34 @@ class Gallery:
         """
         gallery = cls(model, index=index)
         gallery._made_by = embedding_sha256(model)
-        embeddings, names, gallery._saved = gallery_files.load(Path(folder), gallery._made_by)
-        gallery._parts, gallery._table = [embeddings], IdTable(names)
+        saved = gallery_files.load(Path(folder), gallery._made_by)
+        gallery._rows, gallery._table, gallery._saved = GrowingRows(saved.embeddings), saved.table, saved.state
+        gallery.calibration = saved.calibration
         return gallery
 
-    def _joined(self) -> Tensor:
-        """Return all embeddings `[N, D]` on the model's device, `[0, 0]` if there are none; no copy."""
-        device = self.model.device
-        parts = [part.to(device) for part in self._parts]
-        if len(parts) != 1:  # joined when needed, so that many small additions do not copy everything each time
-            parts = [torch.cat(parts) if parts else torch.empty((0, 0), device=device)]
-        self._parts = parts
-        return parts[0]
+    def _forget(self) -> None:
+        self._faiss = self._templates = None
 
-    def _append(self, embeddings: Tensor, names: list[Id]) -> None:
-        """Add embeddings that `_checked` returned, with new ids."""
-        if names and not len(self):
-            self._parts, self._made_by = [], embedding_sha256(self.model)
-        if names:
-            self._parts.append(embeddings)
-            self._table.append(names)
-
-    def _put(self, embeddings: Tensor, names: list[Id]) -> None:
-        """Replace the embeddings of ids that are there, and add the others."""
-        old = [row for row, name in enumerate(names) if name in self]
-        new = [row for row, name in enumerate(names) if name not in self]
-        if old:
-            indices, joined = [self._table.indices[names[row]] for row in old], self._joined()
-            joined[indices] = embeddings[old].to(joined.device)
-            self._saved.update(indices)
-            self._faiss = None
-        self._append(embeddings[new], [names[row] for row in new])
-
-    def _checked(self, embeddings: Values) -> Tensor:
-        """Return embeddings as rows of the gallery, in float32."""
-        rows = unit_rows(embeddings)
-        if len(self) and len(rows) and rows.shape[1] != self._parts[0].shape[1]:
+    def _queries(self, embeddings: Values) -> Tensor:
+        """Return the embeddings of queries `[Q, D]`, float32, on the model's device."""
+        queries, dim = unit_rows(embeddings).to(self.model.device), self._rows.all.shape[1]
+        if queries.shape[1] != dim:
             raise ValueError(
-                f"Expected embeddings of the gallery's size, [n, {self._parts[0].shape[1]}], got {list(rows.shape)}. "
-                "Embed both with the same model."
+                f"Expected query embeddings of the gallery's size, [Q, {dim}], got {list(queries.shape)}. Embed both "
+                "with the same model."
             )
-        return rows
+        return queries
 
-    def _encode(
-        self, images: Images, names: list[Id], on_error: OnError, batch_size: int | None, progress: bool | None
-    ) -> tuple[Tensor, list[Id], tuple[Skipped, ...]]:
-        """Return embeddings and ids of the images that could be read, and the other images."""
-        count = 1 if is_single(images) else len(images) if isinstance(images, Sized) else None
-        check_number(count, names)
-        encoded = encode_pictures(self.model, images, on_error=on_error, batch_size=batch_size, progress=progress)
-        check_number(len(encoded) + len(encoded.skipped), names)
-        return self._checked(encoded.embeddings), [names[index] for index in encoded.indices], encoded.skipped
+    def _threshold(self, threshold: float | None) -> float:
+        """Return the threshold of `identify`."""
+        if threshold is not None:
+            return similarity_threshold(threshold)
+        if self.calibration is None:
+            raise ValueError(
+                "Expected a threshold or a gallery with a calibration, got neither. Choose the threshold by the share "
+                "of unknown images that may be taken for somebody: calibrate_gallery(gallery, target_fpir=0.01)."
+            )
+        return self.calibration.threshold
 
     def _check_search(self, k: int) -> int:
         count = check_count(k, "k", 1, 10)

@@ -1,4 +1,4 @@
-"""The ids of a gallery's images: strings or whole numbers, all different, in order of addition."""
+"""The ids of a gallery's images, all different, in order of addition, and the identity that each image shows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,27 @@ Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
 
 
 class IdTable:
-    """Ids in order, and the index of each, which is computed when it is first needed."""
+    """Ids in order, the index of each, which is computed when it is first needed, and the identity of each.
 
-    def __init__(self, names: list[Id] | None = None) -> None:
+    Args:
+        names: The ids `[N]`.
+        identities: Their identities `[N]`; by default each image is an identity of its own, with its id.
+    """
+
+    def __init__(self, names: list[Id] | None = None, identities: list[Id] | None = None) -> None:
         self.names: list[Id] = [] if names is None else names
+        self._identities = identities
         self._indices: dict[Id, int] | None = None
+
+    @property
+    def identities(self) -> list[Id]:
+        """The identity of each image, in the order of `names`."""
+        return self.names if self._identities is None else self._identities
+
+    @property
+    def has_identities(self) -> bool:
+        """Whether an image has another identity than its own id."""
+        return self._identities is not None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -35,14 +51,27 @@ class IdTable:
             self._indices = {name: index for index, name in enumerate(self.names)}
         return self._indices
 
-    def append(self, names: Sequence[Id]) -> None:
-        """Add ids, which `new` has checked."""
+    def append(self, names: Sequence[Id], identities: Sequence[Id] | None = None) -> None:
+        """Add ids, which `new` has checked, and their identities."""
         if self._indices is not None:
             self._indices.update({name: len(self.names) + row for row, name in enumerate(names)})
+        if identities is not None and self._identities is None:
+            self._identities = list(self.names)
+        if self._identities is not None:
+            self._identities += names if identities is None else identities
         self.names += names
+
+    def set_identities(self, indices: Sequence[int], identities: Sequence[Id]) -> None:
+        """Give images another identity."""
+        if self._identities is None:
+            self._identities = list(self.names)
+        for index, identity in zip(indices, identities, strict=True):
+            self._identities[index] = identity
 
     def keep(self, indices: Sequence[int]) -> None:
         """Keep only the ids of some indices, in their order."""
+        if self._identities is not None:
+            self._identities = [self._identities[index] for index in indices]
         self.names = [self.names[index] for index in indices]
         self._indices = None
 
@@ -125,6 +154,24 @@ def as_ids(ids: Ids) -> list[Id]:
         ValueError: If a string is no valid text.
     """
     return [_as_id(name) for name in ([ids] if isinstance(ids, str | int | np.integer | os.PathLike) else ids)]
+
+
+def given_identities(identities: Ids, num_images: int) -> list[Id]:
+    """Convert the identity of each image, or one that is that of all, to strings and ints.
+
+    Raises:
+        TypeError: If one is neither.
+        ValueError: If there are not as many as images, or a string is no valid text.
+    """
+    if isinstance(identities, str | int | np.integer | os.PathLike):
+        return as_ids(identities) * num_images
+    shown = as_ids(identities)
+    if len(shown) != num_images:
+        raise ValueError(
+            f"Expected one identity per image, or one for all, got {len(shown)} for {num_images} images. Give one for "
+            "each."
+        )
+    return shown
 
 
 def _as_id(name: Any) -> Id:

@@ -19,7 +19,7 @@ from pairsim import Calibration, Gallery, SimilarityModel
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.models import pretrained
-from pairsim.search import gallery_files
+from pairsim.search import gallery_files, gallery_shards
 
 MODEL = small_model(dim=6)
 
@@ -41,11 +41,11 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def replace(gallery: Gallery, rows: Tensor, ids: list[Any]) -> None:
     """`update` with embeddings."""
-    gallery._put(rows, ids)
+    gallery._put(rows, ids, None)
 
 
 def same(a: Gallery, b: Gallery) -> None:
-    assert a.ids == b.ids
+    assert (a.ids, a.identities, a.calibration) == (b.ids, b.identities, b.calibration)
     np.testing.assert_array_equal(a.embeddings, b.embeddings)
 
 
@@ -121,11 +121,30 @@ def test_another_folder_gets_everything(tmp_path: Path) -> None:
     gallery.save(tmp_path / "two")
     same(Gallery.load(tmp_path / "two", MODEL), gallery)
     assert Gallery.load(tmp_path / "one", MODEL).ids == list("abc")
-    other = filled([1, 2], seed=9)
-    other.save(tmp_path / "one")  # another gallery than the folder's
-    same(Gallery.load(tmp_path / "one", MODEL), other)
-    gallery.save(tmp_path / "one")
-    same(Gallery.load(tmp_path / "one", MODEL), gallery)
+
+
+def test_another_gallery_is_replaced_only_on_request(tmp_path: Path) -> None:
+    gallery, other = filled(list("abc")), filled([1, 2], seed=9)
+    gallery.save(tmp_path)
+    with pytest.raises(RunError, match=r"to hold no other gallery, found one\. Load that one and add to it, choose"):
+        other.save(tmp_path)
+    same(Gallery.load(tmp_path, MODEL), gallery)
+    other.save(tmp_path, replace=True)
+    same(Gallery.load(tmp_path, MODEL), other)
+    other.remove(1)
+    other.save(tmp_path)  # now it is its own
+    same(Gallery.load(tmp_path, MODEL), other)
+
+
+def test_a_change_by_another_process_is_not_lost(tmp_path: Path) -> None:
+    filled(list("abc")).save(tmp_path)
+    first, second = (Gallery.load(tmp_path, MODEL) for _ in range(2))
+    first.remove("a")
+    first.save(tmp_path)
+    second.remove("b")
+    with pytest.raises(RunError, match="found one that another process has changed since"):
+        second.save(tmp_path)
+    same(Gallery.load(tmp_path, MODEL), first)
 
 
 @settings(deadline=None, max_examples=60)
@@ -133,14 +152,15 @@ def test_another_folder_gets_everything(tmp_path: Path) -> None:
 def test_any_history_is_saved_whole(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery_files, "SHARD_BYTES", data.draw(st.sampled_from([24 * 3, 24 * 100])))
-        patch.setattr(gallery_files, "MAX_SMALL", data.draw(st.sampled_from([1, 64])))
+        patch.setattr(gallery_shards, "SHARD_BYTES", data.draw(st.sampled_from([24 * 3, 24 * 100])))
+        patch.setattr(gallery_shards, "MAX_SMALL", data.draw(st.sampled_from([1, 64])))
         gallery, number = Gallery(MODEL), 0
         for step in range(data.draw(st.integers(1, 10))):
             action = data.draw(st.sampled_from(["add", "add", "remove", "update", "save", "load"]))
             if action == "add":
                 count = data.draw(st.integers(0, 7))
-                gallery.add_embeddings(unit(count, step), list(range(number, number + count)))
+                shown = data.draw(st.none() | st.just("one") | st.just([k % 3 for k in range(count)]))
+                gallery.add_embeddings(unit(count, step), list(range(number, number + count)), identities=shown)
                 number += count
             elif action == "remove" and len(gallery):
                 gallery.remove(data.draw(st.lists(st.sampled_from(gallery.ids), unique=True)))
@@ -153,7 +173,7 @@ def test_any_history_is_saved_whole(data: st.DataObject, tmp_path_factory: pytes
                 gallery = Gallery.load(folder, MODEL)
         gallery.save(folder)
         loaded = Gallery.load(folder, MODEL)
-        assert loaded.ids == gallery.ids
+        assert (loaded.ids, loaded.identities) == (gallery.ids, gallery.identities)
         if gallery.ids:
             same(loaded, gallery)
         index = json.loads((folder / "gallery.json").read_text())
@@ -162,18 +182,6 @@ def test_any_history_is_saved_whole(data: st.DataObject, tmp_path_factory: pytes
             for entry in index["shards"]
             for name in ("embeddings-{:05d}.safetensors", "ids-{:05d}.json")
         }
-
-
-def test_many_small_shards_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery_files, "MAX_SMALL", 5)
-    gallery = Gallery(MODEL)
-    most = 0
-    for number in range(20):
-        gallery.add_embeddings(unit(1, number), [number])
-        gallery.save(tmp_path)
-        most = max(most, len(json.loads((tmp_path / "gallery.json").read_text())["shards"]))
-    same(Gallery.load(tmp_path, MODEL), gallery)
-    assert most <= 7
 
 
 @pytest.mark.parametrize("stop", range(4))
@@ -193,7 +201,7 @@ def test_a_save_that_stops_leaves_the_old_gallery(tmp_path: Path, monkeypatch: p
         written += 1
         write(folder, content)
 
-    monkeypatch.setattr(gallery_files, "SHARD_BYTES", 24 * 16)
+    monkeypatch.setattr(gallery_shards, "SHARD_BYTES", 24 * 16)
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write_files", failing)
         with pytest.raises(RunError, match="disk full"):
@@ -298,8 +306,8 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     filled(["a"]).save(tmp_path)
     index = tmp_path / "gallery.json"
     text = index.read_text()
-    edit(index, format_version=3)
-    with pytest.raises(RunError, match=r"version 2 at most, found 3: it was made by a newer pairsim"):
+    edit(index, format_version=4)
+    with pytest.raises(RunError, match=r"version 3 at most, found 4: it was made by a newer pairsim"):
         Gallery.load(tmp_path, MODEL)
     edit(index, format="pairsim-model")
     with pytest.raises(RunError, match="to say format pairsim-gallery, found 'pairsim-model'"):

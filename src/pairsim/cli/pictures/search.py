@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import BatchSize, Device, Json, Run, load_model
+from pairsim.cli.arguments import BatchSize, Device, Json, Run, Threshold, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import ImageReadError, printable
 
@@ -23,6 +23,7 @@ def search(
     /,
     *,
     top: int = 5,
+    threshold: Threshold = None,
     save: Path | None = None,
     on_error: OnError = "raise",
     batch_size: BatchSize = None,
@@ -36,7 +37,7 @@ def search(
             embeddings, for a run that was trained on one.
         query: One or more picture files to look up; or files of embeddings.
         top: Pictures to show for each query.
-        save: Folder to keep the gallery in, so that the next search need not read the pictures.
+        save: New folder to keep the gallery in, so that the next search need not read the pictures.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out.
     """
     from pairsim._common.storage import check_writable
@@ -46,7 +47,14 @@ def search(
     from pairsim.search.gallery_files import is_gallery
 
     expect(top >= 1, f"--top to be at least 1, got {top}.")
+    in_range = threshold is None or -1.0 <= threshold <= 1.0
+    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     if save is not None:
+        expect(
+            not is_gallery(save),
+            f"--save to name a folder without a gallery, got {save}, which has one. Choose another folder, or add "
+            "pictures to that gallery: pairsim gallery add.",
+        )
         check_writable(save, "a folder")
     model = load_model(run, device)
     of_vectors, is_saved = model.preprocessing.of_vectors, is_gallery(gallery_folder)
@@ -73,7 +81,7 @@ def search(
     if save is not None:
         gallery.save(save)
     found = gallery.search_embeddings(queries, top)
-    threshold = model.threshold
+    threshold = model.threshold if threshold is None else threshold
     floor = lowest_match(threshold)
     width = max(len(printable(str(image))) for ids in found.ids for image in ids)
     results: list[dict[str, Any]] = []

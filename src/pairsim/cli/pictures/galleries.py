@@ -1,0 +1,259 @@
+"""`pairsim gallery`: keep a gallery of enrolled pictures."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+import pairsim
+from pairsim._common.choices import OnError
+from pairsim.cli.arguments import BatchSize, Device, Flag, Json, load_model
+from pairsim.cli.output import expect, note, print_result
+from pairsim.errors import DataError, printable
+
+if TYPE_CHECKING:
+    from pairsim.search.gallery_ids import Id
+
+GalleryFolder: TypeAlias = Annotated[Path, Parameter(help="Folder of the gallery.")]
+OfRun: TypeAlias = Annotated[Path, Parameter(name="--run", help="Run or model folder, whose model the gallery is of.")]
+
+
+def gallery() -> None:
+    """Keep a gallery: enrol pictures, remove, list, choose its threshold."""
+
+
+def add(
+    gallery: GalleryFolder,
+    pictures: list[Path],
+    /,
+    *,
+    run: OfRun,
+    identity: str | None = None,
+    replace: Flag = False,
+    on_error: OnError = "raise",
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Enrol pictures in a gallery, which is made if needed.
+
+    The pictures of a folder inside a given folder are of one identity, with the name of that folder: after
+    pairsim gallery add shop products --run run, products/tea/1.jpg is a picture of "tea". Other pictures are each an
+    identity of their own, unless --identity names one.
+
+    Args:
+        pictures: Picture files, and folders of them with all sub-folders.
+        identity: What all of these pictures show.
+        replace: Replace pictures that are enrolled under the same path; otherwise they are an error.
+        on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and counts it.
+    """
+    from pairsim._common.storage import check_writable
+    from pairsim.search.gallery_files import is_gallery
+
+    check_writable(gallery, "a folder")
+    model = load_model(run, device)
+    kept = pairsim.Gallery.load(gallery, model) if is_gallery(gallery) else pairsim.Gallery(model)
+    paths, ids, identities = _found(pictures, identity, on_error)
+    enrol = kept.update if replace else kept.add
+    known = [name for name in ids if name in kept]
+    expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
+           "them give --replace.")  # fmt: skip
+    before = len(kept)
+    skipped = enrol(paths, ids, identities=identities, on_error=on_error, batch_size=batch_size)
+    for picture in skipped:
+        note(f"Skipped: {picture.reason}")
+    kept.save(gallery)
+    added, replaced = len(kept) - before, len(ids) - len(skipped) - (len(kept) - before)
+    text = f"{added:,} pictures enrolled" + (f", {replaced:,} replaced" if replaced else "")
+    if skipped:
+        text += f", {len(skipped):,} failed to enrol"
+    result = {"num_added": added, "num_replaced": replaced, "num_failed": len(skipped), **_counts(kept)}
+    print_result(result, f"{text}\n{_described(kept)}", json)
+
+
+def remove(
+    gallery: GalleryFolder, names: list[str], /, *, run: OfRun, device: Device = "auto", json: Json = False
+) -> None:
+    """Remove identities with all of their pictures, or single pictures, from a gallery.
+
+    Args:
+        names: Identities, or ids of pictures, as `pairsim gallery list` prints them.
+    """
+    kept = pairsim.Gallery.load(gallery, load_model(run, device))
+    leaving: list[Id] = []
+    for name in names:
+        found = kept.images_of(name) or ([name] if name in kept else [])
+        if not found:
+            raise DataError(
+                f"Expected identities or pictures of the gallery, got {printable(name)!r}, which is neither. "
+                f"Nothing was removed. See: pairsim gallery list {gallery}"
+            )
+        leaving += found
+    kept.remove(leaving)
+    kept.save(gallery)
+    result = {"num_removed": len(set(leaving)), **_counts(kept)}
+    print_result(result, f"{len(set(leaving)):,} pictures removed\n{_described(kept)}", json)
+
+
+def list_(gallery: GalleryFolder, /, *, run: OfRun, device: Device = "auto", json: Json = False) -> None:
+    """List the identities of a gallery, and how many pictures each has.
+
+    With --json, the ids of their pictures too.
+    """
+    kept = pairsim.Gallery.load(gallery, load_model(run, device))
+    of: dict[Id, list[Id]] = {}
+    for name, identity in zip(kept.ids, kept.identities, strict=True):
+        of.setdefault(identity, []).append(name)
+    lines = [f"{len(ids):>6}  {printable(str(identity))}" for identity, ids in of.items()]
+    result = {
+        "identities": [{"id": identity, "images": ids} for identity, ids in of.items()],
+        **_counts(kept),
+    }
+    print_result(result, "\n".join([*lines, _described(kept)]), json)
+
+
+def info(gallery: GalleryFolder, /, *, run: OfRun, device: Device = "auto", json: Json = False) -> None:
+    """Show the size of a gallery, its threshold, and what error rates are expected at it."""
+    kept = pairsim.Gallery.load(gallery, load_model(run, device))
+    sizes = Counter(Counter(kept.identities).values())
+    pictures = ", ".join(f"{number:,} with {size:,}" for size, number in sorted(sizes.items()))
+    result = {
+        **_counts(kept),
+        "embedding_dim": kept.embeddings.shape[1],
+        "calibration": None if kept.calibration is None else kept.calibration.to_dict(),
+    }
+    print_result(result, f"{_described(kept)}\nidentities by pictures: {pictures or 'none'}\n{_rates(kept)}", json)
+
+
+def calibrate(
+    gallery: GalleryFolder,
+    /,
+    *,
+    run: OfRun,
+    target_fpir: float = 0.01,
+    unknown: Path | None = None,
+    prior: float = 0.5,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Choose the threshold of a gallery by the share of unknown pictures that may be taken for somebody.
+
+    The rate is measured with the gallery's own pictures, each searched without its own identity, or with --unknown.
+
+    Args:
+        target_fpir: Highest false positive identification rate, such as 0.01.
+        unknown: Folder of pictures that are not of the gallery's identities, with one sub-folder per identity.
+        prior: Share of pictures in use that are of enrolled identities, for probabilities.
+    """
+    kept = pairsim.Gallery.load(gallery, load_model(run, device))
+    others = None
+    if unknown is not None:
+        from pairsim.data import load_data
+
+        others = load_data(unknown, "all", preprocessing=kept.model.preprocessing)
+        note(str(others.account))
+    calibration = pairsim.calibrate_gallery(
+        kept,
+        target_fpir=target_fpir,
+        unknown=others,
+        prior=prior,
+        source="" if unknown is None else str(unknown),
+        batch_size=batch_size,
+    )
+    kept.save(gallery)
+    result = {**_counts(kept), "calibration": calibration.to_dict()}
+    print_result(result, f"{_rates(kept)}\nStored in {gallery}: pairsim identify uses it from now on.", json)
+
+
+def reembed(
+    gallery: GalleryFolder,
+    folder: Path,
+    /,
+    *,
+    run: OfRun,
+    out: Path,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Make a gallery for another model from the pictures of an old one, and compare both.
+
+    Args:
+        folder: Folder that the ids of the old gallery are paths in.
+        out: Folder of the new gallery. The old one stays as it is.
+    """
+    from pairsim._common.storage import check_writable
+    from pairsim.search.identification.reembedding import reembedded
+
+    check_writable(out, "a folder")
+    kept, agreement = reembedded(gallery, folder, load_model(run, device), batch_size=batch_size)
+    kept.save(out)
+    print_result({**_counts(kept), "agreement": agreement.to_dict()}, f"{_described(kept)}\n{agreement}", json)
+
+
+COMMANDS = (add, remove, list_, info, calibrate, reembed)
+
+
+def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:
+    """Return the pictures of files and folders, their ids, and their identities."""
+    from pairsim.images.folders import scan
+
+    paths: list[Path] = []
+    ids: list[str] = []
+    identities: list[str] = []
+    for given in pictures:
+        if not os.path.isdir(given):
+            paths.append(given)
+            ids.append(given.name if identity is None else f"{identity}/{given.name}")
+            identities.append(ids[-1] if identity is None else identity)
+            continue
+        scanned = scan(given, on_error)
+        note(str(scanned))
+        paths += scanned.pictures
+        ids += scanned.names if identity is None else [f"{identity}/{name}" for name in scanned.names]
+        identities += [identity or (name.split("/", 1)[0] if "/" in name else name) for name in map(str, scanned.names)]
+    return paths, ids, identities
+
+
+def _counts(gallery: pairsim.Gallery) -> dict[str, int]:
+    return {"num_images": len(gallery), "num_identities": len(set(gallery.identities))}
+
+
+def _described(gallery: pairsim.Gallery) -> str:
+    """Return the size of a gallery, and whether its threshold still holds."""
+    counts = _counts(gallery)
+    text = f"{counts['num_images']:,} pictures of {counts['num_identities']:,} identities"
+    calibration = gallery.calibration
+    if calibration is None or not calibration.is_stale(counts["num_identities"]):
+        return text
+    return f"{text}\n{stale(calibration, counts['num_identities'])}"
+
+
+def stale(calibration: pairsim.GalleryCalibration, num_identities: int) -> str:
+    """Return a sentence on the rate of a gallery that has grown since it was calibrated."""
+    predicted = calibration.fpir_at(num_identities)
+    rate = "not predicted" if predicted is None else f"{predicted.fpir:.2%} [{predicted.low:.2%}, {predicted.high:.2%}]"
+    return (
+        f"The threshold was chosen with {calibration.num_identities:,} identities, now {num_identities:,}: an FPIR of "
+        f"{rate} is expected, not {calibration.fpir:.2%}. Choose it again: pairsim gallery calibrate"
+    )
+
+
+def _rates(gallery: pairsim.Gallery) -> str:
+    if gallery.calibration is None:
+        return "no threshold yet: pairsim gallery calibrate"
+    later = [
+        f"  {entry.num_identities:>9,.0f} identities: FPIR {entry.fpir:.2%} [{entry.low:.2%}, {entry.high:.2%}]"
+        for entry in gallery.calibration.predictions[1:]
+    ]
+    return "\n".join([str(gallery.calibration), "expected at the same threshold when the gallery has grown:", *later])
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:3])
+    return shown + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

@@ -1,0 +1,1 @@
+"""Who an image shows: templates, decisions, and the threshold of a gallery."""

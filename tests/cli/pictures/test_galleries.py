@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_command import failure, here
+
+from pairsim import Gallery, SimilarityModel, calibrate_gallery
+
+
+def loaded(place: Path, shop: Path) -> Gallery:
+    return Gallery.load(shop, SimilarityModel.from_pretrained(place / "run"))
+
+
+def test_folders_are_identities(shop_place: Path, shop: Path) -> None:
+    gallery = loaded(shop_place, shop)
+    assert gallery.ids[:4] == ["e00/0.png", "e00/1.png", "e00/2.png", "e01/0.png"]
+    assert gallery.identities[:4] == ["e00", "e00", "e00", "e01"]
+    expected = gallery.model.encode([shop_place / "enrolled" / str(name) for name in gallery.ids])
+    np.testing.assert_allclose(gallery.embeddings, expected.numpy(), atol=1e-6)
+
+
+def test_add_remove_and_list(shop_place: Path, shop: Path) -> None:
+    done = here("gallery", "add", shop, "single", "--run", "run", cwd=shop_place)
+    assert done.out == "2 pictures enrolled\n47 pictures of 17 identities\n"
+    done = here("gallery", "add", shop, "single/one.png", "--identity", "e01", "--run", "run", cwd=shop_place)
+    assert done.out.splitlines()[-1] == "48 pictures of 17 identities"
+    listed = here("gallery", "list", shop, "--run", "run", "--json", cwd=shop_place).json
+    assert listed["identities"][1] == {"id": "e01", "images": ["e01/0.png", "e01/1.png", "e01/2.png", "e01/one.png"]}
+    assert listed["identities"][-1] == {"id": "two.png", "images": ["two.png"]}
+    done = here("gallery", "remove", shop, "e01", "e00/1.png", "--run", "run", cwd=shop_place)
+    assert done.out == "5 pictures removed\n43 pictures of 16 identities\n"
+    text = here("gallery", "list", shop, "--run", "run", cwd=shop_place).out.splitlines()
+    assert text[0].split() == ["2", "e00"]
+    assert not any("e01" in line for line in text)
+
+
+def test_what_is_enrolled_is_replaced_on_request_only(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    before = loaded(shop_place, shop).embeddings.copy()
+    said = failure(here("gallery", "add", shop, "enrolled", "--run", "run", cwd=shop_place), 2)
+    assert "got e00/0.png, e00/1.png, e00/2.png and 42 more, already there. To replace them give --replace." in said
+    shutil.copytree(shop_place / "enrolled", tmp_path / "new")
+    shutil.copy(shop_place / "unknown/u05/2.png", tmp_path / "new/e00/0.png")
+    done = here("gallery", "add", shop, tmp_path / "new", "--run", "run", "--replace", "--json", cwd=shop_place)
+    assert (done.json["num_added"], done.json["num_replaced"]) == (0, 45)
+    gallery = loaded(shop_place, shop)
+    changed = ~np.isclose(before, gallery.embeddings, atol=1e-6).all(axis=1)
+    assert np.flatnonzero(changed).tolist() == [gallery.ids.index("e00/0.png")]
+
+
+def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop_place / "single", tmp_path / "some/x")
+    (tmp_path / "some/x/bad.png").write_text("no picture")
+    said = failure(here("gallery", "add", tmp_path / "g", tmp_path / "some", "--run", "run", cwd=shop_place), 1)
+    assert "bad.png" in said
+    assert not (tmp_path / "g").exists()
+    arguments = ("gallery", "add", tmp_path / "g", tmp_path / "some", "--run", "run", "--on-error", "skip")
+    done = here(*arguments, cwd=shop_place)
+    assert done.out.splitlines()[0] == "2 pictures enrolled, 1 failed to enrol"
+    assert "bad.png" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["remove", "{shop}", "e00", "nobody", "--run", "run"], "got 'nobody', which is neither. Nothing was removed"),
+        (["add", "{shop}", "absent.png", "--run", "run"], "absent.png"),
+        (["add", "{shop}", "single", "--run", "other"], "embeddings of this model"),
+        (["list", "single", "--run", "run"], "gallery.json"),
+        (["calibrate", "{shop}", "--run", "run", "--target-fpir", "0.01"], "at least 300 searches for unknown"),
+        (["reembed", "{shop}", "unknown", "--run", "other", "--out", "{shop}-2"], "45 of 45 are missing, such as"),
+    ],
+)
+def test_failures_change_nothing(shop_place: Path, shop: Path, arguments: list[str], said: str) -> None:
+    before = {path.name: path.read_bytes() for path in shop.iterdir()}
+    assert said in failure(here("gallery", *(one.format(shop=shop) for one in arguments), cwd=shop_place), 1)
+    assert {path.name: path.read_bytes() for path in shop.iterdir()} == before
+
+
+def test_calibrate_identify_and_grow(shop_place: Path, shop: Path) -> None:
+    said = failure(here("identify", "run", shop, "single/one.png", cwd=shop_place), 1)
+    assert "has none yet. Choose it by the share of unknown pictures" in said
+    done = here("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.2", "--json", cwd=shop_place)
+    assert done.status == 0, done.err
+    gallery = loaded(shop_place, shop)
+    expected = calibrate_gallery(loaded(shop_place, shop), target_fpir=0.2)
+    assert gallery.calibration == expected
+    assert done.json["calibration"]["threshold"] == expected.threshold
+    queries = ["single/one.png", "enrolled/e03/1.png", "unknown/u04/0.png"]
+    done = here("identify", "run", shop, *queries, "--json", cwd=shop_place)
+    found = gallery.identify([shop_place / name for name in queries])
+    assert [result["query"] for result in done.json["results"]] == queries
+    for result, one in zip(done.json["results"], found, strict=True):
+        assert (result["id"], result["nearest"]) == (one.id, one.nearest)
+        assert result["similarity"] == pytest.approx(one.similarity, abs=1e-6)
+        assert result["probability"] == pytest.approx(one.probability, abs=1e-6)
+        assert result["fpir"] == one.fpir == expected.fpir
+    assert done.json["threshold"] == expected.threshold
+    text = here("identify", "run", shop, *queries, cwd=shop_place)
+    assert text.out.splitlines()[-1].startswith(f"15 identities; threshold {expected.threshold:.4f}, where ")
+    done = here("gallery", "add", shop, "unknown", "--run", "run", cwd=shop_place)
+    assert "The threshold was chosen with 15 identities, now 27: an FPIR of" in done.out
+    assert "Warning: The threshold was chosen with 15" in here("identify", "run", shop, queries[0], cwd=shop_place).err
+    info = here("gallery", "info", shop, "--run", "run", cwd=shop_place).out
+    assert "identities by pictures: 27 with 3" in info
+    assert "300 identities: FPIR" in info
+
+
+def test_unknown_pictures_from_a_folder(shop_place: Path, shop: Path) -> None:
+    done = here(
+        "gallery",
+        "calibrate",
+        shop,
+        "--run",
+        "run",
+        "--target-fpir",
+        "0.1",
+        "--unknown",
+        "unknown",
+        "--json",
+        cwd=shop_place,
+    )
+    assert done.status == 0, done.err
+    found = done.json["calibration"]
+    assert (found["num_searches"], found["num_unknown"], found["source"]) == (36, 12, "unknown")
+
+
+def test_reembed(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    done = here(
+        "gallery", "reembed", shop, "enrolled", "--run", "other", "--out", tmp_path / "new", "--json", cwd=shop_place
+    )
+    assert done.status == 0, done.err
+    old, model = loaded(shop_place, shop), SimilarityModel.from_pretrained(shop_place / "other")
+    new = Gallery.load(tmp_path / "new", model)
+    assert (new.ids, new.identities) == (old.ids, old.identities)
+    nearest = []
+    for gallery in (old, new):
+        products = gallery.embeddings.astype(np.float64) @ gallery.embeddings.T.astype(np.float64)
+        np.fill_diagonal(products, -2)
+        nearest.append(products.argmax(axis=1))
+    shown = np.array(old.identities)
+    agreement = done.json["agreement"]
+    assert agreement["same_nearest"] == pytest.approx(np.mean(nearest[0] == nearest[1]))
+    assert agreement["old_recall_at_1"] == pytest.approx(np.mean(shown[nearest[0]] == shown))
+    assert agreement["new_recall_at_1"] == pytest.approx(np.mean(shown[nearest[1]] == shown))
+    same = here("gallery", "reembed", shop, "enrolled", "--run", "run", "--out", tmp_path / "again", cwd=shop_place).out
+    assert "the same nearest picture as before: 100.0% of 45" in same
+
+
+def test_search_never_replaces_a_gallery(shop_place: Path, shop: Path) -> None:
+    before = json.loads((shop / "gallery.json").read_text())
+    said = failure(here("search", "run", "single", "single/one.png", "--save", shop, cwd=shop_place), 2)
+    assert "which has one. Choose another folder, or add pictures to that gallery: pairsim gallery add." in said
+    assert json.loads((shop / "gallery.json").read_text()) == before
+
+
+def test_search_threshold(shop_place: Path, shop: Path) -> None:
+    done = here("search", "run", shop, "single/one.png", "--threshold", "-1", "--json", cwd=shop_place)
+    assert done.json["threshold"] == -1.0
+    assert all(neighbor["match"] for neighbor in done.json["results"][0]["neighbors"])
+    assert "got 2" in failure(here("search", "run", shop, "single/one.png", "--threshold", "2", cwd=shop_place), 2)

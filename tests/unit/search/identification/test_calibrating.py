@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_models import small_model
+from torch import Tensor
+from torch.nn import functional
+
+from pairsim import Calibration, Gallery, calibrate_gallery
+from pairsim._common.unit_similarity import lowest_match
+from pairsim.data import ImageTensors
+from pairsim.search.identification.calibrating import (
+    gallery_calibration,
+    leave_one_out,
+    with_probabilities,
+    with_unknown,
+)
+
+DIM = 8
+MODEL = small_model(dim=DIM)
+
+
+def rows(num_identities: int, images: int, seed: int = 0, noise: float = 0.25) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    centres = functional.normalize(torch.randn(num_identities, 1, DIM, generator=generator), dim=2)
+    pictures = centres + noise * torch.randn(num_identities, images, DIM, generator=generator)
+    return functional.normalize(pictures, dim=2).flatten(0, 1)
+
+
+def filled(num_identities: int, images: int, seed: int = 0) -> Gallery:
+    gallery = Gallery(MODEL)
+    names = [f"p{number}" for number in range(num_identities) for _ in range(images)]
+    gallery.add_embeddings(rows(num_identities, images, seed), identities=names)
+    return gallery
+
+
+def test_leave_one_out_against_loops() -> None:
+    gallery = filled(7, 3)
+    searches, counts = leave_one_out(gallery, max_searches=10**6)
+    vectors = gallery.embeddings.astype(np.float64)
+    shown = gallery.identities
+    for row, (query, name) in enumerate(zip(vectors, shown, strict=True)):
+        scores = {}
+        for identity in dict.fromkeys(shown):
+            of = [vectors[k] for k in range(len(shown)) if shown[k] == identity and k != row]
+            mean = np.mean(of, axis=0)
+            scores[identity] = float(query @ mean / np.linalg.norm(mean))
+        own = scores.pop(name)
+        assert searches.own[row] == pytest.approx(own, abs=1e-6)
+        assert searches.others[row] == pytest.approx(max(scores.values()), abs=1e-6)
+        assert searches.ranks[row] == 1 + sum(score >= own for score in scores.values())
+    assert counts.sum() == 21 * 6
+    assert searches.num_enrolled == 7
+
+
+def test_images_that_are_alone_are_searched_as_unknown_only() -> None:
+    gallery = filled(12, 1)
+    searches, _ = leave_one_out(gallery, max_searches=10**6)
+    assert (searches.num_mated, searches.num_non_mated) == (0, 12)
+    calibration = gallery_calibration(searches, _, 0.3)
+    assert (calibration.fnir, calibration.weight) == (None, None)
+    some, _ = leave_one_out(gallery, max_searches=5)
+    assert len(some) == 5
+
+
+@pytest.mark.parametrize("target", [0.05, 0.2])
+def test_stored_threshold_has_the_rate(target: float) -> None:
+    gallery = filled(40, 4)
+    calibration = calibrate_gallery(gallery, target_fpir=target)
+    assert gallery.calibration == calibration
+    searches, _ = leave_one_out(gallery, max_searches=10**6)
+    measured = searches.fpir(lowest_match(calibration.threshold))
+    assert measured <= target
+    assert measured <= calibration.fpir <= target  # of one identity more than in the searches
+    low, high = calibration.fpir_interval
+    assert 0 < low < calibration.fpir < high < 1
+    assert calibration.fnir == searches.fnir(lowest_match(calibration.threshold))
+    sizes = [entry.num_identities for entry in calibration.predictions]
+    assert (sizes[0], sizes[-1]) == (40, 800)
+    assert [entry.fpir for entry in calibration.predictions] == sorted(entry.fpir for entry in calibration.predictions)
+
+
+def test_unknown_images_replace_the_gallerys_own() -> None:
+    gallery = filled(15, 4)
+    searches, _ = leave_one_out(gallery, max_searches=10**6)
+    queries, codes = rows(30, 2, seed=5), np.repeat(np.arange(30), 2)
+    both, counts = with_unknown(searches, gallery, queries, codes)
+    assert (both.num_mated, both.num_non_mated, counts.sum()) == (60, 60, 60 * 15)
+    templates, _ = gallery.templates()
+    np.testing.assert_allclose(both.others[both.non_mated], (queries @ templates.T).amax(dim=1).numpy(), atol=1e-6)
+    np.testing.assert_array_equal(both.own[both.mated], searches.own)
+    assert np.unique(both.queried).size == 45
+
+
+def test_unknown_images_as_a_dataset() -> None:
+    gallery = Gallery(MODEL)
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (60, 8, 8), dtype=torch.uint8, generator=generator)
+    gallery.add(images[:30, None], identities=[number // 2 for number in range(30)])
+    calibration = calibrate_gallery(
+        gallery, target_fpir=0.2, unknown=ImageTensors(images[30:], list(range(15)) * 2), source="others"
+    )
+    assert (calibration.num_searches, calibration.num_unknown, calibration.source) == (30, 15, "others")
+    found = gallery.identify(images[30:, None])
+    assert sum(one.id is not None for one in found) <= 6
+
+
+def test_probability_is_that_of_the_right_identity() -> None:
+    gallery = filled(60, 5)
+    calibration = calibrate_gallery(gallery, target_fpir=0.1, prior=0.3)
+    searches, _ = leave_one_out(gallery, max_searches=10**6)
+    right = searches.own[searches.ranks == 1]
+    probability = calibration.probability(torch.tensor(np.concatenate((right, searches.others))), 60).numpy()
+    weights = np.repeat([0.3 * right.size / searches.num_mated / right.size, 0.7 / len(searches)],
+                        [right.size, len(searches)])  # fmt: skip
+    targets = np.repeat([1.0, 0.0], [right.size, len(searches)])
+    # a logistic fit is right in the mean
+    share = 0.3 * right.size / searches.num_mated
+    scale = np.repeat([share, 1 - share], [right.size, len(searches)]) / np.repeat(
+        [right.size, len(searches)], [right.size, len(searches)]
+    )
+    assert float(scale @ probability) == pytest.approx(float(scale @ targets), abs=0.01)
+    assert weights.size == targets.size
+    grown = calibration.probability(torch.tensor([0.9]), 600).item()
+    assert grown < calibration.probability(torch.tensor([0.9]), 60).item()
+    assert calibration.weight is not None
+    # ten times as many others: a tenth of the odds
+    assert math.log(grown / (1 - grown)) == pytest.approx(0.9 * calibration.weight + calibration.bias - math.log(10))
+
+
+def test_similarity_that_says_nothing_gives_the_share() -> None:
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(rows(40, 1, noise=0.0).repeat_interleave(2, dim=0)[torch.randperm(80)],
+                           identities=[number // 2 for number in range(80)])  # fmt: skip
+    searches, counts = leave_one_out(gallery, max_searches=10**6)
+    calibration = with_probabilities(gallery_calibration(searches, counts, 0.2), searches, 0.5)
+    assert calibration.weight is None or calibration.weight >= 0.0
+
+
+@pytest.mark.parametrize(
+    ("num_identities", "images", "target", "said"),
+    [
+        (1, 40, 0.1, "at least two identities, got 1"),
+        (9, 40, 0.1, "at least 10 unknown identities, got 9. Enrol more, or give images of other identities"),
+        (10, 2, 0.1, r"at least 30 searches for unknown identities for an FPIR of 0.1 \(rule of three\), got 20"),
+        (12, 2, 1.5, "target_fpir to be between 0 and 1, got 1.5"),
+    ],
+)
+def test_too_little_is_refused(num_identities: int, images: int, target: float, said: str) -> None:
+    gallery = filled(num_identities, images)
+    with pytest.raises(ValueError, match=said):
+        calibrate_gallery(gallery, target_fpir=target)
+    assert gallery.calibration is None
+
+
+def test_model_without_gallery_calibration_uses_bayes_rule() -> None:
+    model = small_model(dim=DIM)
+    model.calibration = Calibration(method="platt", prior=0.5, weight=20.0, bias=-10.0)
+    gallery = Gallery(model)
+    gallery.add_embeddings(rows(9, 1))
+    query = rows(9, 1)[:1]
+    (found,) = gallery.identify_embeddings(query, threshold=0.5)
+    ratio = math.exp(20.0 * found.similarity - 10.0)
+    assert found.probability == pytest.approx(0.5 * ratio / (0.5 * (ratio + 8) + 0.5 * 9), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_rate_of_other_unknown_identities() -> None:
+    covered = []
+    for seed in range(200):
+        everybody = rows(1250, 3, seed=seed, noise=0.12)
+        enrolled, unknown = everybody[:150], everybody[150:]
+        gallery = Gallery(MODEL)
+        gallery.add_embeddings(enrolled, identities=[number // 3 for number in range(150)])
+        calibration = calibrate_gallery(gallery, target_fpir=0.1)
+        templates, _ = gallery.templates()
+        rate = float(((unknown @ templates.T).amax(dim=1) >= calibration.threshold).double().mean())
+        low, high = calibration.fpir_interval
+        covered.append(low <= rate <= high)
+    assert 0.92 <= np.mean(covered) <= 0.98

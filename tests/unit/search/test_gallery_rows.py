@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_models import small_model
+from torch import Tensor
+
+from pairsim import Gallery, calibrate_gallery
+from pairsim.errors import RunError
+
+MODEL = small_model(dim=6)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_identities_of_images(images: Tensor) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add(images[:2], ["p", "q"])
+    assert gallery.identities == ["p", "q"]
+    gallery.add(images[2:4], ["r", "s"], identities="ann")
+    gallery.add(images[4:], ["t", "u"], identities=[7, "ann"])
+    assert gallery.identities == ["p", "q", "ann", "ann", 7, "ann"]
+    assert gallery.images_of("ann") == ["r", "s", "u"]
+    assert gallery.images_of("nobody") == []
+    gallery.update(images[:2], ["r", "p"])  # keep theirs
+    gallery.update(images[:2], ["u", "new"], identities="bob")
+    assert dict(zip(gallery.ids, gallery.identities, strict=True)) == {
+        "p": "p", "q": "q", "r": "ann", "s": "ann", "t": 7, "u": "bob", "new": "bob",
+    }  # fmt: skip
+
+
+def test_identities_follow_pictures_that_are_skipped(images: Tensor, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, image in zip("abc", images, strict=False):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    gallery = Gallery(MODEL)
+    skipped = gallery.add(
+        [tmp_path / f"{name}.png" for name in "abc"], list("abc"), identities=["x", "y", "z"], on_error="skip"
+    )
+    assert len(skipped) == 1
+    assert (gallery.ids, gallery.identities) == (["a", "c"], ["x", "z"])
+
+
+@pytest.mark.parametrize(
+    ("identities", "kind", "said"),
+    [
+        (["a"], ValueError, "one identity per image, or one for all, got 1 for 2 images"),
+        ([1.5, "a"], TypeError, "strings or whole numbers, got 1.5"),
+    ],
+)
+def test_identities_that_do_not_fit_change_nothing(
+    images: Tensor, identities: list[Any], kind: type[Exception], said: str
+) -> None:
+    gallery = Gallery(MODEL)
+    with pytest.raises(kind, match=said):
+        gallery.add(images[:2], identities=identities)
+    with pytest.raises(kind, match=said):
+        gallery.add_embeddings(torch.eye(6)[:2], identities=identities)
+    with pytest.raises(kind, match=said):
+        gallery.update(images[:2], ["a", "b"], identities=identities)
+    assert len(gallery) == 0
+
+
+def test_calibration_and_identities_are_saved(tmp_path: Path) -> None:
+    gallery = Gallery(MODEL)
+    rows = torch.nn.functional.normalize(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    gallery.add_embeddings(rows, identities=[f"p{number // 2}" for number in range(40)])
+    gallery.save(tmp_path)
+    assert json.loads((tmp_path / "gallery.json").read_text())["format_version"] == 3
+    first = (tmp_path / "ids-00000.json").read_bytes()
+    calibration = calibrate_gallery(gallery, target_fpir=0.2)
+    gallery.save(tmp_path)
+    assert (tmp_path / "ids-00000.json").read_bytes() == first  # only the index is written again
+    loaded = Gallery.load(tmp_path, MODEL)
+    assert (loaded.calibration, loaded.identities, loaded.ids) == (calibration, gallery.identities, gallery.ids)
+    assert loaded.identify_embeddings(rows) == gallery.identify_embeddings(rows)
+
+
+def test_a_gallery_without_identities_stays_readable_for_earlier_versions(tmp_path: Path) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(torch.eye(6), list("abcdef"))
+    gallery.save(tmp_path)
+    assert json.loads((tmp_path / "gallery.json").read_text())["format_version"] == 2
+    assert json.loads((tmp_path / "ids-00000.json").read_text()) == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"ids": ["a", "b"]},
+        {"ids": ["a", "b"], "identities": ["a"]},
+        {"ids": ["a", "b"], "identities": ["a", 1.5]},
+        {"ids": "ab", "identities": ["a", "b"]},
+        "ab",
+    ],
+)
+def test_ids_of_another_form_are_damage(tmp_path: Path, content: Any) -> None:
+    from pairsim._common import json_files, storage
+
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(torch.eye(6)[:2], ["a", "b"], identities="x")
+    gallery.save(tmp_path)
+    data = json.dumps(content).encode()
+    (tmp_path / "ids-00000.json").write_bytes(data)
+    index = json_files.read_sealed(tmp_path / "gallery.json")
+    index["shards"][0]["ids_sha256"] = storage.sha256(data)
+    (tmp_path / "gallery.json").write_bytes(json_files.sealed(index))
+    with pytest.raises(RunError, match=r"ids-00000\.json is damaged"):
+        Gallery.load(tmp_path, MODEL)
+
+
+def test_a_damaged_calibration_is_named(tmp_path: Path) -> None:
+    from pairsim._common import json_files
+
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(torch.eye(6)[:2], ["a", "b"])
+    gallery.save(tmp_path)
+    index = json_files.read_sealed(tmp_path / "gallery.json")
+    (tmp_path / "gallery.json").write_bytes(json_files.sealed({**index, "calibration": {"threshold": 0.5}}))
+    with pytest.raises(RunError, match=r"gallery\.json is damaged"):
+        Gallery.load(tmp_path, MODEL)
