@@ -208,7 +208,8 @@ def test_all_that_is_public_is_looked_at() -> None:
     assert {"pairsim.training.trainer.Trainer", "pairsim.training.trainer.Trainer.fit"} <= names
     assert {
         "pairsim.hub.transfer.push_to_hub",
-        "pairsim.search.gallery.Gallery.ids",
+        "pairsim.search.gallery.Gallery.search",
+        "pairsim.search.gallery_rows.GalleryRows.ids",
         "pairsim.errors.DataError",
     } <= names
     assert {

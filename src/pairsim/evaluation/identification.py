@@ -73,22 +73,47 @@ class Searches:
         return int(np.count_nonzero(self.non_mated))
 
     def fpir(self, threshold: float) -> float:
-        """Compute the share of non-mated searches with a similarity at or above a threshold; NaN if there are none."""
+        """Compute the FPIR: the share of non-mated searches with a similarity at or above a threshold.
+
+        Args:
+            threshold: The threshold.
+
+        Returns:
+            The rate in [0, 1]; NaN without non-mated searches.
+        """
         return _share(self.others[self.non_mated] >= check_threshold(threshold))
 
     def fnir(self, threshold: float) -> float:
-        """Compute the share of mated searches in which the right identity is not first, or below a threshold.
+        """Compute the FNIR: the share of mated searches in which the right identity is not first, or below a threshold.
 
-        NaN if there are none. At minus infinity it is 1 - rank-1 accuracy.
+        Args:
+            threshold: The threshold.
+
+        Returns:
+            The rate in [0, 1]; NaN without mated searches. At minus infinity it is 1 - rank-1 accuracy.
         """
         return _share(self._missed(check_threshold(threshold)))
 
     def fpir_interval(self, threshold: float) -> tuple[float, float]:
-        """Compute the 95 % interval of the FPIR for other unknown identities; NaN if there is one identity."""
+        """Compute the 95 % interval of the FPIR, for other unknown identities.
+
+        Args:
+            threshold: The threshold.
+
+        Returns:
+            Both ends; NaN without non-mated searches, or if these are of one group.
+        """
         return self._interval(self.others[self.non_mated] >= check_threshold(threshold), self.non_mated)
 
     def fnir_interval(self, threshold: float) -> tuple[float, float]:
-        """Compute the 95 % interval of the FNIR for other enrolled identities; NaN if there is one identity."""
+        """Compute the 95 % interval of the FNIR, for other enrolled identities.
+
+        Args:
+            threshold: The threshold.
+
+        Returns:
+            Both ends; NaN without mated searches, or if these are of one group.
+        """
         return self._interval(self._missed(check_threshold(threshold)), self.mated)
 
     def threshold_for_fpir(self, target: float) -> float:
@@ -117,9 +142,13 @@ class Searches:
         return self.threshold_at(target)
 
     def threshold_at(self, fpir: float) -> float:
-        """Find the lowest threshold whose FPIR is at most a rate in [0, 1), however few searches there are.
+        """Find the lowest threshold whose FPIR is at most a rate, however few searches there are.
 
-        NaN without non-mated searches.
+        Args:
+            fpir: The rate, in [0, 1).
+
+        Returns:
+            The threshold; NaN without non-mated searches.
         """
         scores = np.sort(self.others[self.non_mated])[::-1]
         if not scores.size:
@@ -130,7 +159,13 @@ class Searches:
         return float((above[-1] if above.size else scores[allowed] + 2e-3) + scores[allowed]) / 2
 
     def fnir_at_fpir(self, target: float) -> float:
-        """Compute the FNIR at the lowest threshold whose FPIR is at most a target; NaN without mated searches.
+        """Compute the FNIR at the lowest threshold whose FPIR is at most a target.
+
+        Args:
+            target: FPIR in (0, 1).
+
+        Returns:
+            The rate in [0, 1]; NaN without mated searches.
 
         Raises:
             ValueError: As for `threshold_for_fpir`.

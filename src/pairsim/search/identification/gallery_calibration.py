@@ -101,7 +101,11 @@ class GalleryCalibration:
         return PredictedFpir(num_identities, *rates)
 
     def is_stale(self, num_identities: int) -> bool:
-        """Return whether a gallery has grown so much, by 10 %, that it should be calibrated again."""
+        """Return whether a gallery has grown so much, by more than 10 %, that it should be calibrated again.
+
+        Args:
+            num_identities: Identities in the gallery.
+        """
         return num_identities > _STALE * self.num_identities
 
     def probability(self, similarities: Tensor, num_identities: int) -> Tensor:
