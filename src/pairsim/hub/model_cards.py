@@ -284,7 +284,8 @@ def _evaluation(records: RunRecords) -> str:
         rows.append((label, written, md.interval(intervals.get(key))))
     where = "data not recorded"
     if evaluation.data:
-        where = f"the {md.escape(evaluation.split)} split of {md.escape(last_name(evaluation.data))}"
+        part = f"the {md.escape(evaluation.split)} split of " if evaluation.split else ""
+        where = f"{part}{md.escape(last_name(evaluation.data))}"
     paragraphs = [
         f"On {where}: {md.escape(figures.get('protocol', 'pairs'))} of {md.count(figures.get('num_images'))} images, "
         f"{md.count(figures.get('num_pairs'))} pairs, {md.count(figures.get('num_positive'))} of them positive, at "

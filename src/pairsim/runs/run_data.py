@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from pairsim._common.choices import OnError, Split
 from pairsim.data import ClassIndex, LabelledData, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, is_embedding_file, load_data
+from pairsim.data.pairs.pair_files import read_folds
+from pairsim.data.pairs.skipped_pairs import SkippedPairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
@@ -37,6 +39,8 @@ class Judged:
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
         warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
+        folds: Fold of each given pair; `None` if their file has none.
+        skipped: What was left out of the given pairs.
     """
 
     dataset: Any
@@ -46,6 +50,8 @@ class Judged:
     account: str = ""
     left_out: tuple[LeftOut, ...] = ()
     warning: str = ""
+    folds: Sequence[int] | None = None
+    skipped: SkippedPairs | None = None
 
 
 def load_evaluation_data(
@@ -75,11 +81,16 @@ def load_evaluation_data(
                 f"found --split {split}: the run has no such split. Give pairs that it was not trained on."
             )
     if pairs is not None and not lists_numbers(data):
-        listed, pictures = read_picture_list(pairs, data, model.preprocessing)
-        return Judged(listed, pictures.source)
+        skips: OnError = on_error or record.get("on_error", "raise")
+        listed, pictures = read_picture_list(pairs, data, model.preprocessing, on_error=skips)
+        folds, skipped = read_folds(pairs), listed.skipped
+        if skipped is not None:
+            folds = None if folds is None else skipped.of_kept(folds)
+        account = "" if skipped is None else str(skipped)
+        return Judged(listed, pictures.source, account=account, folds=folds, skipped=skipped)
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
     if pairs is not None:
-        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
+        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}", folds=read_folds(pairs))
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pairsim._common.json_files import json_value
+from pairsim._common.numbers import counted
 from pairsim.errors import printable
 from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
 
@@ -122,7 +123,8 @@ class VerificationReport:
             f"  {readable(name):<22}{percent(value)}{interval(self.intervals, name)}" for name, value in rows.items()
         ]
         lines = [
-            f"{self.protocol} of {self.num_images:,} images{self._classes()}: {self.num_pairs:,} pairs, "
+            f"{self.protocol} of {counted(self.num_images, 'image')}{self._classes()}: "
+            f"{counted(self.num_pairs, 'pair')}, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
             f"at similarity threshold {self.threshold:.4f}:",
             *figures[: len(decisions)],
@@ -168,8 +170,8 @@ class VerificationReport:
         if self.num_classes is None:
             return ""
         unseen = "" if self.unseen_classes is None else f" ({self.unseen_classes:,} unseen in training)"
-        groups = "" if self.groups is None else f" in {self.groups:,} groups"
-        return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
+        groups = "" if self.groups is None else f" in {counted(self.groups, 'group')}"
+        return f" of {counted(self.num_classes, 'class', 'classes')}{unseen}{groups}"
 
 
 def readable(name: str) -> str:

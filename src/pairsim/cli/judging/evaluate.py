@@ -18,6 +18,7 @@ from pairsim.cli.arguments import (
     Run,
     Threshold,
     load_model,
+    skipped_of,
 )
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import RunError
@@ -53,20 +54,18 @@ def evaluate(
         resample: Estimate intervals by resampling images or classes, instead of computing them.
         resamples: Number of resamples, for --resample and --against.
     """
-    from pairsim.data.pairs.pair_files import read_folds
     from pairsim.runs import save_evaluation
     from pairsim.runs.run_data import load_evaluation_data, recorded_data
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
-    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     model = load_model(run, device)
     images = load_evaluation_data(
         run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
     )
     note(images.account)
     note(images.warning)
-    left_out = {"left_out": images.left_out}
+    left_out = {"left_out": images.left_out, **skipped_of(images)}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
         known = set(recorded_data(against).get("class_names", ())).intersection(images.class_names)
@@ -83,7 +82,7 @@ def evaluate(
         model,
         images.dataset,
         threshold=threshold,
-        folds=None if pairs is None else read_folds(pairs),
+        folds=images.folds,
         resample=resample,
         num_resamples=resamples,
         batch_size=batch_size,

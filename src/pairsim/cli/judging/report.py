@@ -16,6 +16,7 @@ from pairsim.cli.arguments import (
     Run,
     check_out,
     load_model,
+    skipped_of,
 )
 from pairsim.cli.output import expect, note, print_result
 
@@ -52,7 +53,6 @@ def report(
     from pairsim.runs.run_data import load_evaluation_data
 
     check_out(out, ".html", ".htm")
-    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
     images = load_evaluation_data(
@@ -78,4 +78,5 @@ def report(
     size = out.stat().st_size
     metrics = {**findings.figures.to_dict(), "unseen_classes": images.unseen_classes}
     result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
+    result |= skipped_of(images)
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)
