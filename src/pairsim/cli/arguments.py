@@ -37,6 +37,14 @@ OnErrors: TypeAlias = Annotated[
         "their --pairs, and counts them; by default as in training.",
     ),
 ]
+Groups: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        help="Report errors of groups of images, such as cameras or sites: a column of metadata.csv, or a regular "
+        "expression that is searched in the folder name, then in the path; its first group in parentheses, or the "
+        'whole match, is the name. With --pairs also "group", their column.'
+    ),
+]
 DataDir: TypeAlias = Annotated[
     Path | None, Parameter(help="Folder of mnist and fashion-mnist; by default PAIRSIM_DATA, else the user's cache.")
 ]

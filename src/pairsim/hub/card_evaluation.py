@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pairsim._common import markdown as md
@@ -72,6 +72,9 @@ def evaluation_of(records: RunRecords) -> list[str]:
         md.table(("Figure", "Value", "95 % interval"), rows),
         "Intervals account for pairs that share images. They hold for other images of the same kind.",
     ]
+    by_group = figures.get("by_group")
+    if by_group:
+        paragraphs += _groups(by_group)
     pairs, positive = md.finite(figures.get("num_pairs")), md.finite(figures.get("num_positive"))
     if pairs and positive is not None:
         paragraphs.append(
@@ -88,3 +91,30 @@ def evaluation_of(records: RunRecords) -> list[str]:
     elif own is not None and used is not None and own != used:
         paragraphs.append(f"The model's own threshold differs: {md.plain(own)}.")
     return paragraphs
+
+
+def _groups(report: Mapping[str, Any]) -> list[str]:
+    """Return a table of the errors of groups, and the ratios of the worst group."""
+    by = f" by {md.escape(report['by'])}" if report.get("by") else ""
+    rows = [
+        (
+            md.escape(row["name"]),
+            md.count(row["num_classes"]),
+            md.count(row["num_images"]),
+            *(text for name in ("fmr", "fnmr") for text in (_rate(row[name]), md.interval(row["intervals"][name]))),
+        )
+        for row in report["groups"]
+    ]
+    ratios = [
+        f"The {label} of the worst group, {md.escape(worst['name'])}, is {worst['ratio']:.2f} times the geometric mean of "
+        f"all (95 % interval {worst['interval'][0]:.2f} to {worst['interval'][1]:.2f})."
+        for label, worst in (("FMR", report["worst_fmr"]), ("FNMR", report["worst_fnmr"]))
+        if worst.get("ratio") is not None
+    ]
+    heading = ("Group", "Classes", "Images", "FMR within", "95 % interval", "FNMR within", "95 % interval")
+    unknown = f"Images without a group: {md.count(report.get('num_ungrouped'))}."
+    return [f"Groups{by}, at the same threshold:", md.table(heading, rows), " ".join([*ratios, unknown])]
+
+
+def _rate(value: Any) -> str:
+    return "too few classes" if md.finite(value) is None else md.rate(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,12 @@ from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
+from pairsim.runs.calibration_records import calibration_classes
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
+from pairsim.runs.group_names import GroupNames, find_group_names
 from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
+from pairsim.verification import VerificationReport
+from pairsim.verification.report_parts import Overlap
 
 SEEN_THRESHOLD = (
     "The threshold was chosen on classes that training had; on new classes expect more errors. Train with --unseen."
@@ -41,6 +46,8 @@ class Judged:
         warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
         folds: Fold of each given pair; `None` if their file has none.
         skipped: What was left out of the given pairs.
+        groups: Groups to report on; `None` if none were asked for.
+        shared_classes: How many of its classes the threshold was chosen on; `None` if it is not known.
     """
 
     dataset: Any
@@ -52,6 +59,20 @@ class Judged:
     warning: str = ""
     folds: Sequence[int] | None = None
     skipped: SkippedPairs | None = None
+    groups: GroupNames | None = None
+    shared_classes: int | None = None
+
+    def completed(self, report: VerificationReport) -> VerificationReport:
+        """Return a report with what only the run and its data know."""
+        origin, by_group = report.threshold_origin, report.by_group
+        if self.shared_classes is not None and origin.source != "given":
+            overlap: Overlap = "shared" if self.shared_classes else "disjoint"
+            origin = dataclasses.replace(origin, classes=overlap, num_common_classes=self.shared_classes)
+        if by_group is not None and self.groups is not None:
+            by_group = dataclasses.replace(by_group, by=self.groups.by)
+        return dataclasses.replace(
+            report, unseen_classes=self.unseen_classes, threshold_origin=origin, by_group=by_group
+        )
 
 
 def load_evaluation_data(
@@ -63,13 +84,14 @@ def load_evaluation_data(
     pairs: Path | None = None,
     data_dir: Path | None,
     class_level: int | None = None,
+    groups: str | None = None,
     on_error: OnError | None = None,
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
     Without pairs, the split "val" is the validation images of the run, or its validation pairs if it was trained on
     pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
-    level and `on_error` are by default those of the run.
+    level and `on_error` are by default those of the run. `groups` are groups to report on (see `find_group_names`).
     """
     record = recorded_data(run)
     if pairs is None and "pairs" in record:
@@ -87,10 +109,13 @@ def load_evaluation_data(
         if skipped is not None:
             folds = None if folds is None else skipped.of_kept(folds)
         account = "" if skipped is None else str(skipped)
-        return Judged(listed, pictures.source, account=account, folds=folds, skipped=skipped)
+        named = None if groups is None else find_group_names(listed, data, groups)
+        return Judged(listed, pictures.source, account=account, folds=folds, skipped=skipped, groups=named)
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
     if pairs is not None:
-        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}", folds=read_folds(pairs))
+        listed = read_numbered_list(pairs, loaded)
+        named = None if groups is None else find_group_names(listed, data, groups)
+        return Judged(listed, f"{pairs.name}, {loaded.source}", folds=read_folds(pairs), groups=named)
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split
@@ -102,7 +127,19 @@ def load_evaluation_data(
     point = model.operating_point
     on_val = split == "val" or point is None or point.source.startswith("validation ")
     warns = bool(trained) and of_val <= trained and bool(here - trained) and on_val
-    return Judged(loaded, loaded.source, loaded.class_names, unseen, account, left_out, SEEN_THRESHOLD if warns else "")
+    level = int(record.get("class_level", 1)) if class_level is None else class_level
+    chosen_on = calibration_classes(run, model, record)
+    return Judged(
+        loaded,
+        loaded.source,
+        loaded.class_names,
+        unseen,
+        account,
+        left_out,
+        SEEN_THRESHOLD if warns else "",
+        groups=None if groups is None else find_group_names(loaded, data, groups, level),
+        shared_classes=len(chosen_on & set(loaded.class_names)) if chosen_on else None,
+    )
 
 
 def recorded_data(run: Path) -> Mapping[str, Any]:

@@ -44,6 +44,7 @@ def calibrate(
     """
     from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
+    from pairsim.runs.calibration_records import save_calibration
     from pairsim.runs.run_data import load_evaluation_data
     from pairsim.runs.run_pairs import lists_numbers
     from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
@@ -76,6 +77,7 @@ def calibrate(
             batch_size=batch_size,
         )
         model.save_pretrained(folder)
+        save_calibration(run, folder, images.class_names)
     text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
     result |= skipped_of(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pairsim
@@ -13,6 +12,7 @@ from pairsim.cli.arguments import (
     Data,
     DataDir,
     Device,
+    Groups,
     Json,
     OnErrors,
     Run,
@@ -38,6 +38,7 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    groups: Groups = None,
     on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -59,9 +60,18 @@ def evaluate(
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
+    expect(against is None or groups is None, "--groups or --against, got both: groups are of one model.")
     model = load_model(run, device)
     images = load_evaluation_data(
-        run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+        run,
+        model,
+        data,
+        split,
+        pairs=pairs,
+        data_dir=data_dir,
+        class_level=class_level,
+        groups=groups,
+        on_error=on_error,
     )
     note(images.account)
     note(images.warning)
@@ -85,9 +95,10 @@ def evaluate(
         folds=images.folds,
         resample=resample,
         num_resamples=resamples,
+        groups=None if images.groups is None else images.groups.names,
         batch_size=batch_size,
     )
-    report = dataclasses.replace(report, unseen_classes=images.unseen_classes)
+    report = images.completed(report)
     if threshold is None:
         part = split if pairs is None else ""
         try:

@@ -166,7 +166,7 @@ def read_picture_pairs(
     paths = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
     table = dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
     if on_error == "skip":
-        skipped = skip_pairs(table.pairs, white)
+        skipped = skip_pairs(table.pairs, table.target or (), white)
         return table.only(skipped), skipped
     check_exist(dict.fromkeys(paths.values()), table.file, table.encoding)
     return table, None

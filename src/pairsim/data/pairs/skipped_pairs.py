@@ -27,11 +27,15 @@ class SkippedPairs:
         num_pairs: Number of pairs in the list.
         kept: Positions in the list of the pairs that are used, int64, ascending.
         pictures: The reason for each picture that is missing or cannot be read, by its path.
+        num_pictures: Number of pictures in the list, with these.
+        failed_pairs: How many of the negative and of the positive pairs are left out.
     """
 
     num_pairs: int
     kept: Int64Array
     pictures: dict[str, str]
+    num_pictures: int
+    failed_pairs: tuple[int, int]
 
     @property
     def num_skipped(self) -> int:
@@ -57,11 +61,12 @@ class SkippedPairs:
         )
 
 
-def skip_pairs(pairs: Sequence[tuple[str, str]], white: int | None = None) -> SkippedPairs:
+def skip_pairs(pairs: Sequence[tuple[str, str]], targets: Sequence[int], white: int | None = None) -> SkippedPairs:
     """Find the pairs whose pictures can be read; each picture is read once.
 
     Args:
         pairs: Paths of the first and second picture of each pair.
+        targets: 1 = same class, 0 = different, of each pair.
         white: As for `read_image`.
 
     Returns:
@@ -81,7 +86,9 @@ def skip_pairs(pairs: Sequence[tuple[str, str]], white: int | None = None) -> Sk
             f"Expected a pair of two pictures that can be read, found none in {counted(len(pairs), 'pair')}, such as "
             f"{printable(name)}: {reason}. Check the folder that the paths start from."
         )
-    return SkippedPairs(len(pairs), np.array(kept, dtype=np.int64), pictures)
+    positions, totals = np.array(kept, dtype=np.int64), np.bincount(targets, minlength=2)
+    failed = totals - np.bincount(np.asarray(targets)[positions], minlength=2)
+    return SkippedPairs(len(pairs), positions, pictures, len(names), (int(failed[0]), int(failed[1])))
 
 
 def check_exist(names: Collection[str], file: object, encoding: str) -> None:

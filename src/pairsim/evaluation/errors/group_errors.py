@@ -75,6 +75,7 @@ class GroupReport:
         false_non_matches_between: Those of them that do not match.
         num_ungrouped: Images without a group, which are in no pair here.
         num_ungrouped_pairs: Pairs with such an image.
+        by: What made the groups, such as the name of a column; empty if it is not known.
     """
 
     groups: tuple[GroupErrors, ...]
@@ -87,11 +88,11 @@ class GroupReport:
     false_non_matches_between: int
     num_ungrouped: int
     num_ungrouped_pairs: int
+    by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
-        matrices = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        figures: dict[str, Any] = json_value({**vars(self), **matrices})
+        figures: dict[str, Any] = json_value(self)
         return figures
 
 

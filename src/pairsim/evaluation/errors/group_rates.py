@@ -18,10 +18,10 @@ than `MIN_CLASSES` classes is NaN: its variance cannot be estimated.
 
 **Ratio.** How much worse off the worst group is: the highest rate over the geometric mean of the rates of all groups
 that have one (Grother 2022). It is 1 where all groups are alike, and NaN if a group has no error, as the mean is then
-0. The variance of log r_g, with r_g = rate_g / mean, is computed by leaving out classes in the same way. The worst
-group is chosen on the same data, which makes its ratio too large: the interval of the highest true ratio is from the
-highest lower end of all r_g, at the level (1 - confidence) / (2 G), to their highest upper end, at the level
-(1 - confidence) / 2. Its coverage is at least the confidence, and higher where groups are alike.
+0, or errors only. The variance of log r_g, with r_g = rate_g / mean, is computed by leaving out classes in the same
+way. The worst group is chosen on the same data, which makes its ratio too large: the interval of the highest true ratio
+is from the highest lower end of all r_g, at the level (1 - confidence) / (2 G), to their highest upper end, at the
+level (1 - confidence) / 2. Its coverage is at least the confidence, and higher where groups are alike.
 
 References:
     P. Grother, Face Recognition Vendor Test (FRVT) Part 8: Summarizing demographic differentials, NIST IR 8429, 2022.
@@ -140,7 +140,7 @@ class GroupRates:
         """
         known = [group for group, rate in enumerate(self.rates) if not math.isnan(rate)]
         rates = np.array([self.rates[group] for group in known])
-        if len(known) < 2 or not rates.all():
+        if len(known) < 2 or not rates.all() or (rates == 1.0).any():
             return GroupRatio(name="", ratio=math.nan, interval=(math.nan, math.nan))
         logs = np.log(rates)
         ratios = logs - logs.mean()
