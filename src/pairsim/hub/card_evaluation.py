@@ -106,8 +106,8 @@ def _groups(report: Mapping[str, Any]) -> list[str]:
         for row in report["groups"]
     ]
     ratios = [
-        f"The {label} of the worst group, {md.escape(worst['name'])}, is {worst['ratio']:.2f} times the geometric mean of "
-        f"all (95 % interval {worst['interval'][0]:.2f} to {worst['interval'][1]:.2f})."
+        f"The {label} of the worst group, {md.escape(worst['name'])}, is {worst['ratio']:.2f} times the geometric mean "
+        f"of all (95 % interval {worst['interval'][0]:.2f} to {worst['interval'][1]:.2f})."
         for label, worst in (("FMR", report["worst_fmr"]), ("FNMR", report["worst_fnmr"]))
         if worst.get("ratio") is not None
     ]

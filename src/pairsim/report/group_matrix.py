@@ -16,8 +16,8 @@ _CELL, _LEFT, _TOP, _NAME = 76, 110, 62, 14
 def group_matrix(report: GroupReport) -> str:
     """Draw the FMR between each two groups, and within each on the diagonal.
 
-    A cell has a stronger colour where its rate is higher, on a logarithmic scale; the rate is written in it as well. Each pair of
-    groups is drawn once.
+    A cell has a stronger colour where its rate is higher, on a logarithmic scale; the rate is written in it as well.
+    Each pair of groups is drawn once.
 
     Args:
         report: The errors of groups.
