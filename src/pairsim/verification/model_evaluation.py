@@ -231,7 +231,9 @@ def _by_group(scored: Scored, groups: Groups, lowest: float) -> GroupReport:
     if positive.any():
         linked = images[:, positive].astype(np.int64)
         classes[linked] = connected(*linked)
-    return group_errors_of_pairs(scored.similarity >= lowest, scored.target, images, classes[images], both)
+    return group_errors_of_pairs(
+        scored.similarity >= lowest, scored.target.astype(np.int64), images, classes[images], both
+    )
 
 
 def _kind_errors(scored: GivenPairsScored, lowest: float) -> KindErrors:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pairsim._common.choices import OnError, check_on_error
 from pairsim._common.storage import sha256, write_file
@@ -89,8 +89,8 @@ class PairTable:
 
     def only(self, skipped: SkippedPairs) -> PairTable:
         """Return the pairs that are not skipped, with their other columns."""
-        columns = {name: values for name, values in vars(self).items() if isinstance(values, list)}
-        return dataclasses.replace(self, **{name: skipped.of_kept(values) for name, values in columns.items()})
+        kept: dict[str, Any] = {key: skipped.of_kept(of) for key, of in vars(self).items() if isinstance(of, list)}
+        return dataclasses.replace(self, **kept)
 
     def with_names_in(self, folder: Path) -> PairTable:
         """Return the list with those names of files that are not UTF-8 as they are in a folder, byte for byte."""

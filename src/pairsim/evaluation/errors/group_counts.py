@@ -152,9 +152,8 @@ def count_given_pairs(
         num_groups: Number of groups `G`.
     """
     known = (groups >= 0).all(axis=0)
-    match, positive, images, classes, groups = (
-        values[..., known] for values in (match, positive, images, classes, groups)
-    )
+    match, positive = match[known], positive[known]
+    images, classes, groups = images[:, known], classes[:, known], groups[:, known]
     num_classes = int(classes.max(initial=-1)) + 1
     keys, cells = np.unique(groups * num_classes + classes, return_inverse=True)
     cells = cells.reshape(groups.shape)
@@ -221,13 +220,14 @@ def _sizes_squared(
     """Return the sum of (n n')^2 over all pairs of cells of different classes, by their groups `[G, G]`."""
     squares = np.square(sizes.astype(np.float64))
     by_group = np.bincount(cell_group, weights=squares, minlength=num_groups)
-    total: Float64Array = np.outer(by_group, by_group)
+    total: npt.NDArray[Any] = np.outer(by_group, by_group)
     np.fill_diagonal(
         total, (np.diagonal(total) - np.bincount(cell_group, weights=squares**2, minlength=num_groups)) / 2
     )
     same = np.zeros_like(total)
     np.add.at(same, (cell_group[one], cell_group[other]), squares[one] * squares[other])
-    return total - _symmetric(same)
+    different: Float64Array = total - _symmetric(same)
+    return different
 
 
 def _symmetric(upper: npt.NDArray[Any]) -> npt.NDArray[Any]:

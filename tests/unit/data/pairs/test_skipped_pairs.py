@@ -47,6 +47,7 @@ def test_every_column_keeps_its_pairs(pictures: Path) -> None:
     assert folds is not None
     assert skipped.of_kept(folds) == [0, 1, 4]
     assert {Path(name).stem: reason for name, reason in skipped.pictures.items()}["gone"] == "there is no such file"
+    assert (skipped.num_pictures, skipped.failed_pairs) == (5, (2, 1))
     assert skipped.num_skipped == skipped.to_dict()["num_skipped"] == 3
     assert [Path(one["file"]).name for one in skipped.to_dict()["skipped"]] == ["gone.png", "cut.png"]
     assert str(skipped).startswith("3 of 6 pairs skipped, as 2 pictures (")
@@ -54,9 +55,11 @@ def test_every_column_keeps_its_pairs(pictures: Path) -> None:
 
 
 def test_one_of_each_is_in_the_singular(pictures: Path) -> None:
-    skipped = skip_pairs([(f"{pictures}/a.png", f"{pictures}/b.png"), (f"{pictures}/a.png", f"{pictures}/gone.png")])
+    skipped = skip_pairs(
+        [(f"{pictures}/a.png", f"{pictures}/b.png"), (f"{pictures}/a.png", f"{pictures}/gone.png")], [1, 0]
+    )
     assert str(skipped) == f"1 of 2 pairs skipped, as 1 picture ({pictures}/gone.png) is missing or cannot be read."
-    assert str(skip_pairs([(f"{pictures}/a.png", f"{pictures}/b.png")])) == ""
+    assert str(skip_pairs([(f"{pictures}/a.png", f"{pictures}/b.png")], [1])) == ""
 
 
 def test_folds_of_lfw_are_those_of_the_whole_list(tmp_path: Path) -> None:
