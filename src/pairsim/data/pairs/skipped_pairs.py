@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from pairsim.errors import DataError, ImageReadError, printable
 
 _MAX_NAMED = 10
 _MISSING = "there is no such file"
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class SkippedPairs:
         """Number of pairs that are left out."""
         return self.num_pairs - len(self.kept)
 
-    def of_kept(self, values: Sequence[_Value]) -> list[_Value]:
+    def of_kept(self, values: Sequence[Any]) -> list[Any]:
         """Return those of one value for each pair of the list, such as its fold, that belong to pairs that are used."""
         return [values[position] for position in self.kept.tolist()]
 
