@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.groups import COMPUTED, INDEPENDENT
 from benchmarks.report import aligned_table
 from benchmarks.results import Results
 from benchmarks.timing import Row
@@ -24,6 +25,7 @@ def evidence(results: Results) -> str:
     """Return the section between the markers."""
     parts = (
         _coverage(results),
+        _groups(results),
         _calibration(results),
         _thresholds(results),
         _unseen(results),
@@ -52,6 +54,62 @@ def _coverage(results: Results) -> list[str]:
             [[name, *(cells.get((arm, figure), "-") for arm in arms)] for figure, name in _FIGURES.items()],
         ),
     ]
+
+
+def _groups(results: Results) -> list[str]:
+    rows = results.rows("groups", "Share of 95 % intervals of groups")
+    example = results.rows("groups", "Groups of products") or ()
+    if rows is None:
+        return []
+    cells = {(row["arm"], row["figure"], row["classes"]): f"{float(row['covered']):.1%}" for row in rows}
+    sizes = sorted({int(row["classes"]) for row in rows})
+    shown = {
+        "FMR": (COMPUTED, "fmr"),
+        "FNMR": (COMPUTED, "fnmr"),
+        "FMR of the worst group over the mean": (COMPUTED, "worst_fmr"),
+        "FNMR of the worst group over the mean": (COMPUTED, "worst_fnmr"),
+        "FMR, pairs taken for independent": (INDEPENDENT, "fmr"),
+        "FNMR, pairs taken for independent": (INDEPENDENT, "fnmr"),
+    }
+    lines = [
+        "## Do the intervals of groups hold?",
+        "",
+        "Share of 95% intervals that contain the true value, by the number of classes (identities) in each of three "
+        "simulated groups. The intervals of the ratio of the worst group to the geometric mean are made to be safe.",
+        "",
+        *aligned_table(
+            ["", *(f"{size} classes" for size in sizes)],
+            [[name, *(cells.get((*key, size), "-") for size in sizes)] for name, key in shown.items()],
+        ),
+    ]
+    if not example:
+        return lines
+    table = next(table for table in results.reports["groups"]["benchmarks"]["groups"] if table["rows"] == list(example))
+    return [
+        *lines,
+        "An example: groceries of a shop, a frozen MobileNetV2 with cosine, and one threshold for all. "
+        + " ".join(table["notes"]),
+        "",
+        *aligned_table(
+            ["group", "classes", "images", "FMR", "95% interval", "FNMR", "95% interval"],
+            [
+                [
+                    str(row["group"]),
+                    str(row["classes"]),
+                    str(row["images"]),
+                    *(text for figure in ("fmr", "fnmr") for text in _rate_cells(row, figure)),
+                ]
+                for row in example
+            ],
+        ),
+    ]
+
+
+def _rate_cells(row: Row, figure: str) -> tuple[str, str]:
+    """A rate of a group and its interval."""
+    if row[figure] is None:
+        return "too few classes", "-"
+    return f"{float(row[figure]):.2%}", f"{float(row[f'{figure}_low']):.2%} to {float(row[f'{figure}_high']):.2%}"
 
 
 def _calibration(results: Results) -> list[str]:

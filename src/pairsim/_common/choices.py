@@ -17,3 +17,9 @@ Unit: TypeAlias = Literal["images", "classes"]
 
 NEGATIVES: tuple[Negatives, ...] = get_args(Negatives)
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise if a choice of what happens to pictures that cannot be read is unknown."""
+    if on_error not in get_args(OnError):
+        raise ValueError(f"Expected on_error to be one of {', '.join(get_args(OnError))}, got {on_error!r}.")

@@ -25,7 +25,7 @@ def json_value(value: Any) -> Any:
     """Convert a result to JSON values.
 
     Args:
-        value: Strings, numbers, booleans, None, and mappings, lists, tuples and dataclasses of these.
+        value: Strings, numbers, booleans, None, and mappings, lists, tuples, arrays and dataclasses of these.
 
     Returns:
         The same with dicts, lists, and None for NaN and the infinities.
@@ -36,6 +36,8 @@ def json_value(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = vars(value)
+    if hasattr(value, "tolist"):  # an array
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {key: json_value(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -85,3 +85,18 @@ def similarity_threshold(value: Any, name: str = "threshold") -> float:
             f"Expected {name} to be a similarity in [-1, 1], got {threshold}. Give a cosine such as 0.5, no percentage."
         )
     return threshold
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun in the singular or plural.
+
+    Args:
+        number: How many.
+        noun: The noun in the singular.
+        plural: The plural, if it is not the singular with an "s".
+
+    Example:
+        >>> counted(1, "pair"), counted(1000, "pair"), counted(2, "class", "classes")
+        ('1 pair', '1,000 pairs', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -11,6 +11,9 @@ from cyclopts.validators import Number
 import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.output import expect, note
+
+if TYPE_CHECKING:
+    from pairsim.runs.run_data import Judged
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
 Data: TypeAlias = Annotated[
@@ -30,8 +33,16 @@ ClassLevel: TypeAlias = Annotated[
 OnErrors: TypeAlias = Annotated[
     OnError | None,
     Parameter(
-        help='"raise" stops at pictures or folders that cannot be read and names them; "skip" leaves them out and '
-        "counts them; by default as in training.",
+        help='"raise" stops at pictures or folders that cannot be read and names them; "skip" leaves them out, with '
+        "their --pairs, and counts them; by default as in training.",
+    ),
+]
+Groups: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        help="Report errors of groups of images, such as cameras or sites: a column of metadata.csv, or a regular "
+        "expression that is searched in the folder name, then in the path; its first group in parentheses, or the "
+        'whole match, is the name. With --pairs also "group", their column.'
     ),
 ]
 DataDir: TypeAlias = Annotated[
@@ -59,6 +70,13 @@ def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
     if warning is not None:
         note(f"Warning: {warning}")
     return model
+
+
+def skipped_of(images: Judged) -> dict[str, Any]:
+    """Return the keys of `--json` on pairs that were left out; none where all pairs are of labelled images."""
+    if images.class_names:
+        return {}
+    return {"num_skipped": 0, "skipped": []} if images.skipped is None else images.skipped.to_dict()
 
 
 def check_out(out: Path, *endings: str) -> str:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from pairsim._common import storage
-from pairsim.data.image_sets import ImageFiles, ImageTensors, in_memory
+from pairsim.data.image_sets import ImageFiles, ImageTensors, LabelledImages, in_memory
+from pairsim.data.pairs.pair_dataset import PairDataset
+from pairsim.data.pairs.pair_lists import PairList
 
 CONTENTS = 1_000
 """Picture files of which the content is read."""
@@ -60,6 +62,24 @@ def image_fingerprint(dataset: Any) -> dict[str, str]:
         "contents": storage.sha256("".join(_content_sha256(paths[number]) for number in chosen).encode()),
         "times": storage.sha256(json.dumps([time for _, time in states]).encode()),
     }
+
+
+def data_sha256(dataset: Any) -> str | None:
+    """Return one hash of the images of a dataset and their labels, or their pairs.
+
+    Args:
+        dataset: Labelled, or a `PairDataset`.
+
+    Returns:
+        64 hexadecimal digits, the same after the folder was moved or copied; `None` where `image_fingerprint` has none.
+    """
+    if isinstance(dataset, PairDataset):
+        images, grouping = dataset.dataset, PairList.of(dataset).sha256
+    else:
+        images, grouping = dataset, LabelledImages.of(dataset).index.fingerprint()["labels"]
+    found = image_fingerprint(images)
+    found.pop("times", None)
+    return storage.sha256(json.dumps([found, grouping]).encode()) if found else None
 
 
 def image_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

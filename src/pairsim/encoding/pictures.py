@@ -8,13 +8,12 @@ import time
 from collections.abc import Generator, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pairsim._common.choices import OnError, PrecisionName
+from pairsim._common.choices import OnError, PrecisionName, check_on_error
 from pairsim._common.numbers import whole_number
 from pairsim._common.precision import inference_dtype
 from pairsim._common.progress import progress_bar
@@ -126,8 +125,7 @@ def encode_pictures(
         >>> encoded.embeddings.shape, encoded.names, encoded.indices.tolist(), encoded.skipped
         (torch.Size([3, 128]), (None, None, None), [0, 1, 2], ())
     """
-    if on_error not in get_args(OnError):
-        raise ValueError(f"Expected on_error to be one of {', '.join(get_args(OnError))}, got {on_error!r}.")
+    check_on_error(on_error)
     check_model(model)
     if batch_size is not None:
         whole_number(batch_size, "batch_size", 1)

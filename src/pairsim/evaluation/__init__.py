@@ -22,6 +22,10 @@ from pairsim.evaluation.errors.class_errors import Breakdown as Breakdown
 from pairsim.evaluation.errors.class_errors import ClassErrors as ClassErrors
 from pairsim.evaluation.errors.class_errors import ClassPairErrors as ClassPairErrors
 from pairsim.evaluation.errors.class_errors import breakdown as breakdown
+from pairsim.evaluation.errors.group_errors import GroupErrors as GroupErrors
+from pairsim.evaluation.errors.group_errors import GroupReport as GroupReport
+from pairsim.evaluation.errors.group_errors import group_errors as group_errors
+from pairsim.evaluation.errors.group_rates import GroupRatio as GroupRatio
 from pairsim.evaluation.errors.label_agreement import LabelAgreement as LabelAgreement
 from pairsim.evaluation.errors.label_agreement import label_agreement as label_agreement
 from pairsim.evaluation.errors.pair_errors import RankedPairs as RankedPairs

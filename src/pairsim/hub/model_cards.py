@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
+from pairsim.hub.card_evaluation import FIGURES, evaluation_of
 from pairsim.hub.card_limits import image_kind, limits
 from pairsim.models.backbones.onnx_nets import is_onnx_file
 from pairsim.models.backbones.registry import EMBEDDINGS
@@ -27,7 +28,6 @@ from pairsim.runs.run_records import (
     read_run,
     training_command,
 )
-from pairsim.verification.model_evaluation import FMR_TARGETS
 from pairsim.verification.verification_report import VerificationReport
 
 CARD = "README.md"
@@ -42,30 +42,6 @@ _USE_OF_PICTURES = (
 _USE_OF_EMBEDDINGS = (
     "vectors = ...  # float32 [N, D] of the net whose embeddings it was trained on, a tensor",
     "print(model.similarity_matrix(vectors[:, :, None, None]), model.threshold)",
-)
-
-
-class _Figure(NamedTuple):
-    """A figure of a report: its key, its name, how it is written, and its usual name in a model index, if any."""
-
-    key: str
-    label: str
-    write: Callable[[Any], str] = md.rate
-    metric: str = ""
-
-
-_FIGURES = (
-    _Figure("balanced_accuracy", "Balanced accuracy at the threshold", metric="balanced_accuracy"),
-    _Figure("accuracy", "Accuracy at the threshold", metric="accuracy"),
-    _Figure("fmr", "False match rate (FMR) at the threshold"),
-    _Figure("fnmr", "False non-match rate (FNMR) at the threshold"),
-    _Figure("roc_auc", "ROC AUC", metric="roc_auc"),
-    _Figure("average_precision", "Average precision"),
-    _Figure("eer", "Equal error rate", metric="equal_error_rate"),
-    _Figure("log_loss", "Log-loss, in nats", md.plain),
-    _Figure("brier", "Brier score", md.plain, metric="brier_score"),
-    _Figure("ece", "Expected calibration error, 15 bins", md.plain),
-    *(_Figure(f"fnmr_at_fmr_{fmr:g}", f"FNMR at FMR {fmr:.2%}") for fmr in FMR_TARGETS),
 )
 
 
@@ -107,7 +83,7 @@ def model_card(
         _usage(records, repo_id),
         _data(records),
         _training(records),
-        _evaluation(records),
+        _section("Evaluation", *evaluation_of(records)),
         _threshold(records),
         _probabilities(records),
         _section("Limits", "\n".join(f"- {line}" for line in limits(records))),
@@ -161,7 +137,7 @@ def _front_matter(records: RunRecords, name: str) -> str:
     if evaluation is not None and evaluation.of_these_weights:
         metrics = [
             {"type": figure.metric, "value": round(value, 6), "name": figure.label}
-            for figure in _FIGURES
+            for figure in FIGURES
             if figure.metric and (value := md.finite(evaluation.figures.get(figure.key))) is not None
         ]
         data = last_name(evaluation.data) or md.NOT_RECORDED
@@ -264,50 +240,6 @@ def _training(records: RunRecords) -> str:
     ]
     note = "The epoch was chosen by its validation loss, so the validation figures may be slightly too good."
     return _section("Training", md.table(("", ""), rows), *([note] if best.get("val_loss") is not None else []))
-
-
-def _evaluation(records: RunRecords) -> str:
-    evaluation, command = records.evaluation, "`pairsim evaluate RUN DATA`"
-    if evaluation is None:
-        return _section("Evaluation", f"Not measured. Measure it with {command}.")
-    if not evaluation.of_these_weights:
-        return _section(
-            "Evaluation", f"Not measured: the stored evaluation is of other weights. Measure again with {command}."
-        )
-    figures = evaluation.figures
-    intervals, at_fmr = figures.get("intervals") or {}, figures.get("fnmr_at_fmr") or {}
-    values = {**figures, **{f"fnmr_at_fmr_{fmr}": value for fmr, value in at_fmr.items()}}
-    rows = []
-    for key, label, write, _ in _FIGURES:
-        unknown = key in values and md.finite(values[key]) is None
-        written = "not measurable with these pairs" if unknown else write(values.get(key))
-        rows.append((label, written, md.interval(intervals.get(key))))
-    where = "data not recorded"
-    if evaluation.data:
-        where = f"the {md.escape(evaluation.split)} split of {md.escape(last_name(evaluation.data))}"
-    paragraphs = [
-        f"On {where}: {md.escape(figures.get('protocol', 'pairs'))} of {md.count(figures.get('num_images'))} images, "
-        f"{md.count(figures.get('num_pairs'))} pairs, {md.count(figures.get('num_positive'))} of them positive, at "
-        f"similarity threshold {md.plain(figures.get('threshold'))}.",
-        md.table(("Figure", "Value", "95 % interval"), rows),
-        "Intervals account for pairs that share images. They hold for other images of the same kind.",
-    ]
-    pairs, positive = md.finite(figures.get("num_pairs")), md.finite(figures.get("num_positive"))
-    if pairs and positive is not None:
-        paragraphs.append(
-            f"Of these pairs {md.rate(positive / pairs)} are positive; the probabilities are for "
-            f"{md.rate(figures.get('prior'))}."
-        )
-    point = records.model.get("operating_point") or {}
-    own, used = md.finite(point.get("threshold")), md.finite(figures.get("threshold"))
-    if not evaluation.of_this_calibration:
-        paragraphs.append(
-            "The threshold or the calibration was changed after this evaluation: figures at the threshold and of "
-            "probabilities are for the earlier ones."
-        )
-    elif own is not None and used is not None and own != used:
-        paragraphs.append(f"The model's own threshold differs: {md.plain(own)}.")
-    return _section("Evaluation", *paragraphs)
 
 
 def _threshold(records: RunRecords) -> str:

@@ -32,6 +32,7 @@ class OperatingPoint:
         criterion: How the threshold was chosen.
         fmr_interval: 95 % interval of the FMR for other images of the same classes; `None` if it was not computed.
         fnmr_interval: The same of the FNMR.
+        data_sha256: SHA-256 of the images and their labels or pairs; empty if it is not known.
     """
 
     threshold: float
@@ -43,6 +44,7 @@ class OperatingPoint:
     criterion: str = "probability 0.5"
     fmr_interval: tuple[float, float] | None = None
     fnmr_interval: tuple[float, float] | None = None
+    data_sha256: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OperatingPoint:

@@ -21,7 +21,7 @@ from pairsim.evaluation.errors.class_errors import ClassErrors, breakdown
 from pairsim.evaluation.errors.pair_errors import RankedPairs, worst_given_pairs, worst_pairs
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.models import SimilarityModel
-from pairsim.verification.model_evaluation import report_on, to_probability
+from pairsim.verification.model_evaluation import Groups, report_on, to_probability
 from pairsim.verification.scoring import AllPairsScored, score_pairs
 from pairsim.verification.verification_report import VerificationReport
 from pairsim.visual.page.pixels import fetch_separate, png_data_uri, to_pixels
@@ -120,6 +120,7 @@ def find(
     *,
     names: Sequence[str] | None = None,
     most: int = 12,
+    groups: Groups | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Findings:
@@ -130,6 +131,7 @@ def find(
         dataset: Labelled, map-style, or a `PairDataset`.
         names: A name for each class, in the order of the sorted labels; by default the labels.
         most: Maximum number of errors of each kind, and of suspects.
+        groups: Groups of images or pairs, as for `evaluate`.
         batch_size: Images embedded at once.
         progress: Whether to show a progress bar.
 
@@ -193,7 +195,7 @@ def find(
     thresholds = thresholds[max(int(np.searchsorted(thresholds, lowest, side="right")) - 1, 0) :]
     matching_positive, matching_negative = match_counts(scored.pairs, thresholds - MATCH_TOLERANCE)
     return Findings(
-        figures=report_on(model, scored),
+        figures=report_on(model, scored, groups=groups),
         thresholds=thresholds,
         matching_positive=matching_positive,
         matching_negative=matching_negative,

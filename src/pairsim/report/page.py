@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from pairsim._common.environment import describe_environment
 from pairsim.models import SimilarityModel
 from pairsim.report.charts import LEFT, RIGHT, Axis, Line, Mark, draw_chart, nice_ticks
 from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
+from pairsim.report.group_matrix import group_matrix
 from pairsim.report.rendering import percent, render
 from pairsim.runs.run_records import read_run
+from pairsim.verification.model_evaluation import Groups
+from pairsim.verification.verification_report import VerificationReport
 
 MAX_CLASSES = 500
 """Maximum number of classes in the table: more would make the page slow and too long to read."""
@@ -37,6 +41,8 @@ def write_report(
     split: str = "",
     source: str = "",
     most: int = 12,
+    groups: Groups | None = None,
+    complete: Callable[[VerificationReport], VerificationReport] | None = None,
     batch_size: int | None = None,
     model: SimilarityModel | None = None,
     device: str = "auto",
@@ -56,6 +62,8 @@ def write_report(
         split: Split of the data: "test", "val" or "train".
         source: Origin of the images, in words.
         most: Maximum number of errors of each kind, and of label suspects.
+        groups: Groups of images or pairs, as for `evaluate`.
+        complete: Adds to the figures what only the caller knows.
         batch_size: Images embedded at once; by default a size that suits the device.
         model: The model of the run where it is loaded already; it stays on its device, and `device` is ignored. By
             default it is loaded from `run`.
@@ -78,7 +86,9 @@ def write_report(
     records = read_run(run)
     if model is None:
         model = SimilarityModel.from_pretrained(run).to(where)
-    findings = find(model, dataset, names=names, most=most, batch_size=batch_size, progress=progress)
+    findings = find(model, dataset, names=names, most=most, groups=groups, batch_size=batch_size, progress=progress)
+    if complete is not None:
+        findings = dataclasses.replace(findings, figures=complete(findings.figures))
     figures, classes = findings.figures, findings.classes
     share = figures.num_positive / figures.num_pairs if figures.num_pairs else math.nan
     known, here = set(map(str, records.data.get("class_names", ()))), {row.name for row in classes}
@@ -107,6 +117,7 @@ def write_report(
         curves=curves(findings),
         training=training_curves(records.epochs),
         counts=slider_counts(findings),
+        group_matrix=None if figures.by_group is None else group_matrix(figures.by_group),
     )
     storage.write_file(path, storage.encoded(page))
     return findings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ from pairsim._common.choices import OnError, Split
 from pairsim.data import ClassIndex, LabelledData, stratified_split
 from pairsim.data.image_sets import subset
 from pairsim.data.named import NAMES, is_embedding_file, load_data
+from pairsim.data.pairs.pair_files import read_folds
+from pairsim.data.pairs.skipped_pairs import SkippedPairs
 from pairsim.data.splits import read_split
 from pairsim.errors import RunError
 from pairsim.images import Preprocessing
 from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
+from pairsim.runs.calibration_records import calibration_classes
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
+from pairsim.runs.group_names import GroupNames, find_group_names
 from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
+from pairsim.verification import VerificationReport
+from pairsim.verification.report_parts import Overlap
 
 SEEN_THRESHOLD = (
     "The threshold was chosen on classes that training had; on new classes expect more errors. Train with --unseen."
@@ -37,6 +44,10 @@ class Judged:
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
         warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
+        folds: Fold of each given pair; `None` if their file has none.
+        skipped: What was left out of the given pairs.
+        groups: Groups to report on; `None` if none were asked for.
+        shared_classes: How many of its classes the threshold was chosen on; `None` if it is not known.
     """
 
     dataset: Any
@@ -46,6 +57,22 @@ class Judged:
     account: str = ""
     left_out: tuple[LeftOut, ...] = ()
     warning: str = ""
+    folds: Sequence[int] | None = None
+    skipped: SkippedPairs | None = None
+    groups: GroupNames | None = None
+    shared_classes: int | None = None
+
+    def completed(self, report: VerificationReport) -> VerificationReport:
+        """Return a report with what only the run and its data know."""
+        origin, by_group = report.threshold_origin, report.by_group
+        if self.shared_classes is not None and origin.source != "given":
+            overlap: Overlap = "shared" if self.shared_classes else "disjoint"
+            origin = dataclasses.replace(origin, classes=overlap, num_common_classes=self.shared_classes)
+        if by_group is not None and self.groups is not None:
+            by_group = dataclasses.replace(by_group, by=self.groups.by)
+        return dataclasses.replace(
+            report, unseen_classes=self.unseen_classes, threshold_origin=origin, by_group=by_group
+        )
 
 
 def load_evaluation_data(
@@ -57,13 +84,14 @@ def load_evaluation_data(
     pairs: Path | None = None,
     data_dir: Path | None,
     class_level: int | None = None,
+    groups: str | None = None,
     on_error: OnError | None = None,
 ) -> Judged:
     """Load a labelled dataset, or the pairs of a file, with pictures read as the model does.
 
     Without pairs, the split "val" is the validation images of the run, or its validation pairs if it was trained on
     pairs. In a run that kept classes unseen, each split has the classes of that split (see `load_labelled`). The class
-    level and `on_error` are by default those of the run.
+    level and `on_error` are by default those of the run. `groups` are groups to report on (see `find_group_names`).
     """
     record = recorded_data(run)
     if pairs is None and "pairs" in record:
@@ -75,11 +103,19 @@ def load_evaluation_data(
                 f"found --split {split}: the run has no such split. Give pairs that it was not trained on."
             )
     if pairs is not None and not lists_numbers(data):
-        listed, pictures = read_picture_list(pairs, data, model.preprocessing)
-        return Judged(listed, pictures.source)
+        skips: OnError = on_error or record.get("on_error", "raise")
+        listed, pictures = read_picture_list(pairs, data, model.preprocessing, on_error=skips)
+        folds, skipped = read_folds(pairs), listed.skipped
+        if skipped is not None:
+            folds = None if folds is None else skipped.of_kept(folds)
+        account = "" if skipped is None else str(skipped)
+        named = None if groups is None else find_group_names(listed, data, groups)
+        return Judged(listed, pictures.source, account=account, folds=folds, skipped=skipped, groups=named)
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
     if pairs is not None:
-        return Judged(read_numbered_list(pairs, loaded), f"{pairs.name}, {loaded.source}")
+        listed = read_numbered_list(pairs, loaded)
+        named = None if groups is None else find_group_names(listed, data, groups)
+        return Judged(listed, f"{pairs.name}, {loaded.source}", folds=read_folds(pairs), groups=named)
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split
@@ -91,7 +127,19 @@ def load_evaluation_data(
     point = model.operating_point
     on_val = split == "val" or point is None or point.source.startswith("validation ")
     warns = bool(trained) and of_val <= trained and bool(here - trained) and on_val
-    return Judged(loaded, loaded.source, loaded.class_names, unseen, account, left_out, SEEN_THRESHOLD if warns else "")
+    level = int(record.get("class_level", 1)) if class_level is None else class_level
+    chosen_on = calibration_classes(run, model, record)
+    return Judged(
+        loaded,
+        loaded.source,
+        loaded.class_names,
+        unseen,
+        account,
+        left_out,
+        SEEN_THRESHOLD if warns else "",
+        groups=None if groups is None else find_group_names(loaded, data, groups, level),
+        shared_classes=len(chosen_on & set(loaded.class_names)) if chosen_on else None,
+    )
 
 
 def recorded_data(run: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pairsim._common import storage
+from pairsim._common.choices import OnError
 from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset, PairList
 from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.data.named.class_folders import default_preprocessing
@@ -33,6 +34,7 @@ def read_picture_list(
     channels: int | None = None,
     fit: Fit = "stretch",
     white: int | None = None,
+    on_error: OnError = "raise",
 ) -> tuple[PairDataset, LabelledData]:
     """Read pairs of picture files.
 
@@ -44,20 +46,23 @@ def read_picture_list(
         channels: 1 or 3; by default 1 if the first pictures are grey.
         fit: How pictures of other proportions get their size.
         white: Value of white of samples of more than 8 bits.
+        on_error: "raise" stops at pictures that are missing; "skip" leaves out the pairs of those that are missing or
+            cannot be read (`PairDataset.skipped`).
 
     Returns:
         The pairs, and their pictures.
     """
-    listed = PairDataset.from_csv(file, folder, preprocessing=preprocessing)
+    listed = PairDataset.from_csv(file, folder, preprocessing=preprocessing, on_error=on_error)
     files = listed.dataset
     assert isinstance(files, ImageFiles), "no transform was asked for"
     if preprocessing is None:
         preprocessing = default_preprocessing(files.paths, image_size, channels, white, fit)
         files = ImageFiles(files.paths, files.targets, preprocessing=preprocessing)
-        pairs = listed.all_pairs()
+        pairs, skipped = listed.all_pairs(), listed.skipped
         listed = PairDataset.from_pairs(
             files, pairs.first, pairs.second, pairs.target, kind=listed.kind, group=listed.group
         )
+        listed.skipped = skipped
     images = LabelledData(
         dataset=LabelledImages(files, files.targets),
         class_names=(),

@@ -222,6 +222,8 @@ def training_command(records: RunRecords) -> str | None:
         words += ["--class-level", str(records.data["class_level"])]
     if (classes := records.data.get("class_split")) is not None:
         words += ["--unseen", str(classes["unseen"])]
+    if records.data.get("on_error") is not None:
+        words += ["--on-error", str(records.data["on_error"])]
     if records.data.get("groups") is not None:
         words += ["--groups", str(records.data["groups"])]
     preprocessing = records.model.get("preprocessing", {})

@@ -141,4 +141,5 @@ def operating_point(scored: Scored, threshold: float, criterion: str, source: st
         criterion=criterion,
         fmr_interval=intervals["fmr"],
         fnmr_interval=intervals["fnmr"],
+        data_sha256=(None if scored.measured is None else scored.measured.data_sha256) or "",
     )

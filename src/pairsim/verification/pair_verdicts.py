@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from pairsim._common.csv_files import write_csv
-from pairsim._common.numbers import similarity_threshold
+from pairsim._common.numbers import counted, similarity_threshold
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
 from pairsim.data.pairs.pair_files import picture_path, read_table
 from pairsim.encoding.pictures import Skipped, encode_pictures
@@ -104,7 +104,7 @@ class PairVerdicts:
         matches = int(self.match.sum())
         fmr = "" if self.fmr is None else f", where {self.fmr:.2%} of different held-out pairs match"
         lines = [
-            f"{len(self):,} pairs at threshold {self.threshold:.4f}{fmr}: {matches:,} match, "
+            f"{counted(len(self), 'pair')} at threshold {self.threshold:.4f}{fmr}: {matches:,} match, "
             f"{len(self) - matches:,} do not"
         ]
         if self.target is not None and self.accuracy is not None:
@@ -115,7 +115,8 @@ class PairVerdicts:
             )
         if self.skipped:
             lines.append(
-                f"{self.num_skipped_pairs:,} pairs skipped, as {len(self.skipped):,} pictures cannot be read, such as "
+                f"{counted(self.num_skipped_pairs, 'pair')} skipped, as {counted(len(self.skipped), 'picture')} cannot "
+                "be read, such as "
                 f"{printable(str(self.skipped[0].name))}: {self.skipped[0].reason}"
             )
         return "\n".join(lines)

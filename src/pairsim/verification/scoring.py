@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -14,6 +15,8 @@ from pairsim._common.arrays import Float32Array
 from pairsim._common.choices import Unit
 from pairsim._common.unit_similarity import pair_similarity
 from pairsim.data import LabelledImages, PairDataset
+from pairsim.data.image_fingerprint import data_sha256
+from pairsim.data.named.folder_account import FolderAccount
 from pairsim.encoding.datasets import encode_dataset
 from pairsim.errors import DataError
 from pairsim.evaluation import (
@@ -32,6 +35,7 @@ from pairsim.evaluation.uncertainty.spread import Intervals
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.weight_names import check_weights
+from pairsim.verification.report_parts import Measured
 
 MAX_KEPT_IMAGES = 20_000
 """With more images, scores are counted instead of kept."""
@@ -47,6 +51,7 @@ class AllPairsScored:
         codes: Class number of each image `[N]`.
         classes: The label of each class number.
         num_groups: Number of groups of the images, `None` if they have none.
+        measured: What was noted meanwhile; `None` if it is not known.
     """
 
     protocol: ClassVar[str] = "all pairs"
@@ -55,6 +60,7 @@ class AllPairsScored:
     codes: IntArray
     classes: npt.NDArray[Any]
     num_groups: int | None = None
+    measured: Measured | None = None
 
     @property
     def num_images(self) -> int:
@@ -92,6 +98,7 @@ class GivenPairsScored:
         second: Number of each second image `[P]`.
         kind: Kind of each pair `[P]`, text; `None` if it is not known.
         group: Group of each pair `[P]`, text; `None` if it is not known.
+        measured: What was noted meanwhile; `None` if it is not known.
     """
 
     protocol: ClassVar[str] = "given pairs"
@@ -102,6 +109,7 @@ class GivenPairsScored:
     second: IntArray
     kind: npt.NDArray[np.str_] | None = None
     group: npt.NDArray[np.str_] | None = None
+    measured: Measured | None = None
 
     @property
     def num_images(self) -> int:
@@ -172,23 +180,49 @@ def score_pairs(
     if isinstance(data, PairDataset):
         given = data.all_pairs()
         numbers, inverse = np.unique(np.concatenate((given.first, given.second)), return_inverse=True)
+        start = perf_counter()
         embeddings = encode_dataset(model, data.dataset, indices=numbers, batch_size=batch_size, progress=progress)
+        encoded = perf_counter()
         first, second = torch.from_numpy(inverse).chunk(2)
         similarity = pair_similarity(embeddings, first, second).cpu().numpy()
-        pairs = PairScores.from_scores(similarity, given.target)
-        return GivenPairsScored(
-            pairs, similarity, given.target, given.first, given.second, kind=data.kind, group=data.group
+        skipped = data.skipped
+        measured = Measured(
+            device=model.device,
+            num_images=len(numbers),
+            num_pairs=len(similarity),
+            encode_s=encoded - start,
+            compare_s=perf_counter() - encoded,
+            data_sha256=data_sha256(data),
+            num_failures=0 if skipped is None else len(skipped.pictures),
+            num_pictures=len(numbers) if skipped is None else skipped.num_pictures,
+            failed_pairs=(0, 0) if skipped is None else skipped.failed_pairs,
         )
+        pairs = PairScores.from_scores(similarity, given.target)
+        columns = similarity, given.target, given.first, given.second, data.kind, data.group
+        return GivenPairsScored(pairs, *columns, measured=measured)
     images = LabelledImages.of(data)
     if len(images) < 2:
         raise DataError(f"Expected at least two images to compare, found {len(images)}. Check the split or the path.")
     index = images.index
+    start = perf_counter()
     vectors = encode_dataset(model, images, batch_size=batch_size, progress=progress).cpu().numpy()
+    encoded = perf_counter()
     codes = index.codes.astype(np.int64)
     groups = getattr(images, "groups", None)
     num_groups = None if groups is None else len(np.unique(groups))
     scores = all_scores(vectors, codes, progress=progress)
-    return AllPairsScored(scores, vectors, codes, np.asarray(index.classes), num_groups)
+    account: FolderAccount | None = getattr(data, "account", None)
+    measured = Measured(
+        device=model.device,
+        num_images=len(images),
+        num_pairs=scores.num_pairs,
+        encode_s=encoded - start,
+        compare_s=perf_counter() - encoded,
+        data_sha256=data_sha256(images),
+        num_failures=0 if account is None else account.num_unreadable,
+        num_pictures=len(images) if account is None else account.num_checked,
+    )
+    return AllPairsScored(scores, vectors, codes, np.asarray(index.classes), num_groups, measured)
 
 
 def all_scores(embeddings: Float32Array, labels: IntArray, *, progress: bool | None = None) -> PairFigures:

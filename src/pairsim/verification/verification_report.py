@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pairsim._common.json_files import json_value
+from pairsim._common.numbers import counted
 from pairsim.errors import printable
-from pairsim.evaluation import ClassErrors, ClassPairErrors, KFoldReport
+from pairsim.evaluation import ClassErrors, ClassPairErrors, GroupReport, KFoldReport
+from pairsim.verification.report_parts import Acquisition, ImagesPerClass, ThresholdOrigin, Throughput
 
 _READABLE = {
     "roc_auc": "ROC AUC",
@@ -74,6 +76,12 @@ class VerificationReport:
         weakest_pairs: The pairs of classes with the most false matches, the worst first; only of all pairs.
         k_fold: Accuracy with each fold's threshold chosen on the other folds; only of pairs with folds.
         kinds: Errors of each kind of negative pairs, by its name; only of given pairs with kinds.
+        by_group: Errors within and between groups of images at the threshold; `None` if no groups were given.
+        images_per_class: How many images the classes have; `None` for given pairs.
+        policy: What is compared, and when it is a match, in a line.
+        acquisition: Pictures that could not be read, and the error rates with them.
+        threshold_origin: Where the threshold comes from, and whether its data share classes with these.
+        throughput: Images and comparisons in a second, measured meanwhile, and the hardware.
     """
 
     protocol: str
@@ -104,6 +112,12 @@ class VerificationReport:
     unseen_classes: int | None = None
     groups: int | None = None
     recall_at_1: float = math.nan
+    by_group: GroupReport | None = None
+    images_per_class: ImagesPerClass | None = None
+    policy: str = ""
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    threshold_origin: ThresholdOrigin = field(default_factory=ThresholdOrigin)
+    throughput: Throughput | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values; NaN as `None`."""
@@ -122,7 +136,8 @@ class VerificationReport:
             f"  {readable(name):<22}{percent(value)}{interval(self.intervals, name)}" for name, value in rows.items()
         ]
         lines = [
-            f"{self.protocol} of {self.num_images:,} images{self._classes()}: {self.num_pairs:,} pairs, "
+            f"{self.protocol} of {counted(self.num_images, 'image')}{self._classes()}: "
+            f"{counted(self.num_pairs, 'pair')}, "
             f"{self.num_positive:,} positive, {negatives:,} negative",
             f"at similarity threshold {self.threshold:.4f}:",
             *figures[: len(decisions)],
@@ -156,20 +171,102 @@ class VerificationReport:
         if self.weakest_pairs:
             lines.append("weakest pairs of classes (false match rate between):")
             lines += [f"  {printable(' and '.join(row.names)):<21} {percent(row.fmr)}" for row in self.weakest_pairs]
+        lines += [] if self.by_group is None else group_lines(self.by_group)
         if self.k_fold is not None:
             lines.append(
                 f"{len(self.k_fold.folds)}-fold accuracy, thresholds from the other folds: {self.k_fold.accuracy:.3%} "
                 f"+- {self.k_fold.standard_error:.3%} (standard error)"
             )
+        lines += self._how()
         return "\n".join(lines)
+
+    def _how(self) -> list[str]:
+        """Say how the figures were made."""
+        lines, sizes, origin, failed = ["how it was measured:"], self.images_per_class, self.threshold_origin, ""
+        if self.policy:
+            lines.append(f"  {self.policy}")
+        if sizes is not None:
+            lines.append(f"  images per class: {sizes.min:,} to {sizes.max:,}, median {sizes.median:g}")
+        if origin.source == "given":
+            lines.append("  threshold: given")
+        elif origin.source != "not known":
+            lines.append(
+                f"  threshold: chosen on {printable(origin.source)}, for {origin.criterion}; {origin.in_words}"
+            )
+        found = self.acquisition
+        if found.num_failures:
+            failed = (
+                f"  {counted(found.num_failures, 'picture')} could not be read ({found.failure_to_acquire:.3%}); as "
+                f"non-matches: FMR {percent(found.generalized_fmr)}, FNMR {percent(found.generalized_fnmr)}"
+            )
+        if self.throughput is not None:
+            speed = self.throughput
+            lines.append(
+                f"  {speed.images_per_s:,.0f} images and {speed.comparisons_per_s:,.0f} comparisons a second on "
+                f"{speed.device}, {speed.hardware}"
+            )
+        return [*lines, *filter(None, [failed])] if len(lines) > 1 or failed else []
 
     def _classes(self) -> str:
         """Say in words how many classes and groups there are."""
         if self.num_classes is None:
             return ""
         unseen = "" if self.unseen_classes is None else f" ({self.unseen_classes:,} unseen in training)"
-        groups = "" if self.groups is None else f" in {self.groups:,} groups"
-        return f" of {self.num_classes:,} class{'' if self.num_classes == 1 else 'es'}{unseen}{groups}"
+        groups = "" if self.groups is None else f" in {counted(self.groups, 'group')}"
+        return f" of {counted(self.num_classes, 'class', 'classes')}{unseen}{groups}"
+
+
+_MAX_MATRIX = 8
+_NEEDED = "two groups or more, all above 0% and below 100%,"
+
+
+def group_lines(report: GroupReport) -> list[str]:
+    """Return the errors of groups as lines of text."""
+    width = max(len(printable(row.name)) for row in report.groups)
+    by = f" by {printable(report.by)}" if report.by else ""
+    lines = [f"{counted(len(report.groups), 'group')}{by}, all at the same threshold; intervals for other classes:"]
+    for row in report.groups:
+        lines.append(
+            f"  {printable(row.name):<{width}}  {counted(row.num_classes, 'class', 'classes')}, "
+            f"{counted(row.num_images, 'image')}"
+        )
+        for label, name, errors, pairs in (
+            ("FNMR", "fnmr", row.false_non_matches, row.num_positive),
+            ("FMR", "fmr", row.false_matches, row.num_negative),
+        ):
+            rate = getattr(row, name)
+            shown = "too few classes for a rate" if math.isnan(rate) else f"{rate:.3%}"
+            errors_of = f"{errors:,} of {counted(pairs, 'pair')}"
+            lines.append(f"  {'':<{width}}  {label:<4} {shown}{interval(row.intervals, name)}  ({errors_of})")
+    for label, worst in (("FMR", report.worst_fmr), ("FNMR", report.worst_fnmr)):
+        if math.isnan(worst.ratio):
+            lines.append(
+                f"  {label} of the worst group over the geometric mean: not measurable, as rates of {_NEEDED} "
+                "are needed"
+            )
+        else:
+            low, high = worst.interval
+            lines.append(
+                f"  {label} of the worst group, {printable(worst.name)}, over the geometric mean: {worst.ratio:.2f}  "
+                f"[{low:.2f}, {high:.2f}]"
+            )
+    if len(report.groups) <= _MAX_MATRIX:
+        lines.append("  FMR between groups:")
+        for number, row in enumerate(report.groups):
+            rates = report.fmr[number, : number + 1].tolist()
+            cells = "".join(f"  {'too few' if math.isnan(rate) else f'{rate:.3%}':>9}" for rate in rates)
+            lines.append(f"  {printable(row.name):<{width}}{cells}")
+    if report.num_positive_between:
+        lines.append(
+            f"  {counted(report.num_positive_between, 'positive pair')} of images of two groups: "
+            f"{report.false_non_matches_between:,} did not match"
+        )
+    if report.num_ungrouped:
+        lines.append(
+            f"  without a group: {counted(report.num_ungrouped, 'image')}, in "
+            f"{counted(report.num_ungrouped_pairs, 'pair')} that no group has"
+        )
+    return lines
 
 
 def readable(name: str) -> str:

@@ -24,7 +24,9 @@ def test_page_of_a_folder_whose_names_are_text(place: Path) -> None:
     page = (place / "pages" / "report.html").read_text()
     assert done.json["bytes"] == len(page.encode()) < 3_000_000
     evaluated = here("evaluate", "run", "pics", "--json", cwd=place).json
-    assert {**done.json["metrics"], "left_out": done.json["left_out"]} == evaluated
+    metrics = {**done.json["metrics"], "left_out": done.json["left_out"]}
+    assert metrics.pop("throughput").keys() == evaluated.pop("throughput").keys()  # measured twice
+    assert metrics == evaluated
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;" in page
     assert "Evaluating all pairs of" in done.err

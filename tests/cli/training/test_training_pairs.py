@@ -126,6 +126,39 @@ def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:
     assert done.json["num_pairs"] == json.loads((tmp_path / "run" / "data.json").read_text())["pairs"]["num_val_pairs"]
 
 
+def test_pairs_of_missing_and_broken_pictures_are_skipped_and_counted(place: Path, run: Path) -> None:
+    (place / "pics" / "cut.png").write_bytes((place / "pics" / "w0_g0.png").read_bytes()[:50])
+    bad = ["w0_g0.png,w9_g0.png,0,random,w0", "cut.png,w1_g0.png,0,random,w1"]
+    for name in ("test", "train"):
+        (place / f"{name}_bad.csv").write_text("\n".join([(place / f"{name}.csv").read_text().strip(), *bad]) + "\n")
+    said = failure(here("evaluate", run, "pics", "--pairs", "test_bad.csv", cwd=place), 1)
+    assert "1 picture (pics/w9_g0.png) is missing. " in said
+    assert "leave out their pairs with --on-error skip" in said
+    done = here("evaluate", run, "pics", "--pairs", "test_bad.csv", "--on-error", "skip", "--json", cwd=place)
+    assert done.status == 0, done.err
+    line = "2 of 174 pairs skipped, as 2 pictures (pics/w9_g0.png, pics/cut.png) are missing or cannot be read."
+    assert line in done.err
+    assert done.json["num_skipped"] == 2
+    assert [one["file"] for one in done.json["skipped"]] == ["pics/w9_g0.png", "pics/cut.png"]
+    clean = here("evaluate", run, "pics", "--pairs", "test.csv", "--json", cwd=place)
+    assert (clean.json["num_skipped"], clean.json["skipped"]) == (0, [])
+    assert (clean.json["num_pairs"], clean.json["roc_auc"]) == (done.json["num_pairs"], done.json["roc_auc"])
+    skip = ("--on-error", "skip", "--json")
+    arguments = ("--pairs", "train_bad.csv", "--no-report", "--out", "skips", *TRAIN, *skip)
+    done = here("train", "pics", *arguments, cwd=place)
+    assert done.status == 0, done.err
+    assert done.json["num_skipped"] == 2
+    assert len(done.json["skipped"]) == 2
+    assert done.json["notes"][0].startswith("2 of 146 pairs skipped")
+    assert here("card", "skips", cwd=place).status == 0
+    assert "--on-error skip" in (place / "skips" / "model" / "README.md").read_text()
+    # what training did is the default of the other commands
+    done = here("calibrate", "skips", "pics", "--pairs", "test_bad.csv", "--json", cwd=place)
+    assert done.status == 0, done.err
+    assert done.json["num_skipped"] == 2
+    assert done.json["operating_point"]["source"] == "pairs of test_bad.csv, pictures in pics"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -134,7 +167,7 @@ def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:
         (("--val-pairs", "test.csv"), 2, "Expected --pairs FILE together with --val-pairs, found none."),
         (("--pairs", "absent.csv"), 1, "Expected a readable list of pairs at absent.csv"),
         (("--pairs", "wrong.csv"), 1, "Expected line 2 of wrong.csv to be path1,path2,label with label 1 (same)"),
-        (("--pairs", "missing.csv"), 1, "Expected every picture of missing.csv to exist, 1 do not, such as"),
+        (("--pairs", "missing.csv"), 1, "Expected the 2 pictures of missing.csv to exist, 1 picture (pics/w9_g1"),
     ],
 )
 def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, said: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairsim._common.numbers import real_number, similarity_threshold, whole_number
+from pairsim._common.numbers import counted, real_number, similarity_threshold, whole_number
 
 
 @pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5])])
@@ -36,3 +36,8 @@ def test_whole_numbers() -> None:
             whole_number(value, "k", 1)
     with pytest.raises(ValueError, match=r"Expected k to be at least 1, got 0\."):
         whole_number(0, "k", 1)
+
+
+def test_a_number_with_its_noun() -> None:
+    assert [counted(number, "pair") for number in (0, 1, 2, 1000)] == ["0 pairs", "1 pair", "2 pairs", "1,000 pairs"]
+    assert counted(3, "class", "classes") == "3 classes"

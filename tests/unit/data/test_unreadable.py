@@ -123,10 +123,6 @@ def test_the_command_line(folder: Path, tmp_path: Path) -> None:
     assert here("evaluate", "run", folder / "data", "--split", "val", cwd=tmp_path).status == 0
     said = failure(here("evaluate", "run", folder / "data", "--on-error", "raise", "--split", "train", cwd=tmp_path), 1)
     assert "that cannot be read: " in said
-    (tmp_path / "p.csv").write_text("a/10.png,a/11.png,1\na/10.png,b/10.png,0\n")
-    for command in (["evaluate", "run", folder / "data"], ["calibrate", "run", folder / "data"], [*call, "--out", "y"]):
-        said = failure(here(*command, "--pairs", "p.csv", "--on-error", "skip", cwd=tmp_path), 2)
-        assert "--on-error" in said
 
 
 def test_evaluate_skips_where_training_did_not(folder: Path, tmp_path: Path) -> None:

@@ -139,3 +139,32 @@ def test_nearest_neighbours_classes_and_groups(model: SimilarityModel, splits: t
     assert evaluate(model, grouped).groups == len(set((chosen // 7).tolist()))
     given = evaluate(model, PairDataset(images, 50))
     assert (given.num_classes, given.groups, given.to_dict()["recall_at_1"]) == (None, None, None)
+
+
+def test_groups_of_images_and_of_pairs(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
+    images = splits[2]
+    names = ["odd" if label % 2 else "even" for label in images.targets.tolist()]
+    names[0] = ""
+    report = evaluate(model, images, groups=names)
+    assert report.by_group is not None
+    assert (report.groups, report.to_dict()["groups"], report.by_group.num_ungrouped) == (2, 2, 1)
+    within = sum(row.num_negative for row in report.by_group.groups)
+    between = int(report.by_group.num_negative[0, 1])
+    assert within + between + report.by_group.num_ungrouped_pairs >= report.num_pairs - report.num_positive
+    assert "too few classes for a rate" in str(report)  # five digits in each
+    assert "without a group: 1 image, in " in str(report)
+    pairs = PairDataset(images, 300, seed=1)
+    listed = pairs.all_pairs()
+    both = tuple([names[k] for k in side.tolist()] for side in (listed.first, listed.second))
+    given = evaluate(model, pairs, groups=both)  # type: ignore[arg-type]
+    assert given.by_group is not None
+    known = np.array([bool(a) and bool(b) for a, b in zip(*both, strict=True)])
+    assert given.by_group.num_ungrouped_pairs == np.count_nonzero(~known)
+    counted = sum(row.num_negative + row.num_positive for row in given.by_group.groups)
+    counted += int(given.by_group.num_negative[0, 1]) + given.by_group.num_positive_between
+    assert counted == np.count_nonzero(known)
+    own = evaluate(model, pairs, groups=["a", "b"] * 150)
+    assert own.by_group is not None
+    assert [row.num_positive + row.num_negative for row in own.by_group.groups] == [150, 150]
+    assert int(own.by_group.num_negative[0, 1]) == 0
+    assert evaluate(model, images).by_group is None

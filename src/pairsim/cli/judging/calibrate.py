@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
-from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, OnErrors, load_model
-from pairsim.cli.output import expect, note, print_result
+from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, OnErrors, load_model, skipped_of
+from pairsim.cli.output import note, print_result
 
 
 def calibrate(
@@ -44,10 +44,11 @@ def calibrate(
     """
     from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
+    from pairsim.runs.calibration_records import save_calibration
     from pairsim.runs.run_data import load_evaluation_data
+    from pairsim.runs.run_pairs import lists_numbers
     from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
 
-    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     folder = find(run)
     check_writable(folder, "a folder")
     above = folder.resolve().parent
@@ -60,6 +61,8 @@ def calibrate(
         note(images.warning)
         kind = "validation" if split == "val" and pairs is None else split
         source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
+        if pairs is not None and not lists_numbers(data):  # pictures in a folder, of no split
+            source = f"pairs of {pairs.name}, pictures in {data}"
         if split != "val":
             note(f"Calibrating on {split} images: figures on the same images will look better than they are.")
         calibration = pairsim.calibrate(
@@ -74,6 +77,8 @@ def calibrate(
             batch_size=batch_size,
         )
         model.save_pretrained(folder)
+        save_calibration(run, folder, images.class_names)
     text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
+    result |= skipped_of(images)
     print_result(result, text, json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pairsim
@@ -13,11 +12,13 @@ from pairsim.cli.arguments import (
     Data,
     DataDir,
     Device,
+    Groups,
     Json,
     OnErrors,
     Run,
     Threshold,
     load_model,
+    skipped_of,
 )
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import RunError
@@ -37,6 +38,7 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    groups: Groups = None,
     on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -53,20 +55,27 @@ def evaluate(
         resample: Estimate intervals by resampling images or classes, instead of computing them.
         resamples: Number of resamples, for --resample and --against.
     """
-    from pairsim.data.pairs.pair_files import read_folds
     from pairsim.runs import save_evaluation
     from pairsim.runs.run_data import load_evaluation_data, recorded_data
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
-    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
+    expect(against is None or groups is None, "--groups or --against, got both: groups are of one model.")
     model = load_model(run, device)
     images = load_evaluation_data(
-        run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+        run,
+        model,
+        data,
+        split,
+        pairs=pairs,
+        data_dir=data_dir,
+        class_level=class_level,
+        groups=groups,
+        on_error=on_error,
     )
     note(images.account)
     note(images.warning)
-    left_out = {"left_out": images.left_out}
+    left_out = {"left_out": images.left_out, **skipped_of(images)}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
         known = set(recorded_data(against).get("class_names", ())).intersection(images.class_names)
@@ -83,12 +92,13 @@ def evaluate(
         model,
         images.dataset,
         threshold=threshold,
-        folds=None if pairs is None else read_folds(pairs),
+        folds=images.folds,
         resample=resample,
         num_resamples=resamples,
+        groups=None if images.groups is None else images.groups.names,
         batch_size=batch_size,
     )
-    report = dataclasses.replace(report, unseen_classes=images.unseen_classes)
+    report = images.completed(report)
     if threshold is None:
         part = split if pairs is None else ""
         try:

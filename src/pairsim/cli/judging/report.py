@@ -11,11 +11,13 @@ from pairsim.cli.arguments import (
     Data,
     DataDir,
     Device,
+    Groups,
     Json,
     OnErrors,
     Run,
     check_out,
     load_model,
+    skipped_of,
 )
 from pairsim.cli.output import expect, note, print_result
 
@@ -33,6 +35,7 @@ def report(
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,
+    groups: Groups = None,
     on_error: OnErrors = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -52,11 +55,18 @@ def report(
     from pairsim.runs.run_data import load_evaluation_data
 
     check_out(out, ".html", ".htm")
-    expect(pairs is None or on_error is None, "--on-error with labels, got --pairs as well.")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
     images = load_evaluation_data(
-        run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
+        run,
+        model,
+        data,
+        split,
+        pairs=pairs,
+        data_dir=data_dir,
+        class_level=class_level,
+        groups=groups,
+        on_error=on_error,
     )
     note(images.account)
     note(images.warning)
@@ -72,10 +82,12 @@ def report(
         split=split if pairs is None else "",
         source=images.source,
         most=most,
+        groups=None if images.groups is None else images.groups.names,
+        complete=images.completed,
         batch_size=batch_size,
         model=model,
     )
     size = out.stat().st_size
-    metrics = {**findings.figures.to_dict(), "unseen_classes": images.unseen_classes}
-    result = {"out": str(out), "bytes": size, "metrics": metrics, "left_out": images.left_out}
+    result = {"out": str(out), "bytes": size, "metrics": findings.figures.to_dict(), "left_out": images.left_out}
+    result |= skipped_of(images)
     print_result(result, f"Wrote {out}, {size / 1e6:.1f} MB.", json)

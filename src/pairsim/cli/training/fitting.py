@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pairsim
 from pairsim._common.choices import Resume
+from pairsim._common.numbers import counted
 from pairsim._common.progress import print_above_bars
 from pairsim.cli.output import note
 from pairsim.cli.signals import at_next_step, at_once
@@ -151,9 +152,9 @@ def fit_model(
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
     is_main = is_main_process()
-    what = f"{len(loaded.class_names)} classes" if given is None else f"{len(given.pairs):,} pairs"
+    what = counted(len(loaded.class_names), "class", "classes") if given is None else counted(len(given.pairs), "pair")
     beginning = [images.account, images.warning, net.line]
-    beginning.append(f"Training on {loaded.source}: {len(loaded.dataset):,} images, {what}.")
+    beginning.append(f"Training on {loaded.source}: {counted(len(loaded.dataset), 'image')}, {what}.")
     named = loaded if val is None or given is not None else val
     adapts = given is None and head in ("auto", *CLOSED_FORM)
     if given is None and net.is_pretrained and not adapts:

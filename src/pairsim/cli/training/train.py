@@ -92,7 +92,7 @@ def train(
             reference network unless --backbone is given.
         val_pairs: CSV file of the pairs to validate on, with --pairs.
         on_error: "raise" stops before the first epoch at pictures or folders that cannot be read and names them; "skip"
-            leaves them out and counts them.
+            leaves them out, with their --pairs, and counts them.
         random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
         report: Evaluate the saved model on the validation images, and write report.html and curves.png.
         tensorboard: Write a log for TensorBoard in the run, with curves, figures and embeddings.
@@ -112,7 +112,6 @@ def train(
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
-    expect(pairs is None or on_error == "raise", "--on-error skip with labels, got --pairs as well.")
     needs_labels = head in ("auto", *CLOSED_FORM)
     expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
     if pairs is not None and backbone is None and not is_embedding_file(data):
@@ -153,9 +152,8 @@ def train(
             **reading,
         )
     else:
-        images = TrainingPairs.read(
-            data, pairs, val_pairs, preprocessing, options, random_negatives=random_negatives, **reading
-        )
+        reading |= {"random_negatives": random_negatives, "on_error": on_error}
+        images = TrainingPairs.read(data, pairs, val_pairs, preprocessing, options, **reading)
         if options.objective == "auto":
             options = dataclasses.replace(options, objective="pairs")
     options = dataclasses.replace(options, val_fraction=images.val_fraction)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pairsim
+from pairsim._common.numbers import counted
 from pairsim.cli.output import note
 from pairsim.training.callbacks import Callback
 from pairsim.training.config import VAL_FRACTION, TrainConfig
 
 if TYPE_CHECKING:
-    from pairsim._common.choices import Fit
+    from pairsim._common.choices import Fit, OnError
     from pairsim.data import LabelledData, PairDataset
+    from pairsim.data.pairs.skipped_pairs import SkippedPairs
     from pairsim.images import Preprocessing
 
 
@@ -28,6 +30,7 @@ class TrainingPairs:
         val_fraction: Share of the positive pairs to split off, as it was given.
         notes: Decisions about the pairs, a line each.
         record: What the run records of them, as JSON values.
+        skipped: What was left out of the lists.
     """
 
     pairs: PairDataset
@@ -36,6 +39,7 @@ class TrainingPairs:
     val_fraction: float | None
     notes: list[str]
     record: dict[str, Any]
+    skipped: tuple[SkippedPairs, ...]
     account: ClassVar[str] = ""
     warning: ClassVar[str] = ""
 
@@ -54,6 +58,7 @@ class TrainingPairs:
         fit: Fit,
         white: int | None,
         data_dir: Path | None,
+        on_error: OnError,
     ) -> TrainingPairs:
         """Read the pairs, split off validation pairs unless they are given, and add random negative pairs.
 
@@ -69,17 +74,27 @@ class TrainingPairs:
             fit: How pictures get their size, for no preprocessing.
             white: Value of white, for no preprocessing.
             data_dir: Folder of named datasets.
+            on_error: What happens to pairs of pictures that are missing or cannot be read.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
         from pairsim.runs.run_pairs import describe_pairs, lists_numbers, read_numbered_list, read_picture_list
 
+        skipped: list[SkippedPairs | None] = []
         if lists_numbers(data):
             images = load_data(data, "train", data_dir=data_dir)
             train = read_numbered_list(pairs, images)
         else:
             train, images = read_picture_list(
-                pairs, data, preprocessing, image_size=image_size, channels=channels, fit=fit, white=white
+                pairs,
+                data,
+                preprocessing,
+                image_size=image_size,
+                channels=channels,
+                fit=fit,
+                white=white,
+                on_error=on_error,
             )
+            skipped.append(train.skipped)
         notes, seed = [], options.seed
         if val_pairs is None:
             split = split_pairs(train, options.val_fraction or VAL_FRACTION, seed=seed)
@@ -87,12 +102,13 @@ class TrainingPairs:
         elif lists_numbers(data):
             val = read_numbered_list(val_pairs, images)
         else:
-            val, _ = read_picture_list(val_pairs, data, _reading(train))
+            val, _ = read_picture_list(val_pairs, data, _reading(train), on_error=on_error)
+            skipped.append(val.skipped)
             common = len(set(train.dataset.paths) & set(val.dataset.paths))
             if common:
                 notes.append(
-                    f"{common:,} pictures are in {pairs.name} and in {val_pairs.name}: results on the latter will look "
-                    "better than on other pictures."
+                    f"{counted(common, 'picture')} {'is' if common == 1 else 'are'} in {pairs.name} and in "
+                    f"{val_pairs.name}: results on the latter will look better than on other pictures."
                 )
         added = 0
         if random_negatives:
@@ -102,9 +118,11 @@ class TrainingPairs:
                 val = with_random_negatives(val, seed=seed)
         if added:
             notes.append(
-                f"All negative pairs are within groups: added {added:,} random negative pairs, of pictures of "
+                f"All negative pairs are within groups: added {counted(added, 'random negative pair')}, of pictures of "
                 "different groups, so that the model learns these as well. Leave them out with --no-random-negatives."
             )
+        left_out = [one for one in skipped if one is not None]
+        notes = [*filter(None, map(str, left_out)), *notes]
         record = {
             "file": str(pairs),
             "val_file": None if val_pairs is None else str(val_pairs),
@@ -119,7 +137,8 @@ class TrainingPairs:
             train=images,
             val_fraction=options.val_fraction,
             notes=notes,
-            record={"pairs": record},
+            skipped=tuple(left_out),
+            record={"pairs": record, **({"on_error": "skip"} if on_error == "skip" else {})},
         )
 
     def validation(self, preprocessing: Preprocessing) -> PairDataset | None:  # noqa: ARG002
@@ -136,6 +155,8 @@ class TrainingPairs:
             "num_test": 0,
             "unseen_classes": [],
             "left_out": (),
+            "num_skipped": sum(one.num_skipped for one in self.skipped),
+            "skipped": [picture for one in self.skipped for picture in one.to_dict()["skipped"]],
         }
 
 

@@ -54,11 +54,11 @@ def load_folder(
         _set_groups(labels, groups)
     splits = _splits(labels, hold_out=split != "all")
     pictures = labels.pictures if split == "all" else splits.get(split)
-    skipped = set[str]()
+    skipped, num_checked = set[str](), 0
     if pictures and on_error == "skip":
         # after the split, so that test images are the same ones whether pictures are skipped or not
         paths = [folder / picture.name for picture in pictures]
-        damaged = unreadable(paths, preprocessing.white if preprocessing else white)
+        num_checked, damaged = len(paths), unreadable(paths, preprocessing.white if preprocessing else white)
         if len(damaged) == len(pictures):
             raise unreadable_error(paths, damaged)
         skipped = {pictures[index].name for index in damaged}
@@ -78,6 +78,8 @@ def load_folder(
         classes={name: tuple(sorted({picture.label for picture in splits[name]})) for name in splits},
         notes=tuple(labels.notes),
         left_out=(*labels.left_out, *found.left_out),
+        num_checked=num_checked,
+        num_unreadable=len(skipped),
     )
     if pictures is None and split == "test" and labels.pictures[0].split is None:
         raise DataError(

@@ -15,7 +15,7 @@ from collections.abc import KeysView
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pairsim._common.choices import Fit, OnError, Split
+from pairsim._common.choices import Fit, OnError, Split, check_on_error
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def load_data(
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, all, got {split!r}.")
-    if on_error not in get_args(OnError):
-        raise ValueError(f"Expected on_error to be one of {', '.join(get_args(OnError))}, got {on_error!r}.")
+    check_on_error(on_error)
     name = str(os.fspath(data))  # a string of NumPy too
     if class_level < 1 or (class_level > 1 and name in DATASETS):
         raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")

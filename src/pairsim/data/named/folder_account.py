@@ -25,6 +25,8 @@ class FolderAccount:
         classes: Names of the classes in each split, ascending.
         notes: What else was decided, a sentence each.
         left_out: What no split has.
+        num_checked: Pictures that were all read once, to leave out those that cannot be.
+        num_unreadable: How many cannot be read.
     """
 
     folder: Path
@@ -35,6 +37,8 @@ class FolderAccount:
     classes: Mapping[Split, tuple[str, ...]]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    num_checked: int = 0
+    num_unreadable: int = 0
 
     def left_out_of(self, *used: Split) -> tuple[LeftOut, ...]:
         """Return what is left out if only some splits are used."""

@@ -12,18 +12,21 @@ from pairsim.errors import DataError, printable
 _MAX_SHOWN = 3
 
 
-def group_by_pattern(pictures: Sequence[LabelledPicture], pattern: str) -> list[LabelledPicture]:
+def group_by_pattern(
+    pictures: Sequence[LabelledPicture], pattern: str, *, needs_all: bool = True
+) -> list[LabelledPicture]:
     r"""Give each picture the group that a pattern finds in the name of its class, or else in its path.
 
     Args:
         pictures: The pictures.
         pattern: Regular expression. The first group in it, or else the whole match, is the name of the group.
+        needs_all: Whether each picture needs a group; without it, those without a match have none.
 
     Returns:
-        The same pictures, each with a group.
+        The same pictures, with their groups.
 
     Raises:
-        DataError: If there is no match for a picture, or an empty one; the message names some.
+        DataError: If a picture needs a group and there is no match for it, or an empty one; the message names some.
         ValueError: If the pattern is no regular expression.
 
     Example:
@@ -45,7 +48,7 @@ def group_by_pattern(pictures: Sequence[LabelledPicture], pattern: str) -> list[
         dataclasses.replace(picture, group=found[picture.label] or name_in(picture.name)) for picture in pictures
     ]
     missed = [picture.name for picture in grouped if picture.group is None]
-    if missed:
+    if missed and needs_all:
         some = ", ".join(map(printable, missed[:_MAX_SHOWN])) + (" and others" if len(missed) > _MAX_SHOWN else "")
         raise DataError(
             f"Expected the pattern {pattern} to name the group of every picture, found no match in {len(missed):,} of "

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairsim._common.choices import Negatives
+from pairsim._common.choices import Negatives, OnError
 from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
 from pairsim.data.items import image_of
 from pairsim.data.pairs.pair_files import read_picture_pairs
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
+from pairsim.data.pairs.skipped_pairs import SkippedPairs
 from pairsim.errors import DataError, require
 from pairsim.images import Preprocessing
 
@@ -48,6 +49,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         kind: Kind of each given pair, such as "skilled" or "random" for negative pairs, text `[P]`; empty for positive
             pairs without one. `None` for drawn pairs, and where it was not given.
         group: Group of each given pair, such as the writer of a signature, text `[P]`; `None` as for `kind`.
+        skipped: What `from_csv(on_error="skip")` left out; `None` without it.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -66,6 +68,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
     sampler: PairSampler | None
     kind: npt.NDArray[Any] | None
     group: npt.NDArray[Any] | None
+    skipped: SkippedPairs | None = None
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         channels: int = 3,
         preprocessing: Preprocessing | None = None,
         transform: Callable[[Tensor], Any] | None = None,
+        on_error: OnError = "raise",
     ) -> PairDataset:
         """Return the pairs of a file: a CSV of pairs, or the `pairs.txt` of Labeled Faces in the Wild.
 
@@ -157,12 +161,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             preprocessing: The preprocessing of a model, to read pictures as the model does; `image_size` and `channels`
                 are then ignored.
             transform: Applied to each uint8 `[C, H, W]`.
+            on_error: `"raise"` stops at pictures that are missing; `"skip"` reads all pictures once, leaves out the
+                pairs of those that are missing or cannot be read, and lists them in `skipped` of the result.
 
         Raises:
-            DataError: If a row cannot be parsed; the message gives its line.
-            ImageReadError: If a picture is missing; the message names it.
+            DataError: If a row cannot be parsed (the message gives its line), or no pair is left.
+            ImageReadError: If a picture is missing, unless skipped; the message names it.
         """
-        table = read_picture_pairs(path, root)
+        white = None if preprocessing is None else preprocessing.white
+        table, skipped = read_picture_pairs(path, root, on_error=on_error, white=white)
         numbers: dict[str, int] = {}
         first, second = (
             [numbers.setdefault(name, len(numbers)) for name in side] for side in zip(*table.pairs, strict=True)
@@ -176,7 +183,9 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         )
         dataset = files if transform is None else _Transformed(files, transform)
         target = [target for *_, target in table.rows]
-        return cls.from_pairs(dataset, first, second, target, kind=table.kinds, group=table.groups)
+        pairs = cls.from_pairs(dataset, first, second, target, kind=table.kinds, group=table.groups)
+        pairs.skipped = skipped
+        return pairs
 
     @property
     def is_fixed_list(self) -> bool:

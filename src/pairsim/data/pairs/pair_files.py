@@ -23,13 +23,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from pairsim._common.storage import is_file, sha256, write_file
+from pairsim._common.choices import OnError, check_on_error
+from pairsim._common.storage import sha256, write_file
 from pairsim.data.pairs.lfw_rows import is_lfw, lfw_rows
 from pairsim.data.pairs.pair_columns import Columns, header_columns, is_pair, rank, targets_of, without_empty_columns
 from pairsim.data.pairs.pair_text import Record, find_separator, read_text
-from pairsim.errors import DataError, ImageReadError
+from pairsim.data.pairs.skipped_pairs import SkippedPairs, check_exist, skip_pairs
+from pairsim.errors import DataError
 
 Row: TypeAlias = tuple[str, str, int]
 Images: TypeAlias = Sequence[str] | Sequence[int]  # paths or numbers
@@ -85,6 +87,11 @@ class PairTable:
             )
         return [(*pair, target) for pair, target in zip(self.pairs, self.target or (), strict=True)]
 
+    def only(self, skipped: SkippedPairs) -> PairTable:
+        """Return the pairs that are not skipped, with their other columns."""
+        kept: dict[str, Any] = {key: skipped.of_kept(of) for key, of in vars(self).items() if isinstance(of, list)}
+        return dataclasses.replace(self, **kept)
+
     def with_names_in(self, folder: Path) -> PairTable:
         """Return the list with those names of files that are not UTF-8 as they are in a folder, byte for byte."""
         if self.encoding.startswith("utf"):
@@ -129,30 +136,40 @@ def read_pair_file(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     References:
         Huang et al.: Labeled Faces in the Wild, 2007, view 2.
     """
-    return read_picture_pairs(path, root).rows
+    return read_picture_pairs(path, root)[0].rows
 
 
-def read_picture_pairs(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> PairTable:
+def read_picture_pairs(
+    path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    on_error: OnError = "raise",
+    white: int | None = None,
+) -> tuple[PairTable, SkippedPairs | None]:
     """Read a list of pairs of picture files with its other columns, as `read_pair_file` does.
 
+    Args:
+        path: As for `read_pair_file`.
+        root: As for `read_pair_file`.
+        on_error: "raise" stops at pictures that are missing; "skip" reads all pictures once, and leaves out the pairs
+            of those that are missing or cannot be read, in every column.
+        white: As for `read_image`.
+
     Returns:
-        The list; its pairs are the paths.
+        The list, whose pairs are the paths, and what was left out of it; `None` unless skipped.
     """
+    check_on_error(on_error)
     folder = Path(path).parent if root is None else Path(root)
     table = read_table(path).with_names_in(folder)
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
     paths = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
-    missing = sorted({path for path in paths.values() if not is_file(path)})
-    if missing:
-        decoded = (
-            "" if table.encoding.startswith("utf-8") else f" The list was read as {table.encoding}: save it as UTF-8."
-        )
-        raise ImageReadError(
-            f"Expected every picture of {table.file} to exist, {len(missing)} do not, such as "
-            f"{missing[0][: 2 * _SHOWN]}. Pass root= with the folder that the paths start from.{decoded}"
-        )
-    return dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
+    table = dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
+    if on_error == "skip":
+        skipped = skip_pairs(table.pairs, table.target or (), white)
+        return table.only(skipped), skipped
+    check_exist(dict.fromkeys(paths.values()), table.file, table.encoding)
+    return table, None
 
 
 def read_numbered_pairs(path: str | os.PathLike[str]) -> tuple[list[int], list[int], list[int]]:

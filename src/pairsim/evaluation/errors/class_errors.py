@@ -225,7 +225,7 @@ def breakdown(
     matrix = np.zeros((sizes.size, sizes.size), dtype=np.int64) if sizes.size <= MAX_MATRIX_CLASSES else None
     worst = np.zeros((0, 3), dtype=np.int64)
     lowest_match = round_up(check_threshold(threshold), vectors.dtype)
-    for low, counts in _match_counts(vectors, codes, begins, lowest_match, block_size):
+    for low, counts in matches_by_class(vectors, codes, begins, lowest_match, block_size):
         done = np.arange(len(counts))
         matches[low + done] = counts[done, low + done]
         counts[done, low + done] = 0
@@ -267,7 +267,7 @@ def _names(labels: tuple[int, ...], names: Sequence[str] | None) -> tuple[str, .
     return tuple(str(names[label]) for label in labels)
 
 
-def _match_counts(
+def matches_by_class(
     vectors: Float32Array, codes: IntArray, begins: IntArray, lowest_match: Scores, block_size: int
 ) -> Iterator[tuple[int, IntArray]]:
     """Yield the number of a class, and the matches of it and the classes that follow with each class `[G, C]`.

@@ -107,7 +107,7 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"Expected confidence between 0 and 1, got {confidence}. Use 0.95 for 95 %.")
 
 
-def _t_quantile(probability: float, freedom: float) -> float:
+def t_quantile(probability: float, freedom: float) -> float:
     """Return a quantile of Student's t by its expansion about the normal one: at 97.5 %, within 4 % for 2 degrees."""
     z = NormalDist().inv_cdf(probability)
     terms = (
@@ -126,7 +126,7 @@ def interval_of(estimate: float, spread: Spread | None, confidence: float) -> tu
     if estimate in (0.0, 1.0):
         bound = 1 - beyond ** (1 / spread.num_disjoint)
         return (0.0, bound) if estimate == 0.0 else (1 - bound, 1.0)
-    margin = _t_quantile(1 - beyond, spread.freedom) * math.sqrt(spread.variance) / (estimate * (1 - estimate))
+    margin = t_quantile(1 - beyond, spread.freedom) * math.sqrt(spread.variance) / (estimate * (1 - estimate))
     # The odds times exp(+-margin); exp(700) is still finite.
     low, high = (estimate / (estimate + (1 - estimate) * math.exp(m)) for m in (min(margin, 700), -min(margin, 700)))
     # Rounding must not leave the estimate outside.

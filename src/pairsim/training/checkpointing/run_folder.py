@@ -51,7 +51,7 @@ LOG, TIMINGS = "log.jsonl", "timings.jsonl"
 _CHECKPOINTS, _FEATURES, _MODEL, _WEIGHTS = "checkpoints", "features", "model", "best_model.pt"
 _OF_A_RUN = (
     *(_CHECKPOINTS, _MODEL, _WEIGHTS),
-    *("evaluation.json", "report.html", "curves.png", "data.json", "validation_pairs.csv"),
+    *("evaluation.json", "calibration.json", "report.html", "curves.png", "data.json", "validation_pairs.csv"),
 )
 """What is removed before a new run in the same folder, checkpoints first. The rest is replaced."""
 

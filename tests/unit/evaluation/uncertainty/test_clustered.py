@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pairsim.evaluation import PairScores, all_pair_scores, image_level_intervals, image_level_intervals_of_pairs
-from pairsim.evaluation.uncertainty.spread import _t_quantile
+from pairsim.evaluation.uncertainty.spread import t_quantile
 
 Drawn = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 TARGETS = (0.1, 0.01)
@@ -57,7 +57,7 @@ def _expected(estimate: float, psi: npt.NDArray[np.float64], common: npt.NDArray
     variance = max(num_images * (num_images - 1) / (num_images - 2) ** 2 * float(psi @ common @ psi), float(psi @ psi))
     squares = np.square([psi[touching].sum() for touching in images])
     freedom = 2 * squares.sum() ** 2 / (np.square(squares).sum() - squares.sum() ** 2 / num_images)
-    step = _t_quantile(0.95, freedom) * math.sqrt(variance) / (estimate * (1 - estimate))
+    step = t_quantile(0.95, freedom) * math.sqrt(variance) / (estimate * (1 - estimate))
     logit = math.log(estimate / (1 - estimate))
     return pytest.approx(tuple(1 / (1 + math.exp(-(logit + sign * step))) for sign in (-1, 1)), abs=1e-9)
 
@@ -149,7 +149,7 @@ def test_an_image_with_itself_counts_once() -> None:
     squares = [(2 / 9) ** 2, (1 / 9) ** 2, (1 / 9) ** 2]
     deviation = math.sqrt(3 * 2 * sum(squares))
     freedom = 2 * sum(squares) ** 2 / (sum(square**2 for square in squares) - sum(squares) ** 2 / 3)
-    step = _t_quantile(0.975, freedom) * deviation / (1 / 3 * 2 / 3)
+    step = t_quantile(0.975, freedom) * deviation / (1 / 3 * 2 / 3)
     assert intervals["fnmr"][1] == pytest.approx(1 / (1 + math.exp(-(math.log(0.5) + step))), abs=1e-3)
 
 
@@ -232,7 +232,7 @@ def _of_groups(scores: Any, same: Any, groups: Any, threshold: float) -> tuple[f
     squares = sums**2
     freedom = 2 * squares.sum() ** 2 / (np.square(squares).sum() - squares.sum() ** 2 / len(sums))
     variance = len(sums) / (len(sums) - 1) * squares.sum()
-    step = _t_quantile(0.975, min(freedom, len(sums) - 1)) * math.sqrt(variance) / (fmr * (1 - fmr))
+    step = t_quantile(0.975, min(freedom, len(sums) - 1)) * math.sqrt(variance) / (fmr * (1 - fmr))
     logit = math.log(fmr / (1 - fmr))
     return 1 / (1 + math.exp(step - logit)), 1 / (1 + math.exp(-step - logit))
 

@@ -8,12 +8,12 @@ import pytest
 from pairsim.evaluation import PairScores
 from pairsim.evaluation.uncertainty.spread import (
     Spread,
-    _t_quantile,
     check_confidence,
     fnmr_name,
     interval_of,
     point_estimates,
     spread_of_images,
+    t_quantile,
 )
 
 
@@ -22,8 +22,8 @@ from pairsim.evaluation.uncertainty.spread import (
     [(0.975, 2, 4.3027, 0.04), (0.975, 4, 2.7764, 0.01), (0.975, 10, 2.2281, 1e-3), (0.995, 10, 3.1693, 1e-2)],
 )
 def test_quantiles_of_students_t(probability: float, freedom: float, quantile: float, tolerance: float) -> None:
-    assert _t_quantile(probability, freedom) == pytest.approx(quantile, rel=tolerance)
-    assert _t_quantile(probability, math.inf) == pytest.approx({0.975: 1.95996, 0.995: 2.57583}[probability], abs=1e-5)
+    assert t_quantile(probability, freedom) == pytest.approx(quantile, rel=tolerance)
+    assert t_quantile(probability, math.inf) == pytest.approx({0.975: 1.95996, 0.995: 2.57583}[probability], abs=1e-5)
 
 
 def test_estimates_are_the_figures_of_the_pairs() -> None:

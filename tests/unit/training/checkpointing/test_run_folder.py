@@ -214,7 +214,8 @@ def test_the_run_is_written_first_and_a_checkpoint_last(tmp_path: Path, monkeypa
 
 def test_a_new_run_removes_what_an_earlier_one_left(tmp_path: Path) -> None:
     train(tmp_path)
-    for name in ("evaluation.json", "report.html", "curves.png", "data.json", "validation_pairs.csv", "mine.txt"):
+    written = ("evaluation.json", "calibration.json", "report.html", "curves.png", "data.json", "validation_pairs.csv")
+    for name in (*written, "mine.txt"):
         (tmp_path / name).write_text("")
     config = TrainConfig(out=tmp_path).resolved()
     assert RunFolder(tmp_path).start(INFO, config, None, resume=False) is None
