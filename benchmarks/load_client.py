@@ -2,6 +2,7 @@
 
 Run as a program with JSON on stdin: host, port, clients, seconds, and requests as hexadecimal bytes that are ready to
 be sent. It prints JSON: for each request its seconds and its status, 0 where the connection ended without an answer.
+A client ends after an answer that closes its connection.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Client(asyncio.Protocol):
         now = time.perf_counter()
         self._done.append((now - self._began, int(head[9:12])))
         self._answer = b""
-        if now >= self._end:
+        if now >= self._end or b"\r\nconnection: close" in head.lower():
             self._began = 0.0
             self._transport.close()
         else:

@@ -67,7 +67,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
     )
 
     def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Any:
-        content = to_json(value, inf_nan_mode="null")
+        content = to_json(value, inf_nan_mode="null") + b"\n"  # for terminals
         return Response(content, status, headers=headers, media_type="application/json")
 
     def problem(status: int, detail: str) -> Any:

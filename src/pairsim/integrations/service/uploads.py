@@ -17,7 +17,7 @@ MAX_PICTURES = 256
 """In a request."""
 MAX_IN_MEMORY = 512_000_000
 """Bytes of bodies that are in memory at the same time."""
-BODY_S = 60.0
+BODY_S = 30.0
 """Within which a body has to arrive."""
 _MAX_VALUES, _MAX_VALUE = 1024, 4096
 """Values that are no files in a form, and bytes of each."""

@@ -40,8 +40,18 @@ class Gated(SimilarityModel):
 
 @contextmanager
 def closing(batcher: Batcher) -> Iterator[Batcher]:
-    yield batcher
-    batcher.close()
+    try:
+        yield batcher
+    finally:
+        if isinstance(batcher.model, Gated):
+            batcher.model.gate.set()
+        batcher.close()
+
+
+async def expect_full(batcher: Batcher, files: Sequence[PictureFile]) -> None:
+    async with asyncio.timeout(20):  # what is accepted waits for the gate
+        with pytest.raises(Full):
+            await batcher.embed(files)
 
 
 async def wait_until(condition: object) -> None:
@@ -130,12 +140,10 @@ def test_no_more_waits_than_is_allowed() -> None:
         with closing(Batcher(model, max_waiting=5)) as batcher:
             first = asyncio.create_task(batcher.embed(FILES[:4]))
             await wait_until(lambda: batcher.waiting == 4)
-            with pytest.raises(Full):
-                await batcher.embed(FILES[:2])
+            await expect_full(batcher, FILES[:2])
             second = asyncio.create_task(batcher.embed(FILES[:1]))
             await wait_until(lambda: batcher.waiting == 5)
-            with pytest.raises(Full):
-                await batcher.embed(FILES[:1])
+            await expect_full(batcher, FILES[:1])
             model.gate.set()
             assert (await first).shape == (4, 8)
             assert (await second).shape == (1, 8)
