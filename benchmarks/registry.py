@@ -74,6 +74,7 @@ BENCHMARKS = {
     "kernels": Benchmark("benchmarks.kernels", "kernels of a training step, and the peaks of the device"),
     "graph": Benchmark("benchmarks.graph", "a training step eager, compiled and as a CUDA graph", device="cuda"),
     "import": Benchmark("benchmarks.import_time", "what `import pairsim` adds to `import torch`"),
+    "serve": Benchmark("benchmarks.serve", "the HTTP service under load, and a signal under load"),
     "commands": Benchmark("benchmarks.commands", "whole processes: help, version, a comparison of two files"),
     "targets": Benchmark("benchmarks.targets", "measured figures beside targets; reads benchmarks/results"),
 }

@@ -36,10 +36,12 @@ CALLS = {
     "card": "{run} --overwrite --out {out}.md",
     "export": "{run} --out {out}.onnx",
     "app": "{run} --gallery {pics} --examples {pics}",
+    "serve": "{run} --port 0",
     "doctor": "",
     "completion": "bash",
 }
-WITHOUT_JSON = ("app", "completion")
+WITHOUT_JSON = ("app", "serve", "completion")
+WITHOUT_OUTPUT = ("app", "serve")
 SLOW = ("demo", "export")  # each takes some seconds
 
 
@@ -58,7 +60,7 @@ def arguments(command: str, **paths: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _page_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`app` ends where it would wait for visitors."""
+    """`app` and `serve` end where they would wait for visitors."""
 
     class Page:
         def close(self, *, verbose: bool) -> None:
@@ -67,6 +69,19 @@ def _page_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsim.integrations.build_app", lambda *_, **__: Page())
     monkeypatch.setattr("pairsim.integrations.serve", lambda *_, **__: "http://127.0.0.1:7860")
     monkeypatch.setattr("pairsim.cli.pictures.serve_app.wait_for_signal", lambda: None)
+
+    class Server:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def stop(self) -> None:
+            pass
+
+        join = close = stop
+
+    for name in ("Service", "ServerThread"):
+        monkeypatch.setattr(f"pairsim.integrations.service.http_service.{name}", Server)
+    monkeypatch.setattr("pairsim.cli.pictures.serve.at_next_step", lambda _: None)
 
 
 def outcome(call: list[str], place: Path, encoding: str = "utf-8") -> tuple[int, str]:
@@ -113,7 +128,7 @@ def closed_pipe(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         contextlib.redirect_stderr(err),
     ):
         status = run(arguments(command))
-    assert status == (0 if command == "app" else 141)  # it prints nothing
+    assert status == (0 if command in WITHOUT_OUTPUT else 141)
     assert "pairsim: " not in err.getvalue()
 
 

@@ -137,6 +137,7 @@ def test_heavy_packages_are_imported_when_used() -> None:
     heavy = [
         *("torch._dynamo", "torchvision", "matplotlib", "pandas", "sklearn", "scipy", "PIL", "cyclopts"),
         *("timm", "faiss", "onnx", "onnxruntime", "gradio", "tensorboard", "huggingface_hub"),
+        *("fastapi", "uvicorn", "prometheus_client"),
     ]
     assert loaded_by("from pairsim import *", heavy) == []
 

@@ -27,6 +27,7 @@ from pairsim.cli.pictures.duplicates import duplicates
 from pairsim.cli.pictures.encode import encode
 from pairsim.cli.pictures.identify import identify
 from pairsim.cli.pictures.search import search
+from pairsim.cli.pictures.serve import serve
 from pairsim.cli.pictures.serve_app import app as web_app
 from pairsim.cli.tools.completion import completion
 from pairsim.cli.tools.doctor import doctor
@@ -51,6 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     card,
     export,
     web_app,
+    serve,
     doctor,
     completion,
 )

@@ -7,6 +7,7 @@ from pairsim._common import lazy
 if TYPE_CHECKING:
     from pairsim._common.choices import Fit as Fit
     from pairsim.images.folders import pictures_below as pictures_below
+    from pairsim.images.picture_file import PictureFile as PictureFile
     from pairsim.images.preprocessing import Preprocessing as Preprocessing
     from pairsim.images.reading import Interpolation as Interpolation
     from pairsim.images.reading import PictureLike as PictureLike

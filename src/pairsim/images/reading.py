@@ -8,7 +8,8 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -22,13 +23,14 @@ from pairsim.errors import ImageReadError
 from pairsim.images import samples
 from pairsim.images.headers import check_header, check_icon
 from pairsim.images.limits import advice, pixel_limit
+from pairsim.images.picture_file import PictureFile
 from pairsim.images.samples import check_white
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
 
-    PictureLike: TypeAlias = str | os.PathLike[str] | Image | npt.NDArray[np.integer[Any]] | Tensor
+    PictureLike: TypeAlias = str | os.PathLike[str] | PictureFile | Image | npt.NDArray[np.integer[Any]] | Tensor
 else:
     PictureLike: TypeAlias = object
 
@@ -63,8 +65,8 @@ def read_image(
     antialiasing. The first 16-bit picture whose samples seem to have fewer bits gives a `UserWarning`.
 
     Args:
-        image: Path, PIL image, uint8 array `[H, W]` or `[H, W, C]`, or uint8 tensor `[H, W]` or `[C, H, W]`; with
-            `white`, also arrays and tensors of other whole numbers.
+        image: Path, `PictureFile`, PIL image, uint8 array `[H, W]` or `[H, W, C]`, or uint8 tensor `[H, W]` or
+            `[C, H, W]`; with `white`, also arrays and tensors of other whole numbers.
         channels: 1 for grey (luma of a colour picture), 3 for colour (a grey picture has three equal ones).
         image_size: Height and width of the result; `None` keeps the picture's own.
         fit: How a picture of another shape gets `image_size`. `"stretch"` resizes both sides and may change the
@@ -120,7 +122,8 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     name = os.fspath(path)
     limit = pixel_limit()
-    with _named_errors(name, limit), open_file(name) as file, _opened(file, name, limit) as picture:
+    opens = partial(open_file, name)
+    with _named_errors(name, limit, opens), opens() as file, _opened(file, name, limit) as picture:
         width, height = picture.size
     return height, width
 
@@ -164,22 +167,24 @@ def _open(image: PictureLike, max_pixels: int, white: int | None) -> tuple[Image
     """Decode a picture as Pillow holds it, and return it with its name for messages."""
     from PIL import Image
 
-    if isinstance(image, str | os.PathLike):
-        name = os.fspath(image)
+    if isinstance(image, str | os.PathLike | PictureFile):
+        name = image.name if isinstance(image, PictureFile) else os.fspath(image)
+        opens: Callable[[], BinaryIO] = image.open if isinstance(image, PictureFile) else partial(open_file, name)
         # Not opened by its name: Pillow 12.3 maps uncompressed files that it opens by name, and swaps the sides of
         # those grey TIFFs that are rotated by 90 degrees.
-        with _named_errors(name, max_pixels), open_file(name) as file, _opened(file, name, max_pixels) as picture:
+        with _named_errors(name, max_pixels, opens), opens() as file, _opened(file, name, max_pixels) as picture:
             return _decoded(picture, name, max_pixels, white), name
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "the picture"
-        with _named_errors(name, max_pixels):  # Pillow decodes a file when its pixels are accessed
+        # Pillow decodes a file when its pixels are accessed
+        with _named_errors(name, max_pixels, partial(open_file, name)):
             image = image if samples.is_plain(image) else samples.opened_anew(image)
             return _decoded(image, name, max_pixels, white), name
     return Image.fromarray(np.ascontiguousarray(_as_array(image, white))), "the picture"
 
 
 @contextlib.contextmanager
-def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
+def _named_errors(name: str, max_pixels: int, opens: Callable[[], BinaryIO]) -> Iterator[None]:
     """Raise `ImageReadError` for any error in reading a file; damaged files make decoders raise all kinds.
 
     Warnings of Pillow are dropped: they are about metadata, or a size that `max_pixels` allows.
@@ -192,13 +197,13 @@ def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
     except (ImageReadError, MemoryError, Warning):  # warnings are errors if the caller has set this
         raise
     except Exception as error:
-        raise ImageReadError(_explanation(error, name, max_pixels)) from error
+        raise ImageReadError(_explanation(error, name, max_pixels, opens)) from error
     finally:
         if _PILLOW_WARNINGS in filters:  # the list was not cleared meanwhile
             filters.remove(_PILLOW_WARNINGS)
 
 
-def _explanation(error: Exception, name: str, max_pixels: int) -> str:
+def _explanation(error: Exception, name: str, max_pixels: int, opens: Callable[[], BinaryIO]) -> str:
     from PIL import Image, UnidentifiedImageError
 
     text = _one_line(error)
@@ -212,10 +217,10 @@ def _explanation(error: Exception, name: str, max_pixels: int) -> str:
             )
         case PermissionError():
             return f"Expected to be allowed to read {name}, but permission was denied. Change its permissions."
-        case UnidentifiedImageError() if os.path.isfile(name) and os.path.getsize(name) == 0:
+        case UnidentifiedImageError() if _is_empty(opens):
             return f"Expected {name} to be an image, but it is empty (0 bytes). Replace or remove it."
         case UnidentifiedImageError():
-            why = _why_unidentified(name) or "its content is not of any known image format"
+            why = _why_unidentified(opens) or "its content is not of any known image format"
             return f"Expected {name} to be an image, but {why}. Convert it to PNG or JPEG, or remove it."
         case Image.DecompressionBombError():
             found = f"found far more ({text}). {advice(max_pixels)}"
@@ -227,11 +232,17 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def _why_unidentified(name: str) -> str | None:
+def _is_empty(opens: Callable[[], BinaryIO]) -> bool:
+    with contextlib.suppress(OSError), opens() as file:
+        return not file.read(1)
+    return False
+
+
+def _why_unidentified(opens: Callable[[], BinaryIO]) -> str | None:
     """Return what Pillow does not support in a file whose format it knows, as a clause."""
     from PIL import Image
 
-    with contextlib.suppress(OSError), open_file(name) as file:
+    with contextlib.suppress(OSError), opens() as file:
         start = file.read(16)
         for kind in Image.ID:
             factory, accepts = Image.OPEN[kind]

@@ -1,4 +1,4 @@
-"""Connect pairsim to other libraries: TensorBoard and a Gradio app."""
+"""Connect pairsim to other libraries and programs: TensorBoard, a Gradio app, an HTTP service."""
 
 from pairsim.integrations.tensorboard_log import TensorBoardLog as TensorBoardLog
 from pairsim.integrations.web_app import build_app as build_app

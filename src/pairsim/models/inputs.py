@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pairsim._common.ordered_map import ordered_map
-from pairsim.images import PictureLike, Preprocessing
+from pairsim.images import PictureFile, PictureLike, Preprocessing
 
 Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
 Result = TypeVar("Result")
@@ -74,10 +74,10 @@ def image_batches(images: Images, preprocessing: Preprocessing, batch_size: int)
 
 
 def is_single(images: object) -> bool:
-    """Return whether this is one picture: a path, array, PIL image or a tensor without a batch dimension."""
+    """Return whether this is one picture: a path, file in memory, array, PIL image or a tensor without a batch."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim != 4
-    return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__")
+    return isinstance(images, str | os.PathLike | PictureFile) or hasattr(images, "__array_interface__")
 
 
 def joined_pair(first: Images, second: Images) -> Images | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pairsim._common import unit_similarity
 from pairsim._common.choices import PrecisionName
-from pairsim._common.numbers import similarity_threshold, whole_number
+from pairsim._common.numbers import whole_number
 from pairsim._common.precision import inference_dtype
 from pairsim.errors import advising_smaller_batches
 from pairsim.images import PictureLike, Preprocessing
@@ -27,7 +27,7 @@ from pairsim.models.inference.inference_nets import (
 )
 from pairsim.models.inputs import Images, image_batches, joined_pair
 from pairsim.models.model_settings import ModelSettings
-from pairsim.models.verdict import Verdict, warn_of_one_decision
+from pairsim.models.verdict import Verdict, verdict_on, warn_of_one_decision
 from pairsim.models.weight_names import check_weights
 
 _INITIAL_SCALE, _INITIAL_BIAS = 10.0, -5.0
@@ -306,15 +306,7 @@ class SimilarityModel(ModelSettings):
             raise ValueError(f"Expected one pair of images, got {similarity.numel()}. Use predict_proba for several.")
         if threshold is None:
             warn_of_one_decision(self)
-        threshold = self.threshold if threshold is None else similarity_threshold(threshold)
-        measured = self.operating_point
-        return Verdict(
-            match=similarity.item() >= unit_similarity.lowest_match(threshold),
-            similarity=similarity.item(),
-            probability=self.probability(similarity).item(),
-            threshold=threshold,
-            fmr=measured.fmr if measured is not None and measured.threshold == threshold else None,
-        )
+        return verdict_on(self, similarity, threshold)
 
     def evaluating(self) -> contextlib.AbstractContextManager[None]:
         """Set eval mode inside, and restore each module's own mode afterwards."""

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pairsim._common.unit_similarity import MATCH_TOLERANCE
+from torch import Tensor
+
+from pairsim._common.numbers import similarity_threshold
+from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.models.weight_names import check_weights
 
 if TYPE_CHECKING:
@@ -92,6 +95,28 @@ class Verdict:
             f"{'MATCH' if self.match else 'NO MATCH'}\nsimilarity {self.similarity:.4f} {sign} threshold "
             f"{self.threshold:.4f}{seen}; probability {self.probability:.4f}"
         )
+
+
+def verdict_on(model: SimilarityModel, similarity: Tensor, threshold: float | None) -> Verdict:
+    """Decide on one pair, given the similarity of its two embeddings; see `SimilarityModel.verify`.
+
+    Args:
+        model: The model that computed them.
+        similarity: One number in [-1, 1].
+        threshold: As for `verify`.
+
+    Raises:
+        ValueError: If the threshold is outside [-1, 1].
+    """
+    threshold = model.threshold if threshold is None else similarity_threshold(threshold)
+    measured = model.operating_point
+    return Verdict(
+        match=similarity.item() >= lowest_match(threshold),
+        similarity=similarity.item(),
+        probability=model.probability(similarity).item(),
+        threshold=threshold,
+        fmr=measured.fmr if measured is not None and measured.threshold == threshold else None,
+    )
 
 
 def one_decision(model: SimilarityModel) -> str | None:

@@ -24,6 +24,10 @@ _OPTIONAL = {
     "pyarrow": ("pyarrow", "parquet", "embeddings in Parquet files"),
     "huggingface_hub": ("huggingface_hub", "hub", "sharing models on the Hugging Face Hub"),
     "gradio": ("gradio", "app", "the app in the browser"),
+    "fastapi": ("fastapi", "serve", "pairsim serve"),
+    "uvicorn": ("uvicorn", "serve", "pairsim serve"),
+    "python_multipart": ("python-multipart", "serve", "pairsim serve"),
+    "prometheus_client": ("prometheus-client", "serve", "pairsim serve"),
 }
 """By module: the package, the extra that brings it, and what it is for."""
 

@@ -2,7 +2,7 @@
 
 `.lock` in the folder is locked by the operating system, which unlocks it when the process ends in any way. On a file
 system without such locks filelock creates and removes the file instead, and says so in a warning. `.lock.json` holds
-the process that has the lock, its host, and since when. Neither is part of the run.
+the process that has the lock, its host, and since when. Neither is part of the run. Galleries are locked the same way.
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ def locked(folder: Path | None) -> Iterator[None]:
         yield
         return
     check_usable(folder)
+    with locked_folder(folder):
+        yield
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder of any kind, such as a gallery, as `locked` does with one of a run.
+
+    Raises:
+        RunError: If another process has locked it, or it cannot be locked.
+    """
     is_new = not storage.is_folder(folder)
     storage.make_folder(folder)
     folder = folder.resolve()

@@ -1,0 +1,1 @@
+"""The HTTP service of `pairsim serve`. Needs the extra `serve`."""
