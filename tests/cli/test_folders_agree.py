@@ -25,6 +25,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of all kinds, and a run on it."""
     folder = tmp_path_factory.mktemp("account")
     write_pictures(folder / "data", [*PICTURES, *LOOSE], (16, 16))
+    dark = [name for name in [*PICTURES, *LOOSE] if "/b/" in name]
+    write_pictures(folder / "data", dark, (16, 16), brightest=60)  # a net has to tell the classes apart
     touch(folder / "data", OTHERS)
     (folder / "data" / "gone.png").symlink_to("nothing")
     (folder / "data" / "again.png").symlink_to("loose.png")

@@ -108,7 +108,7 @@ def save(
     folder = folder.resolve()
     if state.folder != folder or state.sha256 != _index_sha256(folder):
         state = SavedState()  # another folder, or another program has changed it
-    number = 1 + max((int(match[1] or match[2]) for match in _shard_files(folder)), default=-1)
+    number = 1 + max((int(match[1] or match[2]) for match in shard_files(folder)), default=-1)
     shards: list[Shard] = []
     for piece in pieces(state, len(table), embeddings.shape[1]):
         if isinstance(piece, Shard):
@@ -136,7 +136,7 @@ def save(
     if sha256 != state.sha256:
         storage.write_file(folder / INDEX, json_files.sealed(index))
     listed = {name for shard in shards for name in (shard.embeddings_file, shard.ids_file)}
-    for name in {match.string for match in _shard_files(folder)} | {_OLD_EMBEDDINGS}:
+    for name in {match.string for match in shard_files(folder)} | {_OLD_EMBEDDINGS}:
         if name not in listed:
             (folder / name).unlink(missing_ok=True)
     return SavedState(folder, sha256, shards)
@@ -205,7 +205,8 @@ def _index_sha256(folder: Path) -> str | None:
         return None
 
 
-def _shard_files(folder: Path) -> list[re.Match[str]]:
+def shard_files(folder: Path) -> list[re.Match[str]]:
+    """Return the names of the shards' files in a folder, with their numbers."""
     names = [path.name for path in folder.iterdir()] if storage.is_folder(folder) else []
     return [match for name in names if (match := _SHARD_FILE.fullmatch(name))]
 

@@ -90,9 +90,8 @@ def test_a_service_from_start_to_end_and_again(place: Path) -> None:
     assert Gallery.load(place / "gallery", SimilarityModel.from_pretrained(place / "run")).ids == ["b"]
     with served(place, "--gallery", "gallery") as again:
         assert "pairsim_gallery_pictures 1.0" in again.client.get("/metrics").body.decode()
-        if hasattr(Gallery, "identify_embeddings"):
-            answer = again.client.post("/identify", [*pictures(png(1), png(2)), ("threshold", "0.9999")])
-            assert [found["id"] for found in answer.json["results"]] == ["b", None]
+        answer = again.client.post("/identify", [*pictures(png(1), png(2)), ("threshold", "0.9999")])
+        assert [found["id"] for found in answer.json["results"]] == ["b", None]
         assert again.client.post("/enrol", [*pictures(png(0)), ("ids", "b")]).status == 409
         assert again.end(signal.SIGINT)[0] == 0
 
@@ -197,8 +196,6 @@ def test_any_request_of_the_schema_is_answered_as_it_says(place: Path) -> None:
         tool = Path(sys.executable).with_name("schemathesis")
         command = [str(tool), "run", f"{address}/openapi.json", "--max-examples", "40", "--seed", "1", "--no-color"]
         command += ["--checks", ",".join(CHECKS)]
-        if not hasattr(Gallery, "identify_embeddings"):
-            command += ["--exclude-path", "/identify"]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=500, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         assert json.loads(one.client.get("/health").body) == {"status": "ok"}

@@ -53,21 +53,23 @@ def add(
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
+    from pairsim.training.checkpointing.run_lock import locked_folder
 
     check_writable(gallery, "a folder")
-    model = load_model(run, device)
-    kept = pairsim.Gallery.load(gallery, model) if is_gallery(gallery) else pairsim.Gallery(model)
-    paths, ids, identities = _found(pictures, identity, on_error)
-    enrol = kept.update if replace else kept.add
-    known = [name for name in ids if name in kept]
-    expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
-           "them give --replace.")  # fmt: skip
-    before = len(kept)
-    skipped = enrol(paths, ids, identities=identities, on_error=on_error, batch_size=batch_size)
-    for picture in skipped:
-        note(f"Skipped: {picture.reason}")
-    kept.save(gallery)
-    added, replaced = len(kept) - before, len(ids) - len(skipped) - (len(kept) - before)
+    with locked_folder(gallery):
+        model = load_model(run, device)
+        kept = pairsim.Gallery.load(gallery, model) if is_gallery(gallery) else pairsim.Gallery(model)
+        paths, ids, identities = _found(pictures, identity, on_error)
+        enrol = kept.update if replace else kept.add
+        known = [name for name in ids if name in kept]
+        expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
+               "them give --replace.")  # fmt: skip
+        before = len(kept)
+        skipped = enrol(paths, ids, identities=identities, on_error=on_error, batch_size=batch_size)
+        for picture in skipped:
+            note(f"Skipped: {picture.reason}")
+        kept.save(gallery)
+        added, replaced = len(kept) - before, len(ids) - len(skipped) - (len(kept) - before)
     text = f"{added:,} pictures enrolled" + (f", {replaced:,} replaced" if replaced else "")
     if skipped:
         text += f", {len(skipped):,} failed to enrol"
@@ -83,18 +85,21 @@ def remove(
     Args:
         names: Identities, or ids of pictures, as `pairsim gallery list` prints them.
     """
-    kept = pairsim.Gallery.load(gallery, load_model(run, device))
-    leaving: list[Id] = []
-    for name in names:
-        found = kept.images_of(name) or ([name] if name in kept else [])
-        if not found:
-            raise DataError(
-                f"Expected identities or pictures of the gallery, got {printable(name)!r}, which is neither. "
-                f"Nothing was removed. See: pairsim gallery list {gallery}"
-            )
-        leaving += found
-    kept.remove(leaving)
-    kept.save(gallery)
+    from pairsim.training.checkpointing.run_lock import locked_folder
+
+    with locked_folder(gallery):
+        kept = pairsim.Gallery.load(gallery, load_model(run, device))
+        leaving: list[Id] = []
+        for name in names:
+            found = kept.images_of(name) or ([name] if name in kept else [])
+            if not found:
+                raise DataError(
+                    f"Expected identities or pictures of the gallery, got {printable(name)!r}, which is neither. "
+                    f"Nothing was removed. See: pairsim gallery list {gallery}"
+                )
+            leaving += found
+        kept.remove(leaving)
+        kept.save(gallery)
     result = {"num_removed": len(set(leaving)), **_counts(kept)}
     print_result(result, f"{len(set(leaving)):,} pictures removed\n{_described(kept)}", json)
 
@@ -150,22 +155,25 @@ def calibrate(
         unknown: Folder of pictures that are not of the gallery's identities, with one sub-folder per identity.
         prior: Share of pictures in use that are of enrolled identities, for probabilities.
     """
-    kept = pairsim.Gallery.load(gallery, load_model(run, device))
-    others = None
-    if unknown is not None:
-        from pairsim.data import load_data
+    from pairsim.training.checkpointing.run_lock import locked_folder
 
-        others = load_data(unknown, "all", preprocessing=kept.model.preprocessing)
-        note(str(others.account))
-    calibration = pairsim.calibrate_gallery(
-        kept,
-        target_fpir=target_fpir,
-        unknown=others,
-        prior=prior,
-        source="" if unknown is None else str(unknown),
-        batch_size=batch_size,
-    )
-    kept.save(gallery)
+    with locked_folder(gallery):
+        kept = pairsim.Gallery.load(gallery, load_model(run, device))
+        others = None
+        if unknown is not None:
+            from pairsim.data import load_data
+
+            others = load_data(unknown, "all", preprocessing=kept.model.preprocessing)
+            note(str(others.account))
+        calibration = pairsim.calibrate_gallery(
+            kept,
+            target_fpir=target_fpir,
+            unknown=others,
+            prior=prior,
+            source="" if unknown is None else str(unknown),
+            batch_size=batch_size,
+        )
+        kept.save(gallery)
     result = {**_counts(kept), "calibration": calibration.to_dict()}
     print_result(result, f"{_rates(kept)}\nStored in {gallery}: pairsim identify uses it from now on.", json)
 

@@ -20,7 +20,9 @@ from pairsim.integrations.service.batching import Full
 from pairsim.integrations.service.uploads import Rejected
 from pairsim.models import SimilarityModel
 from pairsim.search import gallery_files
-from pairsim.search.gallery import Gallery, Id
+from pairsim.search.gallery import Gallery
+from pairsim.search.gallery_ids import Id
+from pairsim.search.identification.decisions import Identification
 from pairsim.training.checkpointing.run_lock import HOLDER, LOCK, locked_folder
 
 _MAX_WAITING = 256
@@ -60,7 +62,7 @@ class GalleryKeeper:
         self._stack.enter_context(locked_folder(folder))
         try:
             storage.remove_leftovers(folder)
-            self._gallery: Any = self._load()
+            self._gallery = self._load()
         except BaseException:
             self._stack.close()
             raise
@@ -73,7 +75,7 @@ class GalleryKeeper:
     def __len__(self) -> int:
         return len(self._gallery)
 
-    async def identify(self, embeddings: Tensor, threshold: float | None) -> list[Any]:
+    async def identify(self, embeddings: Tensor, threshold: float | None) -> list[Identification]:
         """Identify images, each as one of the gallery's identities or as none of these.
 
         Args:
@@ -87,7 +89,9 @@ class GalleryKeeper:
             Full: If too many requests wait.
             Rejected: If the gallery is empty, or there is neither a threshold nor a calibration.
         """
-        found: list[Any] = await self._done(_Query(embeddings, threshold, asyncio.get_running_loop().create_future()))
+        found: list[Identification] = await self._done(
+            _Query(embeddings, threshold, asyncio.get_running_loop().create_future())
+        )
         return found
 
     async def enrol(self, embeddings: Tensor, ids: Sequence[str], identity: str | None) -> None:
@@ -108,13 +112,12 @@ class GalleryKeeper:
             for name in names:
                 if name in self._gallery:
                     raise Rejected(409, f"Expected new ids, got {name!r}, which the gallery has. Remove it first.")
-            shown = {} if identity is None else {"identities": [self._id(identity)] * len(names)}
-            self._gallery.add_embeddings(embeddings, names, **shown)
+            self._gallery.add_embeddings(embeddings, names, identities=None if identity is None else self._id(identity))
 
         await self._change(apply)
 
     async def remove(self, ids: Sequence[str]) -> None:
-        """Remove images, and save the gallery.
+        """Remove images, or identities with all of theirs, and save the gallery.
 
         Raises:
             Full: If too many requests wait.
@@ -122,11 +125,13 @@ class GalleryKeeper:
         """
 
         def apply() -> None:
-            names = [self._id(text) for text in ids]
-            for name in names:
-                if name not in self._gallery:
+            leaving: list[Id] = []
+            for name in map(self._id, ids):
+                found = self._gallery.images_of(name) or ([name] if name in self._gallery else [])
+                if not found:
                     raise Rejected(404, f"Expected an id of the gallery, got {name!r}, which is none.")
-            self._gallery.remove(names)
+                leaving += found
+            self._gallery.remove(leaving)
 
         await self._change(apply)
 
@@ -216,11 +221,11 @@ class GalleryKeeper:
             self._has_numbers = len(gallery) > 0 and isinstance(gallery.ids[0], int)
             return gallery
         # a first save that was killed leaves files that nothing lists, which the next one deletes
-        own = {LOCK, HOLDER, *(match.string for match in gallery_files._shard_files(self._folder))}
+        own = {LOCK, HOLDER, *(match.string for match in gallery_files.shard_files(self._folder))}
         if not own.issuperset(os.listdir(self._folder)):
             raise RunError(
                 f"Expected {self._folder} to be a saved gallery or empty, found other files. Choose another --gallery, "
-                "or make one of a folder of pictures with: pairsim search RUN FOLDER PICTURE --save GALLERY"
+                "or make one of a folder of pictures with: pairsim gallery add GALLERY FOLDER --run RUN"
             )
         return Gallery(self._model)
 
