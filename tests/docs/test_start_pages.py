@@ -13,7 +13,7 @@ from pairsim.cli.app import make_app
 
 ROOT = Path(__file__).parents[2]
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
-FOR_CONTRIBUTORS = {"test", "docs", "bench", "browser", "notebook"}
+FOR_CONTRIBUTORS = {"test", "docs", "bench", "browser", "notebook", "service-test"}
 
 
 def commands_in(page: Path) -> list[str]:

@@ -23,5 +23,5 @@ class PictureFile:
     name: str = "the picture"
 
     def open(self) -> io.BytesIO:
-        """Open it to read its bytes."""
+        """Return its bytes as an open file."""
         return io.BytesIO(self.content)

@@ -13,6 +13,8 @@ from benchmarks.options import Options
 def answering(*answers: bytes) -> list[tuple[float, int]]:
     """What two clients note of a server that gives some answers on each connection, and ends it then."""
 
+    talking = list[asyncio.Task[None]]()
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -23,12 +25,20 @@ def answering(*answers: bytes) -> list[tuple[float, int]]:
                 await asyncio.sleep(0.001)
         await reader.readuntil(b"\r\n\r\n") if b"close" not in answers[-1] else None
         writer.close()
+        await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.append(asyncio.create_task(talk(reader, writer)))
 
     async def run() -> list[tuple[float, int]]:
-        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server:
-            return await load_client.load("127.0.0.1", port, 2, 30.0, [serve.encoding([b"x"]), serve.encoding([b"yy"])])
+            found = await load_client.load(
+                "127.0.0.1", port, 2, 30.0, [serve.encoding([b"x"]), serve.encoding([b"yy"])]
+            )
+            await asyncio.gather(*talking)
+            return found
 
     return asyncio.run(run())
 
