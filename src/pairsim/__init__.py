@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from pairsim.search import Gallery as Gallery
     from pairsim.search import GalleryCalibration as GalleryCalibration
     from pairsim.search import Identification as Identification
+    from pairsim.search import IdentificationReport as IdentificationReport
     from pairsim.search import SearchResult as SearchResult
     from pairsim.search import calibrate_gallery as calibrate_gallery
+    from pairsim.search import evaluate_gallery as evaluate_gallery
     from pairsim.training import Adaptation as Adaptation
     from pairsim.training import Callback as Callback
     from pairsim.training import History as History

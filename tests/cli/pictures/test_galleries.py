@@ -162,3 +162,14 @@ def test_search_threshold(shop_place: Path, shop: Path) -> None:
     assert done.json["threshold"] == -1.0
     assert all(neighbor["match"] for neighbor in done.json["results"][0]["neighbors"])
     assert "got 2" in failure(here("search", "run", shop, "single/one.png", "--threshold", "2", cwd=shop_place), 2)
+
+
+def test_evaluate(shop_place: Path, shop: Path) -> None:
+    here("gallery", "remove", shop, "e00", "--run", "run", cwd=shop_place)
+    done = here("gallery", "evaluate", shop, "enrolled", "--run", "run", "--threshold", "0.5", "--json", cwd=shop_place)
+    assert done.status == 0, done.err
+    found = done.json  # e00 is unknown now
+    assert (found["num_mated"], found["num_non_mated"], found["num_enrolled"]) == (42, 3, 14)
+    assert found["threshold"] == 0.5
+    text = here("gallery", "evaluate", shop, "unknown", "--run", "run", cwd=shop_place).out
+    assert text == "0 searches for 0 of 14 enrolled identities, 36 for 12 others\n"

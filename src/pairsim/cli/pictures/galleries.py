@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import BatchSize, Device, Flag, Json, load_model
+from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import DataError, printable
 
@@ -178,6 +178,36 @@ def calibrate(
     print_result(result, f"{_rates(kept)}\nStored in {gallery}: pairsim identify uses it from now on.", json)
 
 
+def evaluate(
+    gallery: GalleryFolder,
+    folder: Path,
+    /,
+    *,
+    run: OfRun,
+    threshold: Threshold = None,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure the errors of a gallery with pictures that are not in it, of those enrolled and of others.
+
+    Args:
+        folder: Folder with one sub-folder per identity. Those with the name of an enrolled identity are of that one,
+            all others are unknown.
+    """
+    from pairsim.data import load_data
+
+    in_range = threshold is None or -1.0 <= threshold <= 1.0
+    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
+    kept = pairsim.Gallery.load(gallery, load_model(run, device))
+    images = load_data(folder, "all", preprocessing=kept.model.preprocessing)
+    note(str(images.account))
+    report = pairsim.evaluate_gallery(kept, images, threshold=threshold, batch_size=batch_size)
+    print_result(
+        {**report.to_dict(), "left_out": () if images.account is None else images.account.left_out}, str(report), json
+    )
+
+
 def reembed(
     gallery: GalleryFolder,
     folder: Path,
@@ -204,7 +234,7 @@ def reembed(
     print_result({**_counts(kept), "agreement": agreement.to_dict()}, f"{_described(kept)}\n{agreement}", json)
 
 
-COMMANDS = (add, remove, list_, info, calibrate, reembed)
+COMMANDS = (add, remove, list_, info, calibrate, evaluate, reembed)
 
 
 def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pairsim._common.arrays import Float64Array, check_share
+from pairsim._common.arrays import check_share
 from pairsim._common.numbers import whole_number
 from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.labels import read_labels
-from pairsim.data.random import permutation, stream_key
 from pairsim.encoding import encode_dataset
 from pairsim.evaluation import PairScores, fit_platt
-from pairsim.evaluation.fpir_growth import BINS, FpirGrowth, similarity_counts
+from pairsim.evaluation.fpir_growth import FpirGrowth
 from pairsim.evaluation.identification import Searches
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.probabilities.priors import log_odds
 from pairsim.search.gallery import Gallery
 from pairsim.search.identification.gallery_calibration import GalleryCalibration, PredictedFpir
-from pairsim.search.identification.templates import Templates
+from pairsim.search.identification.outcomes import leave_one_out, mated_and_non_mated, outcomes
 
 MIN_IDENTITIES = 10
 """Identities that non-mated searches have to be of: with fewer, no interval of their rate is worth stating."""
 
 SIZES = (1, 1.5, 2, 3, 5, 10, 20)
-_BLOCK_BYTES = 64 * 2**20
 
 
 def calibrate_gallery(
@@ -87,85 +82,15 @@ def calibrate_gallery(
     check_share(target_fpir, "target_fpir")
     searches, counts = leave_one_out(gallery, max_searches=whole_number(max_searches, "max_searches", 1))
     if unknown is not None:
-        codes = ClassIndex.from_labels(read_labels(unknown)).codes.astype(np.int64)
+        # whatever their labels, they are nobody who is enrolled
+        shown = [("unknown", code) for code in ClassIndex.from_labels(read_labels(unknown)).codes.tolist()]
         queries = encode_dataset(gallery.model, unknown, batch_size=batch_size, progress=progress)
-        searches, counts = with_unknown(searches, gallery, queries, codes)
+        others, counts = outcomes(gallery, queries, shown)
+        searches = mated_and_non_mated(searches, others)
     calibration = with_probabilities(gallery_calibration(searches, counts, target_fpir), searches, prior)
     source = source or ("the gallery's own images" if unknown is None else "given images")
     gallery.calibration = dataclasses.replace(calibration, source=source)
     return gallery.calibration
-
-
-def leave_one_out(gallery: Gallery, *, max_searches: int) -> tuple[Searches, IntArray]:
-    """Search a gallery for its own images: as unknown, without their identity, and as known, without the image itself.
-
-    Args:
-        gallery: With at least two identities.
-        max_searches: Images to search at most.
-
-    Returns:
-        The searches, and all similarities to other identities, as `similarity_counts` counts them.
-
-    Raises:
-        ValueError: If the gallery has fewer than two identities.
-    """
-    vectors, identities = gallery.templates()
-    if len(identities) < 2:
-        raise ValueError(f"Expected a gallery of at least two identities, got {len(identities)}. Add others.")
-    rows = np.sort(permutation(stream_key("gallery searches", 0), len(gallery))[:max_searches])
-    queries = gallery.rows[rows]
-    shown = gallery.identities
-    if identities == shown:
-        numbers, own = torch.from_numpy(rows), torch.full((len(rows),), math.nan)
-    else:
-        templates = Templates(gallery.rows, shown)
-        numbers = templates.numbers([shown[row] for row in rows.tolist()])
-        rest, several = templates.without(queries, numbers)
-        own = torch.where(several, (rest * queries).sum(dim=1), math.nan)
-    others, counts, ranks, found = _searched(queries, vectors, numbers.to(vectors.device), own.to(vectors.device))
-    return (
-        Searches(
-            own=own.cpu().double().numpy(),
-            others=others,
-            ranks=ranks,
-            non_mated=np.ones(len(rows), bool),
-            queried=numbers.cpu().numpy(),
-            groups=_grouped(numbers.cpu().numpy(), found),
-            num_enrolled=len(identities),
-        ),
-        counts,
-    )
-
-
-def with_unknown(searches: Searches, gallery: Gallery, queries: Tensor, codes: IntArray) -> tuple[Searches, IntArray]:
-    """Replace the non-mated searches by those of given embeddings.
-
-    Args:
-        searches: In the gallery, of which the mated ones are kept.
-        gallery: The gallery.
-        queries: Embeddings `[Q, D]` of identities that are not in it.
-        codes: Number of the identity of each `[Q]`.
-
-    Returns:
-        As for `leave_one_out`.
-    """
-    vectors, _ = gallery.templates()
-    nobody = torch.full((len(queries),), -1, device=vectors.device)
-    own = torch.full((len(queries),), math.nan, device=vectors.device)
-    others, counts, ranks, _ = _searched(queries, vectors, nobody, own)
-    mated, numbers = searches.mated, codes + searches.num_enrolled
-    return (
-        Searches(
-            own=np.concatenate((searches.own[mated], own.cpu().double().numpy())),
-            others=np.concatenate((searches.others[mated], others)),
-            ranks=np.concatenate((searches.ranks[mated], ranks)),
-            non_mated=np.arange(searches.num_mated + len(queries)) >= searches.num_mated,
-            queried=np.concatenate((searches.queried[mated], numbers)),
-            groups=np.concatenate((searches.groups[mated], numbers)),
-            num_enrolled=searches.num_enrolled,
-        ),
-        counts,
-    )
 
 
 def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float) -> GalleryCalibration:
@@ -246,42 +171,3 @@ def with_probabilities(calibration: GalleryCalibration, searches: Searches, prio
     if line.weight <= 0:  # similarity says nothing
         return dataclasses.replace(calibration, weight=0.0, bias=log_odds(share))
     return dataclasses.replace(calibration, weight=line.weight, bias=line.bias)
-
-
-def _searched(
-    queries: Tensor, vectors: Tensor, own: Tensor, own_similarity: Tensor
-) -> tuple[Float64Array, IntArray, IntArray, IntArray]:
-    """Compare queries `[Q, D]` with all templates `[I, D]` but their own, whose numbers are `own`, or -1.
-
-    Returns:
-        The highest similarity `[Q]`, all similarities counted, the rank of the own one, 0 without one, and the number
-        of the template with the highest.
-    """
-    counts = np.zeros(BINS, np.int64)
-    others, ranks, numbers = np.empty(len(queries)), *(np.zeros(len(queries), np.int64) for _ in range(2))
-    at_once = max(_BLOCK_BYTES // (4 * len(vectors)), 1)
-    for start in range(0, len(queries), at_once):
-        part = slice(start, start + at_once)
-        similarities = queries[part].to(vectors.device) @ vectors.T
-        known = (own[part] >= 0).nonzero().flatten()
-        similarities[known, own[part][known]] = -math.inf
-        highest, number = similarities.max(dim=1)
-        others[part], numbers[part] = highest.cpu().double().numpy(), number.cpu().numpy()
-        at_least = (similarities >= own_similarity[part, None]).sum(dim=1)
-        ranks[part] = torch.where(own_similarity[part].isnan(), 0, at_least + 1).cpu().numpy()
-        values = similarities[similarities > -math.inf].cpu().numpy()
-        counts += similarity_counts(values)
-    return others, counts, ranks, numbers
-
-
-def _grouped(queried: IntArray, found: IntArray) -> IntArray:
-    """Return a group for each search: two identities of whom each mostly finds the other err together.
-
-    Args:
-        queried: Number of the identity of each query `[Q]`.
-        found: Number of the other identity that it found `[Q]`.
-    """
-    pairs, counts = np.unique(np.stack((queried, found)), axis=1, return_counts=True)
-    order = np.argsort(counts, kind="stable")
-    mostly = dict(zip(pairs[0][order].tolist(), pairs[1][order].tolist(), strict=True))  # the last is the commonest
-    return np.array([min(one, mostly[one]) if mostly.get(mostly[one]) == one else one for one in queried.tolist()])

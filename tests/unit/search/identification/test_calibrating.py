@@ -5,55 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from identities import DIM, MODEL, filled, rows
 from small_models import small_model
-from torch import Tensor
-from torch.nn import functional
 
 from pairsim import Calibration, Gallery, calibrate_gallery
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.data import ImageTensors
-from pairsim.search.identification.calibrating import (
-    gallery_calibration,
-    leave_one_out,
-    with_probabilities,
-    with_unknown,
-)
-
-DIM = 8
-MODEL = small_model(dim=DIM)
-
-
-def rows(num_identities: int, images: int, seed: int = 0, noise: float = 0.25) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    centres = functional.normalize(torch.randn(num_identities, 1, DIM, generator=generator), dim=2)
-    pictures = centres + noise * torch.randn(num_identities, images, DIM, generator=generator)
-    return functional.normalize(pictures, dim=2).flatten(0, 1)
-
-
-def filled(num_identities: int, images: int, seed: int = 0) -> Gallery:
-    gallery = Gallery(MODEL)
-    names = [f"p{number}" for number in range(num_identities) for _ in range(images)]
-    gallery.add_embeddings(rows(num_identities, images, seed), identities=names)
-    return gallery
-
-
-def test_leave_one_out_against_loops() -> None:
-    gallery = filled(7, 3)
-    searches, counts = leave_one_out(gallery, max_searches=10**6)
-    vectors = gallery.embeddings.astype(np.float64)
-    shown = gallery.identities
-    for row, (query, name) in enumerate(zip(vectors, shown, strict=True)):
-        scores = {}
-        for identity in dict.fromkeys(shown):
-            of = [vectors[k] for k in range(len(shown)) if shown[k] == identity and k != row]
-            mean = np.mean(of, axis=0)
-            scores[identity] = float(query @ mean / np.linalg.norm(mean))
-        own = scores.pop(name)
-        assert searches.own[row] == pytest.approx(own, abs=1e-6)
-        assert searches.others[row] == pytest.approx(max(scores.values()), abs=1e-6)
-        assert searches.ranks[row] == 1 + sum(score >= own for score in scores.values())
-    assert counts.sum() == 21 * 6
-    assert searches.num_enrolled == 7
+from pairsim.search.identification.calibrating import gallery_calibration, with_probabilities
+from pairsim.search.identification.outcomes import leave_one_out
 
 
 def test_images_that_are_alone_are_searched_as_unknown_only() -> None:
@@ -81,18 +40,6 @@ def test_stored_threshold_has_the_rate(target: float) -> None:
     sizes = [entry.num_identities for entry in calibration.predictions]
     assert (sizes[0], sizes[-1]) == (40, 800)
     assert [entry.fpir for entry in calibration.predictions] == sorted(entry.fpir for entry in calibration.predictions)
-
-
-def test_unknown_images_replace_the_gallerys_own() -> None:
-    gallery = filled(15, 4)
-    searches, _ = leave_one_out(gallery, max_searches=10**6)
-    queries, codes = rows(30, 2, seed=5), np.repeat(np.arange(30), 2)
-    both, counts = with_unknown(searches, gallery, queries, codes)
-    assert (both.num_mated, both.num_non_mated, counts.sum()) == (60, 60, 60 * 15)
-    templates, _ = gallery.templates()
-    np.testing.assert_allclose(both.others[both.non_mated], (queries @ templates.T).amax(dim=1).numpy(), atol=1e-6)
-    np.testing.assert_array_equal(both.own[both.mated], searches.own)
-    assert np.unique(both.queried).size == 45
 
 
 def test_unknown_images_as_a_dataset() -> None:

@@ -1,0 +1,168 @@
+"""`evaluate_gallery`: the errors of a gallery, measured with images of people or things that are enrolled or not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pairsim._common.json_files import json_value
+from pairsim._common.numbers import similarity_threshold
+from pairsim._common.unit_similarity import lowest_match
+from pairsim.data.labels import read_labels
+from pairsim.encoding import encode_dataset
+from pairsim.evaluation.identification import Searches
+from pairsim.search.gallery import Gallery
+from pairsim.search.identification.outcomes import outcomes
+
+FPIR_TARGETS = (0.001, 0.01, 0.1)
+MAX_RANK = 20
+_MAX_POINTS = 200
+
+
+@dataclass(frozen=True)
+class IdentificationReport:
+    """How well a gallery tells who is who, and who is nobody.
+
+    Attributes:
+        num_enrolled: Identities in the gallery.
+        num_mated: Searches for enrolled identities.
+        num_non_mated: Searches for others.
+        num_known: Number of enrolled identities that were searched for.
+        num_unknown: Number of others.
+        threshold: The threshold of `fpir` and `fnir`; NaN if there is none.
+        fpir: Share of non-mated searches that find somebody.
+        fpir_interval: Its 95 % interval, for other unknown identities.
+        fnir: Share of mated searches that do not find the right one.
+        fnir_interval: Its 95 % interval, for other enrolled identities.
+        rank_1: Share of mated searches with the right identity in the first place, whatever the threshold.
+        cmc: Share of mated searches with the right identity among the first 1, 2, ... of at most 20.
+        fnir_at_fpir: FNIR at the threshold of an FPIR of 0.001, 0.01 and 0.1, chosen on the same searches; only what
+            the number of searches can show.
+        curve: Thresholds, FPIR and FNIR, at most 200 of them.
+    """
+
+    num_enrolled: int
+    num_mated: int
+    num_non_mated: int
+    num_known: int
+    num_unknown: int
+    threshold: float
+    fpir: float
+    fpir_interval: tuple[float, float]
+    fnir: float
+    fnir_interval: tuple[float, float]
+    rank_1: float
+    cmc: tuple[float, ...]
+    fnir_at_fpir: dict[str, float]
+    curve: tuple[tuple[float, float, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values; `None` for NaN."""
+        values: dict[str, Any] = json_value(self)
+        return values
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.num_mated:,} searches for {self.num_known:,} of {self.num_enrolled:,} enrolled identities, "
+            f"{self.num_non_mated:,} for {self.num_unknown:,} others"
+        ]
+        if self.num_mated:
+            lines.append(f"right identity first, of those enrolled (rank-1): {self.rank_1:.2%}")
+        if not math.isnan(self.threshold):
+            lines.append(f"at the threshold {self.threshold:.4f}:")
+            for name, meaning, rate, (low, high) in (
+                ("FPIR", "unknown, but taken for somebody", self.fpir, self.fpir_interval),
+                ("FNIR", "enrolled, but not found", self.fnir, self.fnir_interval),
+            ):
+                shown = "no such searches" if math.isnan(rate) else f"{rate:.2%} [{low:.2%}, {high:.2%}]"
+                lines.append(f"  {name} ({meaning}): {shown}")
+        lines += [f"FNIR at an FPIR of {target}: {rate:.2%}" for target, rate in self.fnir_at_fpir.items()]
+        return "\n".join(lines)
+
+
+def evaluate_gallery(
+    gallery: Gallery,
+    dataset: Any,
+    *,
+    threshold: float | None = None,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> IdentificationReport:
+    """Measure the errors of a gallery with labelled images that are not in it.
+
+    Args:
+        gallery: The gallery.
+        dataset: Labelled; a label that is an identity of the gallery is a mated search, any other a non-mated one.
+        threshold: Similarity in [-1, 1]; by default that of the gallery's calibration.
+        batch_size: Images embedded at once; by default what suits the device and the size of the images.
+        progress: Whether to show a progress bar; by default for long work on a terminal.
+
+    Returns:
+        The report; rates are NaN where there are no such searches, and at the threshold where there is none.
+
+    Raises:
+        DataError: If the dataset has no labels.
+        ValueError: If the gallery is empty, or the threshold is outside [-1, 1].
+
+    Example:
+        >>> import torch
+        >>> from pairsim import SimilarityModel
+        >>> from pairsim.data import ImageTensors
+        >>> images = torch.randint(0, 256, (6, 28, 28), dtype=torch.uint8)
+        >>> gallery = Gallery(SimilarityModel())
+        >>> gallery.add(images[:2, None], ["a", "b"])
+        ()
+        >>> report = evaluate_gallery(gallery, ImageTensors(images[2:], ["a", "b", "c", "c"]), threshold=0.5)
+        >>> report.num_mated, report.num_non_mated
+        (2, 2)
+
+    References:
+        ISO/IEC 19795-1:2021, Biometric performance testing and reporting, part 1.
+    """
+    if not len(gallery):
+        raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")
+    if threshold is not None:
+        threshold = similarity_threshold(threshold)
+    elif gallery.calibration is not None:
+        threshold = gallery.calibration.threshold
+    labels = read_labels(dataset).tolist()
+    queries = encode_dataset(gallery.model, dataset, batch_size=batch_size, progress=progress)
+    searches, _ = outcomes(gallery, queries, labels)
+    return identification_report(searches, math.nan if threshold is None else threshold)
+
+
+def identification_report(searches: Searches, threshold: float) -> IdentificationReport:
+    """Report searches.
+
+    Args:
+        searches: In a gallery.
+        threshold: A similarity, or NaN for none.
+    """
+    floor, nothing = lowest_match(threshold), (math.nan, math.nan)
+    known = not math.isnan(threshold)
+    thresholds, fpir, fnir = searches.curve()
+    chosen = sorted({round(place) for place in _places(thresholds.size)})
+    shown = [target for target in FPIR_TARGETS if searches.num_mated and searches.num_non_mated * target >= 3]
+    return IdentificationReport(
+        num_enrolled=searches.num_enrolled,
+        num_mated=searches.num_mated,
+        num_non_mated=searches.num_non_mated,
+        num_known=len(set(searches.queried[searches.mated].tolist())),
+        num_unknown=len(set(searches.queried[searches.non_mated].tolist())),
+        threshold=threshold,
+        fpir=searches.fpir(floor) if known else math.nan,
+        fpir_interval=searches.fpir_interval(floor) if known else nothing,
+        fnir=searches.fnir(floor) if known else math.nan,
+        fnir_interval=searches.fnir_interval(floor) if known else nothing,
+        rank_1=1.0 - searches.fnir(-math.inf),
+        cmc=tuple(searches.cmc(min(MAX_RANK, searches.num_enrolled)).tolist()),
+        fnir_at_fpir={f"{target:g}": searches.fnir_at_fpir(target) for target in shown},
+        curve=tuple((float(thresholds[one]), float(fpir[one]), float(fnir[one])) for one in chosen),
+    )
+
+
+def _places(size: int) -> list[float]:
+    """Return which points of a curve to keep."""
+    count = min(size, _MAX_POINTS)
+    return [place * (size - 1) / max(count - 1, 1) for place in range(count)]
