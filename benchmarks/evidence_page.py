@@ -26,6 +26,7 @@ def evidence(results: Results) -> str:
     parts = (
         _coverage(results),
         _groups(results),
+        _identification(results),
         _calibration(results),
         _thresholds(results),
         _unseen(results),
@@ -100,6 +101,52 @@ def _groups(results: Results) -> list[str]:
                     *(text for figure in ("fmr", "fnmr") for text in _rate_cells(row, figure)),
                 ]
                 for row in example
+            ],
+        ),
+    ]
+
+
+def _identification(results: Results) -> list[str]:
+    rows = results.rows("identify", "Identification among")
+    stated = results.rows("identify", "Stated FPIR")
+    if rows is None or stated is None:
+        return []
+    return [
+        "## Who is it, or none of these?",
+        "",
+        "Five pictures of each identity are enrolled; queries are other pictures of them, and pictures of identities that "
+        "are not enrolled. Rank-1: share of the queries of enrolled identities whose nearest identity is the right one. "
+        "FNIR: share of them that are not found at the threshold at which 10% or 1% of the unknown ones are taken for "
+        "somebody (FPIR). Training had none of the products and characters, and none of the digits 7 to 9.",
+        "",
+        *aligned_table(
+            ["", "enrolled", "rank-1", "FNIR at FPIR 10%", "FNIR at FPIR 1%"],
+            [
+                [
+                    str(row["arm"]),
+                    str(row["enrolled"]),
+                    f"{float(row['rank_1']):.1%}",
+                    f"{float(row['fnir_at_0.1']):.1%} ({float(row['fnir_at_0.1_low']):.0%} to "
+                    f"{float(row['fnir_at_0.1_high']):.0%})",
+                    f"{float(row['fnir_at_0.01']):.1%}",
+                ]
+                for row in rows
+            ],
+        ),
+        "Does the FPIR hold that `calibrate_gallery` states from the gallery's own pictures, and does its prediction hold "
+        f"for larger galleries? Share of {stated[0]['draws']} draws in which the interval contains what was found:",
+        "",
+        *aligned_table(
+            ["", "size of the gallery", "interval holds", "FPIR stated", "FPIR found"],
+            [
+                [
+                    str(row["arm"]),
+                    "as calibrated" if row["size"] == 1 else f"{row['size']} times",
+                    f"{float(row['covered']):.0%}",
+                    f"{float(row['stated']):.1%}",
+                    f"{float(row['found']):.1%}",
+                ]
+                for row in stated
             ],
         ),
     ]

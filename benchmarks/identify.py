@@ -139,9 +139,9 @@ def groceries(options: Options) -> tuple[list[Row], list[Row]]:
                     vectors = head(vectors)
             pictures = Pictures(functional.normalize(vectors.float(), dim=1), codes[test])
             draws += drawn(pictures, GROCERIES, DRAWS if not options.quick else 2, seed)
-        rows.append({"set": f"{GROCERIES}, {arm}", **figures(draws)})
+        rows.append({"arm": f"{GROCERIES}, {arm}", **figures(draws)})
         more = list(drawn(pictures, GROCERIES, 3 if options.quick else COVERAGE_DRAWS, 100))
-        stated.append({"set": f"{GROCERIES}, {arm}", "size": 1, **coverage([(one, one) for one in more], both=True)})
+        stated.append({"arm": f"{GROCERIES}, {arm}", "size": 1, **coverage([(one, one) for one in more], both=True)})
     return rows, stated
 
 
@@ -161,12 +161,12 @@ def characters(options: Options) -> tuple[list[Row], list[Row]]:
     pictures = Pictures(model.encode(data.evaluation.images).cpu(), codes)
     name = "omniglot, reference net"
     draws = list(drawn(pictures, "omniglot", DRAWS, 0, quick=options.quick))
-    rows: list[Row] = [{"set": name, **figures(draws)}]
+    rows: list[Row] = [{"arm": name, **figures(draws)}]
     stated: list[Row] = []
     times = 3 if options.quick else COVERAGE_DRAWS
     for factor in (1, *(() if options.quick else SIZES)):
         pairs = [grown(pictures, factor, seed, quick=options.quick) for seed in range(times)]
-        stated.append({"set": name, "size": factor, **coverage(pairs)})
+        stated.append({"arm": name, "size": factor, **coverage(pairs)})
     return rows, stated
 
 
@@ -185,7 +185,7 @@ def digits(options: Options) -> tuple[list[Row], list[Row]]:
         draw(Pictures(vectors, codes), known, unknown, np.random.default_rng([seed, 0]))
         for seed in range(2 if options.quick else DRAWS)
     ]
-    return [{"set": "mnist, digits 0 to 6 enrolled", **figures(draws)}], []
+    return [{"arm": "mnist, digits 0 to 6 enrolled", **figures(draws)}], []
 
 
 def drawn(pictures: Pictures, name: str, times: int, seed: int, *, quick: bool = False) -> Iterator[Draw]:

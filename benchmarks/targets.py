@@ -121,6 +121,12 @@ def _cell(benchmark: str, title: str, arm: str, key: str) -> Callable[[Results],
     return lambda results: _value(results.row(benchmark, title, arm), key)
 
 
+def _slower(benchmark: str, title: str, arm: str, results: Results) -> float | None:
+    """How many times as long an arm takes as the first one."""
+    found = _value(results.row(benchmark, title, arm), "ratio")
+    return None if found is None else 1 / found
+
+
 def _faster_than(arms: Iterable[str]) -> Callable[[Results], float | None]:
     """How much faster pairsim reaches the quality, as the mean over seeds, than the fastest of some arms."""
 
@@ -252,7 +258,7 @@ def _waiting(results: Results) -> float | None:
 MADE_FOR_TARGETS = frozenset(
     {
         *("loading", "epoch", "time-to-quality", "losses", "loss-memory", "inference", "evaluation"),
-        *("encoding", "search", "gallery-loading", "exporting", "one-picture", "commands"),
+        *("encoding", "search", "serve", "gallery-loading", "exporting", "one-picture", "commands"),
     }
 )
 """Benchmarks whose results belong to the targets and to little else."""
@@ -400,6 +406,38 @@ TARGETS = (
         "times",
         partial(_slowest_search, count="1 query"),
         partial(_search_of_each_kind, count="1 query"),
+    ),
+    Target(
+        "21 products enrolled, 20 unknown: rank-1",
+        "a frozen net with a head, of other products",
+        0.88,
+        0.92,
+        "percent",
+        _cell("identify", "Identification among", "groceries, frozen, whitened", "rank_1"),
+    ),
+    Target(
+        "the same: FNIR at an FPIR of 10 %",
+        "the same",
+        0.55,
+        0.40,
+        "fraction",
+        _cell("identify", "Identification among", "groceries, frozen, whitened", "fnir_at_0.1"),
+    ),
+    Target(
+        "one query among 1,000,000 templates: time",
+        "a bare matrix product with its maximum",
+        1.2,
+        1.2,
+        "at most times",
+        lambda results: _slower("identify", "One query among", "pairsim", results),
+    ),
+    Target(
+        "pictures a second served to 64 clients",
+        "one process that encodes in batches",
+        0.8,
+        1.0,
+        "times",
+        _cell("serve", "Pictures", "64 clients, 16", "ratio"),
     ),
     Target(
         "loading a gallery of 1,000,000 x 128",
