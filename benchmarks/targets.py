@@ -420,7 +420,7 @@ TARGETS = (
         "the same",
         0.55,
         0.40,
-        "fraction",
+        "share",
         _cell("identify", "Identification among", "groceries, frozen, whitened", "fnir_at_0.1"),
     ),
     Target(
@@ -437,7 +437,7 @@ TARGETS = (
         0.8,
         1.0,
         "times",
-        _cell("serve", "Pictures", "64 clients, 16", "ratio"),
+        _cell("serve", "Encoding 28 x 28 PNG", "64 clients, 16", "ratio"),
     ),
     Target(
         "loading a gallery of 1,000,000 x 128",

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = [
     *("mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy", "serve", "signatures"),
-    "new-products",
+    *("new-products", "shop"),
 ]
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n^```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
@@ -42,6 +42,7 @@ SAME_SHAPE = [
     (r"\b(NO MATCH|MATCH)\b", "VERDICT"),
     (r"\b(no match|match)$", "VERDICT"),
     (r" (>=|<) threshold", " ? threshold"),
+    (r": (none of these \(nearest: [\w-]+\)|product\d+): similarity", ": WHO: similarity"),
     (r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "#"),
     (r"\s+", " "),
 ]
@@ -187,9 +188,13 @@ def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path, monkeyp
             pytest.skip("needs curl")
     write_characters(tmp_path / "characters", alphabets=("Balinese", "Greek", "Latin"))
     write_signatures(tmp_path / "signatures")
-    if page == "new-products":
+    if page in ("new-products", "shop"):
         write_products(tmp_path / "products")
-    if page in ("new-products", "signatures"):
+    if page == "shop":
+        for part, first, end in (("stock", 0, 21), ("new", 21, 24), ("later", 0, 40)):
+            for folder in sorted((tmp_path / "products").iterdir())[first:end]:
+                shutil.copytree(folder, tmp_path / part / folder.name)
+    if page in ("new-products", "shop", "signatures"):
         write_weights(tmp_path / "data" / "weights")
         monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path / "data"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")

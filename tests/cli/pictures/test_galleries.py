@@ -168,6 +168,7 @@ def test_evaluate(shop_place: Path, shop: Path) -> None:
     here("gallery", "remove", shop, "e00", "--run", "run", cwd=shop_place)
     done = here("gallery", "evaluate", shop, "enrolled", "--run", "run", "--threshold", "0.5", "--json", cwd=shop_place)
     assert done.status == 0, done.err
+    assert done.err.startswith("enrolled: 45 pictures of 15 classes")
     found = done.json  # e00 is unknown now
     assert (found["num_mated"], found["num_non_mated"], found["num_enrolled"]) == (42, 3, 14)
     assert found["threshold"] == 0.5

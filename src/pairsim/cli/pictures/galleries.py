@@ -16,6 +16,7 @@ from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import DataError, printable
 
 if TYPE_CHECKING:
+    from pairsim.data.image_sets import LabelledData
     from pairsim.search.gallery_ids import Id
 
 GalleryFolder: TypeAlias = Annotated[Path, Parameter(help="Folder of the gallery.")]
@@ -161,10 +162,7 @@ def calibrate(
         kept = pairsim.Gallery.load(gallery, load_model(run, device))
         others = None
         if unknown is not None:
-            from pairsim.data import load_data
-
-            others = load_data(unknown, "all", preprocessing=kept.model.preprocessing)
-            note(str(others.account))
+            others = _labelled(unknown, kept)
         calibration = pairsim.calibrate_gallery(
             kept,
             target_fpir=target_fpir,
@@ -195,13 +193,10 @@ def evaluate(
         folder: Folder with one sub-folder per identity. Those with the name of an enrolled identity are of that one,
             all others are unknown.
     """
-    from pairsim.data import load_data
-
     in_range = threshold is None or -1.0 <= threshold <= 1.0
     expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     kept = pairsim.Gallery.load(gallery, load_model(run, device))
-    images = load_data(folder, "all", preprocessing=kept.model.preprocessing)
-    note(str(images.account))
+    images = _labelled(folder, kept)
     report = pairsim.evaluate_gallery(kept, images, threshold=threshold, batch_size=batch_size)
     print_result(
         {**report.to_dict(), "left_out": () if images.account is None else images.account.left_out}, str(report), json
@@ -256,6 +251,16 @@ def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tup
         ids += scanned.names if identity is None else [f"{identity}/{name}" for name in scanned.names]
         identities += [identity or (name.split("/", 1)[0] if "/" in name else name) for name in map(str, scanned.names)]
     return paths, ids, identities
+
+
+def _labelled(folder: Path, gallery: pairsim.Gallery) -> LabelledData:
+    """Read a folder with one sub-folder per identity, and say what it has."""
+    from pairsim.data import load_data
+
+    images = load_data(folder, "all", preprocessing=gallery.model.preprocessing)
+    if images.account is not None:
+        note(images.account.line(*images.account.splits))
+    return images
 
 
 def _counts(gallery: pairsim.Gallery) -> dict[str, int]:
