@@ -115,9 +115,9 @@ def _identification(results: Results) -> list[str]:
         "## Who is it, or none of these?",
         "",
         "Five pictures of each identity are enrolled; queries are other pictures of them, and pictures of identities "
-        "that are not enrolled. Rank-1: share of the queries of enrolled identities whose nearest identity is the right "
-        "one. FNIR: share of them that are not found at the threshold at which 10% or 1% of the unknown ones are taken "
-        "for somebody (FPIR). Training had none of the products and characters, and none of the digits 7 to 9.",
+        "that are not enrolled. Rank-1: share of the queries of enrolled identities whose nearest identity is the "
+        "right one. FNIR: share of them that are not found at the threshold at which 10% or 1% of the unknown ones are "
+        "taken for somebody (FPIR). Training had none of the products and characters, and none of the digits 7 to 9.",
         "",
         *aligned_table(
             ["", "enrolled", "rank-1", "FNIR at FPIR 10%", "FNIR at FPIR 1%"],
@@ -134,7 +134,7 @@ def _identification(results: Results) -> list[str]:
             ],
         ),
         "Does the FPIR hold that `calibrate_gallery` states from the gallery's own pictures, and does its prediction "
-        f"hold for larger galleries? Share of {stated[0]['draws']} draws in which the interval contains what was found:",
+        f"hold for larger galleries? Share of {stated[0]['draws']} draws whose interval contains what was found:",
         "",
         *aligned_table(
             ["", "size of the gallery", "interval holds", "FPIR stated", "FPIR found"],

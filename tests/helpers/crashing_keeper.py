@@ -20,6 +20,7 @@ from small_models import small_model
 from pairsim import Gallery
 from pairsim.errors import RunError
 from pairsim.integrations.service.gallery_keeper import GalleryKeeper
+from pairsim.search.gallery_ids import Id
 
 MODEL = small_model()
 STATES = [[], ["a", "b"], ["a", "b", "c"], ["b", "c"], ["c"], ["c", "d"]]
@@ -46,7 +47,7 @@ def change() -> None:
     keeper.close()
 
 
-def ids_in(folder: Path) -> list[object]:
+def ids_in(folder: Path) -> list[Id]:
     """The ids that the next start of the service finds."""
     keeper = GalleryKeeper(folder, MODEL)
     found = list(keeper._gallery.ids)
