@@ -143,7 +143,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         return await with_form(request, work)
 
     async def remove(id: Annotated[str, Query(min_length=1, max_length=_MAX_ID)]) -> Any:
-        """Remove a picture from the gallery by its id."""
+        """Remove a picture from the gallery by its id, or an identity with all of its pictures."""
         try:
             keeper = service.gallery()
             await keeper.remove([id])
