@@ -155,7 +155,6 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
     folder = folder.resolve()
     path = folder / INDEX
     index = json_files.read_sealed(path)
-    sha256 = storage.sha256(storage.to_json(index))
     pretrained.check_format(index, FORMAT, FORMAT_VERSION, path)
     made_by = str(index.get("model_sha256"))
     if embedding_sha256 not in (made_by, None):
@@ -166,6 +165,7 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
         )
     # all sizes are compared with those of the files before memory is taken
     with _damage_named(path):
+        sha256 = storage.sha256(storage.to_json(index))
         count, dim = whole(index["num_images"]), whole(index["embedding_dim"])
         if index["format_version"] == 1:
             names = _checked_ids(index["ids"], count)
@@ -201,7 +201,7 @@ def is_gallery(folder: Path) -> bool:
 def _index_sha256(folder: Path) -> str | None:
     try:
         return storage.sha256(storage.to_json(json_files.read_sealed(folder / INDEX)))
-    except RunError:
+    except (RunError, ValueError):  # it is damaged
         return None
 
 
@@ -236,11 +236,11 @@ def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> tuple[list[Id], lis
         names: list[Id] = read
         if isinstance(read, dict):
             names, shown = read["ids"], read["identities"]
-        for values in (names, shown):  # ids of all shards are compared later
+        for values, kind in ((names, "different ids"), (shown, "identities")):  # ids of all shards are compared later
             if values is not None and not (
                 isinstance(values, list) and len(values) == shard.rows and {str, int}.issuperset(map(type, values))
             ):
-                raise ValueError(f"expected {shard.rows} ids and identities, strings or whole numbers, found others")
+                raise ValueError(f"expected {shard.rows} {kind}, strings or whole numbers, found others")
     rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
     _read(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
     if rows is into:

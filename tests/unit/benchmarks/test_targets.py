@@ -112,6 +112,11 @@ def everything() -> dict[str, Any]:
             ("AUC and EER of all 49,995,000", [{"arm": "pairsim", "ratio": 4.0}]),
             ("AUC and EER of 49,995,000 given scores", [{"arm": "pairsim", "ratio": 9.0}]),
         ],
+        identify=[
+            ("Identification among", [{"arm": "groceries, frozen, whitened", "rank_1": 0.9, "fnir_at_0.1": 0.38}]),
+            ("One query among", [{"arm": "pairsim identify_embeddings", "ratio": 0.8}]),
+        ],
+        serve=[("Encoding 28 x 28 PNG", [{"arm": "64 clients, 16 pictures a request", "ratio": 0.7}])],
         encoding=[
             (
                 "2,720 drawings of Omniglot",
@@ -195,6 +200,10 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
         ("3.96x (beside a loop by batch 0.99x, of photographs 1.80x)", "aim"),
         ("0.9x (random 1.60x, 100 classes 0.90x)", "no"),
         ("1.1x (random 1.10x, 100 classes 1.20x)", "aim"),
+        ("90.00%", "yes"),
+        ("38.0%", "aim"),
+        ("1.25x", "no"),
+        ("0.7x", "no"),
         ("0.5 s", "aim"),
         ("1.25x", "no"),
         ("3e-07", "aim"),

@@ -66,6 +66,7 @@ def calibrate_gallery(
             (rule of three), these are fewer than 10, or an argument is out of range. The gallery then stays as it was.
 
     Example:
+        >>> import torch
         >>> from pairsim import SimilarityModel
         >>> gallery = Gallery(SimilarityModel())
         >>> rows = torch.nn.functional.normalize(torch.randn(60, 128, generator=torch.Generator().manual_seed(0)))
