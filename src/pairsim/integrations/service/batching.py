@@ -47,10 +47,10 @@ class Job:
     __slots__ = ("answer", "error", "missing", "pictures", "pixels", "result")
 
     def __init__(self, pictures: Sequence[PictureFile], answer: asyncio.Future[Tensor]) -> None:
-        self.pictures = pictures
+        self.pictures: Sequence[PictureFile] = pictures
         self.pixels: list[Tensor | None] = [None] * len(pictures)
-        self.missing = len(pictures)
-        self.answer = answer
+        self.missing: int = len(pictures)
+        self.answer: asyncio.Future[Tensor] = answer
         self.error: Exception | None = None
         self.result: Tensor | None = None
 
@@ -74,7 +74,7 @@ class Batcher:
         on_batch: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.model = model
-        self.waiting = 0
+        self.waiting: int = 0
         self._batch_size = batch_size or default_batch_size(model.device, model.preprocessing.image_size)
         self._max_waiting, self._on_batch = max_waiting, on_batch
         self._lock = threading.Lock()

@@ -47,14 +47,17 @@ class Service:
     def __init__(self, model: SimilarityModel, *, version: str, gallery: Path | None, token: str | None) -> None:
         require("uvicorn", extra="serve", purpose="The service")
         require("python_multipart.multipart", extra="serve", purpose="The service")
-        self.model, self.uploads = model, Uploads()
+        self.model: SimilarityModel = model
+        self.uploads: Uploads = Uploads()
         self._access = Access(token)
         _warm_up(model)
-        self.metrics = ServiceMetrics(waiting=lambda: self.batcher.waiting, gallery_size=self._gallery_size)
+        self.metrics: ServiceMetrics = ServiceMetrics(
+            waiting=lambda: self.batcher.waiting, gallery_size=self._gallery_size
+        )
         self._app, self._posts = make_app(self, version)
         self._request = require("starlette.requests", extra="serve", purpose="The service").Request
         self._keeper = None if gallery is None else GalleryKeeper(gallery, model)
-        self.batcher = Batcher(model, on_batch=self.metrics.batch)
+        self.batcher: Batcher = Batcher(model, on_batch=self.metrics.batch)
 
     def gallery(self) -> GalleryKeeper:
         """Return the gallery.

@@ -38,7 +38,7 @@ class ServiceMetrics:
         ).set_function(waiting)
         client.Gauge("pairsim_gallery_pictures", "Pictures in the gallery.", **made).set_function(gallery_size)
         self._text = client.generate_latest
-        self.content_type = str(client.CONTENT_TYPE_LATEST)
+        self.content_type: str = str(client.CONTENT_TYPE_LATEST)
         self._of_route: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def answered(self, route: str, status: int, seconds: float) -> None:
