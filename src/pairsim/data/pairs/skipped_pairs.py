@@ -14,7 +14,7 @@ from pairsim.data.random import Int64Array
 from pairsim.data.unreadable import unreadable
 from pairsim.errors import DataError, ImageReadError, printable
 
-_MAX_NAMED = 10
+_MAX_NAMED, _MAX_LENGTH = 10, 200
 _MISSING = "there is no such file"
 
 
@@ -83,7 +83,7 @@ def skip_pairs(pairs: Sequence[tuple[str, str]], targets: Sequence[int], white: 
         name, reason = next(iter(pictures.items()))
         raise DataError(
             f"Expected a pair of two pictures that can be read, found none in {counted(len(pairs), 'pair')}, such as "
-            f"{printable(name)}: {reason}. Check the folder that the paths start from."
+            f"{_shown(name)}: {reason}. Check the folder that the paths start from."
         )
     positions, totals = np.array(kept, dtype=np.int64), np.bincount(targets, minlength=2)
     failed = totals - np.bincount(np.asarray(targets)[positions], minlength=2)
@@ -110,6 +110,11 @@ def check_exist(names: Collection[str], file: object, encoding: str) -> None:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return the number of pictures, and the names of the first ten."""
+    """Return the number of pictures, and the names of the first ten, of long ones both ends."""
     more = f" and {len(names) - _MAX_NAMED:,} more" if len(names) > _MAX_NAMED else ""
-    return f"{counted(len(names), 'picture')} ({', '.join(map(printable, names[:_MAX_NAMED]))}{more})"
+    return f"{counted(len(names), 'picture')} ({', '.join(map(_shown, names[:_MAX_NAMED]))}{more})"
+
+
+def _shown(name: str) -> str:
+    text = printable(name)
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH // 2]}...{text[-_MAX_LENGTH // 2 :]}"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pairsim import PairDataset
 from pairsim.data.pairs.pair_files import read_folds
-from pairsim.data.pairs.skipped_pairs import skip_pairs
+from pairsim.data.pairs.skipped_pairs import check_exist, skip_pairs
 from pairsim.errors import DataError, ImageReadError
 
 
@@ -92,3 +92,12 @@ def test_without_skipping_one_line_names_the_option_and_the_files(pictures: Path
         f"{pictures}/lost.png) are missing. Check the folder that the paths start from, or leave out their pairs with "
         "--on-error skip (on_error='skip')."
     )
+
+
+def test_long_names_are_shortened() -> None:
+    with pytest.raises(ImageReadError) as raised:
+        check_exist([f"{'n' * 4000}{number}.png" for number in range(12)], "pairs.csv", "utf-8")
+    said = str(raised.value)
+    assert len(said) < 3000
+    assert f"{'n' * 100}...{'n' * 95}0.png, " in said
+    assert "and 2 more" in said
