@@ -148,6 +148,8 @@ def test_reembed(shop_place: Path, shop: Path, tmp_path: Path) -> None:
     assert agreement["new_recall_at_1"] == pytest.approx(np.mean(shown[nearest[1]] == shown))
     same = here("gallery", "reembed", shop, "enrolled", "--run", "run", "--out", tmp_path / "again", cwd=shop_place).out
     assert "the same nearest picture as before: 100.0% of 45" in same
+    said = failure(here("gallery", "reembed", shop, "enrolled", "--run", "run", "--out", shop, cwd=shop_place), 2)
+    assert "which has one. Choose another folder." in said
 
 
 def test_search_never_replaces_a_gallery(shop_place: Path, shop: Path) -> None:

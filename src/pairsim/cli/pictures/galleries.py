@@ -218,11 +218,14 @@ def reembed(
 
     Args:
         folder: Folder that the ids of the old gallery are paths in.
-        out: Folder of the new gallery. The old one stays as it is.
+        out: Folder of the new gallery, which must not hold one yet. The old one stays as it is.
     """
     from pairsim._common.storage import check_writable
+    from pairsim.search.gallery_files import is_gallery
     from pairsim.search.identification.reembedding import reembedded
 
+    taken = f"--out to name a folder without a gallery, got {out}, which has one. Choose another folder."
+    expect(not is_gallery(out), taken)
     check_writable(out, "a folder")
     kept, agreement = reembedded(gallery, folder, load_model(run, device), batch_size=batch_size)
     kept.save(out)

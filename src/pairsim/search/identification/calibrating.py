@@ -112,7 +112,7 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
     if unknown < MIN_IDENTITIES:
         raise ValueError(
             f"Expected searches for at least {MIN_IDENTITIES} unknown identities, got {unknown}. Enrol more, or give "
-            "images of other identities as unknown=."
+            "images of other identities (unknown=, or --unknown FOLDER)."
         )
     size = searches.num_enrolled
     compared = int(counts.sum()) // max(searches.num_non_mated, 1)
@@ -121,7 +121,8 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
     rate = target_fpir * compared / size
     threshold, predictions = _predicted(searches, growth, searches.threshold_at(rate), size)
     while predictions[0].fpir > target_fpir:  # a rate that grows faster than the gallery
-        rate *= target_fpir / predictions[0].fpir
+        found = round(searches.fpir(lowest_match(threshold)) * searches.num_non_mated)
+        rate = (found - 0.5) / searches.num_non_mated  # one search fewer, and so at last none
         threshold, predictions = _predicted(searches, growth, searches.threshold_at(rate), size)
     floor = lowest_match(threshold)
     return GalleryCalibration(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from small_models import small_model
 from pairsim import Calibration, Gallery, calibrate_gallery
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.data import ImageTensors
+from pairsim.evaluation.fpir_growth import FpirGrowth
 from pairsim.search.identification.calibrating import gallery_calibration, with_probabilities
 from pairsim.search.identification.outcomes import leave_one_out
 
@@ -61,8 +64,6 @@ def test_probability_is_that_of_the_right_identity() -> None:
     searches, _ = leave_one_out(gallery, max_searches=10**6)
     right = searches.own[searches.ranks == 1]
     probability = calibration.probability(torch.tensor(np.concatenate((right, searches.others))), 60).numpy()
-    weights = np.repeat([0.3 * right.size / searches.num_mated / right.size, 0.7 / len(searches)],
-                        [right.size, len(searches)])  # fmt: skip
     targets = np.repeat([1.0, 0.0], [right.size, len(searches)])
     # a logistic fit is right in the mean
     share = 0.3 * right.size / searches.num_mated
@@ -70,7 +71,6 @@ def test_probability_is_that_of_the_right_identity() -> None:
         [right.size, len(searches)], [right.size, len(searches)]
     )
     assert float(scale @ probability) == pytest.approx(float(scale @ targets), abs=0.01)
-    assert weights.size == targets.size
     grown = calibration.probability(torch.tensor([0.9]), 600).item()
     assert grown < calibration.probability(torch.tensor([0.9]), 60).item()
     assert calibration.weight is not None
@@ -79,12 +79,28 @@ def test_probability_is_that_of_the_right_identity() -> None:
 
 
 def test_similarity_that_says_nothing_gives_the_share() -> None:
-    gallery = Gallery(MODEL)
-    gallery.add_embeddings(rows(40, 1, noise=0.0).repeat_interleave(2, dim=0)[torch.randperm(80)],
-                           identities=[number // 2 for number in range(80)])  # fmt: skip
+    searches, counts = leave_one_out(filled(40, 2), max_searches=10**6)
+    fitted = gallery_calibration(searches, counts, 0.2)
+    reversed_ = dataclasses.replace(searches, own=np.where(searches.ranks == 1, -1.0, searches.own))
+    calibration = with_probabilities(fitted, reversed_, 0.5)
+    share = 0.5 * np.count_nonzero(searches.ranks == 1) / searches.num_mated
+    assert calibration.weight == 0.0
+    assert calibration.probability(torch.tensor([-1.0, 1.0]), 40).tolist() == pytest.approx([share, share])
+
+
+def test_a_predicted_rate_that_stays_above_the_target_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step leaves out a search: with a prediction above any target, the threshold is at last above all."""
+    gallery = filled(40, 2)
     searches, counts = leave_one_out(gallery, max_searches=10**6)
-    calibration = with_probabilities(gallery_calibration(searches, counts, 0.2), searches, 0.5)
-    assert calibration.weight is None or calibration.weight >= 0.0
+    predict = FpirGrowth.predict
+
+    def higher(growth: FpirGrowth, threshold: float, fpir: float, *rest: Any) -> tuple[float, float, float]:
+        return (0.2 + 1e-16 + 1e-12, 0.1, 0.3) if fpir else predict(growth, threshold, fpir, *rest)
+
+    monkeypatch.setattr(FpirGrowth, "predict", higher)
+    calibration = gallery_calibration(searches, counts, 0.2)
+    assert calibration.fpir == 0.0
+    assert searches.fpir(lowest_match(calibration.threshold)) == 0.0
 
 
 @pytest.mark.parametrize(
