@@ -26,7 +26,7 @@ SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example", "Ref
 PAGES = Path(__file__).parents[2] / "docs" / "api"
 SHOWN = {name for page in PAGES.glob("*.rst") for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))}
 WHOLE = SHOWN | {
-    "pairsim.audits.duplicate_search",
+    "pairsim.audits.duplicates.duplicate_search",
     "pairsim.encoding.pictures",
     "pairsim.verification.pair_verdicts",
     "pairsim.audits.saliency",

@@ -1,7 +1,7 @@
 """Check data and models: duplicates, leaks, wrong labels, saliency."""
 
-from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicate_search import find_duplicates
+from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
+from pairsim.audits.duplicates.duplicate_search import find_duplicates
 from pairsim.audits.label_audit import LabelAudit, audit_labels
 from pairsim.audits.leak_report import ImageMatch, LeakReport
 from pairsim.audits.leak_search import find_leaks

@@ -17,7 +17,7 @@ from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
 from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
-from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport, Kind
+from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport, Kind
 from pairsim.audits.picture_matching import (
     COARSE_SLACK,
     NEAR_DUPLICATE_SIMILARITY,

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_files import json_value
+from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import printable
 from pairsim.images.folders import LeftOut
@@ -25,12 +26,15 @@ class Duplicate:
         file: Name of the picture.
         similarity: To the picture that is kept: 1 for the same pixels, else correlation of pixels or cosine of
             embeddings.
-        kind: "identical file" (byte by byte), "identical pixels" (in files that differ) or "near".
+        kind: "identical file" (byte by byte), "identical pixels" (in files that differ), or what was changed, such as
+            "mirrored, cropped to 81 %".
+        facts: On its file.
     """
 
     file: str
     similarity: float
-    kind: Kind
+    kind: str
+    facts: FileFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +42,16 @@ class DuplicateCluster:
     """A picture and its duplicates.
 
     Attributes:
-        keep: Name of the picture to keep: the largest, and of equally large ones the first by name.
+        keep: Name of the picture to keep.
         members: Its duplicates, the most similar first.
+        reason: Why this picture is kept, such as "most pixels: 640 x 480".
+        facts: On the file of the picture that is kept.
     """
 
     keep: str
     members: tuple[Duplicate, ...]
+    reason: str = ""
+    facts: FileFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pairsim.audits.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
+from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import RunError
 

@@ -17,8 +17,8 @@ from PIL import Image
 from small_models import small_model
 
 from pairsim import SimilarityModel
-from pairsim.audits.duplicate_report import DuplicateReport
-from pairsim.audits.duplicate_search import find_duplicates
+from pairsim.audits.duplicates.duplicate_report import DuplicateReport
+from pairsim.audits.duplicates.duplicate_search import find_duplicates
 from pairsim.audits.picture_matching import comparison_grid, pixel_correlations, resized
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import Preprocessing, read_image
