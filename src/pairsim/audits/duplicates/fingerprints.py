@@ -1,0 +1,137 @@
+"""What the search for duplicates keeps of a picture: small copies of what is inside a border."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+
+GREY_SIDE = 64
+"""Height and width, at most, of the grey copy, at which pictures are registered."""
+CANVAS = 96
+"""Height and width, at most, at which features are sought."""
+
+_CHROMA_SIDE = 16
+_TILE, _TILE_BLOCK = 130, 8
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_REDUCED_SIDE = 192
+_BORDER_RANGE = 20
+"""Grey levels between the darkest and the lightest pixel of a line of a border, at most: it may be compressed."""
+_BORDER_STEP = 12
+"""Grey levels by which lines of a border differ from the first."""
+_SMALLEST_CONTENT = 0.4
+"""Share of a side that is left inside a border, at least."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is kept of a picture.
+
+    Attributes:
+        digest: Of its size and pixels.
+        size: Height and width, pixels.
+        content: What is inside a border of one colour: top, left, bottom, right, as shares of the sides.
+        grey: Luminance of the content, `[h, w]`.
+        chroma: Blue and red difference of the content, `[2, 16, 16]`, 128 for grey.
+        canvas: Luminance of the content, in more detail, `[h, w]`.
+        detail: Mean absolute Laplacian of the luminance in the middle of the picture, in grey levels.
+        noise: The same where it is smallest, in a fifth of that part.
+    """
+
+    digest: bytes
+    size: tuple[int, int]
+    content: tuple[float, float, float, float]
+    grey: UInt8Array
+    chroma: UInt8Array
+    canvas: UInt8Array
+    detail: float
+    noise: float
+
+
+def fingerprint(image: Tensor) -> Fingerprint:
+    """Reduce a picture to what finds its copies.
+
+    Args:
+        image: uint8 `[3, H, W]`.
+    """
+    from PIL import Image
+
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(pixels)
+    picture = Image.fromarray(pixels)
+    factor = max(picture.size) // _REDUCED_SIDE
+    if factor > 1:
+        picture = picture.reduce(factor)
+    luminance, *differences = picture.convert("YCbCr").split()
+    content = _content(np.asarray(luminance))
+    box = (content[1], content[0], content[3], content[2])
+    height, width = luminance.height, luminance.width
+    side = (_CHROMA_SIDE, _CHROMA_SIDE)
+    chroma = [np.asarray(one.resize(side, Image.Resampling.BILINEAR, box=box)) for one in differences]
+    return Fingerprint(
+        digest=digest.digest(),
+        size=(pixels.shape[0], pixels.shape[1]),
+        grey=_reduced(luminance, GREY_SIDE, box),
+        chroma=np.stack(chroma),
+        content=(content[0] / height, content[1] / width, content[2] / height, content[3] / width),
+        canvas=_reduced(luminance, CANVAS, box),
+        **_detail(pixels),
+    )
+
+
+def _detail(pixels: UInt8Array) -> dict[str, float]:
+    height, width = pixels.shape[:2]
+    top, left = max(0, height - _TILE) // 2, max(0, width - _TILE) // 2
+    tile = pixels[top : top + _TILE, left : left + _TILE].astype(np.float32) @ _LUMA
+    if min(tile.shape) < _TILE_BLOCK + 2:
+        return {"detail": 0.0, "noise": 0.0}
+    centre = tile[1:-1, 1:-1]
+    laplacian = np.abs(4 * centre - tile[:-2, 1:-1] - tile[2:, 1:-1] - tile[1:-1, :-2] - tile[1:-1, 2:])
+    rows, columns = (side // _TILE_BLOCK for side in laplacian.shape)
+    blocks = laplacian[: rows * _TILE_BLOCK, : columns * _TILE_BLOCK].reshape(rows, _TILE_BLOCK, columns, _TILE_BLOCK)
+    means = blocks.mean(axis=(1, 3))
+    return {"detail": float(means.mean()), "noise": float(np.quantile(means, 0.2))}
+
+
+def _reduced(luminance: object, side: int, box: tuple[int, int, int, int]) -> UInt8Array:
+    from PIL import Image
+
+    assert isinstance(luminance, Image.Image)
+    width, height = box[2] - box[0], box[3] - box[1]
+    share = min(1.0, side / max(width, height))
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(luminance.resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _content(grey: UInt8Array) -> tuple[int, int, int, int]:
+    """Return top, left, bottom and right of what is inside a border of one colour; the whole if too little is."""
+    height, width = grey.shape
+    top, bottom = _trimmed(grey)
+    left, right = _trimmed(grey[top:bottom].T)
+    if bottom - top < _SMALLEST_CONTENT * height or right - left < _SMALLEST_CONTENT * width:
+        return 0, 0, height, width
+    return top, left, bottom, right
+
+
+def _trimmed(lines: UInt8Array) -> tuple[int, int]:
+    """Return the first line that is not of a border, and the one after the last."""
+    lowest, highest = lines.min(axis=1).astype(int), lines.max(axis=1).astype(int)
+    middle = np.median(lines, axis=1)
+    ends = []
+    for order in (slice(None), slice(None, None, -1)):
+        plain = (highest - lowest)[order] <= _BORDER_RANGE
+        plain &= np.abs(middle[order] - middle[order][0]) <= _BORDER_STEP
+        inside = np.flatnonzero(~plain)
+        if not len(inside):
+            return 0, len(lines)
+        # the line at the edge of a border mixes both
+        ends.append(int(inside[0]) + (1 if inside[0] else 0))
+    first, last = ends[0], len(lines) - ends[1]
+    return (first, last) if first < last else (0, len(lines))
