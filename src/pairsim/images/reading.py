@@ -120,12 +120,26 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageReadError: If it cannot be read; the message names it.
     """
-    name = os.fspath(path)
-    limit = pixel_limit()
-    opens = partial(open_file, name)
-    with _named_errors(name, limit, opens), opens() as file, _opened(file, name, limit) as picture:
+    with undecoded(path) as (picture, _):
         width, height = picture.size
     return height, width
+
+
+@contextlib.contextmanager
+def undecoded(picture: str | os.PathLike[str] | PictureFile) -> Iterator[tuple[Image, BinaryIO]]:
+    """Open a picture file to read its header. Its pixels are not decoded, but for those of icons.
+
+    Yields:
+        The picture, and its file.
+
+    Raises:
+        ImageReadError: If it cannot be read, or what is done with it inside fails; the message names it.
+    """
+    name = picture.name if isinstance(picture, PictureFile) else os.fspath(picture)
+    limit = pixel_limit()
+    opens: Callable[[], BinaryIO] = picture.open if isinstance(picture, PictureFile) else partial(open_file, name)
+    with _named_errors(name, limit, opens), opens() as file, _opened(file, name, limit) as image:
+        yield image, file
 
 
 def check_image_size(size: object) -> None:
