@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pairsim.audits.duplicates.affine import composed, from_linear, inverse
-from pairsim.audits.duplicates.local_features import FLIP_X, FLIP_Y, TRANSPOSED, Features
+from pairsim.audits.duplicates.local_features import FLIP_X, FLIP_Y, LENGTH, TRANSPOSED, Features
 
 MIN_LIKENESS = 0.8
 """Cosine of the descriptions of two features, at least."""
@@ -34,11 +34,11 @@ _PAIRS_AT_ONCE = 4096
 _MIN_BITS, _MAX_BITS = 14, 24
 _UNCERTAIN = 3
 """Signs of a key that a look-up tries both ways."""
-_NEARLY = 0.12
+_NEARLY = 15
 """Coefficients that differ by less leave the orientation open."""
 _MOST_IN_A_KEY = 32
 """Features of a key that are compared with a feature, at most: the next ones, so that all are connected."""
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def matching_features(features: Features) -> Matches:
     turned = _oriented(features.description, own)
     keys = _keys(turned, bits)
     order = torch.argsort(keys, stable=True)
-    sorted_keys = keys[order]
 
     queries, orientations = _nearly_standard(features.description)
     asked = _oriented(features.description[queries], orientations)
     parts = []
-    for start in range(0, len(queries), _AT_ONCE >> 4):
-        block = slice(start, start + (_AT_ONCE >> 4))
-        parts += _looked_up(asked[block], queries[block], orientations[block], bits, sorted_keys, order, turned, features)
+    index = _Index(features, bits, turned, keys[order], order)
+    for start in range(0, len(queries), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        parts += _looked_up(index, asked[block], queries[block], orientations[block])
     if not parts:
         none = torch.zeros(0, dtype=torch.int64)
         return Matches(none, none, torch.zeros(0), none.bool(), torch.zeros(0, 2), torch.zeros(0, 2, 3))
@@ -145,7 +145,9 @@ def proposals(matches: Matches) -> Proposals:
         ends = torch.einsum("pvij,pwj->pvwi", linear, centres) + maps[:, :, None, :, 2]  # of map v at centre w
         own = ends.diagonal(dim1=1, dim2=2).transpose(1, 2)
         distance = (ends - own[:, None]).norm(dim=-1)
-        turned = (linear[:, :, None] - linear[:, None]).flatten(3).norm(dim=-1) / linear.flatten(2).norm(dim=-1)[:, None]
+        turned = (linear[:, :, None] - linear[:, None]).flatten(3).norm(dim=-1) / linear.flatten(2).norm(dim=-1)[
+            :, None
+        ]
         votes = ((distance < _MAX_DISTANCE) & (turned < _MAX_TURN) & voting[:, None] & voting[:, :, None]).sum(dim=2)
         best = votes.argmax(dim=1)
         chosen.append(begin + best)
@@ -181,7 +183,7 @@ def _standard(descriptions: Tensor) -> Tensor:
 def _nearly_standard(descriptions: Tensor) -> tuple[Tensor, Tensor]:
     """Return the features `[Q]`, and the orientations `[Q, 3]` which could as well be standard for them."""
     own = _standard(descriptions)
-    horizontal, vertical = descriptions[:, 0].abs(), descriptions[:, 1].abs()
+    horizontal, vertical = descriptions[:, 0].abs().int(), descriptions[:, 1].abs().int()
     open_ = torch.stack(
         [
             (horizontal - vertical).abs() < _NEARLY,
@@ -214,19 +216,32 @@ def _keys(descriptions: Tensor, bits: int) -> Tensor:
     return ((descriptions[:, 2 : 2 + bits] > 0) * powers).sum(dim=1)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """All features by their keys.
+
+    Attributes:
+        features: All features.
+        bits: Signs in a key.
+        turned: Descriptions in standard orientation.
+        keys: Ascending.
+        order: Feature of each key.
+    """
+
+    features: Features
+    bits: int
+    turned: Tensor
+    keys: Tensor
+    order: Tensor
+
+
 def _looked_up(
-    asked: Tensor,
-    queries: Tensor,
-    orientations: Tensor,
-    bits: int,
-    sorted_keys: Tensor,
-    order: Tensor,
-    turned: Tensor,
-    features: Features,
+    index: _Index, asked: Tensor, queries: Tensor, orientations: Tensor
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Compare features with those of nearly the same key: query, match, orientation of the query, likeness."""
+    features, bits, turned, sorted_keys, order = index.features, index.bits, index.turned, index.keys, index.order
     keys = _keys(asked, bits)
-    uncertain = asked[:, 2 : 2 + bits].abs().topk(_UNCERTAIN, dim=1, largest=False).indices
+    uncertain = asked[:, 2 : 2 + bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
     results = []
     for flips in product((0, 1), repeat=_UNCERTAIN):
         probe = keys ^ (torch.tensor(flips) << uncertain).sum(dim=1)
@@ -243,7 +258,7 @@ def _looked_up(
         found = order[begin[row] + (first[row] + step) % width[row]]
         other = features.picture[queries[row]] != features.picture[found]
         row, found = row[other], found[other]
-        likeness = (asked[row] * turned[found]).sum(dim=1)
+        likeness = (asked[row].float() * turned[found].float()).sum(dim=1) / LENGTH**2
         good = likeness >= MIN_LIKENESS
         row, found = row[good], found[good]
         results.append((queries[row], found, orientations[row], likeness[good]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.audits.duplicates.fingerprints import Fingerprint
 from pairsim.audits.duplicates.registration import frames, in_blocks, locally_normalized, moved
+
+Box: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 
 _ORIENTATIONS = {
     (1, 0, 0, 1): (),
@@ -28,13 +31,14 @@ _ORIENTATIONS = {
 _SAME_SIZE = 0.03
 _SAME_EXTENT = 0.97
 _SAME_ANGLE = 0.8
-_BORDER = 0.015
 _SAME_TONE = 6.0
 _SAME_CONTRAST = 0.12
 _SAME_COLOUR = 4.0
-_SATURATION = 0.22
+_SATURATION = 0.4
 _GREY, _COLOURED = 2.5, 5.0
-_OVERLAY_CORRELATION, _OVERLAY_ENERGY, _OVERLAY_BLOCKS = 0.6, 0.3, 2
+_OVERLAY_CORRELATION, _OVERLAY_ENERGY, _OVERLAY_BLOCKS, _MAX_OVERLAY = 0.6, 0.3, 2, 0.4
+_WHOLE_BLOCK, _MIN_BLOCKS = 0.9, 9
+_DARK, _LIGHT, _SAME_LIGHT = 8.0, 247.0, 5.0
 _NOISIER, _BLURRED, _SHARPENED = 1.8, 0.6, 1.45
 _ROUGH_QUALITY = 50
 """JPEG quality below which the loss changes the detail of a picture."""
@@ -47,8 +51,10 @@ class Geometry:
     Attributes:
         orientation: Words such as "mirrored".
         angle: Degrees, clockwise, that it was rotated by, besides.
-        shown: Share of the kept picture's content that the copy shows.
-        showing: Share of the copy's content that the kept picture shows.
+        shown: Share of what is inside the kept picture's border that the copy shows.
+        showing: Share of what is inside the copy's border that the kept picture shows.
+        inside: Share of the whole kept picture, with its border, that lies in the copy.
+        around: Share of the whole copy, with its border, that lies in the kept picture.
         scale: Pixels of the copy to those of the kept picture, along a side.
         stretch: Ratio of the scales along the two sides, at least 1.
     """
@@ -57,6 +63,8 @@ class Geometry:
     angle: float
     shown: float
     showing: float
+    inside: float
+    around: float
     scale: float
     stretch: float
 
@@ -74,8 +82,10 @@ def geometry(kept: Fingerprint, copy: Fingerprint, transform: Tensor) -> Geometr
     return Geometry(
         orientation=_ORIENTATIONS[key],
         angle=angle,
-        shown=_share(kept, copy, inverse(transform)),
-        showing=_share(copy, kept, transform),
+        shown=_share(_inner(kept), _outer(copy), inverse(transform)),
+        showing=_share(_inner(copy), _outer(kept), transform),
+        inside=_share(_outer(kept), _outer(copy), inverse(transform)),
+        around=_share(_outer(copy), _outer(kept), transform),
         scale=scale,
         stretch=float(stretch[0] / stretch[1]),
     )
@@ -110,9 +120,9 @@ def changes(
     for row, copy in enumerate(copies):
         lies = geometry(kept, copy, transforms[row])
         overlay, clean = _overlay(own[row], pixels[row], both[row])
-        words = [*lies.orientation, *_geometry_words(lies, kept, copy), *overlay]
-        tone, gain, contrast = _tone(own[row], pixels[row], clean)
-        colour = _colour(*chroma[row], gain)
+        words = [*lies.orientation, *_geometry_words(lies), *overlay]
+        tone, contrast = _tone(own[row], pixels[row], clean)
+        colour = _colour(*chroma[row], contrast)
         words += colour or tone
         quality = getattr(facts[row], "quality", None)
         if abs(math.log(lies.scale)) <= _SAME_SIZE and (quality is None or quality >= _ROUGH_QUALITY):
@@ -121,7 +131,7 @@ def changes(
     return named
 
 
-def _geometry_words(lies: Geometry, kept: Fingerprint, copy: Fingerprint) -> list[str]:
+def _geometry_words(lies: Geometry) -> list[str]:
     words = []
     if abs(lies.angle) >= _SAME_ANGLE:
         words.append(f"rotated by {abs(lies.angle):.0f} degrees")
@@ -133,36 +143,56 @@ def _geometry_words(lies: Geometry, kept: Fingerprint, copy: Fingerprint) -> lis
         words.append(f"shows more, of which the kept one is {lies.showing:.0%}".replace("%", " %"))
     if abs(math.log(lies.scale)) > _SAME_SIZE:
         words.append(f"resized to {lies.scale:.0%}".replace("%", " %"))
-    border = _content_share(kept) - _content_share(copy)
-    if abs(border) > _BORDER:
-        words.append("border added" if border > 0 else "border removed")
+    if lies.around < _SAME_EXTENT <= lies.showing:
+        words.append("border added")
+    if lies.inside < _SAME_EXTENT <= lies.shown:
+        words.append("border removed")
     return words
 
 
 def _overlay(kept: Tensor, copy: Tensor, both: Tensor) -> tuple[list[str], Tensor]:
-    """Look for blocks whose texture differs, while that of the others does not; return where they are not, too."""
+    """Look for blocks whose texture or light differs while that of most does not; return where they are not, too."""
     first, second = (in_blocks(locally_normalized(one[None], both[None]))[:, 0] for one in (kept, copy))
     energies = first.square().mean(dim=1), second.square().mean(dim=1)
     correlation = (first * second).mean(dim=1) / (energies[0] * energies[1]).sqrt().clamp(min=1e-6)
-    shared = in_blocks(both[None])[:, 0].mean(dim=1) > 0.9
-    differs = (correlation < _OVERLAY_CORRELATION) & (torch.maximum(*energies) > _OVERLAY_ENERGY) & shared
+    shared = in_blocks(both[None])[:, 0].mean(dim=1) > _WHOLE_BLOCK
+    differs = (correlation < _OVERLAY_CORRELATION) & (torch.maximum(*energies) > _OVERLAY_ENERGY)
+    light = [in_blocks(one[None])[:, 0].mean(dim=1) for one in (kept, copy)]
+    differs |= _lit_otherwise(light[0], light[1], shared)
+    differs &= shared
+    if not _OVERLAY_BLOCKS <= int(differs.sum()) <= _MAX_OVERLAY * int(shared.sum()):
+        return [], both
     clean = both * (1 - functional.interpolate(differs.float().view(1, 1, 8, 8), scale_factor=8.0)[0, 0])
-    if int(differs.sum()) < _OVERLAY_BLOCKS:
-        return [], clean
     added = float((energies[1] - energies[0])[differs].sum()) > 0
     return ["text or logo added" if added else "text or logo removed"], clean
 
 
-def _tone(kept: Tensor, copy: Tensor, clean: Tensor) -> tuple[list[str], float, float]:
-    """Compare the grey levels; return the word, the ratio of the means and that of the contrasts."""
+def _lit_otherwise(kept: Tensor, copy: Tensor, shared: Tensor) -> Tensor:
+    """Tell in which blocks the light does not follow the relation that it has in most of them."""
+    valid = shared & (copy > _DARK) & (copy < _LIGHT)
+    if int(valid.sum()) < _MIN_BLOCKS:
+        return torch.zeros_like(shared)
+    order = torch.argsort(kept[valid])
+    dark, light = order[: len(order) // 3], order[-(len(order) // 3) :]
+    x = [float(kept[valid][part].median()) for part in (dark, light)]
+    y = [float(copy[valid][part].median()) for part in (dark, light)]
+    slope = (y[1] - y[0]) / max(x[1] - x[0], 1.0)
+    residual = (copy - y[0] - slope * (kept - x[0])).abs()
+    fits = float(residual[valid].quantile(1 - _MAX_OVERLAY)) < _SAME_LIGHT
+    return valid & (residual > 3 * _SAME_LIGHT) if fits else torch.zeros_like(shared)
+
+
+def _tone(kept: Tensor, copy: Tensor, clean: Tensor) -> tuple[list[str], float]:
+    """Compare the grey levels; return the word and the ratio of the contrasts."""
     weight = clean.sum().clamp(min=1.0)
     means = [float((one * clean).sum() / weight) for one in (kept, copy)]
     spreads = [
-        float((((one - mean) * clean).square().sum() / weight).sqrt()) for one, mean in zip((kept, copy), means, strict=True)
+        float((((one - mean) * clean).square().sum() / weight).sqrt())
+        for one, mean in zip((kept, copy), means, strict=True)
     ]
-    gain, contrast = (max(two, 1.0) / max(one, 1.0) for one, two in (means, spreads))
+    contrast = max(spreads[1], 1.0) / max(spreads[0], 1.0)
     changed = abs(means[1] - means[0]) > _SAME_TONE or abs(math.log(contrast)) > _SAME_CONTRAST
-    return ["brightness or contrast changed"] * changed, gain, contrast
+    return ["brightness or contrast changed"] * changed, contrast
 
 
 def _chroma(kept: Fingerprint, copies: Sequence[Fingerprint], transforms: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -184,7 +214,8 @@ def _chroma(kept: Fingerprint, copies: Sequence[Fingerprint], transforms: Tensor
     return pairs
 
 
-def _colour(kept: Tensor, copy: Tensor, gain: float) -> list[str]:
+def _colour(kept: Tensor, copy: Tensor, contrast: float) -> list[str]:
+    """Name a change of colour, but for that which comes with a change of contrast."""
     if not kept.shape[1]:
         return []
     saturation = [float(one.norm(dim=0).mean()) for one in (kept, copy)]
@@ -192,9 +223,11 @@ def _colour(kept: Tensor, copy: Tensor, gain: float) -> list[str]:
         return ["grey"]
     if saturation[0] < _GREY and saturation[1] > _COLOURED:
         return ["coloured"]
-    shift = float((copy / gain - kept).mean(dim=1).norm())
-    ratio = max(saturation[1] / gain, 1.0) / max(saturation[0], 1.0)
-    strong = max(saturation) > _COLOURED and abs(math.log(ratio)) > _SATURATION
+    own, other = kept.median(dim=1).values, copy.median(dim=1).values
+    spread = [(one - middle[:, None]).norm(dim=0).mean() for one, middle in ((kept, own), (copy, other))]
+    scale = float(spread[1].clamp(min=1.0) / spread[0].clamp(min=1.0))
+    shift = min(float((other - own * factor).norm()) for factor in (1.0, contrast, scale))
+    strong = max(float(one) for one in spread) > _COLOURED / 2 and abs(math.log(scale / contrast)) > _SATURATION
     return ["colours changed"] * (shift > _SAME_COLOUR or strong)
 
 
@@ -225,19 +258,28 @@ def _half(picture: Fingerprint) -> tuple[float, float]:
     return width / max(height, width), height / max(height, width)
 
 
-def _content_share(picture: Fingerprint) -> float:
+def _inner(picture: Fingerprint) -> Box:
+    """Return the corners of the content, in its coordinates."""
+    x, y = _half(picture)
+    return (-x, -y), (x, y)
+
+
+def _outer(picture: Fingerprint) -> Box:
+    """Return the corners of the picture with its border, in coordinates of the content."""
     top, left, bottom, right = picture.content
-    return (bottom - top) * (right - left)
+    unit = _longest(picture) / 2
+    height, width = picture.size
+    x, y = (left + right) / 2 * width, (top + bottom) / 2 * height
+    return (-x / unit, -y / unit), ((width - x) / unit, (height - y) / unit)
 
 
-def _share(first: Fingerprint, second: Fingerprint, to_first: Tensor) -> float:
-    """Return the share of the first picture's content that lies in the second's."""
-    half, own = torch.tensor(_half(second)), torch.tensor(_half(first))
-    corners = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]) * half
+def _share(first: Box, second: Box, to_first: Tensor) -> float:
+    """Return the share of the first box that lies in the second, whose coordinates are mapped to those of the first."""
+    low, high = torch.tensor(first[0]), torch.tensor(first[1])
+    corners = torch.tensor([[second[i][0], second[j][1]] for i in (0, 1) for j in (0, 1)])
     ends = corners @ to_first[:, :2].T + to_first[:, 2]
-    low, high = ends.amin(dim=0), ends.amax(dim=0)
-    overlap = (torch.minimum(high, own) - torch.maximum(low, -own)).clamp(min=0).prod()
-    return min(1.0, float(overlap / (2 * own).prod()))
+    overlap = (torch.minimum(ends.amax(dim=0), high) - torch.maximum(ends.amin(dim=0), low)).clamp(min=0).prod()
+    return min(1.0, float(overlap / (high - low).prod()))
 
 
 def relative(transforms: Tensor, first: int, second: int) -> Tensor:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+
 import numpy as np
+from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
+from pairsim.audits.picture_matching import coarse_matches
+
+_ROUNDING = 1e-5
 
 
 def complete_linkage(similarity: Float64Array, threshold: float) -> list[list[int]]:
@@ -41,3 +48,34 @@ def complete_linkage(similarity: Float64Array, threshold: float) -> list[list[in
         # rows whose best partner was one of the two may have a worse one now
         best = links.max(axis=1)
     return [clusters[first] for first in sorted(clusters)]
+
+
+def connected(embeddings: Tensor, threshold: float) -> Iterator[tuple[list[int], Float64Array]]:
+    """Find the connected parts of pictures whose embeddings have a cosine of at least a threshold.
+
+    Args:
+        embeddings: Of length 1, float32 `[N, D]`.
+        threshold: In [-1, 1].
+
+    Yields:
+        Indices of a part, ascending `[m]`, and the cosines of all its pairs `[m, m]`, which do not depend on the order
+        or number of the other pictures.
+    """
+    parent = list(range(len(embeddings)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for rows, columns in coarse_matches(embeddings[:, None], embeddings[:, None], threshold - _ROUNDING):
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            if row < column:
+                parent[root(column)] = root(row)
+    parts = defaultdict(list)
+    for index in range(len(embeddings)):
+        parts[root(index)].append(index)
+    for members in parts.values():
+        exact = embeddings[members].double()
+        yield members, (exact @ exact.T).clamp(-1.0, 1.0).numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_files import json_value
@@ -13,7 +13,8 @@ from pairsim.encoding.pictures import Skipped
 from pairsim.errors import printable
 from pairsim.images.folders import LeftOut
 
-Kind: TypeAlias = Literal["identical file", "identical pixels", "near"]
+EXACT_KINDS = ("identical file", "identical pixels")
+"""Kinds of copies with the same pixels: byte by byte, and in files that differ."""
 
 _SHOWN = 20
 
@@ -64,6 +65,8 @@ class DuplicateReport:
         threshold: Similarity from which pictures are near-duplicates.
         skipped: Pictures that could not be read, by name.
         left_out: What else a folder has, which is not compared.
+        similar: Groups of pictures that are similar but not the same, such as bursts and frames of a film. Pictures
+            that have duplicates are represented by the one that is kept.
     """
 
     num_images: int
@@ -71,6 +74,7 @@ class DuplicateReport:
     threshold: float
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    similar: tuple[DuplicateCluster, ...] = ()
 
     @property
     def num_duplicates(self) -> int:

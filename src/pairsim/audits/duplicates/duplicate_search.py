@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pairsim._common.arrays import Float64Array
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
-from pairsim._common.ordered_map import ordered_map
-from pairsim._common.progress import progress_bar
-from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport, Kind
-from pairsim.audits.picture_matching import (
-    COARSE_SLACK,
-    NEAR_DUPLICATE_SIMILARITY,
-    Size,
-    Thumbnail,
-    coarse_matches,
-    comparison_thumbnail,
-    indices_by_key,
-    mixed_correlations,
-    mixed_descriptors,
-    pixel_digests,
-)
-from pairsim.data.random import Int64Array
+from pairsim.audits.duplicates.clusters import complete_linkage, connected
+from pairsim.audits.duplicates.copies import Copies, Group, Read, similar_pictures
+from pairsim.audits.duplicates.duplicate_report import DuplicateReport
+from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
+from pairsim.audits.duplicates.local_features import Features
+from pairsim.audits.duplicates.reading import Listed, listed, read_all
+from pairsim.audits.duplicates.registered_search import DESCRIBED_AT_ONCE, chosen_features, described, joined, related
+from pairsim.audits.picture_matching import Size, indices_by_key, pixel_digests
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import DataError, ImageReadError
-from pairsim.images import PictureLike, Preprocessing, read_image
+from pairsim.errors import DataError
+from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan, scan
 from pairsim.models import SimilarityModel
 
-_ROUNDING = 1e-5
-_QUERIES_AT_ONCE = 128
+DUPLICATE_SIMILARITY = 0.8
+"""Similarity from which two pictures are copies, by default."""
+
 _READ_AT_ONCE = 128
-_MAX_THREADS = 4
+_UNMOVED = torch.eye(2, 3)[None]
+_NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
 
 def find_duplicates(
     pictures: str | os.PathLike[str] | Sequence[PictureLike],
     *,
+    against: str | os.PathLike[str] | None = None,
     model: SimilarityModel | None = None,
     threshold: float | None = None,
     on_error: OnError = "raise",
@@ -53,31 +46,35 @@ def find_duplicates(
 ) -> DuplicateReport:
     """Find pictures that are there more than once, exactly or nearly. Nothing is deleted.
 
-    Identical pictures have the same decoded pixels, whatever their file formats are. Without a model, near-duplicates
-    are pictures whose pixels, at up to 32 x 32, have a correlation of at least `threshold`, in the best of nine
-    positions moved by up to one of these pixels (the same comparison as in `find_leaks`). That finds copies that are
-    brighter, darker, noisier, recompressed or resized. It does not find rotated, mirrored or cropped copies, copies
-    moved further, pictures of one colour, or pictures less than 8 pixels wide or high (11 if their sizes differ). It
-    also finds different pictures that look the same at that size, such as neighbouring frames of a film, so look at
-    the pictures before you delete any.
+    Identical pictures have the same decoded pixels, whatever their file formats are. Other copies may be compressed
+    again, resized, brighter, darker, of other colours or grey, blurred, sharpened or noisy, mirrored, turned by
+    quarters or slightly, cropped, framed by a border, and have a text or logo added. The kind of each copy names what
+    was changed.
+
+    Features of the pictures (blobs and their surroundings) propose pairs. The pixels of a pair, at up to 64 x 64, are
+    then registered and compared; the similarity is the geometric mean of their correlation and of the median of the
+    correlations of 8 x 8 blocks, on which an added text has little effect. It is less where the pictures have little
+    texture or little in common. Pictures that match, but are skewed or tilted against each other, show the same things
+    from another place; they and others that are alike but not enough are listed as similar, and not as duplicates.
+
+    All pairs of a cluster have at least `threshold`. Clusters are made by complete linkage, so a lower threshold never
+    loses a pair. The picture to keep is the one that lost least; the reason is given.
 
     With a model, near-duplicates are pictures whose embeddings have a cosine of at least `threshold`. The model's own
     threshold separates classes, so all pictures of a class would be duplicates. There is no default: begin at 0.999
     and look at the result.
 
-    Clusters are not chained: each has one picture that is kept, and all of its members are similar to that one. The
-    largest picture (by its pixels, then the first by name) takes all that are similar to it, then the largest of those
-    that are left, and so on. If A is similar to B and B to C, but A not to C, then B is a duplicate of A, and C stays.
-
-    Each file is decoded once, even if several paths or links lead to it. Memory holds at most 7 KB of each picture, or
+    Each file is decoded once, even if several paths or links lead to it. Memory holds about 8 KB of each picture, or
     its embedding.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
             (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their index.
+        against: A second folder, whose pictures are kept: then each cluster has one of these, and its members are the
+            copies among `pictures`.
         model: Compares pictures by its embeddings; by default pixels are compared.
-        threshold: Similarity from which pictures are near-duplicates: of pixels in (0, 1], 0.99 by default; of a
-            model's embeddings in [-1, 1], required.
+        threshold: Similarity from which pictures are duplicates: of pixels in (0, 1], 0.8 by default; of a model's
+            embeddings in [-1, 1], required.
         on_error: "raise" stops at a picture or sub-folder that cannot be read; "skip" lists it in the report.
         progress: Whether to show progress bars; by default for long work on a terminal.
 
@@ -92,59 +89,44 @@ def find_duplicates(
         ValueError: If `threshold` is missing or out of range, or `on_error` is unknown.
 
     Example:
-        >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40), dtype=np.uint8)
-        >>> print(find_duplicates([first, second, first.copy(), first // 2 + 50]))
-        #0 (keep)
+        >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40, 3), dtype=np.uint8)
+        >>> print(find_duplicates([first, second, first.copy(), first[:, ::-1]]))
+        #0 (keep; first by name: equal in size, compression and metadata)
           #2  identical pixels
-          #3  near, similarity 1.0000
+          #3  mirrored, similarity 1.0000
         <BLANKLINE>
         4 pictures compared: 2 duplicates in 1 cluster
     """
     threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
-    found: list[_Picture | Skipped] = []
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
-    pixels = _read(
-        _listed(given),
-        None if model is None else model.preprocessing,
-        on_error,
-        found,
-        progress,
-    )
+    everything = listed(given, None if against is None else scan(against, on_error))
     if model is None:
-        thumbs = list(pixels)
+        read, skipped, groups = _by_pixels(everything, on_error, progress)
     else:
-        batches = iter(lambda: list(islice(pixels, _READ_AT_ONCE)), [])
-        embeddings = model.encode_batches(map(torch.stack, batches), progress=False).cpu()
-        if not bool(torch.isfinite(embeddings).all()):
-            raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
-
-    read = [one for one in found if isinstance(one, _Picture)]
-    ranked = sorted(range(len(read)), key=lambda k: read[k].rank)
-    same = [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]
-    unique = [indices[0] for indices in same]  # still by rank
-    compared = [Thumbnail(thumbs[k], read[k].size) for k in unique] if model is None else embeddings[unique]
-    clusters = []
-    for head, near in _stars(compared, threshold, progress).items():
-        copies = [read[k] for k in same[head]]
-        others = [(read[k], similarity) for row, similarity in near for k in same[row]]
-        if len(copies) > 1 or others:
-            clusters.append(_cluster(copies, others))
+        read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
+    clusters, similar = [], []
+    for group in groups:
+        parts = [Copies(read, group, members) for members in complete_linkage(group.similarity, threshold)]
+        clusters += [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
+        if len(parts) > 1 and model is None and against is None:
+            similar.append(similar_pictures(parts))
     return DuplicateReport(
         num_images=len(read),
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
+        similar=tuple(sorted(similar, key=lambda cluster: cluster.keep)),
         threshold=threshold,
-        skipped=tuple(sorted((one for one in found if isinstance(one, Skipped)), key=lambda one: str(one.name))),
+        skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
         left_out=given.left_out if isinstance(given, FolderScan) else (),
     )
 
 
 def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -> float:
     if model is None:
-        value = NEAR_DUPLICATE_SIMILARITY if threshold is None else real_number(threshold, "threshold")
+        value = DUPLICATE_SIMILARITY if threshold is None else real_number(threshold, "threshold")
         if not 0.0 < value <= 1.0:  # also catches NaN
-            raise ValueError(f"Expected threshold to be in (0, 1], a correlation of pixels, got {value}. Use 0.99.")
+            raise ValueError(f"Expected threshold to be in (0, 1], got {value}. Use {DUPLICATE_SIMILARITY}.")
         return float(value)
     if threshold is None:
         raise ValueError(
@@ -156,136 +138,73 @@ def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -
     return float(threshold)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A picture, its name and, if it is a file, its path; its size and the digest of its pixels if it was read."""
-
-    index: int
-    picture: PictureLike
-    name: str
-    path: str | None
-    size: Size = (0, 0)
-    digest: bytes = b""
-
-    @property
-    def rank(self) -> tuple[int, str, int]:
-        """Sort key: the largest picture first, then by name."""
-        return -self.size[0] * self.size[1], "" if self.path is None else self.name, self.index
-
-
-def _listed(pictures: FolderScan | Sequence[PictureLike]) -> list[_Picture]:
-    """List the pictures, and each file once: a second path or a link to it is no duplicate."""
-    if isinstance(pictures, FolderScan):
-        named = zip(pictures.pictures, pictures.names, strict=True)
-        return [_Picture(index, path, name, os.fspath(path)) for index, (path, name) in enumerate(named)]
-    listed = []
-    for index, picture in enumerate(pictures):
-        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        listed.append(_Picture(index, picture, f"#{index}" if path is None else path, path))
-    unique: dict[str | int, _Picture] = {}
-    for one in sorted(listed, key=lambda one: (one.path is not None and os.path.islink(one.path), one.name)):
-        unique.setdefault(one.index if one.path is None else os.path.realpath(one.path), one)
-    return sorted(unique.values(), key=lambda one: one.index)
-
-
-def _read(
-    listed: Sequence[_Picture],
-    preprocessing: Preprocessing | None,
-    on_error: OnError,
-    found: list[_Picture | Skipped],
-    progress: bool | None,
-) -> Generator[Tensor]:
-    """Read pictures in threads, add each to `found`, and yield of those that can be read what is compared.
-
-    This is the input of a model, or the thumbnail without `preprocessing`.
-    """
-
-    def load(one: _Picture) -> tuple[_Picture | Skipped, Tensor | None]:
-        try:
-            image = read_image(one.picture, white=None if preprocessing is None else preprocessing.white)
-        except ImageReadError as error:
-            if on_error == "raise":
-                raise
-            return Skipped(one.index, one.name, str(error)), None
-        pixels = comparison_thumbnail(image).pixels if preprocessing is None else preprocessing.read(image)
-        return replace(one, size=(image.shape[1], image.shape[2]), digest=pixel_digests(image[None])[0]), pixels
-
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    with progress_bar(len(listed), "reading pictures", "pictures", progress) as bar:
-        for one, pixels in ordered_map(load, listed, threads=threads, ahead=_READ_AT_ONCE, name="pairsim-read"):
-            bar.update()
-            found.append(one)
-            if pixels is not None:
-                yield pixels
+def _by_pixels(
+    pictures: Sequence[Listed], on_error: OnError, progress: bool | None
+) -> tuple[list[Read], list[Skipped], list[Group]]:
+    read: list[Read] = []
+    prints: list[Fingerprint] = []
+    skipped: list[Skipped] = []
+    parts: list[Features] = []
+    pending: list[Fingerprint] = []
+    for one, found in read_all(pictures, fingerprint, white=None, on_error=on_error, progress=progress):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+            continue
+        pending.append(found)
+        if len(pending) == DESCRIBED_AT_ONCE:
+            parts.append(described(pending))
+            pending.clear()
+        prints.append(replace(found, canvas=_NOTHING))
+        read.append(Read(one, found.digest, found.size, prints[-1]))
+    if pending:
+        parts.append(described(pending))
+    if not read:
+        return read, skipped, []
+    same = _same_pixels(read)
+    first = [indices[0] for indices in same]
+    families = related([prints[k] for k in first], chosen_features(joined(parts), first), progress)
+    alone = sorted(set(range(len(same))).difference(*(family.members for family in families)))
+    groups = [
+        Group([same[k] for k in family.members], family.similarity, family.likeness, family.transforms)
+        for family in families
+    ]
+    groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in alone if len(same[k]) > 1]
+    return read, skipped, groups
 
 
-def _stars(
-    pictures: Sequence[Thumbnail] | Tensor, threshold: float, progress: bool | None
-) -> dict[int, list[tuple[int, float]]]:
-    """Cluster pictures in order: each that is not yet taken takes the later ones similar to it.
+def _by_model(
+    pictures: Sequence[Listed], model: SimilarityModel, threshold: float, on_error: OnError, progress: bool | None
+) -> tuple[list[Read], list[Skipped], list[Group]]:
+    read: list[Read] = []
+    skipped: list[Skipped] = []
+    preprocessing = model.preprocessing
 
-    Args:
-        pictures: Thumbnails, whose pixels are compared, or embeddings `[N, D]`.
-        threshold: Similarity from which pictures are near-duplicates.
-        progress: As for `find_duplicates`.
+    def reduced(image: Tensor) -> tuple[bytes, Size, Tensor]:
+        return pixel_digests(image[None])[0], (image.shape[1], image.shape[2]), preprocessing.read(image)
 
-    Returns:
-        For each picture that takes others, or none, their indices and similarities.
-    """
-    gallery = pictures[:, None] if isinstance(pictures, Tensor) else mixed_descriptors(pictures, shifted=False)
-    at_least = threshold - (_ROUNDING if isinstance(pictures, Tensor) else COARSE_SLACK)
-    free = np.ones(len(pictures), dtype=bool)
-    stars: dict[int, list[tuple[int, float]]] = {}
-    with progress_bar(len(pictures), "comparing pictures", "pictures", progress) as bar:
-        for start in range(0, len(pictures), _QUERIES_AT_ONCE):
-            others = start + np.flatnonzero(free[start:])
-            queries = others[others < start + _QUERIES_AT_ONCE]
-            if isinstance(pictures, Tensor):
-                described = gallery[queries]
+    def inputs() -> Generator[Tensor]:
+        results = read_all(pictures, reduced, white=preprocessing.white, on_error=on_error, progress=progress)
+        for one, found in results:
+            if isinstance(found, Skipped):
+                skipped.append(found)
             else:
-                described = mixed_descriptors([pictures[k] for k in queries], shifted=True)
-            for rows, columns in coarse_matches(described, gallery[others], at_least):
-                for row, query in enumerate(queries.tolist()):
-                    if not free[query]:
-                        continue
-                    rest = np.sort(others[columns[rows == row]])
-                    rest = rest[(rest > query) & free[rest]]
-                    similarity = _similarities(pictures, query, rest)
-                    near = similarity >= threshold
-                    free[rest[near]] = False
-                    stars[query] = list(zip(rest[near].tolist(), similarity[near].tolist(), strict=True))
-            bar.update(min(_QUERIES_AT_ONCE, len(pictures) - start))
-    return stars
+                read.append(Read(one, found[0], found[1]))
+                yield found[2]
+
+    pixels = inputs()
+    batches = iter(lambda: list(islice(pixels, _READ_AT_ONCE)), [])
+    embeddings = model.encode_batches(map(torch.stack, batches), progress=False).cpu()
+    if not bool(torch.isfinite(embeddings).all()):
+        raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
+    same = _same_pixels(read)
+    groups = []
+    for members, similarity in connected(embeddings[[indices[0] for indices in same]], threshold):
+        if len(members) > 1 or len(same[members[0]]) > 1:
+            groups.append(Group([same[k] for k in members], similarity, similarity, None))
+    return read, skipped, groups
 
 
-def _similarities(pictures: Sequence[Thumbnail] | Tensor, query: int, others: Int64Array) -> Float64Array:
-    if not isinstance(pictures, Tensor):
-        return mixed_correlations(pictures[query], [pictures[k] for k in others])
-    # pair by pair in double precision, so that the result does not depend on the order or number of the others
-    cosine = (pictures[others].double() * pictures[query].double()).sum(dim=1)
-    similarity: Float64Array = cosine.clamp(-1.0, 1.0).numpy()
-    return similarity
-
-
-def _cluster(copies: Sequence[_Picture], near: Sequence[tuple[_Picture, float]]) -> DuplicateCluster:
-    """Make a cluster of pictures with the same pixels, the first of which is kept, and near-duplicates."""
-    kept, *same = copies
-    content = _file_digest(kept.path) if same else None
-    members = [Duplicate(file=picture.name, similarity=value, kind="near") for picture, value in near]
-    for copy in same:
-        same_file = content is not None and _file_digest(copy.path) == content
-        kind: Kind = "identical file" if same_file else "identical pixels"
-        members.append(Duplicate(file=copy.name, similarity=1.0, kind=kind))
-    members.sort(key=lambda member: (-member.similarity, member.kind == "near", member.file))
-    return DuplicateCluster(keep=kept.name, members=tuple(members))
-
-
-def _file_digest(path: str | None) -> bytes | None:
-    """Hash a file; `None` if the picture is not a file, or the file no longer exists."""
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return None
+def _same_pixels(read: Sequence[Read]) -> list[list[int]]:
+    """Group pictures with the same pixels, by name."""
+    ranked = sorted(range(len(read)), key=lambda k: (read[k].listed.path is None, read[k].listed.name, k))
+    return [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]

@@ -75,12 +75,16 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
 
     first, second = proposed.first.tolist(), proposed.second.tolist()
     tries: dict[tuple[int, int], int] = defaultdict(int)
-    waiting = plausible(
-        proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second]
-    ).nonzero()[:, 0].tolist()
+    waiting = (
+        plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
+        .nonzero()[:, 0]
+        .tolist()
+    )
     with progress_bar(len(waiting), "registering pictures", "pairs", progress) as bar:
         while waiting:
-            batch, later, busy = [], [], set()
+            batch: list[int] = []
+            later: list[int] = []
+            busy: set[int] = set()
             for k in waiting:
                 ends = root(first[k]), root(second[k])
                 if ends[0] == ends[1] or tries[min(ends), max(ends)] >= _MAX_TRIES:
@@ -136,17 +140,15 @@ def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[in
     frame = members[int(extent.argmax())]
     transforms = composed(transforms, inverse(maps[frame]))
     family = pictures[torch.tensor(members)]
-    target = Frames(
-        pictures.pixels[frame].expand_as(family.pixels), pictures.sizes[frame].expand_as(family.sizes)
-    )
+    target = Frames(pictures.pixels[frame].expand_as(family.pixels), pictures.sizes[frame].expand_as(family.sizes))
     better = registered(target, family, transforms)
     gain = _similarity_to(target, family, better) > _similarity_to(target, family, transforms)
     transforms = torch.where(gain[:, None, None], better, transforms)
     median, overall = (
         matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
     )
-    similarity = np.where(_of_copies(transforms), np.minimum(median, median.T), 0.0)
-    return Family(tuple(members), similarity, np.minimum(overall, overall.T), transforms)
+    similarity = np.where(_of_copies(transforms), np.sqrt(np.minimum(median, median.T) * overall), 0.0)
+    return Family(tuple(members), np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms)
 
 
 def _of_copies(transforms: Tensor) -> npt.NDArray[np.bool_]:

@@ -22,7 +22,7 @@ _TILE, _TILE_BLOCK = 130, 8
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _REDUCED_SIDE = 192
 _BORDER_RANGE = 20
-"""Grey levels between the darkest and the lightest pixel of a line of a border, at most: it may be compressed."""
+"""Grey levels between the dark and the light pixels of a line of a border, at most: it may be compressed or noisy."""
 _BORDER_STEP = 12
 """Grey levels by which lines of a border differ from the first."""
 _SMALLEST_CONTENT = 0.4
@@ -64,7 +64,7 @@ def fingerprint(image: Tensor) -> Fingerprint:
 
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(pixels)
+    digest.update(pixels.data)
     picture = Image.fromarray(pixels)
     factor = max(picture.size) // _REDUCED_SIDE
     if factor > 1:
@@ -122,8 +122,7 @@ def _content(grey: UInt8Array) -> tuple[int, int, int, int]:
 
 def _trimmed(lines: UInt8Array) -> tuple[int, int]:
     """Return the first line that is not of a border, and the one after the last."""
-    lowest, highest = lines.min(axis=1).astype(int), lines.max(axis=1).astype(int)
-    middle = np.median(lines, axis=1)
+    lowest, middle, highest = np.quantile(lines, (0.03, 0.5, 0.97), axis=1)
     ends = []
     for order in (slice(None), slice(None, None, -1)):
         plain = (highest - lowest)[order] <= _BORDER_RANGE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -13,142 +14,196 @@ from pairsim._common.arrays import Float64Array
 from pairsim.audits.duplicates.changes import content_size, geometry, relative
 from pairsim.audits.duplicates.file_facts import FileFacts, keep_order, keep_reason
 from pairsim.audits.duplicates.fingerprints import Fingerprint
-from pairsim.audits.duplicates.registration import frames, moved
+from pairsim.audits.duplicates.reading import Listed
+from pairsim.audits.duplicates.registration import frames, in_blocks, moved
+from pairsim.audits.duplicates.resaving import saved_again
+from pairsim.images import PictureLike
 
 Answer: TypeAlias = tuple[list[int], str]
 
 _WHOLE = 0.97
 """Share of a picture that another one shows, from which it is no crop."""
-_SAME_TONE = 4.0
-"""Mean difference, in grey levels or of colour, within which copies have the same tones."""
-_SAME_PIXELS = 0.02
+_SAME_TONE = 3.0
+"""Mean difference, in grey levels of an 8 x 8 block or of colour, within which copies have the same tones."""
+_OTHER_TONE = 25.0
+"""Difference from which it does not matter how large it is."""
+_SAME_PIXELS = 0.05
 _GREY, _COLOURED = 2.5, 5.0
 _CONSENSUS = 4
 """Copies of which most can be right about the tones."""
-_SAME_DETAIL, _BLURRED = 1.3, 0.6
+_SAME_DETAIL, _OTHER_DETAIL, _BLURRED = 0.4, 1.0, 0.5
+"""Differences of the logarithms of detail and noise."""
+_MIN_SHARED = 16.0
 _MANY = 64
 """Copies whose tones are compared with each other, at most."""
 
 
 def chosen(
-    pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts], names: Sequence[str]
+    pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts], listed: Sequence[Listed]
 ) -> tuple[int, str]:
     """Choose the copy to keep: the one that lost least.
 
     These questions are asked in turn, of the copies that are left: Which show the whole picture? Which have the tones
-    and the orientation of most of them, where there are three or more? Which are in colour? Which have most pixels, not
-    counting a border, nor pixels that were only added by enlarging? The rest is decided by the file, see `keep_order`.
+    and the orientation of most of them, where there are four or more? Which are in colour? Which have no border? Which
+    have most pixels, unless they were enlarged from the usual size? Which are neither blurred nor noisy? Which were not
+    saved from another one? The rest is decided by the file, see `keep_order`.
 
     Args:
         pictures: `m` copies.
         transforms: Coordinates of one frame to those of each, `[m, 2, 3]`.
         facts: On their files.
-        names: Their names.
+        listed: As they were listed.
 
     Returns:
         The index of the one to keep, and why.
     """
     left = list(range(len(pictures)))
-    reason = ""
-    for question in (_whole, _typical, _coloured, _without_border, _largest, _unfiltered, _source):
-        good, why = question(left, pictures, transforms, facts)
+    reasons: list[str] = []
+    copies = _Copies(pictures, transforms, facts, [one.picture for one in listed])
+    questions = (
+        copies.whole,
+        copies.typical,
+        copies.coloured,
+        copies.without_border,
+        copies.largest,
+        copies.unfiltered,
+        copies.source,
+    )
+    for question in questions:
+        good, why = question(left)
         if good and len(good) < len(left):
-            left, reason = good, reason or why
-        if len(left) == 1:
-            return left[0], reason
-    ranked = sorted(left, key=lambda k: keep_order(facts[k], names[k]))
-    return ranked[0], reason or keep_reason(facts[ranked[0]], facts[ranked[1]])
+            left = good
+            reasons.append(why)
+    ranked = sorted(left, key=lambda k: keep_order(facts[k], listed[k].name))
+    if len(ranked) > 1:
+        reasons.append(keep_reason(facts[ranked[0]], facts[ranked[1]]))
+    return ranked[0], "; ".join(reasons)
 
 
-def _whole(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]) -> Answer:
-    widest = _widest(left, pictures, transforms)
-    shown = {k: geometry(pictures[widest], pictures[k], relative(transforms, widest, k)).shown for k in left}
-    good = [k for k in left if shown[k] >= _WHOLE]
-    crops = [shown[k] for k in left if k not in good]
-    return good, f"shows most, others at most {max(crops):.0%} of it".replace("%", " %") if crops else ""
+@dataclass(frozen=True)
+class _Copies:
+    pictures: Sequence[Fingerprint]
+    transforms: Tensor
+    facts: Sequence[FileFacts]
+    files: Sequence[PictureLike]
 
+    def whole(self, left: list[int]) -> Answer:
+        widest = self.widest(left)
+        shown = {
+            k: geometry(self.pictures[widest], self.pictures[k], relative(self.transforms, widest, k)).shown
+            for k in left
+        }
+        good = [k for k in left if shown[k] >= _WHOLE]
+        crops = [shown[k] for k in left if k not in good]
+        return good, f"shows most, others at most {max(crops):.0%} of it".replace("%", " %") if crops else ""
 
-def _typical(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]) -> Answer:
-    if len(left) < _CONSENSUS:
-        return left, ""
-    widest = _widest(left, pictures, transforms)
-    compared = sorted(left, key=lambda k: -facts[k].num_pixels)[:_MANY]
-    target = frames([pictures[widest].grey] * len(left))
-    maps = torch.stack([relative(transforms, widest, k) for k in left])
-    pixels, inside = moved(frames([pictures[k].grey for k in left]), target, maps)
-    turned = [geometry(pictures[widest], pictures[k], map_).orientation for k, map_ in zip(left, maps, strict=True)]
-    colours = np.array([pictures[k].chroma.mean(axis=(1, 2)) for k in left])
-    at = [left.index(k) for k in compared]
-    distance = np.zeros((len(left), len(at)))
-    for column, other in enumerate(at):
-        both = inside * inside[other]
-        light = ((pixels - pixels[other]).abs() * both).sum(dim=(1, 2)) / both.sum(dim=(1, 2)).clamp(min=1.0)
-        colour = np.abs(colours - colours[other]).max(axis=1)
-        same = np.array([one == turned[other] for one in turned])
-        distance[:, column] = np.maximum(light.numpy(), colour) + 255.0 * ~same
-    typical = int(np.median(distance[at], axis=0).argmin())
-    good = [k for row, k in enumerate(left) if distance[row, typical] <= _SAME_TONE]
-    return good, f"unchanged: {len(good)} of {len(left)} copies have these tones and this orientation"
+    def typical(self, left: list[int]) -> Answer:
+        if len(left) < _CONSENSUS:
+            return left, ""
+        widest = self.widest(left)
+        compared = sorted(left, key=lambda k: -self.facts[k].num_pixels)[:_MANY]
+        target = frames([self.pictures[widest].grey] * len(left))
+        maps = torch.stack([relative(self.transforms, widest, k) for k in left])
+        pixels, inside = moved(frames([self.pictures[k].grey for k in left]), target, maps)
+        lie = [geometry(self.pictures[widest], self.pictures[k], map_) for k, map_ in zip(left, maps, strict=True)]
+        colours = np.array([self.pictures[k].chroma.mean(axis=(1, 2)) for k in left])
+        at = [left.index(k) for k in compared]
+        distance = np.zeros((len(left), len(at)))
+        for column, other in enumerate(at):
+            both = inside * inside[other]
+            difference = in_blocks((pixels - pixels[other]) * both).sum(dim=2).abs()
+            light = (difference / in_blocks(both).sum(dim=2).clamp(min=_MIN_SHARED)).amax(dim=0)
+            colour = np.abs(colours - colours[other]).max(axis=1)
+            same = np.array([one.orientation == lie[other].orientation for one in lie])
+            frame = np.array([one.around / lie[other].around for one in lie])
+            same &= (frame > _WHOLE) & (frame < 1 / _WHOLE)
+            distance[:, column] = np.maximum(light.numpy(), colour) + 255.0 * ~same
+        typical = int(np.minimum(distance, _OTHER_TONE).sum(axis=0).argmin())
+        good = [k for row, k in enumerate(left) if distance[row, typical] <= _SAME_TONE]
+        return good, f"unchanged: {len(good)} of {len(left)} copies have these tones and this orientation"
 
+    def coloured(self, left: list[int]) -> Answer:
+        strength = {k: _saturation(self.pictures[k]) for k in left}
+        if max(strength.values()) < _COLOURED:
+            return left, ""
+        return [k for k in left if strength[k] > _GREY], "in colour, others are grey"
 
-def _coloured(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]) -> Answer:
-    strength = {k: _saturation(pictures[k]) for k in left}
-    if max(strength.values()) < _COLOURED:
-        return left, ""
-    return [k for k in left if strength[k] > _GREY], "in colour, others are grey"
+    def without_border(self, left: list[int]) -> Answer:
+        widest = self.widest(left)
+        around = {
+            k: geometry(self.pictures[widest], self.pictures[k], relative(self.transforms, widest, k)) for k in left
+        }
+        area = {k: one.inside / one.around for k, one in around.items()}
+        least = min(area.values())
+        return [k for k in left if area[k] * _WHOLE <= least], "without a border, others have one"
 
+    def largest(self, left: list[int]) -> Answer:
+        pixels = {k: float(np.prod(content_size(self.pictures[k]))) for k in left}
+        real = [k for k in left if not self.enlarged(k, left, pixels)]
+        most = max(pixels[k] for k in real)
+        good = [k for k in real if pixels[k] >= most * (1 - _SAME_PIXELS)]
+        others = [k for k in left if k not in good]
+        if not others:
+            return good, ""
+        kept, other = self.facts[good[0]], max((self.facts[k] for k in others), key=lambda one: one.num_pixels)
+        if other.num_pixels > kept.num_pixels:
+            return good, (
+                f"most detail: {kept.width} x {kept.height}, others were enlarged to {other.width} x {other.height}"
+            )
+        return good, f"most pixels: {kept.width} x {kept.height}, others at most {other.width} x {other.height}"
 
-def _without_border(
-    left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]
-) -> Answer:
-    share = {k: float(np.prod(content_size(pictures[k])) / np.prod(pictures[k].size)) for k in left}
-    most = max(share.values())
-    return [k for k in left if share[k] > most - _SAME_PIXELS], "without a border, others have one"
+    def enlarged(self, large: int, left: list[int], pixels: Mapping[int, float]) -> bool:
+        """Tell whether a copy has no more detail than smaller ones, whose size is the usual one.
 
-
-def _largest(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]) -> Answer:
-    pixels = {k: float(np.prod(content_size(pictures[k]))) for k in left}
-    real = [k for k in left if not any(_enlarged(pictures[k], pictures[s], pixels[k] / pixels[s]) for s in left)]
-    most = max(pixels[k] for k in real)
-    good = [k for k in real if pixels[k] >= most * (1 - _SAME_PIXELS)]
-    others = [k for k in left if k not in good]
-    if not others:
-        return good, ""
-    kept, other = facts[good[0]], max((facts[k] for k in others), key=lambda one: one.num_pixels)
-    if other.num_pixels > kept.num_pixels:
-        return good, (
-            f"most detail: {kept.width} x {kept.height}, others were enlarged to {other.width} x {other.height}"
+        Enlarging divides the Laplacian by about the square of the factor. A photograph that was not sharp from the
+        beginning looks the same, so the size of most copies decides.
+        """
+        if len(left) < _CONSENSUS:
+            return False
+        counts = {k: sum(abs(pixels[other] / pixels[k] - 1) <= _SAME_PIXELS for other in left) for k in left}
+        return any(
+            pixels[large] > pixels[small] * (1 + 2 * _SAME_PIXELS)
+            and counts[small] > counts[large]
+            and self.pictures[large].detail * (pixels[large] / pixels[small]) ** 0.5 < self.pictures[small].detail
+            for small in left
         )
-    return good, f"most pixels: {kept.width} x {kept.height}, others at most {other.width} x {other.height}"
 
+    def unfiltered(self, left: list[int]) -> Answer:
+        """Prefer those with the detail and noise of most; of two or three, those that are not blurred."""
+        detail, noise = (np.log([getattr(self.pictures[k], name) + 1.0 for k in left]) for name in ("detail", "noise"))
+        if len(left) < _CONSENSUS:
+            good = detail >= detail.max() - _BLURRED
+        else:
+            distance = np.abs(detail[:, None] - detail) + np.abs(noise[:, None] - noise)
+            usual = int(np.minimum(distance, _OTHER_DETAIL).sum(axis=0).argmin())
+            good = distance[:, usual] <= _SAME_DETAIL
+        return [k for k, one in zip(left, good, strict=True) if one], "neither blurred, sharpened nor noisy"
 
-def _enlarged(large: Fingerprint, small: Fingerprint, ratio: float) -> bool:
-    """Tell whether the larger of two copies has no more detail: enlarging by s divides the Laplacian by about s^2."""
-    return ratio > 1 + 2 * _SAME_PIXELS and large.detail * ratio**0.5 < small.detail
+    def source(self, left: list[int]) -> Answer:
+        """Prefer a lossy file to those that were made from it: of the same pixels, or by saving it again."""
+        lossy = [k for k in left if self.facts[k].lossless is False]
+        digests = {self.pictures[k].digest for k in lossy}
+        decoded = {k for k in left if self.facts[k].lossless and self.pictures[k].digest in digests}
+        # a file of a lower quality that was made from one of a higher needs no test: it is not preferred anyway
+        again = {
+            k
+            for k in lossy
+            if any(
+                (self.facts[k].quality or 0) > (self.facts[other].quality or 0)
+                and saved_again(self.files[other], self.files[k])
+                for other in lossy
+            )
+        }
+        return [k for k in left if k not in decoded | again], "the source: others were saved from it"
 
+    def widest(self, left: list[int]) -> int:
+        def extent(k: int) -> float:
+            height, width = content_size(self.pictures[k])
+            return (
+                min(height, width) / max(height, width) / abs(float(torch.linalg.det(self.transforms[k, :, :2])) or 1.0)
+            )
 
-def _unfiltered(
-    left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]
-) -> Answer:
-    detail = np.array([pictures[k].detail for k in left]) + 0.5
-    usual = float(np.median(detail)) if len(left) >= _CONSENSUS else float(detail.max())
-    low, high = (1 / _SAME_DETAIL, _SAME_DETAIL) if len(left) >= _CONSENSUS else (_BLURRED, np.inf)
-    return [k for k, one in zip(left, detail, strict=True) if low <= one / usual <= high], "neither blurred nor sharpened"
-
-
-def _source(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor, facts: Sequence[FileFacts]) -> Answer:
-    """Prefer a lossy file to lossless ones with its very pixels: they were decoded from it."""
-    lossy = {pictures[k].digest for k in left if facts[k].lossless is False}
-    good = [k for k in left if not (facts[k].lossless and pictures[k].digest in lossy)]
-    return good, "the source: others hold the pixels that were decoded from it"
-
-
-def _widest(left: list[int], pictures: Sequence[Fingerprint], transforms: Tensor) -> int:
-    def extent(k: int) -> float:
-        height, width = content_size(pictures[k])
-        return min(height, width) / max(height, width) / abs(float(torch.linalg.det(transforms[k, :, :2])) or 1.0)
-
-    return max(left, key=extent)
+        return max(left, key=extent)
 
 
 def _saturation(picture: Fingerprint) -> float:

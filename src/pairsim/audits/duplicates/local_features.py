@@ -1,10 +1,10 @@
-"""Describe parts of pictures so that copies are found after they were cropped, framed, mirrored, turned or recoloured.
+"""Describe parts of pictures so that copies are found though they were cropped, mirrored, turned or recoloured.
 
-A feature is a blob of the luminance: an extremum of differences of Gaussians over position and scale (Lowe, "Distinctive
-image features from scale-invariant keypoints", 2004). Its surroundings, sampled at its scale, are described by their
-lowest cosine coefficients in the one of eight orientations that makes the lowest two odd coefficients positive and
-ordered. So one description serves all eight orientations of a picture. The picture as a whole, without a border of one
-colour, is described in the same way.
+A feature is a blob of the luminance: an extremum of differences of Gaussians over position and scale (Lowe,
+"Distinctive image features from scale-invariant keypoints", 2004). Its surroundings, at its scale, are described by
+their lowest cosine coefficients in the one of eight orientations that makes the lowest two odd coefficients positive
+and ordered. So one description serves all eight orientations of a picture. The picture as a whole, without a border of
+one colour, is described in the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from torch.nn import functional
 
 NUM_FEATURES = 40
 """Features of a picture, at most."""
+LENGTH = 127
+"""Length of a description, which is a vector of small whole numbers."""
 
 _LEVELS_AN_OCTAVE = 3
 _FIRST_SIGMA = 1.4
@@ -43,7 +45,7 @@ class Features:
         picture: Index of the picture of each, int64 `[F]`, ascending.
         place: float32 `[F, 2, 3]`: maps the unit square around the origin, [-1, 1] x [-1, 1], as (x, y), to the
             patch, in units in which the longer side of the picture is 2 and its centre 0.
-        description: float32 `[F, D]`, length 1, in the patch's own orientation.
+        description: int8 `[F, D]`, of length 127, in the patch's own orientation.
     """
 
     picture: Tensor
@@ -177,7 +179,7 @@ def _wholes(canvases: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _described(patches: Tensor) -> Tensor:
-    """Describe patches by their lowest cosine coefficients but the mean, `[F, D]`, length 1."""
+    """Describe patches by their lowest cosine coefficients but the mean, int8 `[F, D]`."""
     grid = torch.linspace(-1 + 1 / _PATCH_SIDE, 1 - 1 / _PATCH_SIDE, _PATCH_SIDE)
     window = torch.exp(-(grid**2) / (2 * 0.9**2))
     window = window[:, None] * window[None, :]
@@ -185,7 +187,7 @@ def _described(patches: Tensor) -> Tensor:
     basis = torch.cos(math.pi * torch.arange(_ORDER)[:, None] * (torch.arange(_PATCH_SIDE) + 0.5) / _PATCH_SIDE)
     coefficients = basis @ ((patches - mean) * window) @ basis.T
     flat = coefficients.flatten(1)[:, COEFFICIENTS] * _WEIGHTS
-    return functional.normalize(flat, dim=1, eps=_TINY)
+    return (LENGTH * functional.normalize(flat, dim=1, eps=_TINY)).round().to(torch.int8)
 
 
 def _lowest() -> tuple[list[int], list[tuple[int, int]]]:
@@ -202,7 +204,7 @@ _ROW, _COLUMN = torch.tensor(FREQUENCIES).unbind(dim=1)
 _WEIGHTS = torch.hypot(_ROW.float(), _COLUMN.float())  # amplitudes of photographs fall with the frequency
 TRANSPOSED = torch.tensor([FREQUENCIES.index((j, i)) for i, j in FREQUENCIES])
 """Order of the coefficients of a transposed patch."""
-FLIP_X = 1.0 - 2.0 * (_COLUMN % 2)
+FLIP_X = (1 - 2 * (_COLUMN % 2)).to(torch.int8)
 """Signs of the coefficients of a patch whose left and right are exchanged."""
-FLIP_Y = 1.0 - 2.0 * (_ROW % 2)
+FLIP_Y = (1 - 2 * (_ROW % 2)).to(torch.int8)
 """Signs of the coefficients of a patch whose top and bottom are exchanged."""

@@ -184,7 +184,9 @@ def plausible(transforms: Tensor, first: Tensor, second: Tensor) -> Tensor:
     overlap = (torch.minimum(high, own) - torch.maximum(low, -own)).clamp(min=0).prod(dim=1)
     areas = (high - low).prod(dim=1), (2 * own).prod(dim=1)
     shared = overlap / torch.minimum(*areas).clamp(min=1e-6)
-    return even & (shared >= _MIN_SHARED) & (overlap / torch.maximum(*areas).clamp(min=1e-6) >= _MIN_SHARED_OF_LARGER)
+    common = overlap / torch.maximum(*areas).clamp(min=1e-6)
+    result: Tensor = even & (shared >= _MIN_SHARED) & (common >= _MIN_SHARED_OF_LARGER)
+    return result
 
 
 def _averaged(pictures: Frames, factor: int) -> Frames:
@@ -210,7 +212,8 @@ def locally_normalized(pixels: Tensor, inside: Tensor) -> Tensor:
     mean = (window @ (pixels * inside) @ window.T) / weights
     centred = (pixels - mean) * inside
     variance = (window @ centred.square() @ window.T) / weights
-    return centred / (variance + _NOISE**2).sqrt()
+    normalized: Tensor = centred / (variance + _NOISE**2).sqrt()
+    return normalized
 
 
 @cache
@@ -257,5 +260,5 @@ def _stepped(fixed: Frames, sizes: Tensor, layers: Tensor, transforms: Tensor) -
     normal = weighted @ jacobian.transpose(1, 2)
     scale = normal.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-6)
     normal = normal + (1e-3 * scale)[:, None, None] * torch.eye(6)
-    change = torch.linalg.solve(normal, weighted @ residual.flatten(1)[:, :, None])
+    change: Tensor = torch.linalg.solve(normal, weighted @ residual.flatten(1)[:, :, None])
     return transforms + change.view(-1, 2, 3).clamp(-0.1, 0.1)

@@ -1,0 +1,176 @@
+"""Turn groups of connected pictures into clusters: which picture to keep, and how the others differ from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pairsim._common.arrays import Float64Array
+from pairsim.audits.duplicates.changes import changes, relative
+from pairsim.audits.duplicates.duplicate_report import EXACT_KINDS, Duplicate, DuplicateCluster
+from pairsim.audits.duplicates.file_facts import FileFacts, file_facts, keep_order, keep_reason
+from pairsim.audits.duplicates.fingerprints import Fingerprint
+from pairsim.audits.duplicates.keeping import chosen
+from pairsim.audits.duplicates.reading import Listed
+from pairsim.audits.picture_matching import Size
+from pairsim.errors import ImageReadError
+
+
+@dataclass(frozen=True)
+class Read:
+    """A picture that was read.
+
+    Attributes:
+        listed: As it was listed.
+        digest: Of its pixels.
+        size: Height and width, pixels.
+        fingerprint: By which copies are found; `None` where a model finds them.
+    """
+
+    listed: Listed
+    digest: bytes
+    size: Size
+    fingerprint: Fingerprint | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that are connected, with those that have the same pixels.
+
+    Attributes:
+        members: For each of `m` different pictures, the indices of those that have its pixels.
+        similarity: As duplicates `[m, m]`.
+        likeness: As pictures `[m, m]`.
+        transforms: Coordinates of one frame to those of each `[m, 2, 3]`; `None` if they were not registered.
+    """
+
+    members: Sequence[Sequence[int]]
+    similarity: Float64Array
+    likeness: Float64Array
+    transforms: Tensor | None
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pictures that are copies of each other.
+
+    Attributes:
+        read: All pictures.
+        group: Of which these are a part.
+        parts: Places in the group.
+    """
+
+    read: Sequence[Read]
+    group: Group
+    parts: Sequence[int]
+
+    def cluster(self, *, against: bool) -> DuplicateCluster | None:
+        """Choose the picture to keep, and name the changes of the others.
+
+        Args:
+            against: Whether a picture of the folder compared against is kept, and only others are members.
+
+        Returns:
+            `None` if there is nothing to keep, or nothing else.
+        """
+        everything = self._everything()
+        candidates = [one for one in everything if self.read[one[1]].listed.reference or not against]
+        others = [one for one in everything if not self.read[one[1]].listed.reference]
+        if not candidates or not others or len(everything) == 1:
+            return None
+        facts = {k: _facts(self.read[k]) for _, k in everything}
+        part, kept, reason = self._kept(candidates, facts)
+        copies = [(other, k) for other, k in others if k != kept]
+        members = [
+            Duplicate(
+                file=self.read[k].listed.name,
+                similarity=1.0 if other == part else float(self.group.similarity[part, other]),
+                kind=kind,
+                facts=facts[k],
+            )
+            for (other, k), kind in zip(copies, self._kinds(part, kept, copies, facts), strict=True)
+        ]
+        members.sort(key=lambda member: (-member.similarity, member.kind not in EXACT_KINDS, member.file))
+        name = self.read[kept].listed.name
+        return DuplicateCluster(keep=name, members=tuple(members), reason=reason, facts=facts[kept])
+
+    def head(self) -> int:
+        """Return the picture that stands for these."""
+        everything = self._everything()
+        return self._kept(everything, {k: _facts(self.read[k]) for _, k in everything})[1]
+
+    def _everything(self) -> list[tuple[int, int]]:
+        return [(part, k) for part in self.parts for k in self.group.members[part]]
+
+    def _kept(self, candidates: Sequence[tuple[int, int]], facts: Mapping[int, FileFacts]) -> tuple[int, int, str]:
+        if len(candidates) == 1:
+            return *candidates[0], "in the folder compared against"
+        listed = [self.read[k].listed for _, k in candidates]
+        files = [facts[k] for _, k in candidates]
+        prints = [print_ for _, k in candidates if (print_ := self.read[k].fingerprint) is not None]
+        if self.group.transforms is None:
+            order = sorted(range(len(listed)), key=lambda row: keep_order(files[row], listed[row].name))
+            best, reason = order[0], keep_reason(files[order[0]], files[order[1]])
+        else:
+            best, reason = chosen(prints, self.group.transforms[[part for part, _ in candidates]], files, listed)
+        return *candidates[best], reason
+
+    def _kinds(
+        self, part: int, kept: int, copies: Sequence[tuple[int, int]], facts: Mapping[int, FileFacts]
+    ) -> list[str]:
+        kinds = {}
+        content = _file_digest(self.read[kept]) if any(other == part for other, _ in copies) else None
+        for other, k in copies:
+            if other == part:
+                same = content is not None and _file_digest(self.read[k]) == content
+                kinds[k] = EXACT_KINDS[0] if same else EXACT_KINDS[1]
+        changed = [(other, k) for other, k in copies if other != part]
+        own, transforms = self.read[kept].fingerprint, self.group.transforms
+        if own is None or transforms is None:
+            kinds |= dict.fromkeys((k for _, k in changed), "near")
+        elif changed:
+            prints = [print_ for _, k in changed if (print_ := self.read[k].fingerprint) is not None]
+            maps = torch.stack([relative(transforms, part, other) for other, _ in changed])
+            named = changes(own, prints, maps, [facts[k] for _, k in changed])
+            kinds |= {k: kind for (_, k), kind in zip(changed, named, strict=True)}
+        return [kinds[k] for _, k in copies]
+
+
+def similar_pictures(parts: Sequence[Copies]) -> DuplicateCluster:
+    """Name the pictures that stand for parts of one group, which are similar but no copies; the largest first."""
+    read, group = parts[0].read, parts[0].group
+    heads = [part.head() for part in parts]
+    order = sorted(range(len(heads)), key=lambda row: (-read[heads[row]].size[0] * read[heads[row]].size[1], row))
+    first = order[0]
+    members = [
+        Duplicate(
+            file=read[heads[row]].listed.name,
+            similarity=float(group.likeness[parts[first].parts[0], parts[row].parts[0]]),
+            kind="similar",
+        )
+        for row in order[1:]
+    ]
+    members.sort(key=lambda member: (-member.similarity, member.file))
+    return DuplicateCluster(keep=read[heads[first]].listed.name, members=tuple(members))
+
+
+def _facts(picture: Read) -> FileFacts:
+    try:
+        return file_facts(picture.listed.picture, picture.size)
+    except ImageReadError:  # it was there when it was read
+        return FileFacts(width=picture.size[1], height=picture.size[0])
+
+
+def _file_digest(picture: Read) -> bytes | None:
+    """Hash a file; `None` if the picture is not a file, or the file no longer exists."""
+    if picture.listed.path is None:
+        return None
+    try:
+        with open(picture.listed.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None

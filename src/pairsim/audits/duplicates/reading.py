@@ -1,0 +1,101 @@
+"""List the pictures to search, each file once, and read them in threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from torch import Tensor
+
+from pairsim._common.choices import OnError
+from pairsim._common.ordered_map import ordered_map
+from pairsim._common.progress import progress_bar
+from pairsim.encoding.pictures import Skipped
+from pairsim.errors import ImageReadError
+from pairsim.images import PictureLike, read_image
+from pairsim.images.folders import FolderScan
+
+Result = TypeVar("Result")
+
+_AHEAD = 128
+_MAX_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A picture to search.
+
+    Attributes:
+        index: Place among all pictures.
+        picture: A path, or the picture itself.
+        name: How the report names it.
+        path: Of its file; `None` if it is not a file.
+        reference: Whether it is of the folder that others are compared against.
+    """
+
+    index: int
+    picture: PictureLike
+    name: str
+    path: str | None
+    reference: bool = False
+
+
+def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None = None) -> list[Listed]:
+    """List pictures, and each file once: a second path or a link to it is no copy.
+
+    Args:
+        given: What is searched.
+        against: A second folder; a file that is in both belongs to it. Its pictures are named by their whole paths.
+    """
+    found = []
+    if against is not None:
+        found = [Listed(0, path, os.fspath(path), os.fspath(path), True) for path in against.pictures]
+    if isinstance(given, FolderScan):
+        named = zip(given.pictures, given.names, strict=True)
+        found += [Listed(0, path, name, os.fspath(path)) for path, name in named]
+    else:
+        for index, picture in enumerate(given):
+            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            found.append(Listed(0, picture, f"#{index}" if path is None else path, path))
+    found = [replace(one, index=index) for index, one in enumerate(found)]
+    unique: dict[str | int, Listed] = {}
+    is_link = {one.index: one.path is not None and os.path.islink(one.path) for one in found}
+    for one in sorted(found, key=lambda one: (not one.reference, is_link[one.index], one.name)):
+        unique.setdefault(one.index if one.path is None else os.path.realpath(one.path), one)
+    return sorted(unique.values(), key=lambda one: one.index)
+
+
+def read_all(
+    pictures: Sequence[Listed],
+    reduce: Callable[[Tensor], Result],
+    *,
+    white: int | None,
+    on_error: OnError,
+    progress: bool | None,
+) -> Generator[tuple[Listed, Result | Skipped]]:
+    """Read pictures in threads, and yield what is kept of each, or why it cannot be read.
+
+    Args:
+        pictures: In the order of the results.
+        reduce: Called with the pixels of each, uint8 `[3, H, W]`, in a thread.
+        white: As for `read_image`.
+        on_error: "raise" raises at the first picture that cannot be read.
+        progress: Whether to show a progress bar.
+    """
+
+    def load(one: Listed) -> tuple[Listed, Result | Skipped]:
+        try:
+            image = read_image(one.picture, white=white)
+        except ImageReadError as error:
+            if on_error == "raise":
+                raise
+            return one, Skipped(one.index, one.name, str(error))
+        return one, reduce(image)
+
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with progress_bar(len(pictures), "reading pictures", "pictures", progress) as bar:
+        for result in ordered_map(load, pictures, threads=threads, ahead=_AHEAD, name="pairsim-read"):
+            bar.update()
+            yield result

@@ -1,0 +1,47 @@
+"""Tell whether a JPEG file was made by saving another one again."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+
+from pairsim.errors import ImageReadError
+from pairsim.images import PictureFile, PictureLike, read_image
+from pairsim.images.reading import undecoded
+
+_SAME = 0.25
+"""Mean difference of pixels, in grey levels, within which a second saving gives the same picture."""
+_MAX_PIXELS = 2**25
+
+
+def saved_again(source: PictureLike, copy: PictureLike) -> bool:
+    """Tell whether saving a picture again, with the tables of a JPEG file, gives the pixels of that file.
+
+    Args:
+        source: The picture that may have been saved.
+        copy: A JPEG file that may be the result.
+
+    Returns:
+        `False` also if either cannot be read, or has more than 2^25 pixels.
+    """
+    from PIL import Image, JpegImagePlugin
+
+    if not isinstance(copy, str | os.PathLike | PictureFile):
+        return False
+    try:
+        with undecoded(copy) as (image, _):
+            if image.format != "JPEG" or image.width * image.height > _MAX_PIXELS:
+                return False
+            tables = getattr(image, "quantization", {})
+            sampling = JpegImagePlugin.get_sampling(image)
+        first, second = (read_image(one).permute(1, 2, 0).numpy() for one in (source, copy))
+    except ImageReadError:
+        return False
+    if first.shape != second.shape or not tables or sampling < 0:
+        return False
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(first)).save(file, "JPEG", qtables=tables, subsampling=sampling)
+    again = read_image(Image.open(file)).permute(1, 2, 0).numpy()
+    return float(np.abs(again.astype(np.int16) - second).mean()) < _SAME
