@@ -205,7 +205,7 @@ def _cost(pictures: PictureSet, found: dict[str, _Search], one_core: dict[str, _
         rows,
         (
             "Reading, hashing and comparing all pairs, after imports; child processes included.",
-            "peak_MB: resident memory of the process at most, with its imports.",
+            "peak_MB: resident memory of the process at most, with PyTorch, which all of them import here.",
         ),
     )
 
@@ -243,12 +243,14 @@ def measure(arm: str, folder: str, out: str, cores: str, weights: str) -> dict[s
         for path in pictures_below(folder)[:2]:
             Path(small, path.name).write_bytes(path.read_bytes())
         search(Path(small))
+    before = resident_bytes("VmRSS")
     cpu, wall = _cpu_seconds(), time.perf_counter()
     content, codes = search(Path(folder))
     cost = {
         "cpu_seconds": _cpu_seconds() - cpu,
         "wall_seconds": time.perf_counter() - wall,
         "peak_MB": resident_bytes("VmHWM") / 1e6,
+        "peak_added_MB": max(resident_bytes("VmHWM") - before, 0) / 1e6,
     }
     Path(f"{out}.json").write_text(json.dumps(content), encoding="utf-8")
     if codes is not None:
