@@ -178,6 +178,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Arms run here, with its cores and threads."""
     calls: list[tuple[str, ...]] = []
 
+    from PIL.ImageFile import ImageFile
+
+    monkeypatch.setattr(ImageFile, "load", ImageFile.load)  # so that it is put back
+
     def run_here(_: str, *arguments: str) -> dict[str, float]:
         calls.append(arguments)
         return duplicates.measure(*arguments)
@@ -208,6 +212,7 @@ def test_run_leaves_out_packages_that_are_not_there(
     assert 0 < edited[0]["recall"] <= 1
     assert [row["arm"] for row in cost] == [f"{duplicates.PAIRSIM}, {cores}" for cores in ("all cores", "1 core")]
     assert made[0]["pictures"] == 20
+    assert 0 < made[0]["decoding"] < 1
     assert {call[3] for call in in_this_process} == {"all", "1"}
 
 
