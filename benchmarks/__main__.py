@@ -35,6 +35,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs to train")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="timed rounds, each of every arm")
     parser.add_argument("--num-pairs", type=_positive, metavar="N", help="pairs to draw in an epoch or in a run")
+    parser.add_argument("--images", type=_positive, metavar="N", help="pictures to make up, to search for duplicates")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="the notebook's loader workers (4)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="keep run folders here, and use those that are")
     parser.add_argument("--results", type=Path, metavar="DIR", help="result files that others build on")
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[list[str], Path | Non
         epochs=found.epochs,
         rounds=found.rounds,
         num_pairs=found.num_pairs,
+        images=found.images,
         workers=found.workers,
         runs=found.runs,
         results=found.results,

@@ -58,14 +58,14 @@ def swept(pictures: PictureSet, names: Sequence[str], distances: npt.NDArray[np.
     wrong = np.sort(found[families[rows] != families[columns]])
     limit = wrong[FALSE_PAIRS] if len(wrong) > FALSE_PAIRS else np.inf
     near = found < limit
-    pairs = {ordered(names[a], names[b]) for a, b in zip(rows[near], columns[near], strict=True)}
-    return float(found[near].max(initial=-np.inf)) if pairs else float("nan"), pairs
+    pairs = {ordered(names[a], names[b]) for a, b in zip(rows[near].tolist(), columns[near].tolist(), strict=True)}
+    return float(found[near].max()) if pairs else float("nan"), pairs
 
 
 def within(names: Sequence[str], distances: npt.NDArray[np.number], threshold: float) -> set[Pair]:
     """The pairs at most this far apart."""
     rows, columns = np.nonzero(np.triu(distances <= threshold, k=1))
-    return {ordered(names[a], names[b]) for a, b in zip(rows, columns, strict=True)}
+    return {ordered(names[a], names[b]) for a, b in zip(rows.tolist(), columns.tolist(), strict=True)}
 
 
 def ordered(one: str, other: str) -> Pair:

@@ -1,6 +1,7 @@
 """Copies of photographs: those that searches find, the false pairs beside them, seconds of the processor and memory.
 
-On the sets of `benchmarks.duplicate_sets`. Each arm runs in a process of its own, on one core and on all:
+On the sets of `benchmarks.duplicate_sets`. Each arm runs in a process of its own, on all cores, and but for the net on
+one core too:
 
 - imagehash's phash, dhash and whash, with a comparison of all pairs in NumPy, as a user would write it;
 - imagededup's PHash, DHash and CNN; the net of the latter is torchvision's MobileNetV2, as a file in the data;
@@ -58,7 +59,7 @@ from benchmarks.report import Table, to_markdown
 from benchmarks.subprocesses import run_fresh
 from benchmarks.timing import Row
 from pairsim import find_duplicates
-from pairsim.images import pictures_below, read_image
+from pairsim.images import pictures_below
 
 _CODE = """
 import json, sys
@@ -68,7 +69,7 @@ print(json.dumps(duplicates.measure(*sys.argv[1:])))
 PAIRSIM, PHASH = "pairsim find_duplicates", "imagehash phash"
 IMAGEHASH = {PHASH: "phash", "imagehash dhash": "dhash", "imagehash whash": "whash"}
 IMAGEDEDUP = {"imagededup PHash": "PHash", "imagededup DHash": "DHash"}
-CNN, DECODING = "imagededup CNN", "decoding alone"
+CNN = "imagededup CNN"
 EDITED, REAL, BY_EDIT, COST, MADE = (
     "Edited photographs",
     "Real copies",
@@ -93,7 +94,7 @@ def run(options: Options) -> list[Table]:
             _table(EDITED, edited, found, notes),
             _table(REAL, real, {arm: _searched(arm, real, place, data) for arm in arms}, notes),
             _by_edit(edited, found),
-            _cost(edited, found, {arm: _searched(arm, edited, place, data, cores="1") for arm in arms}),
+            _cost(edited, found, {arm: _searched(arm, edited, place, data, cores="1") for arm in arms if arm != CNN}),
         ]
     return [*tables, _made(options)]
 
@@ -116,7 +117,8 @@ class _Search:
     """What an arm found, and what that cost."""
 
     def __init__(self, pictures: PictureSet, content: dict[str, Any], cost: dict[str, Any], distances: Any) -> None:
-        self.cost = cost
+        self.decoding = cost.get("decoding_seconds", 0.0) / cost["cpu_seconds"]
+        self.cost = {name: value for name, value in cost.items() if name != "decoding_seconds"}
         self.clusters = [Cluster(keep, members) for keep, members in content.get("clusters", ())]
         self.threshold: float | None = None
         self.default: set[Pair] | None = None
@@ -130,7 +132,7 @@ class _Search:
 
 def _searched(arm: str, pictures: PictureSet, place: Path, data: Path, cores: str = "all") -> _Search:
     """Run an arm in a process of its own."""
-    print(f"duplicates: {arm}, {pictures.folder.parent.name}, {cores} cores", file=sys.stderr, flush=True)
+    print(f"duplicates: {arm}, {pictures.folder.parent.name}, cores: {cores}", file=sys.stderr, flush=True)
     cost = run_fresh(_CODE, arm, str(pictures.folder), str(place / "found"), cores, str(data / _WEIGHTS))
     content = json.loads((place / "found.json").read_text(encoding="utf-8"))
     distances = None
@@ -205,7 +207,7 @@ def _cost(pictures: PictureSet, found: dict[str, _Search], one_core: dict[str, _
         rows,
         (
             "Reading, hashing and comparing all pairs, after imports; child processes included.",
-            "peak_MB: resident memory of the process at most, with its imports.",
+            "peak_MB: resident memory of the process at most, with PyTorch, which all of them import here.",
         ),
     )
 
@@ -215,17 +217,18 @@ def _made(options: Options) -> Table:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         made = write_made(place / "made", size, options.seed)
-        decoding = _searched(DECODING, made, place, place).cost
         search = _searched(PAIRSIM, made, place, place)
     row: Row = {
         "arm": PAIRSIM,
         "pictures": size,
         **search.cost,
-        "decoding": decoding["cpu_seconds"] / search.cost["cpu_seconds"],
+        "decoding": search.decoding,
         **figures(made, search.pairs),
     }
     return Table(
-        f"{MADE} of 256 x 256: {size:,}", [row], ("decoding: processor's seconds of reading alone, as a share of all.",)
+        f"{MADE} of 256 x 256: {size:,}",
+        [row],
+        ("decoding: the share of the processor's seconds that Pillow decodes in.",),
     )
 
 
@@ -243,12 +246,16 @@ def measure(arm: str, folder: str, out: str, cores: str, weights: str) -> dict[s
         for path in pictures_below(folder)[:2]:
             Path(small, path.name).write_bytes(path.read_bytes())
         search(Path(small))
+    decoding = _timed_decoding()
+    before = resident_bytes("VmRSS")
     cpu, wall = _cpu_seconds(), time.perf_counter()
     content, codes = search(Path(folder))
     cost = {
         "cpu_seconds": _cpu_seconds() - cpu,
+        "decoding_seconds": sum(decoding),
         "wall_seconds": time.perf_counter() - wall,
         "peak_MB": resident_bytes("VmHWM") / 1e6,
+        "peak_added_MB": max(resident_bytes("VmHWM") - before, 0) / 1e6,
     }
     Path(f"{out}.json").write_text(json.dumps(content), encoding="utf-8")
     if codes is not None:
@@ -266,19 +273,13 @@ def _search_of(arm: str, cores: int, weights: Path) -> Callable[[Path], _Found]:
         return lambda folder: _by_imagededup(IMAGEDEDUP[arm], folder, cores)
     if arm == CNN:
         return _cnn(weights)
-    return _decoded if arm == DECODING else _by_pairsim
+    return _by_pairsim
 
 
 def _by_pairsim(folder: Path) -> _Found:
     report = find_duplicates(folder, progress=False)
     found = [[one.keep, {member.file: member.kind for member in one.members}] for one in report.clusters]
     return {"clusters": found}, None
-
-
-def _decoded(folder: Path) -> _Found:
-    for path in pictures_below(folder):
-        read_image(path)
-    return {"clusters": []}, None
 
 
 def _by_imagehash(method: str, folder: Path) -> _Found:
@@ -324,6 +325,25 @@ def _cnn(weights: Path) -> Callable[[Path], _Found]:
         return {"names": list(vectors), "usual": _ONE_MINUS_COSINE}, codes
 
     return search
+
+
+def _timed_decoding() -> list[float]:
+    """From here on, list the processor's seconds that threads of this process decode in."""
+    from PIL.ImageFile import ImageFile
+
+    load: Any = ImageFile.load
+    spent: list[float] = []
+
+    def timed(image: ImageFile) -> Any:
+        began = time.thread_time()
+        try:
+            return load(image)
+        finally:
+            spent.append(time.thread_time() - began)
+
+    patched: Any = ImageFile
+    patched.load = timed
+    return spent
 
 
 def _cpu_seconds() -> float:

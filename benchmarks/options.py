@@ -23,6 +23,7 @@ class Options:
         epochs: Epochs to train.
         rounds: Timed rounds; each round runs every arm once.
         num_pairs: Pairs to draw, in an epoch or in a run.
+        images: Pictures to make up.
         workers: Worker processes of the notebook's loaders.
         runs: Where to keep run folders, and to look for them.
         results: Folder of result files to read; `benchmarks/results` by default.
@@ -35,6 +36,7 @@ class Options:
     epochs: int | None = None
     rounds: int | None = None
     num_pairs: int | None = None
+    images: int | None = None
     workers: int = 4
     runs: Path | None = None
     results: Path | None = None

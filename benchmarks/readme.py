@@ -11,6 +11,9 @@ from pathlib import Path
 from benchmarks import targets
 from benchmarks.benchmarks_page import benchmarks
 from benchmarks.coverage import COMPUTED, INDEPENDENT
+from benchmarks.duplicate_scores import FALSE_PAIRS
+from benchmarks.duplicates import BY_EDIT, CNN, EDITED
+from benchmarks.duplicates import PAIRSIM as SEARCH
 from benchmarks.evidence_page import evidence
 from benchmarks.open_world import FROZEN, TRAINED
 from benchmarks.results import FOLDER, Results
@@ -19,12 +22,21 @@ from benchmarks.unseen_pages import PHOTOGRAPHS, library_best, photographs
 
 _ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- measured:begin -->\n", "<!-- measured:end -->\n"
-_BENCHMARKS = ("quality", "reference", "time-to-quality", "evaluation", "coverage", "unseen", "open-world")
+_BENCHMARKS = (
+    "quality",
+    "reference",
+    "time-to-quality",
+    "evaluation",
+    "coverage",
+    "unseen",
+    "open-world",
+    "duplicates",
+)
 
 
 def highlights(results: Results) -> str:
-    """Return the six figures of the README as a Markdown table."""
-    parts = (_quality, _time, _evaluation, _coverage, _unseen, _photographs)
+    """Return the main figures of the README as a Markdown table."""
+    parts = (_quality, _time, _evaluation, _coverage, _unseen, _photographs, _duplicates)
     found = [part(results) for part in parts]
     rows = [f"| {' | '.join(row)} |" for row in found if row is not None]
     if not rows:
@@ -125,6 +137,23 @@ def _photographs(results: Results) -> list[str] | None:
         f"EER on photographs of products that are not in the training data ({own['splits']} splits)",
         f"{own['eer']:.1%}",
         f"{frozen['eer']:.1%}: pretrained net as it is; {eer:.1%}{fewer}: pytorch-metric-learning's best",
+    ]
+
+
+def _duplicates(results: Results) -> list[str] | None:
+    rows = results.rows("duplicates", EDITED) or []
+    own = next((row for row in rows if row["arm"] == SEARCH), None)
+    edits = results.rows("duplicates", BY_EDIT)
+    others = sorted((row for row in rows if row["arm"] != SEARCH), key=lambda row: -float(row["recall"]))
+    best = next((row for row in others if row["arm"] != CNN), None)
+    if own is None or edits is None or best is None:
+        return None
+    net = next((f"; {row['recall']:.1%}: {row['arm']}" for row in others if row["arm"] == CNN), "")
+    return [
+        f"pairs of edited copies of photographs ({len(edits)} edits) that `pairsim duplicates` finds",
+        f"{own['recall']:.1%}, with {own['false_pairs']} false pair{'' if own['false_pairs'] == 1 else 's'}",
+        f"{best['recall']:.1%}: the best perceptual hash, {best['arm']}{net} "
+        f"(at thresholds chosen on the same pictures, with at most {FALSE_PAIRS} false pair)",
     ]
 
 

@@ -68,6 +68,9 @@ BENCHMARKS = {
     ),
     "metrics-cost": Benchmark("benchmarks.metrics_cost", "seconds and memory of evaluation on all pairs"),
     "label-audit": Benchmark("benchmarks.label_audit", "flipped labels that the label audit finds"),
+    "duplicates": Benchmark(
+        "benchmarks.duplicates", "copies of photographs: found, false pairs, beside hash libraries"
+    ),
     "throughput": Benchmark("benchmarks.throughput", "training images a second by batch size and precision"),
     "roofline": Benchmark("benchmarks.roofline", "a training step beside what the hardware could do"),
     "training-loop": Benchmark("benchmarks.training_loop", "training on MNIST in parts: set-up, epochs, the rest"),

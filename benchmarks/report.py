@@ -30,6 +30,8 @@ _PACKAGES = (
     "faiss-cpu",
     "onnx",
     "onnxruntime",
+    "imagehash",
+    "imagededup",
 )
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from benchmarks import commands, loss_memory, one_picture, time_to_quality
+from benchmarks import commands, duplicates, loss_memory, one_picture, time_to_quality
 from benchmarks.losses import ALL_PAIRS
 from benchmarks.mnist_quality import FORWARDS_TITLE
 from benchmarks.options import Options
@@ -23,6 +23,7 @@ from benchmarks.timing import Row
 
 Unit = Literal["times", "percent", "points", "share", "fraction", "error", "seconds", "at most times", "loss"]
 NOT_MEASURED = "not measured"
+LARGEST_CROP = "cropped 20 %"
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,44 @@ def _largest(results: Results, arm: str, key: str) -> float | None:
     return max(found) if found else None
 
 
+def _copies_found(title: str, false_pairs: int) -> Callable[[Results], float | None]:
+    """Finds the share of pairs of copies that pairsim finds, or 0 if it finds more false pairs than are allowed."""
+
+    def find(results: Results) -> float | None:
+        row = results.row("duplicates", title, duplicates.PAIRSIM)
+        if row is None:
+            return None
+        return float(row["recall"]) if row["false_pairs"] <= false_pairs else 0.0
+
+    return find
+
+
+def _other_searches(title: str) -> Callable[[Results], str | None]:
+    """The best of the others, each at the threshold that is best on the same pictures."""
+
+    def remark(results: Results) -> str | None:
+        rows = results.rows("duplicates", title) or []
+        best = max((row for row in rows if row["arm"] != duplicates.PAIRSIM), key=_recall, default=None)
+        return None if best is None else f"{best['arm']}: {_recall(best):.1%}"
+
+    return remark
+
+
+def _recall(row: Row) -> float:
+    return float(row["recall"])
+
+
+def _edit_found(*, largest_crop: bool) -> Callable[[Results], float | None]:
+    """Finds the smallest share of originals that are found with their copy, over the edits."""
+
+    def find(results: Results) -> float | None:
+        rows = results.rows("duplicates", duplicates.BY_EDIT) or []
+        found = [float(row[duplicates.PAIRSIM]) for row in rows if (row["edit"] == LARGEST_CROP) == largest_crop]
+        return min(found, default=None)
+
+    return find
+
+
 def _waiting(results: Results) -> float | None:
     found = _value(results.row("epoch", "Waiting for data", "pairsim"), "share")
     return None if found is None else max(found, 0.0)
@@ -258,7 +297,7 @@ def _waiting(results: Results) -> float | None:
 MADE_FOR_TARGETS = frozenset(
     {
         *("loading", "epoch", "time-to-quality", "losses", "loss-memory", "inference", "evaluation"),
-        *("encoding", "search", "serve", "gallery-loading", "exporting", "one-picture", "commands"),
+        *("encoding", "search", "serve", "gallery-loading", "exporting", "one-picture", "commands", "duplicates"),
     }
 )
 """Benchmarks whose results belong to the targets and to little else."""
@@ -512,6 +551,56 @@ TARGETS = (
         0.2,
         "seconds",
         _cell("commands", "Whole processes", "pairsim --help", "seconds"),
+    ),
+    Target(
+        "pairs of edited copies that `duplicates` finds",
+        "at most 1 false pair",
+        0.85,
+        0.95,
+        "percent",
+        _copies_found(duplicates.EDITED, 1),
+        _other_searches(duplicates.EDITED),
+    ),
+    Target(
+        "the same: original and copy, the edit that is found least",
+        "all edits but a crop of 20 %",
+        0.95,
+        1.0,
+        "percent",
+        _edit_found(largest_crop=False),
+    ),
+    Target(
+        "the same: original and a crop of 20 % of each side",
+        "original and copy",
+        0.80,
+        0.95,
+        "percent",
+        _edit_found(largest_crop=True),
+    ),
+    Target(
+        "the same: originals told to go",
+        "a copy with other pixels that is kept",
+        0,
+        0,
+        "error",
+        _cell("duplicates", duplicates.EDITED, duplicates.PAIRSIM, "originals_to_go"),
+    ),
+    Target(
+        "pairs of real copies that `duplicates` finds",
+        "no false pair",
+        0.80,
+        0.95,
+        "percent",
+        _copies_found(duplicates.REAL, 0),
+        _other_searches(duplicates.REAL),
+    ),
+    Target(
+        "processor time of `duplicates`, edited copies",
+        "imagehash's phash, on one core",
+        3,
+        2,
+        "at most times",
+        _cell("duplicates", duplicates.COST, f"{duplicates.PAIRSIM}, 1 core", "times_phash"),
     ),
 )
 

@@ -13,6 +13,7 @@ import torch
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 from pairsim._common import storage
+from pairsim.audits.duplicates.file_facts import file_facts
 from pairsim.data.named.embedding_files import read_embeddings
 from pairsim.data.named.metadata_files import read_metadata
 from pairsim.data.pairs.pair_files import read_folds, read_pair_file, read_table
@@ -85,6 +86,7 @@ def runs_log(path: Path) -> object:
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "picture": ("x.png", lambda path: read_image(path, image_size=(8, 8)).shape),
     "size of a picture": ("x.png", stored_size),
+    "facts on a picture": ("x.png", lambda path: file_facts(path, (8, 8))),
     "metadata.csv": ("metadata.csv", read_metadata),
     "metadata.jsonl": ("metadata.jsonl", read_metadata),
     "pairs": ("pairs.csv", read_table),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import one_picture, targets
+from benchmarks import duplicates, one_picture, targets
 from benchmarks.benchmarks_page import benchmarks
 from benchmarks.compare import main as compare
 from benchmarks.options import Options
@@ -174,6 +174,38 @@ def everything() -> dict[str, Any]:
                 ],
             )
         ],
+        duplicates=[
+            (
+                "Edited photographs: 2,000 pictures",
+                [
+                    {"arm": "imagehash phash", "recall": 0.5, "false_pairs": 1},
+                    {"arm": "imagededup CNN", "recall": 0.8, "false_pairs": 1},
+                    {"arm": duplicates.PAIRSIM, "recall": 0.96, "false_pairs": 1, "originals_to_go": 2},
+                ],
+            ),
+            (
+                "Real copies: 249 pictures",
+                [
+                    {"arm": "imagehash phash", "recall": 0.3, "false_pairs": 1},
+                    {"arm": duplicates.PAIRSIM, "recall": 0.99, "false_pairs": 1, "originals_to_go": 0},
+                ],
+            ),
+            (
+                "Recall by edit",
+                [
+                    {"edit": "grey", duplicates.PAIRSIM: 0.97},
+                    {"edit": "cropped 10 %", duplicates.PAIRSIM: 0.95},
+                    {"edit": "cropped 20 %", duplicates.PAIRSIM: 0.79},
+                ],
+            ),
+            (
+                "Processor and memory",
+                [
+                    {"arm": f"{duplicates.PAIRSIM}, all cores", "times_phash": 4.0},
+                    {"arm": f"{duplicates.PAIRSIM}, 1 core", "times_phash": 2.5},
+                ],
+            ),
+        ],
     )
 
 
@@ -213,6 +245,12 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
         ("0.7x (reference network 0.90x, MobileNetV3 0.70x, ResNet-18 0.95x)", "no"),
         ("1.05x", "yes"),
         ("0.24 s", "yes"),
+        ("96.00% (imagededup CNN: 80.0%)", "aim"),
+        ("95.00%", "yes"),
+        ("79.00%", "no"),
+        ("2", "no"),
+        ("0.00% (imagehash phash: 30.0%)", "no"),  # with a false pair
+        ("2.5x", "yes"),
     ]
     assert table.rows[7]["at_least"] == "+0.05 points"
     assert table.rows[9]["at_least"] == "<= 3.0%"
@@ -311,8 +349,13 @@ def test_readme_leaves_out_what_is_not_measured(tmp_path: Path) -> None:
     rows[1]["seconds"] = 12.34
     write(tmp_path, "r.json", content)
     lines = highlights(Results.read(tmp_path)).splitlines()
-    assert len(lines) == 5
-    assert lines[4] == "Measured on A CPU, 2 cores, with torch 2.15.0."
+    assert len(lines) == 6
+    assert lines[5] == "Measured on A CPU, 2 cores, with torch 2.15.0."
+    assert lines[3] == (
+        "| pairs of edited copies of photographs (3 edits) that `pairsim duplicates` finds | 96.0%, with 1 false pair "
+        "| 50.0%: the best perceptual hash, imagehash phash; 80.0%: imagededup CNN (at thresholds chosen on the same "
+        "pictures, with at most 1 false pair) |"
+    )
     assert (
         "| 12.3 s, with Muon and 60% of the images | notebook: 90x as long; pytorch-metric-learning: 3x as long"
         in lines[2]

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from pairsim.errors import ImageReadError
-from pairsim.images import read_image
-from pairsim.images.reading import stored_size
+from pairsim.images import PictureFile, read_image
+from pairsim.images.reading import stored_size, undecoded
 
 
 def save(path: Path, image: Image.Image, **options: Any) -> Path:
@@ -134,6 +134,18 @@ def test_bad_arguments() -> None:
         read_image(grey(), channels=4)
     with pytest.raises(ValueError, match=r"got float32 \[1, 2, 1\]|got float32 \[1, 2\]"):
         read_image(torch.zeros(1, 1, 2, dtype=torch.bfloat16))
+
+
+def test_a_header_is_read_without_the_pixels(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    cut = (tmp_path / "a.png").read_bytes()[:-30]  # its pixels cannot be decoded
+    for picture in (tmp_path / "a.png", PictureFile(cut, "cut.png")):
+        with undecoded(picture) as (image, file):
+            assert (image.format, image.size) == ("PNG", (30, 20))
+        assert file.closed
+    found = r"Expected cut\.png to be a readable image, but decoding failed: no tag\."
+    with pytest.raises(ImageReadError, match=found), undecoded(PictureFile(cut, "cut.png")):
+        raise ValueError("no tag")
 
 
 def test_the_size_that_is_stored(tmp_path: Path) -> None:

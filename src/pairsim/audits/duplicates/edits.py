@@ -80,7 +80,7 @@ class Edit:
         image = self.change(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), generator)
         file = io.BytesIO()
         if self.quality is None:
-            image.save(file, "PNG")
+            image.save(file, "PNG", compress_level=1)  # ten times as fast as by default
         else:
             image.save(file, "JPEG", quality=self.quality)
         content = file.getvalue()
