@@ -101,17 +101,26 @@ def read_image(
     check_white(white)
     if image_size is not None:
         check_image_size(image_size)
-    opened, name = _open(image, pixel_limit() if max_pixels is None else max_pixels, white)
-    try:
-        picture = _in_channels(opened, channels)
-    except ValueError as error:
-        raise ImageReadError(
-            f"Expected {name} in grey or colour, found mode {opened.mode}: {_one_line(error)}. Convert it to 8-bit RGB."
-        ) from error
+    picture = _read(image, channels, max_pixels, white)
     if image_size is not None and (picture.height, picture.width) != tuple(image_size):
         picture = _resized(picture, (image_size[1], image_size[0]), fit, interpolation)
     pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def read_channels_last(image: PictureLike, white: int | None) -> Tensor:
+    """Read a picture in colour and in its own size, as `read_image`, `[3, H, W]` with the channels last in memory."""
+    return torch.from_numpy(np.array(_read(image, 3, None, white), dtype=np.uint8)).permute(2, 0, 1)
+
+
+def _read(image: PictureLike, channels: int, max_pixels: int | None, white: int | None) -> Image:
+    opened, name = _open(image, pixel_limit() if max_pixels is None else max_pixels, white)
+    try:
+        return _in_channels(opened, channels)
+    except ValueError as error:
+        raise ImageReadError(
+            f"Expected {name} in grey or colour, found mode {opened.mode}: {_one_line(error)}. Convert it to 8-bit RGB."
+        ) from error
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:

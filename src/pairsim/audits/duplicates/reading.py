@@ -14,8 +14,9 @@ from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import ImageReadError
-from pairsim.images import PictureLike, read_image
+from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan
+from pairsim.images.reading import read_channels_last
 
 Result = TypeVar("Result")
 
@@ -87,7 +88,7 @@ def read_all(
 
     def load(one: Listed) -> tuple[Listed, Result | Skipped]:
         try:
-            image = read_image(one.picture, white=white)
+            image = read_channels_last(one.picture, white)
         except ImageReadError as error:
             if on_error == "raise":
                 raise
