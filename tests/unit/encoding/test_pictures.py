@@ -248,7 +248,12 @@ def test_quality_is_measured_where_pictures_are_decoded(
         Image.new("L", (28, 28), 200).save(name)
     opened: list[str] = []
     original = samples.opened
-    monkeypatch.setattr(samples, "opened", lambda file: (opened.append(file.name), original(file))[1])
+
+    def noted(file: Any) -> Any:
+        opened.append(file.name)
+        return original(file)
+
+    monkeypatch.setattr(samples, "opened", noted)
     found = encode_pictures(model, folder, on_error="skip", quality="warn", batch_size=16)
     assert sorted(opened) == names  # each once
     assert [one.name for one in found.flawed] == poor
