@@ -40,7 +40,7 @@ SETS = {
     "other photographs": "open/near-duplicates/distractors",
     "Omniglot": "omniglot",
 }
-SIZES, AT_MOST = (224, 96, 28), 400
+SIZES, ABOUT = (224, 96, 28), 400
 SIDE, BLURRED_SHARE, DRAWS, FPIR = 224, 0.3, 40, 0.1
 BLURS = (2.0, 3.0, 5.0)
 
@@ -56,7 +56,7 @@ def run(options: Options) -> list[Table]:
         return [Table("Pictures with a flaw", (), (note,))]
     rows = [row for size in (SIZES[-1:] if options.quick else SIZES) for row in named(root, size, options)]
     notes = (
-        f"Shares of at most {AT_MOST} pictures; size: side of the model's input in pixels, stretched.",
+        "Shares of every n-th picture of a half; size: side of the model's input in pixels, stretched.",
         "blur: Gaussian of a standard deviation of 3 pixels of the model's input; motion: mean of 14 such pixels along "
         "a row; tiny: enlarged 6 times; dark: 15 % of the light; flat: 8 % of the contrast.",
     )
@@ -113,7 +113,7 @@ def named(root: Path, size: int, options: Options) -> Iterator[Row]:
     for name, place in SETS.items():
         print(f"picture-quality: {name} at {size}", file=sys.stderr, flush=True)
         for half, paths in zip(("chosen on", "checked on"), halves(root / place), strict=True):
-            some = paths[:: max(len(paths) // (20 if options.quick else AT_MOST), 1)]
+            some = paths[:: max(len(paths) // (20 if options.quick else ABOUT), 1)]
             found = dict.fromkeys(SPOILT, 0)
             for path in some:
                 with Image.open(path) as file:
