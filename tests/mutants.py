@@ -239,6 +239,13 @@ MUTANTS = (
         ("tests/unit/integrations/service/test_gallery_keeper.py::test_one_process_at_a_time",),
     ),
     Mutant(
+        "poor-refused",
+        "encoding/pictures.py",
+        'elif flaws and quality == "refuse":',
+        "elif False:",
+        ("tests/unit/search/test_gallery_rows.py::test_poor_pictures_are_named_or_refused",),
+    ),
+    Mutant(
         "upload-name",
         "images/reading.py",
         "image.open if isinstance(image, PictureFile) else partial(open_file, name)",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 from run_command import failure, here
 
 from pairsim import Gallery, SimilarityModel, calibrate_gallery
@@ -61,6 +62,66 @@ def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     done = here(*arguments, cwd=shop_place)
     assert done.out.splitlines()[0] == "2 pictures enrolled, 1 failed to enrol"
     assert "bad.png" in done.err
+
+
+@pytest.fixture
+def poor(shop_place: Path, tmp_path: Path) -> Path:
+    """Two good pictures, a blurred one, and a dark one that is too small."""
+    shutil.copytree(shop_place / "single", tmp_path / "poor/x")
+    blurred = Image.open(shop_place / "single/one.png").resize((48, 48), Image.Resampling.BICUBIC)
+    blurred.filter(ImageFilter.GaussianBlur(12)).point(lambda x: (x - 100) * 4).save(tmp_path / "poor/x/blurred.png")
+    Image.open(shop_place / "single/one.png").crop((0, 0, 2, 2)).point(lambda x: x // 10).save(
+        tmp_path / "poor/x/dark.png"
+    )
+    return tmp_path / "poor"
+
+
+BLURRED, DARK = "Poor quality of {}/x/blurred.png: blurred: sharpness 0", "Poor quality of {}/x/dark.png: too small: "
+
+
+def test_poor_quality_is_named_and_counted(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    arguments = ("gallery", "add", tmp_path / "g", poor, "--run", "run")
+    with pytest.warns(UserWarning, match="Poor quality") as caught:
+        done = here(*arguments, "--json", cwd=shop_place)
+    first, second = (str(one.message) for one in caught)
+    assert first.startswith(BLURRED.format(poor))
+    assert first.endswith(", expected at least 0.3. Take it again, in focus and without motion.")
+    assert second.startswith(DARK.format(poor))
+    assert "too dark: its lightest pixels have 0." in second
+    assert (done.json["num_added"], done.json["num_failed_to_enrol"]) == (4, 0)
+    files = [entry["file"] for entry in done.json["quality"]]
+    assert files == [str(poor / "x/blurred.png"), str(poor / "x/dark.png")]
+    (reason,) = done.json["quality"][0]["reasons"]
+    assert (reason["kind"], reason["limit"]) == ("blurred", 0.3)
+    assert 0 <= reason["value"] < 0.3
+    assert [reason["kind"] for reason in done.json["quality"][1]["reasons"]] == ["too small", "too dark"]
+    with pytest.warns(UserWarning, match="Poor quality"):
+        done = here(*arguments, "--replace", cwd=shop_place)
+    assert done.out.splitlines()[0] == "0 pictures enrolled, 4 replaced, 2 of poor quality"
+
+
+def test_poor_quality_is_refused_on_request(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    (poor / "x/bad.png").write_text("no picture")
+    arguments = ("gallery", "add", tmp_path / "g", poor, "--run", "run", "--on-error", "skip", "--quality", "refuse")
+    done = here(*arguments, cwd=shop_place)
+    assert done.out.splitlines()[0] == "2 pictures enrolled, 3 failed to enrol, 2 of poor quality"
+    unreadable, first, second = (line for line in done.err.splitlines() if line.startswith("Skipped: "))
+    assert "bad.png" in unreadable
+    assert first.startswith("Skipped: " + BLURRED.format(poor))
+    assert second.startswith("Skipped: " + DARK.format(poor))
+    assert loaded(shop_place, tmp_path / "g").ids == ["x/one.png", "x/two.png"]
+    done = here(*arguments, "--replace", "--json", cwd=shop_place)
+    assert (done.json["num_added"], done.json["num_replaced"], done.json["num_failed_to_enrol"]) == (0, 2, 3)
+    assert len(done.json["quality"]) == 2
+    alone = ("gallery", "add", tmp_path / "h", poor / "x/blurred.png", "--run", "run", "--quality", "refuse")
+    said = failure(here(*alone, cwd=shop_place), 1)
+    assert "but none of 1 can be used: " in said
+    assert said.endswith("expected at least 0.3. Take it again, in focus and without motion.")
+
+
+def test_quality_is_not_looked_at_on_request(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    done = here("gallery", "add", tmp_path / "g", poor, "--run", "run", "--quality", "off", "--json", cwd=shop_place)
+    assert (done.json["num_added"], done.json["quality"]) == (4, [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from cyclopts import Parameter
 
 import pairsim
-from pairsim._common.choices import OnError
+from pairsim._common.choices import OnError, QualityGate
 from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import DataError, printable
@@ -36,6 +36,7 @@ def add(
     identity: str | None = None,
     replace: Flag = False,
     on_error: OnError = "raise",
+    quality: QualityGate = "warn",
     batch_size: BatchSize = None,
     device: Device = "auto",
     json: Json = False,
@@ -51,6 +52,8 @@ def add(
         identity: What all of these pictures show.
         replace: Replace pictures that are enrolled under the same path; otherwise they are an error.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and counts it.
+        quality: "warn" names pictures that are too small, too dark, without contrast or blurred; "refuse" also leaves
+            them out and counts them as failed to enrol; "off" does not look.
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
@@ -66,7 +69,7 @@ def add(
         expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
         before = len(kept)
-        skipped = enrol(paths, ids, identities=identities, on_error=on_error, batch_size=batch_size)
+        skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
         for picture in skipped:
             note(f"Skipped: {picture.reason}")
         kept.save(gallery)
@@ -74,7 +77,17 @@ def add(
     text = f"{added:,} pictures enrolled" + (f", {replaced:,} replaced" if replaced else "")
     if skipped:
         text += f", {len(skipped):,} failed to enrol"
-    result = {"num_added": added, "num_replaced": replaced, "num_failed": len(skipped), **_counts(kept)}
+    if skipped.flawed:
+        text += f", {len(skipped.flawed):,} of poor quality"
+    result = {
+        "num_added": added,
+        "num_replaced": replaced,
+        "num_failed_to_enrol": len(skipped),
+        "quality": [
+            {"file": picture.name, "reasons": [flaw.to_dict() for flaw in picture.flaws]} for picture in skipped.flawed
+        ],
+        **_counts(kept),
+    }
     print_result(result, f"{text}\n{_described(kept)}", json)
 
 
