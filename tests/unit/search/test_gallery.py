@@ -221,6 +221,20 @@ def test_any_history_equals_a_gallery_from_scratch(data: st.DataObject) -> None:
         assert gallery.ids == []
 
 
+def test_templates_without_an_image(model: SimilarityModel) -> None:
+    rows = unit(4, 6, seed=3)
+    gallery = Gallery(model)
+    gallery.add_embeddings(rows, list("abcd"))
+    numbers, rest, several = gallery.templates_without(torch.tensor([2, 0]))
+    assert (numbers.tolist(), several.tolist(), rest.tolist()) == ([2, 0], [False, False], [[0.0] * 6] * 2)
+    gallery = Gallery(model)
+    gallery.add_embeddings(rows, list("abcd"), identities=["x", "y", "x", "x"])
+    numbers, rest, several = gallery.templates_without(torch.tensor([0, 1]))
+    assert (numbers.tolist(), several.tolist()) == ([0, 1], [True, False])
+    np.testing.assert_allclose(rest[0], functional.normalize(rows[[2, 3]].double().sum(dim=0), dim=0), atol=1e-6)
+    assert rest[1].abs().max() == 0.0
+
+
 def test_embeddings_are_kept_and_cannot_be_written_to(model: SimilarityModel) -> None:
     given_ones = unit(4, 6, 0)
     gallery = Gallery(model)
