@@ -51,6 +51,22 @@ def test_what_is_enrolled_is_replaced_on_request_only(shop_place: Path, shop: Pa
     assert np.flatnonzero(changed).tolist() == [gallery.ids.index("e00/0.png")]
 
 
+def test_two_files_of_one_name(shop_place: Path, tmp_path: Path) -> None:
+    pictures = [shop_place / "enrolled" / name / "0.png" for name in ("e00", "e01")]
+    for more in ([], ["--replace"], ["--identity", "one"]):
+        said = failure(here("gallery", "add", tmp_path / "g", *pictures, "--run", "run", *more, cwd=shop_place), 2)
+        name = "one/0.png" if "one" in more else "0.png"
+        assert f"Expected pictures with different names, got {name} 2 times: {pictures[0]}, {pictures[1]}. " in said
+        assert "Rename one, give a folder with a sub-folder for each identity instead, or add them one after" in said
+        assert "gallery.update" not in said
+        assert not (tmp_path / "g" / "gallery.json").exists()
+    for name, picture in zip("ab", pictures, strict=True):  # what it says works
+        added = here("gallery", "add", tmp_path / "g", picture, "--run", "run", "--identity", name, cwd=shop_place)
+        assert added.status == 0, added.err
+    listed = here("gallery", "list", tmp_path / "g", "--run", "run", "--json", cwd=shop_place).json
+    assert listed["identities"] == [{"id": "a", "images": ["a/0.png"]}, {"id": "b", "images": ["b/0.png"]}]
+
+
 def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     shutil.copytree(shop_place / "single", tmp_path / "some/x")
     (tmp_path / "some/x/bad.png").write_text("no picture")

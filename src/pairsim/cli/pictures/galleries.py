@@ -253,6 +253,14 @@ def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tup
         paths += scanned.pictures
         ids += scanned.names if identity is None else [f"{identity}/{name}" for name in scanned.names]
         identities += [identity or (name.split("/", 1)[0] if "/" in name else name) for name in map(str, scanned.names)]
+    twice = next((name for name, count in Counter(ids).items() if count > 1), "")
+    of_it = [str(path) for path, name in zip(paths, ids, strict=True) if name == twice]
+    expect(
+        not twice,
+        f"pictures with different names, got {printable(twice)} {len(of_it)} times: {_some(of_it)}. Rename one, give a "
+        "folder with a sub-folder for each identity instead, or add them one after another, each with its own "
+        "--identity.",
+    )
     return paths, ids, identities
 
 
