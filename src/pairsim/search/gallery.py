@@ -276,7 +276,7 @@ class Gallery(GalleryRows):
         gallery._made_by = embedding_sha256(model)
         saved = gallery_files.load(Path(folder), gallery._made_by)
         gallery._rows, gallery._table, gallery._saved = GrowingRows(saved.embeddings), saved.table, saved.state
-        gallery.calibration = saved.calibration
+        gallery.calibration, gallery._failed = saved.calibration, dict.fromkeys(saved.failed)
         return gallery
 
     def _forget(self) -> None:
