@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from pairsim import IdentificationReport
 from pairsim.evaluation import Searches
 from pairsim.search.identification.identification_report import identification_report
+from pairsim.search.identification.search_conditions import POLICY, ImagesEach, SearchConditions
 
 
 def search_report(
@@ -35,3 +38,23 @@ def search_report(
         num_enrolled=num_enrolled,
     )
     return identification_report(searches, threshold)
+
+
+def with_conditions(*, threshold: float, num_mated: int = 336, num_non_mated: int = 405) -> IdentificationReport:
+    """A report that says how its searches were made, with failures."""
+    report = search_report(threshold=threshold, num_mated=num_mated, num_non_mated=num_non_mated)
+    each = ImagesEach(num_identities=21, num_images=105, min=3, median=5.0, max=8)
+    conditions = SearchConditions(
+        policy=POLICY,
+        threshold_origin="chosen for an FPIR of at most 0.1 with 21 identities enrolled, by 105 searches for 21 others",
+        enrolled=each,
+        known=each,
+        unknown=each,
+        num_failed_to_enrol=2,
+        failure_to_enrol=2 / 107,
+        num_failed_to_acquire=3,
+        failure_to_acquire=3 / 744,
+        generalized_fpir=0.06,
+        generalized_fnir=0.27,
+    )
+    return dataclasses.replace(report, conditions=conditions)
