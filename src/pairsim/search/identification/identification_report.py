@@ -117,8 +117,7 @@ class IdentificationReport:
             f"{self.num_non_mated:,} for {self.num_unknown:,} others"
         ]
         if self.num_mated:
-            low, high = self.rank_1_interval
-            lines.append(f"right identity first, of those enrolled (rank-1): {self.rank_1:.2%} [{low:.2%}, {high:.2%}]")
+            lines.append(f"right identity first, of those enrolled (rank-1): {self.rank_1:.2%}")
         if not math.isnan(self.threshold):
             lines.append(f"at the threshold {self.threshold:.4f}:")
             for name, meaning, rate, (low, high) in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -91,8 +92,11 @@ def origin_in_words(threshold: float | None, calibration: GalleryCalibration | N
         return "given"
     if calibration is None:
         return "none: the gallery has no threshold"
+    source = calibration.source
+    if os.path.isabs(source):  # folders of this machine are nobody's business
+        source = os.path.basename(os.path.normpath(source))
     return (
         f"chosen for an FPIR of at most {calibration.target_fpir:g} with {calibration.num_identities:,} identities "
         f"enrolled, by {calibration.num_searches:,} searches for {calibration.num_unknown:,} others "
-        f"({calibration.source})"
+        f"({source})"
     )

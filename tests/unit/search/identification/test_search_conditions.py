@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -49,4 +50,6 @@ def test_the_origin_of_a_threshold_that_was_calibrated() -> None:
         "chosen for an FPIR of at most 0.1 with 15 identities enrolled, by 60 searches for 15 others "
         "(the gallery's own images)"
     )
+    moved = dataclasses.replace(gallery.calibration, source="/home/somebody/strangers/")  # type: ignore[type-var]
+    assert origin_in_words(None, moved).endswith("searches for 15 others (strangers)")
     assert ImagesEach.of([]) == ImagesEach(num_identities=0, num_images=0, min=0, median=0.0, max=0)
