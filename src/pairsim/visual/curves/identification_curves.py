@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Reports: TypeAlias = IdentificationReport | Mapping[str, IdentificationReport]
-
 _MAX_NAME = 30
 _MAX_MARKED_POINTS = 30
 """The points of a curve with no more of them are marked."""
@@ -27,7 +25,11 @@ _OUTSIDE = "at every threshold a rate is 0 %,\nwhich is outside these axes"
 
 
 def draw_fpir_fnir(
-    reports: Reports, *, title: str | None = None, style: Style = "light", ax: Axes | None = None
+    reports: IdentificationReport | Mapping[str, IdentificationReport],
+    *,
+    title: str | None = None,
+    style: Style = "light",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the FNIR against the FPIR at every threshold, as a DET curve on logarithmic axes; lower left is better.
 
@@ -110,7 +112,13 @@ def draw_fpir_fnir(
     return plot.finish(title or "Errors of identification", subtitle=subtitle)
 
 
-def draw_cmc(reports: Reports, *, title: str | None = None, style: Style = "light", ax: Axes | None = None) -> Figure:
+def draw_cmc(
+    reports: IdentificationReport | Mapping[str, IdentificationReport],
+    *,
+    title: str | None = None,
+    style: Style = "light",
+    ax: Axes | None = None,
+) -> Figure:
     """Draw the cumulative match characteristic: how often the right identity is among the first 1, 2, ... ones.
 
     It is of the searches for enrolled identities, whatever the threshold, and depends on the size of the gallery. The
@@ -177,7 +185,7 @@ def draw_cmc(reports: Reports, *, title: str | None = None, style: Style = "ligh
     return plot.finish(title or "Cumulative match characteristic (CMC)", subtitle=subtitle)
 
 
-def _named(reports: Reports) -> dict[str, IdentificationReport]:
+def _named(reports: IdentificationReport | Mapping[str, IdentificationReport]) -> dict[str, IdentificationReport]:
     """Return reports by the name in the legend, which is empty for a single one."""
     given = dict(reports) if isinstance(reports, Mapping) else {"": reports}
     if not 1 <= len(given) <= MAX_MODELS:
