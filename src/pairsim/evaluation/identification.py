@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Searches:
         Returns:
             Both ends; NaN without non-mated searches, or if these are of one group.
         """
-        return self._interval(self.others[self.non_mated] >= check_threshold(threshold), self.non_mated)
+        return self._interval(self.others[self.non_mated] >= check_threshold(threshold), self._non_mated_codes)
 
     def fnir_interval(self, threshold: float) -> tuple[float, float]:
         """Compute the 95 % interval of the FNIR, for other enrolled identities.
@@ -114,7 +115,7 @@ class Searches:
         Returns:
             Both ends; NaN without mated searches, or if these are of one group.
         """
-        return self._interval(self._missed(check_threshold(threshold)), self.mated)
+        return self._interval(self._missed(check_threshold(threshold)), self._mated_codes)
 
     def threshold_for_fpir(self, target: float) -> float:
         """Find the lowest threshold whose FPIR is at most a target.
@@ -202,10 +203,18 @@ class Searches:
         mated = self.mated
         return np.asarray((self.own[mated] < threshold) | (self.ranks[mated] != 1))
 
-    def _interval(self, errors: BoolArray, searches: BoolArray) -> tuple[float, float]:
+    @cached_property
+    def _mated_codes(self) -> IntArray:
+        return np.unique(self.groups[self.mated], return_inverse=True)[1]
+
+    @cached_property
+    def _non_mated_codes(self) -> IntArray:
+        return np.unique(self.groups[self.non_mated], return_inverse=True)[1]
+
+    @staticmethod
+    def _interval(errors: BoolArray, codes: IntArray) -> tuple[float, float]:
         if not errors.size:
             return math.nan, math.nan
-        _, codes = np.unique(self.groups[searches], return_inverse=True)
         counts, rate = np.bincount(codes), float(errors.mean())
         sums = np.bincount(codes, weights=errors) - rate * counts
         return interval_of(rate, spread_of_groups(sums / errors.size, counts / errors.size), 0.95)

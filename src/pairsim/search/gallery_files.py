@@ -1,7 +1,7 @@
 """Save and load a gallery's folder: shards of embeddings and ids that are written once, and their list.
 
     gallery.json                     shards with the SHA-256 of their files, removed rows, SHA-256 of the model, and
-                                     the calibration, if there is one
+                                     the calibration and the pictures that failed to enrol, if there are some
     embeddings-00000.safetensors     the embeddings of a shard, at most 64 MB
     ids-00000.json                   their ids; with identities {"ids": [...], "identities": [...]}
 
@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -57,12 +57,14 @@ class SavedGallery:
         table: Their ids and identities.
         state: To save with.
         calibration: Or `None`.
+        failed: Ids of pictures that failed to enrol.
     """
 
     embeddings: Tensor
     table: IdTable
     state: SavedState
     calibration: GalleryCalibration | None = None
+    failed: Sequence[Id] = ()
 
 
 def check_ours(folder: Path, state: SavedState) -> None:
@@ -88,6 +90,7 @@ def save(
     state: SavedState,
     *,
     calibration: Mapping[str, Any] | None = None,
+    failed: Sequence[Id] = (),
 ) -> SavedState:
     """Save a gallery in a folder, and write only what is not there yet.
 
@@ -98,6 +101,7 @@ def save(
         embedding_sha256: Of the model (see `pairsim.models.pretrained`); `load` compares with it.
         state: What `load` or the last `save` returned, with all changes since.
         calibration: As JSON values.
+        failed: Ids of pictures that failed to enrol.
 
     Returns:
         The new state.
@@ -131,6 +135,7 @@ def save(
         "model_sha256": embedding_sha256,
         "shards": [asdict(shard) for shard in shards],
         **({} if calibration is None else {"calibration": dict(calibration)}),
+        **({"failed_to_enrol": list(failed)} if failed else {}),
     }
     sha256 = storage.sha256(storage.to_json(index))
     if sha256 != state.sha256:
@@ -190,7 +195,9 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
             identities = list(itertools.chain(*(names if shown is None else shown for names, shown in read)))
         calibration = index.get("calibration")
         calibration = None if calibration is None else GalleryCalibration.from_dict(calibration)
-    return SavedGallery(embeddings, IdTable(ids, identities), SavedState(folder, sha256, shards), calibration)
+        failed = index.get("failed_to_enrol", [])
+        _checked_ids(failed, len(failed))
+    return SavedGallery(embeddings, IdTable(ids, identities), SavedState(folder, sha256, shards), calibration, failed)
 
 
 def is_gallery(folder: Path) -> bool:

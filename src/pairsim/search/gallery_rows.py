@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pairsim._common.arrays import Values
 from pairsim._common.choices import OnError, QualityGate
-from pairsim.encoding.pictures import EncodedPictures, encode_pictures
+from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.inputs import Images, is_single
@@ -46,6 +46,7 @@ class GalleryRows:
         self._rows = GrowingRows()
         self._made_by: str | None = None
         self._saved = SavedState()
+        self._failed: dict[Id, None] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -62,6 +63,11 @@ class GalleryRows:
     def identities(self) -> list[Id]:
         """The identity of each image `[N]`, in the order of `ids`, as a new list; by default its id."""
         return list(self._table.identities)
+
+    @property
+    def failed_to_enrol(self) -> list[Id]:
+        """The ids of pictures that could not be read when they were added, and were not since, as a new list."""
+        return list(self._failed)
 
     def images_of(self, identity: Id) -> list[Id]:
         """Return the ids of the images of an identity, in order of addition; empty if it has none."""
@@ -137,6 +143,7 @@ class GalleryRows:
             [names[index] for index in indices],
             None if shown is None else [shown[index] for index in indices],
         )
+        self._note_failures(names, encoded.skipped)
         return Enrolment(encoded.skipped, encoded.flawed)
 
     def add_embeddings(self, embeddings: Values, ids: Ids | None = None, *, identities: Ids | None = None) -> None:
@@ -196,6 +203,7 @@ class GalleryRows:
         self._put(
             self._checked(encoded.embeddings), kept, None if shown is None else [shown[index] for index in indices]
         )
+        self._note_failures(names, encoded.skipped)
         return Enrolment(encoded.skipped, encoded.flawed)
 
     def remove(self, ids: Ids) -> None:
@@ -243,11 +251,23 @@ class GalleryRows:
             gallery_files.check_ours(path, self._saved)
         calibration = None if self.calibration is None else self.calibration.to_dict()
         self._saved = gallery_files.save(
-            path, self._rows.all, self._table, current, self._saved, calibration=calibration
+            path,
+            self._rows.all,
+            self._table,
+            current,
+            self._saved,
+            calibration=calibration,
+            failed=self.failed_to_enrol,
         )
 
     def _forget(self) -> None:
         """Forget what was computed from rows that have changed; called after all changes but additions."""
+
+    def _note_failures(self, names: list[Id], skipped: tuple[Skipped, ...]) -> None:
+        """Note which of the images that were given could not be read, and forget those that could be."""
+        for name in names:
+            self._failed.pop(name, None)
+        self._failed.update(dict.fromkeys(names[one.index] for one in skipped if names[one.index] not in self))
 
     def _append(self, embeddings: Tensor, names: list[Id], identities: list[Id] | None = None) -> None:
         """Add embeddings that `_checked` returned, with new ids."""

@@ -52,6 +52,22 @@ def test_what_is_enrolled_is_replaced_on_request_only(shop_place: Path, shop: Pa
     assert np.flatnonzero(changed).tolist() == [gallery.ids.index("e00/0.png")]
 
 
+def test_two_files_of_one_name(shop_place: Path, tmp_path: Path) -> None:
+    pictures = [shop_place / "enrolled" / name / "0.png" for name in ("e00", "e01")]
+    for more in ([], ["--replace"], ["--identity", "one"]):
+        said = failure(here("gallery", "add", tmp_path / "g", *pictures, "--run", "run", *more, cwd=shop_place), 2)
+        name = "one/0.png" if "one" in more else "0.png"
+        assert f"Expected pictures with different names, got {name} 2 times: {pictures[0]}, {pictures[1]}. " in said
+        assert "Rename one, give a folder with a sub-folder for each identity instead, or add them one after" in said
+        assert "gallery.update" not in said
+        assert not (tmp_path / "g" / "gallery.json").exists()
+    for name, picture in zip("ab", pictures, strict=True):  # what it says works
+        added = here("gallery", "add", tmp_path / "g", picture, "--run", "run", "--identity", name, cwd=shop_place)
+        assert added.status == 0, added.err
+    listed = here("gallery", "list", tmp_path / "g", "--run", "run", "--json", cwd=shop_place).json
+    assert listed["identities"] == [{"id": "a", "images": ["a/0.png"]}, {"id": "b", "images": ["b/0.png"]}]
+
+
 def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     shutil.copytree(shop_place / "single", tmp_path / "some/x")
     (tmp_path / "some/x/bad.png").write_text("no picture")
@@ -62,6 +78,9 @@ def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     done = here(*arguments, cwd=shop_place)
     assert done.out.splitlines()[0] == "2 pictures enrolled, 1 failed to enrol"
     assert "bad.png" in done.err
+    info = ("gallery", "info", tmp_path / "g", "--run", "run")
+    assert "failed to enrol: 1, x/bad.png" in here(*info, cwd=shop_place).out
+    assert here(*info, "--json", cwd=shop_place).json["failed_to_enrol"] == ["x/bad.png"]
 
 
 @pytest.fixture
@@ -237,3 +256,27 @@ def test_evaluate(shop_place: Path, shop: Path) -> None:
     assert found["threshold"] == 0.5
     text = here("gallery", "evaluate", shop, "unknown", "--run", "run", cwd=shop_place).out
     assert text == "0 searches for 0 of 14 enrolled identities, 36 for 12 others\n"
+
+
+def test_evaluate_writes_a_page(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop_place / "enrolled", tmp_path / "later")
+    shutil.copytree(shop_place / "unknown", tmp_path / "later", dirs_exist_ok=True)
+    (tmp_path / "later" / "e00" / "bad.png").write_text("no picture")
+    assert here("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.2", cwd=shop_place).status == 0
+    command = ("gallery", "evaluate", shop, tmp_path / "later", "--run", "run", "--out", tmp_path / "page.html")
+    assert "bad.png" in failure(here(*command, cwd=shop_place), 1)
+    assert not (tmp_path / "page.html").exists()
+    done = here(*command, "--on-error", "skip", "--json", cwd=shop_place)
+    assert done.status == 0, done.err
+    assert f"Wrote {tmp_path / 'page.html'}." in done.err
+    conditions = done.json["conditions"]
+    assert (conditions["num_failed_to_acquire"], conditions["failure_to_acquire"]) == (1, 1 / 82)
+    assert conditions["enrolled"]["num_images"] == 45
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>Identification report: shop</title>" in page
+    assert "chosen for an FPIR of at most 0.2 with 15 identities enrolled, by 45 searches for 15 others" in page
+    assert "1 could not be read (1.22 %); as searches that find nobody: FPIR" in page
+    fpir = f"{done.json['fpir']:.2%}".replace("%", " %")
+    assert f"<td>{fpir}</td>" in page
+    wrong = ("gallery", "evaluate", shop, "unknown", "--run", "run", "--out", "page.txt")
+    assert "Expected --out to end in .html or .htm, got page.txt" in failure(here(*wrong, cwd=shop_place), 2)

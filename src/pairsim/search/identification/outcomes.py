@@ -16,7 +16,6 @@ from pairsim.evaluation.fpir_growth import BINS, similarity_counts
 from pairsim.evaluation.identification import Searches
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.search.gallery import Gallery
-from pairsim.search.identification.templates import Templates
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -39,15 +38,9 @@ def leave_one_out(gallery: Gallery, *, max_searches: int) -> tuple[Searches, Int
         raise ValueError(f"Expected a gallery of at least two identities, got {len(identities)}. Add others.")
     rows = np.sort(permutation(stream_key("gallery searches", 0), len(gallery))[:max_searches])
     queries = gallery.rows[rows]
-    shown = gallery.identities
-    if identities == shown:
-        numbers, own = torch.from_numpy(rows), torch.full((len(rows),), math.nan)
-    else:
-        templates = Templates(gallery.rows, shown)
-        numbers = templates.numbers([shown[row] for row in rows.tolist()])
-        rest, several = templates.without(queries, numbers)
-        own = torch.where(several, (rest * queries).sum(dim=1), math.nan)
-    others, counts, ranks, found = _searched(queries, vectors, numbers.to(vectors.device), own.to(vectors.device))
+    numbers, rest, several = gallery.templates_without(torch.from_numpy(rows))
+    own = torch.where(several, (rest * queries).sum(dim=1), math.nan)
+    others, counts, ranks, found = _searched(queries, vectors, numbers, own)
     return (
         Searches(
             own=own.cpu().double().numpy(),
