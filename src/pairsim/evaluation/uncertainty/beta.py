@@ -27,7 +27,7 @@ def beta_quantile(probability: float, first: float, second: float) -> float:
         0.2487
     """
     top = math.log(first / second)
-    width = [_DEEP / shape + 20 / math.sqrt(shape) for shape in (first, second)]
+    width = [_DEEP / shape + 20 / math.sqrt(min(first, second)) for shape in (first, second)]
     odds = np.linspace(top - width[0], top + width[1], _STEPS)
     density = -first * np.logaddexp(0.0, -odds) - second * np.logaddexp(0.0, odds)
     share = np.exp(density - density.max())
