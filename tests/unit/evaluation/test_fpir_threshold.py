@@ -82,8 +82,8 @@ def test_of_similarities_that_tie_none_is_found() -> None:
     assert chosen.threshold > 0.5
     assert (others >= chosen.threshold).sum() == 0
     # just above them where a lower threshold would find all
-    some = np.concatenate((np.linspace(0.51, 0.52, 6), others))
-    chosen = fpir_threshold(unknown(some, np.arange(66)), 0.2)
+    some = np.concatenate((np.linspace(0.51, 0.52, 6), np.full(27, 0.5), np.arange(33.0) / 100))
+    chosen = fpir_threshold(unknown(some, np.tile(np.arange(33), 2)), 0.2)
     assert 0.51 < chosen.threshold < 0.511
     assert chosen.fpir == pytest.approx(6 / 66)
 
