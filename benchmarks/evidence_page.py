@@ -144,14 +144,16 @@ def _identification(results: Results) -> list[str]:
             ],
         ),
         "Does the FPIR hold that `calibrate_gallery` states from the gallery's own pictures, and does its prediction "
-        f"hold for larger galleries? Share of {stated[0]['draws']} draws whose interval contains what was found:",
+        f"hold for larger galleries? In {stated[0]['draws']} draws of who is enrolled: how often the interval contains "
+        "what was found, and how often both agree within their intervals, as what was found has an error too:",
         "",
         *aligned_table(
-            ["", "size of the gallery", "interval holds", "FPIR stated", "FPIR found"],
+            ["", "size of the gallery", "interval contains it", "both agree", "FPIR stated", "FPIR found"],
             [
                 [
                     str(row["arm"]),
                     "as calibrated" if row["size"] == 1 else f"{row['size']} times",
+                    f"{float(row['held']):.0%}",
                     f"{float(row['covered']):.0%}",
                     f"{float(row['stated']):.1%}",
                     f"{float(row['found']):.1%}",

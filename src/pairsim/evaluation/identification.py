@@ -34,6 +34,9 @@ class Searches:
         queried: Number of the identity of each query `[Q]`.
         groups: Number of a group of identities `[Q]` whose searches may err together: at least those of one identity.
         num_enrolled: Identities that a search is compared with, G; non-mated ones with one less if they are enrolled.
+        nearest: Number of the identity that `others` is the similarity to `[Q]`, as in `queried`; `None` if the
+            identities of non-mated searches are not in the gallery.
+        next_others: The highest similarity to any identity but its own and `nearest` `[Q]`, float64; `None` as there.
 
     Raises:
         ValueError: If shapes differ or `num_enrolled` is below 1.
@@ -46,12 +49,14 @@ class Searches:
     queried: IntArray
     groups: IntArray
     num_enrolled: int
+    nearest: IntArray | None = None
+    next_others: Float64Array | None = None
 
     def __post_init__(self) -> None:
         whole_number(self.num_enrolled, "num_enrolled", 1)
-        sizes = {
-            name: vector(getattr(self, name), name).size for name in ("own", "others", "ranks", "queried", "groups")
-        }
+        names = ("own", "others", "ranks", "queried", "groups", "nearest", "next_others")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        sizes = {name: vector(value, name).size for name, value in given.items()}
         if len(set(sizes.values()) | {vector(self.non_mated, "non_mated").size}) > 1:
             raise ValueError(f"Expected one value of each kind for each search, got {sizes}.")
 

@@ -21,7 +21,6 @@ from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
 from pairsim.search.gallery_ids import Id
 from pairsim.search.gallery_results import ClassPrediction, Labels, SearchResult, class_votes, labels_by_id
 from pairsim.search.gallery_rows import GalleryRows
-from pairsim.search.growing_rows import GrowingRows
 from pairsim.search.identification.decisions import Identification, identifications
 from pairsim.search.identification.templates import Templates
 
@@ -275,7 +274,7 @@ class Gallery(GalleryRows):
         gallery = cls(model, index=index)
         gallery._made_by = embedding_sha256(model)
         saved = gallery_files.load(Path(folder), gallery._made_by)
-        gallery._rows, gallery._table, gallery._saved = GrowingRows(saved.embeddings), saved.table, saved.state
+        gallery._rows, gallery._table, gallery._saved = saved.rows, saved.table, saved.state
         gallery.calibration, gallery._failed = saved.calibration, dict.fromkeys(saved.failed)
         return gallery
 

@@ -28,6 +28,11 @@ def test_leave_one_out_against_loops() -> None:
         assert searches.own[row] == pytest.approx(own, abs=1e-6)
         assert searches.others[row] == pytest.approx(max(scores.values()), abs=1e-6)
         assert searches.ranks[row] == 1 + sum(score >= own for score in scores.values())
+        nearest, following = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
+        assert searches.nearest is not None
+        assert searches.next_others is not None
+        assert gallery.templates()[1][int(searches.nearest[row])] == nearest
+        assert searches.next_others[row] == pytest.approx(scores[following], abs=1e-6)
     assert counts.sum() == 21 * 6
     assert searches.num_enrolled == 7
 
