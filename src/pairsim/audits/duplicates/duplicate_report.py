@@ -64,6 +64,7 @@ class DuplicateReport:
         threshold: Similarity from which pictures are near-duplicates.
         skipped: Pictures that could not be read, by name.
         left_out: What else a folder has, which is not compared.
+        similar: Groups of pictures that are similar but not the same, such as bursts and frames of a film.
     """
 
     num_images: int
@@ -71,6 +72,7 @@ class DuplicateReport:
     threshold: float
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    similar: tuple[DuplicateCluster, ...] = ()
 
     @property
     def num_duplicates(self) -> int:
@@ -93,6 +95,7 @@ class DuplicateReport:
             "clusters": json_value(self.clusters),
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
             "left_out": json_value(self.left_out),
+            "similar": json_value(self.similar),
         }
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:

@@ -66,22 +66,6 @@ def stamp(path: str | os.PathLike[str]) -> Stamp | None:
     return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, mode, links)
 
 
-def is_twice(path: Path, other: Path) -> bool:
-    """Return whether one of two paths can be removed without loss: a file has both, or one is a copy of the other.
-
-    That is so after a kill between the two halves of a move. Two paths to one entry of one folder, as through a mount,
-    are not.
-
-    Raises:
-        OSError: If one cannot be read.
-    """
-    one, two = stamp(path), stamp(other)
-    if one is None or two is None or os.path.samefile(path.parent, other.parent):
-        return False
-    same = (one.size, one.mtime_ns) == (two.size, two.mtime_ns)
-    return one.identity == two.identity or (same and digest(path) == digest(other))
-
-
 def digest(path: Path) -> str:
     """Compute the SHA-256 of a regular file, as 64 hexadecimal digits.
 

@@ -32,7 +32,7 @@ class Step:
         kept: The picture that is kept, likewise.
         temporary: Name of the temporary file that the step may use, and nothing else.
         size: Bytes of the file.
-        sha256: Of its content.
+        content_sha256: SHA-256 of its content.
         mtime_ns: When it was last written.
         mode: Its permissions.
         inode: Its number on its file system.
@@ -44,7 +44,7 @@ class Step:
     kept: str
     temporary: str
     size: int
-    sha256: str
+    content_sha256: str
     mtime_ns: int
     mode: int
     inode: int
@@ -91,8 +91,12 @@ class Journal:
         except OSError as error:
             raise _not_written(path, error) from error
         head = {"format": _FORMAT, "version": _VERSION, "action": action}
-        self._append({**head, "folder": os.fspath(folder), "target": os.fspath(target)})
-        sync_folder(path.parent)
+        try:
+            self._append({**head, "folder": os.fspath(folder), "target": os.fspath(target)})
+            sync_folder(path.parent)
+        except BaseException:
+            self._file.close()
+            raise
 
     def add(self, step: Step | str) -> None:
         """Write a step to disk; a string is a folder that is about to be made.
@@ -101,6 +105,14 @@ class Journal:
             RunError: If it cannot be written. The step must not be taken then.
         """
         self._append({"made": step} if isinstance(step, str) else asdict(step))
+
+    def withdraw(self) -> None:
+        """Write that the last step was not taken.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        self._append({"withdrawn": True})
 
     def close(self) -> None:
         """Close the file."""
@@ -146,14 +158,22 @@ def read_journal(path: Path) -> Record | None:
     folder, target = str(head.get("folder")), str(head.get("target"))
     if head.get("action") not in _ACTIONS or not _is_absolute(folder) or not _is_absolute(target):
         raise _damaged(path, 1)
-    steps = tuple(_step(record, path, number) for number, record in enumerate(records[1:], 2))
-    return Record(action=head["action"], folder=Path(folder), target=Path(target), steps=steps)
+    steps = list[Step | str]()
+    for number, record in enumerate(records[1:], 2):
+        if record == {"withdrawn": True} and steps:
+            steps.pop()
+        else:
+            steps.append(_step(record, path, number))
+    return Record(action=head["action"], folder=Path(folder), target=Path(target), steps=tuple(steps))
 
 
 def _step(record: Mapping[str, Any], path: Path, number: int) -> Step | str:
     if record.keys() == {"made"} and _is_inside(record["made"]):
         return str(record["made"])
-    texts, numbers = ("name", "kept", "temporary", "sha256"), ("size", "mtime_ns", "mode", "inode", "kept_inode")
+    texts, numbers = (
+        ("name", "kept", "temporary", "content_sha256"),
+        ("size", "mtime_ns", "mode", "inode", "kept_inode"),
+    )
     links = record.get("links")
     if (
         record.keys() != {field.name for field in fields(Step)}

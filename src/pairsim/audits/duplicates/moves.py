@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from pairsim._common import storage
 from pairsim.audits.duplicates import file_changes
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
-from pairsim.audits.duplicates.file_changes import Stamp, digest, is_twice, stamp
+from pairsim.audits.duplicates.file_changes import Stamp, digest, stamp
 from pairsim.audits.duplicates.move_journal import Action, Journal, Step
 from pairsim.errors import RunError, printable
 from pairsim.training.checkpointing.run_lock import locked_folder
@@ -154,7 +154,7 @@ def plan_moves(report: DuplicateReport, folder: Path, stamps: Stamps, target: Pa
                 continue
             reason = _reason_to_stay(root, member.file, cluster.keep, stamps, linking=target is None)
             if reason is None and target is not None:
-                reason = _reason_at_target(root / member.file, to, member.file)
+                reason = _reason_at_target(to, member.file)
             if reason is None:
                 files.append((member.file, cluster.keep))
             else:
@@ -259,7 +259,7 @@ def _reason_of_links(found: Stamp, num_known: int) -> str | None:
     return None
 
 
-def _reason_at_target(path: Path, target: Path, name: str) -> str | None:
+def _reason_at_target(target: Path, name: str) -> str | None:
     """Return why a file cannot have its path below another folder, or `None`."""
     try:
         for folder in reversed((target / name).relative_to(target).parents):
@@ -268,7 +268,7 @@ def _reason_at_target(path: Path, target: Path, name: str) -> str | None:
             if os.path.lexists(target / folder) and not (target / folder).is_dir():
                 return f"{target / folder} is no folder"
         os.lstat(target / name)
-        return None if is_twice(path, target / name) else f"something is at {target / name} already"
+        return f"something is at {target / name} already (of an interrupted run? then undo that one first)"
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -301,7 +301,7 @@ def _step(plan: MovePlan, name: str, kept: str, stamps: Stamps, known: list[str]
         kept=kept,
         temporary=f".move.{os.urandom(8).hex()}.tmp",
         size=found.size,
-        sha256=sha256,
+        content_sha256=sha256,
         mtime_ns=found.mtime_ns,
         mode=found.mode,
         inode=found.inode,
@@ -311,35 +311,40 @@ def _step(plan: MovePlan, name: str, kept: str, stamps: Stamps, known: list[str]
 
 
 def _take(plan: MovePlan, step: Step, journal: Journal) -> None:
-    path = plan.folder / step.name
-    if plan.action == "link":
-        journal.add(step)
-        file_changes.replace_by_link(plan.folder / step.kept, path, path.with_name(step.temporary))
-        return
-    to = plan.target / step.name
-    reason = _reason_at_target(path, plan.target, step.name)
-    if reason is not None:
-        raise _StaysError(reason)
-    for folder in _missing(plan.target, to):
-        journal.add(folder)
-        (plan.target / folder).mkdir()
-        file_changes.sync_folder((plan.target / folder).parent)
+    if plan.action == "move":
+        reason = _reason_at_target(plan.target, step.name)
+        if reason is not None:
+            raise _StaysError(reason)
+        for folder in _missing(plan.target, plan.target / step.name):
+            journal.add(folder)
+            (plan.target / folder).mkdir()
+            file_changes.sync_folder((plan.target / folder).parent)
     journal.add(step)
-    if os.path.lexists(to):  # the second half of a move that was killed
-        file_changes.remove_old(path, to)
-        return
     try:
-        file_changes.move(path, to)
+        (_link if plan.action == "link" else _move)(plan, step)
+    except (OSError, _StaysError):
+        journal.withdraw()
+        raise
+
+
+def _link(plan: MovePlan, step: Step) -> None:
+    path = plan.folder / step.name
+    file_changes.replace_by_link(plan.folder / step.kept, path, path.with_name(step.temporary))
+
+
+def _move(plan: MovePlan, step: Step) -> None:
+    old, new = plan.folder / step.name, plan.target / step.name
+    try:
+        file_changes.move(old, new)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        found = stamp(path)
+        found = stamp(old)
         reason = None if found is None else _reason_of_links(found, 1 + len(step.links))
         if reason is not None:
             raise _StaysError(reason) from error
-        file_changes.move_copy(
-            path, to, to.with_name(step.temporary), sha256=step.sha256, mtime_ns=step.mtime_ns, mode=step.mode
-        )
+        temporary = new.with_name(step.temporary)
+        file_changes.move_copy(old, new, temporary, sha256=step.content_sha256, mtime_ns=step.mtime_ns, mode=step.mode)
 
 
 def _missing(target: Path, path: Path) -> Iterator[str]:

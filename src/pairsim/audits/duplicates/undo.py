@@ -101,7 +101,7 @@ def _move_back(record: Record, step: Step, pending: set[str]) -> bool:
         if not os.path.lexists(old):
             raise _RefusedError(f"it is neither there nor at {new}")
         return False  # the step was not taken, or is undone
-    if at_new is None or not has(new, step.size, step.sha256):
+    if at_new is None or not has(new, step.size, step.content_sha256):
         if at_old is not None and _is_as_before(old, at_old, step):
             return False
         raise _RefusedError(f"{new} was changed since it was moved")
@@ -127,7 +127,7 @@ def _copy_back(record: Record, step: Step, pending: set[str]) -> None:
     link = _other_name(record, step, pending)
     if link is None:
         file_changes.move_copy(
-            new, old, old.with_name(step.temporary), sha256=step.sha256, mtime_ns=step.mtime_ns, mode=step.mode
+            new, old, old.with_name(step.temporary), sha256=step.content_sha256, mtime_ns=step.mtime_ns, mode=step.mode
         )
     else:
         os.link(link, old)
@@ -147,11 +147,11 @@ def _unlink(record: Record, step: Step, pending: set[str]) -> bool:
     is_linked = found.inode == step.kept_inode or (kept is not None and found.identity == kept.identity)
     if not is_linked and _is_as_before(path, found, step):
         return False
-    if not is_linked or not has(path, step.size, step.sha256):
+    if not is_linked or not has(path, step.size, step.content_sha256):
         raise _RefusedError("it was changed since it was linked")
     link = _other_name(record, step, pending)
     if link is None:
-        file_changes.copy(path, temporary, sha256=step.sha256, mtime_ns=step.mtime_ns, mode=step.mode)
+        file_changes.copy(path, temporary, sha256=step.content_sha256, mtime_ns=step.mtime_ns, mode=step.mode)
     else:
         os.link(link, temporary)
     os.replace(temporary, path)
@@ -170,7 +170,7 @@ def _other_name(record: Record, step: Step, pending: set[str]) -> Path | None:
 
 
 def _is_as_before(path: Path, found: Stamp, step: Step) -> bool:
-    return found.mtime_ns == step.mtime_ns and has(path, step.size, step.sha256)
+    return found.mtime_ns == step.mtime_ns and has(path, step.size, step.content_sha256)
 
 
 def _remove_folder(path: Path) -> None:
