@@ -1,4 +1,4 @@
-"""Moves and their undoing that are killed by the system at each change to the disk, and undone.
+"""Moves and their undoing that are killed by the system at every fifth change to the disk, and undone.
 
 Run as a program, it prints what it tried as JSON. A process without threads is needed, as each kill is of a fork.
 """
@@ -16,6 +16,8 @@ from typing import Any
 from moved_files import CHANGING, carry_out, names_in, state, two_file_systems, write_folder
 
 from pairsim.audits.duplicates.undo import undo_moves
+
+EVERY = 5
 
 
 def killed(work: Callable[[], object], number: int) -> bool:
@@ -47,10 +49,10 @@ def undo_all(place: Path) -> None:
 
 
 def try_all(above: Path, action: str, what: str) -> tuple[int, list[str]]:
-    """Kill at each call, of the moves or of their undoing, then undo; return how many calls, and what is wrong."""
-    number, wrong = 0, list[str]()
+    """Kill moves or their undoing, then undo; return how often it was killed, and what is wrong."""
+    number, wrong = -EVERY + 1, list[str]()
     while True:
-        number += 1
+        number += EVERY
         where = above / f"{action} {what} {number}"
         before = state(write_folder(where / "photos"))
         place = where / ("photos" if action == "link" else "out")
@@ -65,7 +67,7 @@ def try_all(above: Path, action: str, what: str) -> tuple[int, list[str]]:
         if state(where / "photos") != before or names_in(place) != (sorted(before) if action == "link" else []):
             wrong.append(where.name)
         if not goes_on:
-            return number - 1, wrong
+            return number // EVERY, wrong
 
 
 if __name__ == "__main__":

@@ -50,9 +50,9 @@ def report_on_folder() -> DuplicateReport:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Every file below a folder but journals and locks, as paths."""
+    """Every file below a folder but journals and locks, and what a kill leaves of these, as paths."""
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
-    return sorted(name for name in found if not name.startswith(("pairsim-journal", ".lock")))
+    return sorted(name for name in found if not name.startswith(("pairsim-journal", ".lock", "..lock")))
 
 
 def state(folder: Path) -> dict[str, object]:
