@@ -122,6 +122,25 @@ def stamps_of(folder: Path, names: Iterable[str]) -> Stamps:
     return found
 
 
+def check_target(folder: Path, target: Path) -> Path:
+    """Check the folder that files are moved to, before the search.
+
+    Returns:
+        Its path without links.
+
+    Raises:
+        RunError: If one of the two folders is inside the other, or `target` cannot be written.
+    """
+    root, to = Path(os.path.realpath(folder)), Path(os.path.realpath(target))
+    if _is_within(to, root) or _is_within(root, to):
+        raise RunError(
+            f"Expected to move files to a folder outside of {folder} and not above it, got {target}. Choose another "
+            "one, such as one beside it."
+        )
+    storage.check_writable(target, "a folder")
+    return to
+
+
 def plan_moves(report: DuplicateReport, folder: Path, stamps: Stamps, target: Path | None) -> MovePlan:
     """Plan what happens to the duplicates of a report; nothing is changed.
 
@@ -139,14 +158,7 @@ def plan_moves(report: DuplicateReport, folder: Path, stamps: Stamps, target: Pa
         RunError: If one of the two folders is inside the other, or `target` cannot be written.
     """
     root = Path(os.path.realpath(folder))
-    to = root if target is None else Path(os.path.realpath(target))
-    if target is not None:
-        if _is_within(to, root) or _is_within(root, to):
-            raise RunError(
-                f"Expected to move files to a folder outside of {folder} and not above it, got {target}. Choose "
-                "another one, such as one beside it."
-            )
-        storage.check_writable(target, "a folder")
+    to = root if target is None else check_target(folder, target)
     files, left = list[tuple[str, str]](), list[LeftFile]()
     for cluster in report.clusters:
         for member in cluster.members:

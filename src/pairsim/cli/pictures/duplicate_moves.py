@@ -14,23 +14,31 @@ if TYPE_CHECKING:
     from pairsim.audits.duplicates.moves import MovePlan, MoveResult, Stamps
 
 
-def check_options(page: Path | None, move_to: Path | None, link: bool, apply: bool) -> None:
+def check_options(
+    folder: Path, page: Path | None, move_to: Path | None, link: bool, decisions: Path | None, *, apply: bool
+) -> None:
     """Check the options before the search.
 
     Raises:
         RunError: If a path cannot be written.
         UsageError: If options do not fit together.
     """
-    from pairsim._common.storage import check_writable
-
     expect(move_to is None or not link, "one of --move-to and --link, got both.")
-    expect(not apply or move_to is not None or link, "--move-to DIR or --link with --apply.")
+    does_something = move_to is not None or link
+    expect(does_something or not apply, "--move-to DIR or --link with --apply.")
+    expect(does_something or decisions is None, "--move-to DIR or --link with --decisions.")
     if page is not None:
         ending = page.suffix.lower()
         expect(ending in (".html", ".htm"), f"--page to end in .html or .htm, got {page.name}.")
         check_out(page)
     if move_to is not None:
-        check_writable(move_to, "a folder")
+        from pairsim.audits.duplicates.moves import check_target
+
+        check_target(folder, move_to)
+    if decisions is not None:
+        from pairsim._common.storage import read_json
+
+        read_json(decisions)
 
 
 def stamps_before(folder: Path, on_error: OnError) -> Stamps:
@@ -50,12 +58,21 @@ def write_page(report: DuplicateReport, folder: Path, page: Path) -> None:
 
 
 def clean_up(
-    report: DuplicateReport, folder: Path, stamps: Stamps, move_to: Path | None, *, apply: bool
+    report: DuplicateReport,
+    folder: Path,
+    stamps: Stamps,
+    move_to: Path | None,
+    decisions: Path | None,
+    *,
+    apply: bool,
 ) -> MovePlan | MoveResult:
     """Plan to move or link duplicates, and do it if asked to."""
     from pairsim.audits.duplicates.move_journal import journal_name
     from pairsim.audits.duplicates.moves import apply_moves, plan_moves
+    from pairsim.audits.duplicates.page_decisions import decided
 
+    if decisions is not None:
+        report = decided(report, decisions)
     plan = plan_moves(report, folder, stamps, move_to)
     if not apply:
         return plan

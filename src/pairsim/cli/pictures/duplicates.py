@@ -24,6 +24,7 @@ def duplicates(
     page: Path | None = None,
     move_to: Path | None = None,
     link: Flag = False,
+    decisions: Path | None = None,
     apply: Flag = False,
     undo: Path | None = None,
     on_error: OnError = "raise",
@@ -58,19 +59,19 @@ def duplicates(
         page: HTML page to write: the pictures of each cluster side by side, and how they differ.
         move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.
         link: Replace files that are identical byte by byte by hard links to the one that is kept.
+        decisions: File decisions.json of the page, for --move-to or --link: what to keep and what may go.
         apply: Do what --move-to or --link says.
         undo: Journal of an earlier --apply, without FOLDER: put everything back as it was.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
     if undo is not None:
-        expect(
-            folder is None and move_to is None and not link and not apply, "--undo without FOLDER and other options."
-        )
+        others = (folder, run, threshold, out, page, move_to, decisions, link or None, apply or None)
+        expect(others.count(None) == len(others), "--undo without FOLDER and without other options.")
         undo_journal(undo, json)
         return
     expect(folder is not None, "FOLDER, or --undo JOURNAL.")
     assert folder is not None
-    check_options(page, move_to, link, apply)
+    check_options(folder, page, move_to, link, decisions, apply=apply)
     expect(
         run is None or threshold is not None,
         "--threshold with --run, because the model's own separates classes, not duplicates. Start with 0.999.",
@@ -94,6 +95,6 @@ def duplicates(
     note(account(folder, report.num_images + len(report.skipped), report.left_out))
     result, text = report.to_dict(), report.describe()
     if move_to is not None or link:
-        done = clean_up(report, folder, stamps, move_to, apply=apply)
+        done = clean_up(report, folder, stamps, move_to, decisions, apply=apply)
         result, text = {**result, "moves": {"applied": apply, **done.to_dict()}}, f"{text}\n\n{done.describe()}"
     print_result(result, text, json)
