@@ -8,7 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairsim.audits.duplicates import moves, undo
 from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
@@ -55,17 +55,26 @@ def names_in(folder: Path) -> list[str]:
     return sorted(name for name in found if not name.startswith(("pairsim-journal", ".lock", "..lock")))
 
 
-def state(folder: Path) -> dict[str, object]:
+class FileState(NamedTuple):
+    """What is restored of a file."""
+
+    content: bytes
+    mtime_ns: int
+    mode: int
+    names: tuple[str, ...]
+
+
+def state(folder: Path) -> dict[str, FileState]:
     """Names, bytes, times, permissions and hard links of the files below a folder."""
     names = names_in(folder)
     links = defaultdict[int, list[str]](list)
     for name in names:
         links[(folder / name).stat().st_ino].append(name)
-    found = dict[str, object]()
+    found = dict[str, FileState]()
     for name in names:
         path = folder / name
         one = path.stat()
-        found[name] = path.read_bytes(), one.st_mtime_ns, one.st_mode, links[one.st_ino]
+        found[name] = FileState(path.read_bytes(), one.st_mtime_ns, one.st_mode, tuple(links[one.st_ino]))
     return found
 
 
@@ -98,18 +107,18 @@ def killed_at(number: int | None) -> Iterator[list[str]]:
 
         return call
 
-    lock = moves.locked_folder
+    lock = vars(moves)["locked_folder"]
     for name in CHANGING:
         setattr(os, name, guarded(name))
     for module in (moves, undo):
-        module.locked_folder = lambda folder: contextlib.nullcontext(folder.mkdir(exist_ok=True))  # type: ignore[assignment, attr-defined]
+        vars(module)["locked_folder"] = lambda folder: contextlib.nullcontext(folder.mkdir(exist_ok=True))
     try:
         yield calls
     finally:
         for name, function in real.items():
             setattr(os, name, function)
         for module in (moves, undo):
-            module.locked_folder = lock  # type: ignore[attr-defined]
+            vars(module)["locked_folder"] = lock
 
 
 @contextlib.contextmanager

@@ -116,8 +116,17 @@ def test_a_copy_is_on_disk_before_the_file_is_removed(
 ) -> None:
     order = list[str]()
     fsync, unlink = os.fsync, os.unlink
-    monkeypatch.setattr(os, "fsync", lambda file: (order.append("sync"), fsync(file))[1])
-    monkeypatch.setattr(os, "unlink", lambda path: (order.append(Path(path).name), unlink(path))[1])
+
+    def sync(file: int) -> None:
+        order.append("sync")
+        fsync(file)
+
+    def remove(path: Path) -> None:
+        order.append(path.name)
+        unlink(path)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "unlink", remove)
     target = tmp_path / "new" / "b.png"
     move_copy(source, target, target.with_name("t"), sha256=SHA256, mtime_ns=1, mode=0o600)
     assert order[:2] == ["sync", "sync"]  # the copy, and the folder that lists it
