@@ -178,7 +178,8 @@ def _step(record: Mapping[str, Any], path: Path, number: int) -> Step | str:
     if (
         record.keys() != {field.name for field in fields(Step)}
         or not all(isinstance(record[key], str) for key in texts)
-        or not all(type(record[key]) is int for key in numbers)
+        or not all(type(record[key]) is int and abs(record[key]) < 2**64 for key in numbers)
+        or not 0 <= record["mode"] <= 0o7777
         or not isinstance(links, list)
         or not all(map(_is_inside, (record["name"], record["kept"], *links)))
         or not storage.is_leftover(record["temporary"])

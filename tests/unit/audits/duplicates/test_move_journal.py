@@ -91,6 +91,8 @@ def test_each_cut_gives_the_steps_before_it(tmp_path: Path) -> None:
         ([HEAD, {**vars(STEP), "temporary": "a.png"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "temporary": "../.move.0123456789abcdef.tmp"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "size": "3"}], "line 2, found other content"),
+        ([HEAD, {**vars(STEP), "mtime_ns": 10**400}], "line 2, found other content"),
+        ([HEAD, {**vars(STEP), "mode": -1}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "more": 1}], "line 2, found other content"),
     ],
 )
