@@ -426,6 +426,27 @@ MUTANTS = (
         "if (worker := None) is None:",
         ("tests/unit/data/loading/test_workers.py::test_a_picture_file_that_hangs_is_named",),
     ),
+    Mutant(
+        "moves-overwrite",
+        "audits/duplicates/file_changes.py",
+        "        if os.path.lexists(target):",
+        "        if False:",
+        ("tests/unit/audits/duplicates/test_file_changes.py::test_a_move_overwrites_nothing",),
+    ),
+    Mutant(
+        "moves-changed",
+        "audits/duplicates/moves.py",
+        "if found is None or found.content != expected.content or",
+        "if found is None or",
+        ("tests/unit/audits/duplicates/test_moves.py::test_files_that_were_changed_stay",),
+    ),
+    Mutant(
+        "undo-changed",
+        "audits/duplicates/undo.py",
+        "if at_new is None or not has(new, step.size, step.content_sha256):",
+        "if at_new is None:",
+        ("tests/unit/audits/duplicates/test_undo.py::test_what_was_changed_since_is_refused_and_the_rest_restored",),
+    ),
 )
 
 

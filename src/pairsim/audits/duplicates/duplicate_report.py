@@ -97,6 +97,7 @@ class DuplicateReport:
             "clusters": json_value(self.clusters),
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
             "left_out": json_value(self.left_out),
+            "similar": json_value(self.similar),
         }
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
