@@ -15,6 +15,8 @@ from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.candidates import Proposals
 from pairsim.audits.duplicates.registration import (
+    COARSE,
+    FINE,
     Frames,
     aligned,
     paired_similarities,
@@ -124,7 +126,7 @@ def families(
 def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float], list[bool]]:
     rows = torch.tensor(batch, dtype=torch.int64)
     a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
-    transforms = registered(a, b, proposed.transform[rows])
+    transforms = registered(a, b, proposed.transform[rows], COARSE)
     similarity = _similarity_to(a, b, transforms)
     return list(transforms), similarity.tolist(), _as_copies(transforms[..., :2]).tolist()
 
@@ -154,9 +156,9 @@ def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[in
     transforms = composed(transforms, inverse(maps[frame]))
     family = pictures[torch.tensor(members)]
     target = Frames(pictures.pixels[frame].expand_as(family.pixels), pictures.sizes[frame].expand_as(family.sizes))
-    better = registered(target, family, transforms)
-    gain = _similarity_to(target, family, better) > _similarity_to(target, family, transforms)
-    transforms = torch.where(gain[:, None, None], better, transforms)
+    better = registered(target, family, transforms, FINE)
+    worse = _similarity_to(target, family, better) < LINK
+    transforms = torch.where(worse[:, None, None], transforms, better)
     median, overall = (
         matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
     )
