@@ -21,6 +21,7 @@ from pairsim.audits.duplicates.registration import (
     aligned,
     paired_similarities,
     plausible,
+    promising,
     registered,
     similarities,
 )
@@ -87,11 +88,7 @@ def families(
     first, second, support = proposed.first.tolist(), proposed.second.tolist(), proposed.support.tolist()
     relations: list[tuple[int, int, float]] = []
     tries: dict[tuple[int, int], int] = defaultdict(int)
-    waiting = (
-        plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
-        .nonzero()[:, 0]
-        .tolist()
-    )
+    waiting = _worth_a_try(pictures, proposed)
     with progress_bar(len(waiting), "registering pictures", "pairs", progress) as bar:
         while waiting:
             batch: list[int] = []
