@@ -120,6 +120,16 @@ def families(
     return [_family(pictures, members, edges) for members in sorted(groups.values())], relations
 
 
+def _worth_a_try(pictures: Frames, proposed: Proposals) -> list[int]:
+    chosen: list[int] = []
+    for start in range(0, len(proposed.first), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        a, b, maps = pictures[proposed.first[block]], pictures[proposed.second[block]], proposed.transform[block]
+        worth = plausible(maps, a.sizes, b.sizes) & promising(a, b, maps)
+        chosen += (start + worth.nonzero()[:, 0]).tolist()
+    return chosen
+
+
 def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float], list[bool]]:
     rows = torch.tensor(batch, dtype=torch.int64)
     a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
