@@ -155,7 +155,7 @@ def family(count: int = 6) -> tuple[Tensor, Tensor]:
     pictures = frames([one.clip(0, 255).astype(np.uint8) for one in greys[:count]])
     maps = torch.eye(2, 3).repeat(count, 1, 1)
     maps[2] = torch.tensor([[32 / 27, 0.0, 5 / 27], [0.0, 32 / 27, 0.0]])  # the left 54 columns
-    return aligned(pictures, Frames(pictures.pixels, pictures.sizes), maps)
+    return aligned(pictures, pictures[torch.zeros(count, dtype=torch.int64)], maps)
 
 
 def by_loops(pixels: Tensor, inside: Tensor, i: int, j: int) -> tuple[float, float]:
