@@ -29,7 +29,7 @@ HIDDEN = {"text added"}
 def named(picture: Tensor, edit: Edit, seed: int) -> str:
     copy = edit.apply(picture, seed)
     prints = [fingerprint(picture), fingerprint(copy.pixels)]
-    (family,) = related(prints, described(prints), progress=False)
+    (family,), _ = related(prints, described(prints), progress=False)
     _, height, width = copy.pixels.shape
     facts = file_facts(PictureFile(copy.content, edit.name), (height, width))
     (found,) = changes(prints[0], prints[1:], relative(family.transforms, 0, 1)[None], [facts])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.candidates import Proposals
-from pairsim.audits.duplicates.families import LINK, Family, families
+from pairsim.audits.duplicates.families import RELATED, Family, families
 from pairsim.audits.duplicates.registration import Frames, frames
 
 
@@ -41,8 +41,9 @@ MIRRORED = [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
 def pair(first: Pixels, second: Pixels, start: list[list[float]]) -> Family:
-    (found,) = families(greys([first, second]), proposed([(0, 1, start)]), progress=False)
+    (found,), related = families(greys([first, second]), proposed([(0, 1, start)]), progress=False)
     assert found.members == (0, 1)
+    assert related == []
     for matrix in (found.similarity, found.likeness):
         assert np.array_equal(matrix, matrix.T)
         assert matrix.min() >= 0
@@ -63,9 +64,11 @@ def test_skewed_and_tilted_pictures_are_alike_but_no_copies(
     second = transformed(picture, linear)
     if start is MIRRORED:
         second = second[:, ::-1]
-    found = pair(picture[32:-32, 40:-40], second, start)
-    assert found.likeness[0, 1] > LINK
-    assert found.similarity[0, 1] == 0.0
+    joined, related = families(greys([picture[32:-32, 40:-40], second]), proposed([(0, 1, start)]), progress=False)
+    assert joined == []
+    ((first, other, correlation),) = related
+    assert (first, other) == (0, 1)
+    assert correlation >= RELATED
 
 
 @pytest.mark.parametrize(
@@ -100,8 +103,11 @@ def test_three_pictures_are_compared_in_one_frame() -> None:
     to_left, to_right = ([[scale, 0.0, x], [0.0, scale, 0.0]] for x in (shift, -shift))
     pictures = greys([left, noise, picture, right])
     from_left = inverse(torch.tensor(to_left)).tolist()
-    (found,) = families(pictures, proposed([(0, 2, from_left), (2, 3, to_right), (1, 2, SAME)]), progress=False)
+    (found,), related = families(
+        pictures, proposed([(0, 2, from_left), (2, 3, to_right), (1, 2, SAME)]), progress=False
+    )
     assert found.members == (0, 2, 3)
+    assert related == []
     assert found.similarity.min() > 0.9
     maps = found.transforms
     torch.testing.assert_close(composed(maps[0], inverse(maps[1])), torch.tensor(to_left), atol=0.03, rtol=0)
@@ -113,7 +119,7 @@ def test_families_and_others() -> None:
     brighter = [(one * 0.8 + 40).astype(np.uint8) for one in pictures]
     everything = greys([*pictures, *brighter])
     pairs = [(k, k + 4, SAME) for k in range(4)] + [(a, b, SAME) for a in range(4) for b in range(4) if a < b]
-    found = families(everything, proposed(pairs), progress=False)
+    found, _ = families(everything, proposed(pairs), progress=False)
     assert [family.members for family in found] == [(0, 4), (1, 5), (2, 6), (3, 7)]
     assert all(family.similarity[0, 1] > 0.98 for family in found)
 
@@ -121,12 +127,12 @@ def test_families_and_others() -> None:
 def test_a_wrong_proposal_does_not_hide_a_right_one() -> None:
     picture = photograph(4, 384, 512)
     wrong = [[1.0, 0.0, 0.4], [0.0, 1.0, 0.3]]
-    found = families(greys([picture, picture]), proposed([(0, 1, wrong), (0, 1, SAME)]), progress=False)
+    found, _ = families(greys([picture, picture]), proposed([(0, 1, wrong), (0, 1, SAME)]), progress=False)
     assert len(found) == 1
 
 
 def test_nothing_proposed() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     empty = Proposals(none, none, none, torch.zeros(0, 2, 3))
-    assert families(greys([photograph(5, 64, 64)]), empty, progress=False) == []
-    assert families(frames([]), empty, progress=False) == []
+    assert families(greys([photograph(5, 64, 64)]), empty, progress=False) == ([], [])
+    assert families(frames([]), empty, progress=False) == ([], [])

@@ -57,7 +57,7 @@ def kept(files: list[PictureFile], names: list[str] | None = None) -> tuple[int,
     different = [prints[same.index(k)] for k in range(len(first))]
     maps = torch.eye(2, 3)[None]
     if len(different) > 1:
-        (family,) = related(different, described(different), progress=False)
+        (family,), _ = related(different, described(different), progress=False)
         assert family.members == tuple(range(len(different)))
         maps = family.transforms
     facts = [file_facts(one, (image.shape[1], image.shape[2])) for one, image in zip(files, images, strict=True)]

@@ -14,6 +14,8 @@ from torch import Tensor
 from pairsim._common.arrays import Float64Array
 from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.registration import (
+    COARSE,
+    FINE,
     Frames,
     aligned,
     frames,
@@ -22,6 +24,7 @@ from pairsim.audits.duplicates.registration import (
     moved,
     paired_similarities,
     plausible,
+    promising,
     registered,
     similarities,
 )
@@ -60,6 +63,10 @@ MAPS = {
 STARTS = {"mirrored": [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], "turned": [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]}
 
 
+def registered_finely(first: Frames, second: Frames, start: Tensor) -> Tensor:
+    return registered(first, second, registered(first, second, start, COARSE), FINE)
+
+
 def error_in_pixels(found: Tensor, exact: Tensor) -> float:
     """The largest distance within the middle of a picture, in pixels of a grey copy of 64."""
     places = torch.tensor([[x, y, 1.0] for x in (-0.6, 0.0, 0.6) for y in (-0.4, 0.0, 0.4)])
@@ -74,7 +81,7 @@ def test_known_maps_are_recovered(name: str) -> None:
         first, second = reduced(warped(picture, exact)), reduced(picture)
         start = torch.tensor(STARTS.get(name, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
         assert error_in_pixels(start, exact) > 0.7
-        (found,) = registered(first, second, start[None])
+        (found,) = registered_finely(first, second, start[None])
         assert error_in_pixels(found, exact) < 0.25
 
 
@@ -83,7 +90,7 @@ def test_light_contrast_and_a_text_do_not_move_it() -> None:
     picture = grey_picture(3)
     copy = warped(picture, exact).point(lambda value: int(0.6 * value + 50))
     ImageDraw.Draw(copy).rectangle((100, 120, 330, 200), fill=255, outline=0, width=20)
-    (found,) = registered(reduced(copy), reduced(picture), torch.eye(2, 3)[None])
+    (found,) = registered_finely(reduced(copy), reduced(picture), torch.eye(2, 3)[None])
     assert error_in_pixels(found, exact) < 0.35
 
 
@@ -91,16 +98,26 @@ def test_each_pair_is_registered_alone() -> None:
     many = frames([np.asarray(grey_picture(seed).reduce(SCALE)) for seed in range(5)] * 14)
     other = Frames(many.pixels.roll(1, dims=2), many.sizes)
     starts = torch.eye(2, 3).expand(70, 2, 3)
-    together = registered(many, other, starts)
-    alone = torch.cat([registered(many[k : k + 1], other[k : k + 1], starts[k : k + 1]) for k in (0, 4, 66)])
+    together = registered(many, other, starts, COARSE)
+    alone = torch.cat([registered(many[k : k + 1], other[k : k + 1], starts[k : k + 1], COARSE) for k in (0, 4, 66)])
     torch.testing.assert_close(together[[0, 4, 66]], alone, atol=1e-4, rtol=0)
-    assert registered(many[:0], other[:0], starts[:0]).shape == (0, 2, 3)
+    assert registered(many[:0], other[:0], starts[:0], FINE).shape == (0, 2, 3)
 
 
 def test_pictures_of_one_colour_give_finite_maps() -> None:
     plain, textured = frames([np.full((64, 64), 90, np.uint8)] * 2), frames([np.asarray(grey_picture(4).reduce(8))] * 2)
     for first, second in ((plain, plain), (plain, textured), (textured, plain)):
-        assert registered(first, second, torch.eye(2, 3).repeat(2, 1, 1)).isfinite().all()
+        assert registered_finely(first, second, torch.eye(2, 3).repeat(2, 1, 1)).isfinite().all()
+
+
+def test_what_promises_something() -> None:
+    same = frames([np.asarray(grey_picture(seed).reduce(SCALE)) for seed in range(3)] * 30)
+    others = Frames(same.pixels.roll(1, dims=0), same.sizes)
+    unmoved = torch.eye(2, 3).repeat(90, 1, 1)
+    assert promising(same, same, unmoved).all()
+    assert not promising(same, others, unmoved).any()
+    assert promising(same, Frames(0.5 * same.pixels + 60, same.sizes), unmoved).all()
+    assert promising(same[:0], same[:0], unmoved[:0]).shape == (0,)
 
 
 def test_frames_fill_the_rest_with_the_nearest_pixels() -> None:
