@@ -1,4 +1,4 @@
-"""Find pictures with the same pixels, or nearly the same, for `find_duplicates` and `find_leaks`.
+"""Find pictures with the same pixels, or nearly the same, for `find_leaks`.
 
 Equal pixels have equal digests. Near-duplicates are searched in two steps: products of 8 x 8 descriptors of all
 pictures give candidates, then the correlation of the pixels of each pair of candidates decides.
@@ -7,15 +7,14 @@ pictures give candidates, then the correlation of the pixels of each pair of can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pairsim._common.arrays import Float64Array
 from pairsim.data.random import Int64Array
 
 Key = TypeVar("Key", bound=Hashable)
@@ -36,22 +35,6 @@ _GALLERY_BLOCK = 2048
 _MIN_SIDE_TO_SHIFT = 8
 _COARSE_SIDE = 8
 _MIN_CONTRAST = 1e-3
-_THUMBNAIL_SIDE = 48
-_SHARED_DETAIL = 0.7
-"""Share of the smaller picture's pixels at which pictures of two sizes are compared, as finer detail depends on how
-one was resized. At it, 200 of MNIST's digits correlate with doubled ones by 0.989 or more, by any Pillow filter."""
-
-
-class Thumbnail(NamedTuple):
-    """A picture as `comparison_thumbnail` gives it.
-
-    Attributes:
-        pixels: uint8 `[C, h, w]` of at most 48 x 48.
-        size: Height and width of the picture itself.
-    """
-
-    pixels: Tensor
-    size: Size
 
 
 def indices_by_key(keys: Iterable[Key]) -> dict[Key, list[int]]:
@@ -102,62 +85,6 @@ def thumbnails(images: Tensor, size: Size) -> Tensor:
     """
     pixels = images.detach().cpu().float()
     return pixels if pixels.shape[2:] == size else functional.adaptive_avg_pool2d(pixels, size)
-
-
-def comparison_thumbnail(image: Tensor) -> Thumbnail:
-    """Reduce a picture to what is needed for comparing it with pictures of any size.
-
-    Args:
-        image: uint8 `[3, H, W]`.
-
-    Returns:
-        At most 48 x 48 pixels, of one channel for a grey picture, and the size of the picture.
-
-    Example:
-        >>> comparison_thumbnail(torch.zeros(3, 100, 20, dtype=torch.uint8)).pixels.shape
-        torch.Size([1, 48, 20])
-    """
-    if torch.equal(image[0], image[1]) and torch.equal(image[0], image[2]):
-        image = image[:1]
-    height, width = image.shape[1:]
-    small = resized(image[None], (min(height, _THUMBNAIL_SIDE), min(width, _THUMBNAIL_SIDE)))
-    return Thumbnail(small[0].round().to(torch.uint8), (height, width))
-
-
-def comparison_grid(first: Size, second: Size) -> Size | None:
-    """Choose the size at which two pictures are compared.
-
-    Args:
-        first: Height and width of a picture.
-        second: Height and width of the other.
-
-    Returns:
-        At most 32 each, less than the smaller of them if they differ; `None` if too few pixels are left to distinguish
-        pictures.
-
-    Example:
-        >>> comparison_grid((28, 28), (28, 28)), comparison_grid((28, 28), (300, 300)), comparison_grid((4, 4), (4, 4))
-        ((28, 28), (20, 20), None)
-    """
-    share = 1.0 if first == second else _SHARED_DETAIL
-    height, width = (min(round(share * min(sides)), MAX_SIDE) for sides in zip(first, second, strict=True))
-    return (height, width) if min(height, width) >= _MIN_SIDE_TO_SHIFT else None
-
-
-def resized(images: Tensor, size: Size) -> Tensor:
-    """Resize images to a larger or smaller size (bilinear, antialiased).
-
-    Args:
-        images: `[N, C, H, W]`.
-        size: Height and width.
-
-    Returns:
-        float32 `[N, C, *size]`.
-    """
-    pixels = images.float()
-    if pixels.shape[2:] == size:
-        return pixels
-    return functional.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def coarse_descriptors(thumbs: Tensor, *, shifted: bool) -> Tensor:
@@ -234,48 +161,6 @@ def pixel_correlations(first: Tensor, second: Tensor) -> Tensor:
     inner = _unit_length(_positions(second, shifted=False).flatten(2))
     windows = _unit_length(_positions(first, shifted=True).flatten(2))
     return (windows * inner).sum(dim=-1).amax(dim=1).clamp(-1.0, 1.0)
-
-
-def mixed_descriptors(thumbs: Sequence[Thumbnail], *, shifted: bool) -> Tensor:
-    """Describe pictures of any sizes, see `coarse_descriptors`.
-
-    Args:
-        thumbs: One for each picture.
-        shifted: As for `coarse_descriptors`.
-
-    Returns:
-        `[N, W, D]`.
-    """
-    descriptors = torch.empty(len(thumbs), 9 if shifted else 1, _COARSE_SIDE**2)
-    for _, part in _batches(thumb.pixels.shape for thumb in thumbs):
-        grey = torch.stack([thumbs[row].pixels for row in part]).float().mean(dim=1, keepdim=True)
-        descriptors[part] = coarse_descriptors(resized(grey, (MAX_SIDE, MAX_SIDE)), shifted=shifted)
-    return descriptors
-
-
-def mixed_correlations(first: Thumbnail, others: Sequence[Thumbnail]) -> Float64Array:
-    """Correlate one picture with others of any sizes, each pair at its `comparison_grid`.
-
-    Args:
-        first: One picture.
-        others: `n` pictures.
-
-    Returns:
-        `[n]` in [-1, 1], see `pixel_correlations`; 0 where too few pixels are left.
-    """
-    correlations = np.zeros(len(others))
-    for (grid, _), part in _batches((comparison_grid(first.size, other.size), other.pixels.shape) for other in others):
-        if grid is not None:
-            stacked = torch.stack([others[row].pixels for row in part])
-            correlations[part] = pixel_correlations(resized(first.pixels[None], grid), resized(stacked, grid)).numpy()
-    return correlations
-
-
-def _batches(keys: Iterable[Key]) -> Iterator[tuple[Key, list[int]]]:
-    """Yield each key and the indices of those equal to it, `BATCH_SIZE` at a time."""
-    for key, rows in indices_by_key(keys).items():
-        for start in range(0, len(rows), BATCH_SIZE):
-            yield key, rows[start : start + BATCH_SIZE]
 
 
 def _positions(thumbs: Tensor, *, shifted: bool) -> Tensor:

@@ -11,6 +11,8 @@ from PIL import Image
 from run_command import failure, here
 from small_models import small_model
 
+BY_NAME = "first by name: equal in size, compression and metadata"
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,8 +32,9 @@ def test_text(place: Path) -> None:
     done = here("duplicates", "p", cwd=place)
     assert done.status == 0, done.err
     first, second, last = done.out.rstrip().split("\n\n")
-    assert first == "a.png (keep)\n  sub/copy.png  identical file"
-    assert second.startswith("b.png (keep)\n  sub/darker.png  near, similarity 1.0000")
+    assert first == f"a.png (keep; {BY_NAME})\n  sub/copy.png  identical file"
+    assert second.startswith("b.png (keep; ")
+    assert "\n  sub/darker.png  brightness or contrast changed, similarity 0.9" in second
     assert last == "6 pictures compared: 2 duplicates in 2 clusters"
 
 
@@ -40,8 +43,11 @@ def test_json_and_table(place: Path, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     found = done.json
     assert (found["num_images"], found["num_duplicates"], found["skipped"]) == (6, 1, [])
-    members = [{"file": "sub/copy.png", "similarity": 1.0, "kind": "identical file"}]
-    assert found["clusters"] == [{"keep": "a.png", "members": members}]
+    (cluster,) = found["clusters"]
+    (member,) = cluster["members"]
+    assert (cluster["keep"], cluster["reason"]) == ("a.png", BY_NAME)
+    assert (member["file"], member["similarity"], member["kind"]) == ("sub/copy.png", 1.0, "identical file")
+    assert (member["facts"]["format"], member["facts"]["width"]) == ("PNG", 20)
     with (tmp_path / "found.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["file"], row["keep"]) for row in rows] == [("a.png", "yes"), ("sub/copy.png", "no")]

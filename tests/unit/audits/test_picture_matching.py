@@ -10,18 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairsim.audits.picture_matching import (
-    Thumbnail,
     coarse_descriptors,
     coarse_matches,
-    comparison_grid,
-    comparison_thumbnail,
     first_of_each,
     indices_by_key,
-    mixed_correlations,
-    mixed_descriptors,
     pixel_correlations,
     pixel_digests,
-    resized,
     thumbnails,
 )
 
@@ -72,31 +66,6 @@ def test_thumbnails_average_pixels_or_leave_them() -> None:
     torch.testing.assert_close(thumbnails(images, (4, 6)), expected)
 
 
-def test_comparison_thumbnail_keeps_small_pictures_and_drops_grey_channels() -> None:
-    colour = pictures(1, size=(40, 30), channels=3)[0]
-    assert torch.equal(comparison_thumbnail(colour).pixels, colour)
-    grey = colour[:1].expand(3, -1, -1)
-    assert torch.equal(comparison_thumbnail(grey).pixels, colour[:1])
-    large = comparison_thumbnail(pictures(1, size=(300, 40), channels=3)[0])
-    assert (large.pixels.shape, large.pixels.dtype, large.size) == ((3, 48, 40), torch.uint8, (300, 40))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ((8, 8), (8, 8), (8, 8)),
-        ((7, 30), (7, 30), None),
-        ((300, 40), (300, 40), (32, 32)),
-        ((28, 28), (56, 56), (20, 20)),
-        ((40, 10), (50, 10), None),
-        ((40, 11), (50, 11), (28, 8)),
-        ((12, 100), (13, 90), (8, 32)),
-    ],
-)
-def test_comparison_grid(first: tuple[int, int], second: tuple[int, int], expected: tuple[int, int] | None) -> None:
-    assert comparison_grid(first, second) == comparison_grid(second, first) == expected
-
-
 def test_descriptors_are_unit_vectors_whose_products_are_correlations() -> None:
     images = pictures(5, channels=3).float()
     images[4] = 9.0
@@ -134,33 +103,3 @@ def test_correlations_of_shifted_and_plain_images() -> None:
     assert pixel_correlations(images, torch.full_like(images, 9.0)).tolist() == [0.0] * 9
     grey = images.mean(dim=1, keepdim=True)
     assert pixel_correlations(images, grey).min() > 0.99999
-
-
-def thumbs_of_several_sizes() -> list[Thumbnail]:
-    sizes = [(28, 28), (60, 40), (28, 28), (5, 5), (100, 100)]
-    images = [pictures(1, size=size, channels=3, seed=3)[0] for size in sizes]
-    images[2] = images[2][:1].expand(3, -1, -1)
-    return [comparison_thumbnail(image) for image in images]
-
-
-def test_pictures_of_several_sizes_are_described_one_by_one() -> None:
-    thumbs = thumbs_of_several_sizes()
-    for shifted in (False, True):
-        together = mixed_descriptors(thumbs, shifted=shifted)
-        alone = torch.cat([mixed_descriptors([thumb], shifted=shifted) for thumb in thumbs])
-        torch.testing.assert_close(together, alone)
-    assert mixed_descriptors([], shifted=True).shape == (0, 9, 64)
-
-
-def test_pictures_of_several_sizes_are_correlated_one_by_one() -> None:
-    first, *others = thumbs_of_several_sizes()
-    found = mixed_correlations(first, others)
-    for other, correlation in zip(others, found.tolist(), strict=True):
-        grid = comparison_grid(first.size, other.size)
-        if grid is None:
-            assert correlation == 0.0
-        else:
-            pair = (resized(one.pixels[None], grid) for one in (first, other))
-            assert correlation == pytest.approx(pixel_correlations(*pair).item(), abs=1e-6)
-    assert found[0] > 0.95  # the same picture at another size
-    assert len(mixed_correlations(first, [])) == 0

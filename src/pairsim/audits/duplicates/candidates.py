@@ -138,7 +138,7 @@ def proposals(matches: Matches) -> Proposals:
     count = torch.diff(torch.cat([start, torch.tensor([len(matches.first)])])).clamp(max=_VOTERS)
     worth = (count >= MIN_SUPPORT) | matches.whole[start]
     start, count = start[worth], count[worth]
-    chosen, support = [], []
+    chosen, support = [start[:0]], [start[:0]]
     for block in range(0, len(start), _PAIRS_AT_ONCE):
         begin, number = start[block : block + _PAIRS_AT_ONCE], count[block : block + _PAIRS_AT_ONCE]
         rows = begin[:, None] + torch.minimum(torch.arange(_VOTERS), number[:, None] - 1)

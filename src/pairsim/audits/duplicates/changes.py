@@ -44,6 +44,7 @@ _OVERLAY_CORRELATION, _OVERLAY_ENERGY, _OVERLAY_BLOCKS, _MAX_OVERLAY = 0.6, 0.3,
 _WHOLE_BLOCK, _MIN_BLOCKS = 0.9, 9
 _DARK, _LIGHT, _SAME_LIGHT = 8.0, 247.0, 5.0
 _NOISIER, _BLURRED, _SHARPENED = 1.8, 0.6, 1.45
+_EVERYWHERE = 0.7
 _ROUGH_QUALITY = 50
 """JPEG quality below which the loss changes the detail of a picture."""
 
@@ -243,7 +244,9 @@ def _colour(kept: Float32Array, copy: Float32Array, contrast: float) -> list[str
 
 def _detail(kept: Fingerprint, copy: Fingerprint, contrast: float) -> list[str]:
     detail = (copy.detail + 0.5) / (kept.detail * contrast + 0.5)
-    if copy.noise > _NOISIER * kept.noise * contrast + 1.5:
+    more_noise, more_detail = copy.noise - kept.noise * contrast, copy.detail - kept.detail * contrast
+    # noise adds as much everywhere, and sharpening most where there is most
+    if copy.noise > _NOISIER * kept.noise * contrast + 1.5 and more_noise > _EVERYWHERE * more_detail:
         return ["noise added"]
     return ["blurred"] * (detail < _BLURRED) + ["sharpened"] * (detail > _SHARPENED)
 

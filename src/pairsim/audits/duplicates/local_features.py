@@ -78,7 +78,7 @@ def describe_pictures(canvases: Tensor, sizes: Tensor) -> Features:
         sigma.append(found[3] * step)
         octave, step = functional.avg_pool2d(octave[:, None], 2)[:, 0], 2 * step
     at, where, scale, patch = (torch.cat(parts) for parts in (picture, centre, sigma, patches))
-    strength = patch.flatten(1).std(dim=1)
+    strength = patch.flatten(1).std(dim=1) if len(patch) else torch.zeros(0)  # of no rows, torch warns
     chosen = _strongest(at, strength)
     at, where, scale, patch = at[chosen], where[chosen], scale[chosen], patch[chosen]
 
