@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,29 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
     return [_family(pictures, members, edges) for members in sorted(groups.values())]
 
 
+def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    """Compare each proposed pair as if it were a family of its own, whether or not it is similar enough to be one.
+
+    Args:
+        pictures: All pictures.
+        proposed: Pairs that may be copies.
+
+    Returns:
+        The similarity of each pair, in [0, 1] `[P]`, and whether it counts as that of copies `[P]`: neither is skewed
+        or tilted against the other.
+    """
+    plain = plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
+    rows = plain.nonzero()[:, 0].tolist()
+    result, copies = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.bool_)
+    maps, linked = _linked(pictures, proposed, rows)
+    for row, transform, similarity in zip(rows, maps, linked, strict=True):
+        if similarity > 0:
+            a, b = int(proposed.first[row]), int(proposed.second[row])
+            matrix, _, transforms = _in_one_frame(pictures, [a, b], {a: [(b, transform)], b: [(a, inverse(transform))]})
+            result[row], copies[row] = matrix[0, 1], _of_copies(transforms)[0, 1]
+    return result, copies
+
+
 def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float]]:
     rows = torch.tensor(batch, dtype=torch.int64)
     a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
@@ -124,7 +148,14 @@ def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tens
 
 
 def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[int, Tensor]]]) -> Family:
-    """Compare all pictures of a family in the frame of the one that shows most."""
+    similarity, likeness, transforms = _in_one_frame(pictures, members, edges)
+    return Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
+
+
+def _in_one_frame(
+    pictures: Frames, members: list[int], edges: Mapping[int, Sequence[tuple[int, Tensor]]]
+) -> tuple[Float64Array, Float64Array, Tensor]:
+    """Compare all pictures of a family in the frame of the one that shows most: similarity, likeness and maps."""
     start = members[0]
     maps = {start: torch.eye(2, 3)}
     reached = [start]
@@ -147,8 +178,8 @@ def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[in
     median, overall = (
         matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
     )
-    similarity = np.where(_of_copies(transforms), np.sqrt(np.minimum(median, median.T) * overall), 0.0)
-    return Family(tuple(members), np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms)
+    similarity = np.sqrt(np.minimum(median, median.T) * overall)
+    return np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms
 
 
 def _of_copies(transforms: Tensor) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,7 @@ def duplicates(
     *,
     run: Path | None = None,
     threshold: float | None = None,
+    target_false_rate: float | None = None,
     out: Path | None = None,
     on_error: OnError = "raise",
     device: Device = "auto",
@@ -38,9 +39,20 @@ def duplicates(
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
         threshold: Similarity from which pictures are near-duplicates: 0.99 by default; required with --run, where 0.999
             is a good start.
+        target_false_rate: Instead of --threshold, the share of pairs of different pictures that may be duplicates by
+            chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
+            minutes.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
+    expect(
+        target_false_rate is None or (threshold is None and run is None),
+        "--target-false-rate without --threshold and --run, as it chooses a threshold for pixels. Give one only.",
+    )
+    if target_false_rate is not None:
+        expect(
+            0.0 < target_false_rate < 1.0, f"--target-false-rate to be above 0 and below 1, got {target_false_rate}."
+        )
     expect(
         run is None or threshold is not None,
         "--threshold with --run, because the model's own separates classes, not duplicates. Start with 0.999.",
@@ -54,7 +66,9 @@ def duplicates(
     from pairsim.images.folders import account
 
     model = None if run is None else load_model(run, device)
-    report = pairsim.find_duplicates(folder, model=model, threshold=threshold, on_error=on_error)
+    report = pairsim.find_duplicates(
+        folder, model=model, threshold=threshold, target_false_rate=target_false_rate, on_error=on_error
+    )
     if out is not None:
         report.to_csv(out)
         note(f"Clusters written to {out}.")
