@@ -54,6 +54,9 @@ BENCHMARKS = {
     ),
     "coverage": Benchmark("benchmarks.coverage", "how often 95 % intervals hold the truth, by simulation"),
     "identify": Benchmark("benchmarks.identify", "who is it, of those enrolled, or none: errors, stated rates, speed"),
+    "picture-quality": Benchmark(
+        "benchmarks.picture_quality", "poor pictures: those named at enrolment, and what they do to identification"
+    ),
     "groups": Benchmark("benchmarks.groups", "error rates of groups: coverage of their intervals, and an example"),
     "unseen": Benchmark("benchmarks.unseen", "classes that training never saw: MNIST's digits, Omniglot's characters"),
     "open-world": Benchmark("benchmarks.open_world", "photographs of unseen classes: heads, fine-tuning, and peers"),

@@ -7,6 +7,7 @@ the text is not found exactly once, or if the tests fail without a change. Names
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -239,6 +240,13 @@ MUTANTS = (
         ("tests/unit/integrations/service/test_gallery_keeper.py::test_one_process_at_a_time",),
     ),
     Mutant(
+        "poor-refused",
+        "encoding/pictures.py",
+        'elif flaws and quality == "refuse":',
+        "elif False:",
+        ("tests/unit/search/test_gallery_rows.py::test_poor_pictures_are_named_or_refused",),
+    ),
+    Mutant(
         "upload-name",
         "images/reading.py",
         "image.open if isinstance(image, PictureFile) else partial(open_file, name)",
@@ -318,6 +326,34 @@ MUTANTS = (
         ("tests/faults/test_hostile_files.py::test_counts_of_a_gallery",),
     ),
     Mutant(
+        "gallery-replaced",
+        "search/gallery_rows.py",
+        "        if not replace:\n",
+        "        if False:\n",
+        ("tests/unit/search/test_gallery_files.py::test_another_gallery_is_replaced_only_on_request",),
+    ),
+    Mutant(
+        "gallery-changed",
+        "search/gallery_files.py",
+        "(state.folder == folder.resolve() and state.sha256 == _index_sha256(folder))",
+        "state.folder == folder.resolve()",
+        ("tests/unit/search/test_gallery_files.py::test_a_change_by_another_process_is_not_lost",),
+    ),
+    Mutant(
+        "few-identities",
+        "search/identification/calibrating.py",
+        "    if unknown < MIN_IDENTITIES:",
+        "    if False:",
+        ("tests/unit/search/identification/test_calibrating.py::test_too_little_is_refused",),
+    ),
+    Mutant(
+        "few-searches",
+        "evaluation/identification.py",
+        "        if self.num_non_mated < needed:",
+        "        if False:",
+        ("tests/unit/evaluation/test_identification.py::test_threshold_needs_searches",),
+    ),
+    Mutant(
         "parts-of-weights",
         "models/backbones/building.py",
         "        _check_parts(file)\n",
@@ -390,6 +426,27 @@ MUTANTS = (
         "if (worker := None) is None:",
         ("tests/unit/data/loading/test_workers.py::test_a_picture_file_that_hangs_is_named",),
     ),
+    Mutant(
+        "moves-overwrite",
+        "audits/duplicates/file_changes.py",
+        "        if os.path.lexists(target):",
+        "        if False:",
+        ("tests/unit/audits/duplicates/test_file_changes.py::test_a_move_overwrites_nothing",),
+    ),
+    Mutant(
+        "moves-changed",
+        "audits/duplicates/moves.py",
+        "if found is None or found.content != expected.content or",
+        "if found is None or",
+        ("tests/unit/audits/duplicates/test_moves.py::test_files_that_were_changed_stay",),
+    ),
+    Mutant(
+        "undo-changed",
+        "audits/duplicates/undo.py",
+        "if at_new is None or not has(new, step.size, step.content_sha256):",
+        "if at_new is None:",
+        ("tests/unit/audits/duplicates/test_undo.py::test_what_was_changed_since_is_refused_and_the_rest_restored",),
+    ),
 )
 
 
@@ -428,7 +485,8 @@ def run_tests(folder: Path, tests: tuple[str, ...], limit_s: int) -> tuple[int, 
     os.close(writer)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == HANGS:
-        os.killpg(child, signal.SIGKILL)  # what the tests started, which also has the pipe
+        with contextlib.suppress(ProcessLookupError):  # nothing is left of it
+            os.killpg(child, signal.SIGKILL)  # what the tests started, which also has the pipe
     with open(reader) as answers:
         first = answers.read()
     return status, first or (folder / "printed").read_text(errors="replace")[-2_000:]

@@ -30,6 +30,41 @@ def test_opens_without_errors_and_is_accessible(report: Path, width: int, scheme
         assert serious_findings(page) == []
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "dark"), (400, "light"), (400, "dark")])
+def test_rates_between_many_groups_are_readable(tiny_run: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    images = labelled_images(60, 240)
+    groups = [f"a long name of group {label % 5}" for label in images.targets]
+    write_report(tiny_run, images, tmp_path / "r.html", groups=groups)
+    with open_page((tmp_path / "r.html").as_uri(), width=width, scheme=scheme) as (page, problems):
+        assert problems == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # it scrolls inside of its region
+        texts = page.locator(".matrix text")
+        sizes = texts.evaluate_all(
+            "found => found.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().d)"
+        )
+        assert page.locator(".matrix .rate").count() == 15
+        assert min(size for size in sizes if size > 0) >= 8.5
+        assert page.evaluate(CONTRAST) >= 4.5
+        assert serious_findings(page) == []
+
+
+CONTRAST = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = (parts) => parts
+    .map((part) => part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, k) => sum + part * [0.2126, 0.7152, 0.0722][k], 0.05);
+  const page = rgb(getComputedStyle(document.body).backgroundColor);
+  const ratios = Array.from(document.querySelectorAll(".matrix .cell"), (cell) => {
+    const look = getComputedStyle(cell), share = Number(look.fillOpacity), fill = rgb(look.fill);
+    const ground = light(fill.map((part, k) => part * share + page[k] * (1 - share)));
+    const text = light(rgb(getComputedStyle(cell.nextElementSibling).fill));
+    return Math.max(ground, text) / Math.min(ground, text);
+  });
+  return Math.min(...ratios);
+}"""
+"""The lowest contrast of a rate with its cell."""
+
+
 def test_slider_agrees_with_evaluate(report: Path, tiny_run: Path) -> None:
     model = SimilarityModel.from_pretrained(tiny_run)
     with open_page(report.as_uri()) as (page, problems):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = [
     *("mnist", "own-folder", "unseen-classes", "fine-tuning", "decisions", "deploy", "serve", "signatures"),
-    *("new-products", "shop"),
+    *("new-products", "shop", "groups"),
 ]
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n^```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
@@ -194,7 +194,9 @@ def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path, monkeyp
         for part, first, end in (("stock", 0, 21), ("new", 21, 24), ("later", 0, 40)):
             for folder in sorted((tmp_path / "products").iterdir())[first:end]:
                 shutil.copytree(folder, tmp_path / part / folder.name)
-    if page in ("new-products", "shop", "signatures"):
+    if page == "groups":
+        write_products(tmp_path / "faces")
+    if page in ("new-products", "shop", "signatures", "groups"):
         write_weights(tmp_path / "data" / "weights")
         monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path / "data"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")

@@ -14,6 +14,7 @@ import torch
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 from pairsim._common import storage
 from pairsim.audits.duplicates.file_facts import file_facts
+from pairsim.audits.duplicates.move_journal import read_journal
 from pairsim.data.named.embedding_files import read_embeddings
 from pairsim.data.named.metadata_files import read_metadata
 from pairsim.data.pairs.pair_files import read_folds, read_pair_file, read_table
@@ -102,4 +103,5 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "weights of a model": ("model.safetensors", models_weights),
     "index of a gallery": ("index.json", galleries_index),
     "log of a run": ("log.jsonl", runs_log),
+    "journal of moves": ("journal.jsonl", read_journal),
 }

@@ -11,12 +11,19 @@ Fit: TypeAlias = Literal["stretch", "crop", "pad"]
 Negatives: TypeAlias = Literal["class", "instance"]
 OnError: TypeAlias = Literal["raise", "skip"]
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+QualityGate: TypeAlias = Literal["off", "warn", "refuse"]
 Resume: TypeAlias = Literal["auto", "never", "changed-images"]
 Split: TypeAlias = Literal["train", "val", "test"]
 Unit: TypeAlias = Literal["images", "classes"]
 
 NEGATIVES: tuple[Negatives, ...] = get_args(Negatives)
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+
+def check_quality(quality: str) -> None:
+    """Raise if a choice of what happens to pictures of poor quality is unknown."""
+    if quality not in get_args(QualityGate):
+        raise ValueError(f"Expected quality to be one of {', '.join(get_args(QualityGate))}, got {quality!r}.")
 
 
 def check_on_error(on_error: str) -> None:

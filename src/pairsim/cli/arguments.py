@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
-from pairsim._common.choices import OnError
+from pairsim._common.choices import OnError, Split
 from pairsim.cli.output import expect, note
 
 if TYPE_CHECKING:
@@ -70,6 +70,37 @@ def load_model(run: Path, device: str) -> pairsim.SimilarityModel:
     if warning is not None:
         note(f"Warning: {warning}")
     return model
+
+
+def load_judged(
+    run: Path,
+    model: pairsim.SimilarityModel,
+    data: str,
+    split: Split,
+    *,
+    pairs: Path | None,
+    data_dir: Path | None,
+    class_level: int | None,
+    on_error: OnError | None,
+    groups: str | None = None,
+) -> Judged:
+    """Load what a run is judged on, as `load_evaluation_data` does; note what was read, and what to be wary of."""
+    from pairsim.runs.run_data import load_evaluation_data
+
+    images = load_evaluation_data(
+        run,
+        model,
+        data,
+        split,
+        pairs=pairs,
+        data_dir=data_dir,
+        class_level=class_level,
+        groups=groups,
+        on_error=on_error,
+    )
+    note(images.account)
+    note(images.warning)
+    return images
 
 
 def skipped_of(images: Judged) -> dict[str, Any]:

@@ -1,18 +1,13 @@
 """The FPIR of a gallery that has grown, predicted from searches in the small one.
 
-A larger gallery gives a search for somebody unknown more chances to find somebody. By how much depends on how unequal
-the searches are: if all have the same rate p of being similar enough to one identity, the FPIR of G identities is
-1 - (1 - p)^G; if few searches, for somebody who looks like many, make most errors, it grows slower. Two estimates
-enclose it:
+A larger gallery gives a search for somebody unknown more chances to find somebody. If all searches have the same rate p
+of being similar enough to one identity, the FPIR of G identities is 1 - (1 - p)^G, so that k times as many identities
+find nobody in (1 - FPIR)^k of the searches. If few searches, for somebody who looks like many, make most errors, it
+grows slower: (1 - FPIR)^r with an r between 1 and k.
 
-- Gamma: rates of searches are gamma distributed with shape a, so that FPIR(G) = 1 - (1 + G p / a)^-a. The shape is read
-  off the searches at lower thresholds, where there are more errors, and extrapolated to the threshold. Since searches
-  are more unequal at high thresholds, this tends to be low for galleries that are many times larger.
-- Scaling: k times as many identities have the FPIR that G have at the threshold where one is found k times as often.
-  Searches there are less unequal, so this tends to be high.
-
-The prediction is their mean in log-odds. Its interval reaches from the lower one less the margin of the measured rate
-to the higher one plus that margin.
+r is read off the searches at a lower threshold: k times as many identities have the FPIR that G have at the threshold
+where one is found k times as often. Searches there are less unequal, so this tends to be high. The ends of the interval
+grow with the same r.
 
 References:
     S. Coles, An Introduction to Statistical Modeling of Extreme Values, chapter 3, 2001.
@@ -28,18 +23,9 @@ import numpy.typing as npt
 
 from pairsim._common.arrays import Float64Array
 from pairsim.evaluation.pairs.ranked import IntArray
-from pairsim.evaluation.probabilities.priors import log_odds
 
 BINS = 2**16
 """Of similarities from -1 to 1."""
-
-_THRESHOLDS = 12
-_MIN_ERRORS = 3
-_HIGHEST_FPIR = 0.5
-_EQUAL = 1e3
-"""A shape at which searches are as good as equal."""
-
-_SMALLEST = 1e-9
 
 
 def similarity_counts(similarities: npt.NDArray[np.floating]) -> IntArray:
@@ -84,17 +70,17 @@ class FpirGrowth:
         Returns:
             The FPIR, and the ends of its interval; never less than the measured ones.
         """
-        rate, factor = self._rate(threshold), num_identities / self.num_enrolled
-        if factor == 1.0:
-            return fpir, *interval
-        if not fpir or not rate:  # without an error, no more is known than that each identity is found as rarely
-            return fpir, interval[0], 1.0 - (1.0 - interval[1]) ** factor
-        shape = self._shape(threshold, rate)
-        gamma = fpir * _gamma(rate * num_identities, shape) / _gamma(rate * self.num_enrolled, shape)
-        scaled = self._fpir_at_rate(min(rate * factor, 1.0))
-        below, above = (_odds(value) for value in sorted((max(gamma, fpir), max(scaled, fpir))))
-        low, high = (_odds(end) - _odds(fpir) for end in interval)
-        return _share((below + above) / 2), _share(below + low), _share(above + high)
+        exponent = self._exponent(threshold, fpir, num_identities / self.num_enrolled)
+        return grown(fpir, exponent), grown(interval[0], exponent), grown(interval[1], exponent)
+
+    def _exponent(self, threshold: float, fpir: float, factor: float) -> float:
+        """Return the power of the share that finds nobody, of a gallery that is `factor` times as large."""
+        rate, observed = self._rate(threshold), float(np.mean(self.others >= threshold))
+        if not 0.0 < fpir < 1.0 or not rate or observed == 1.0:
+            return factor  # without an error, no more is known than that each identity is found as rarely
+        left = (1.0 - self._fpir_at_rate(min(rate * factor, 1.0))) / (1.0 - observed)
+        exponent = 1.0 + math.log(left) / math.log1p(-fpir) if left > 0 else factor
+        return min(max(exponent, 1.0), factor)
 
     def _rate(self, threshold: float) -> float:
         """Return the share of all similarities at or above a threshold."""
@@ -107,44 +93,16 @@ class FpirGrowth:
         threshold = (BINS - 1 - int(np.argmax(above))) * (2 / BINS) - 1.0
         return float(np.mean(self.others >= threshold))
 
-    def _shape(self, threshold: float, rate: float) -> float:
-        """Return the shape at a threshold: log shape is a line over log rate, fitted to thresholds from there down."""
-        size, errors = self.others.size, float(np.mean(self.others >= threshold))
-        lowest = max(errors, _MIN_ERRORS / size)
-        shares = np.geomspace(lowest, max(_HIGHEST_FPIR, min(4 * lowest, 0.9)), _THRESHOLDS)
-        ordered = np.sort(self.others)[::-1]
-        points = []
-        for count in sorted({max(round(share * size), 1) for share in shares}):
-            if count < size and (one := self._rate(float(ordered[count - 1]))) > 0:
-                shape = _shape_of(one * self.num_enrolled, count / size)
-                if shape < _EQUAL:
-                    points.append((math.log(one), math.log(shape)))
-        if len(points) < 3:
-            return _EQUAL
-        x, y = np.array(points).T
-        slope, at_zero = np.polyfit(x, y, 1, w=np.exp(x / 2))  # as the square root of the number of errors
-        return float(np.exp(np.clip(at_zero + slope * math.log(rate), math.log(1e-3), math.log(_EQUAL))))
 
+def grown(fpir: float, exponent: float) -> float:
+    """Return the FPIR of a gallery whose share of searches that find nobody is another one's to the power of a number.
 
-def _gamma(found: float, shape: float) -> float:
-    """Return the FPIR where a search finds `found` identities in the mean, and rates have a shape."""
-    return -math.expm1(-shape * math.log1p(found / shape))
+    Args:
+        fpir: In [0, 1].
+        exponent: At least 0; for independent identities, how many times as many there are.
 
-
-def _shape_of(found: float, fpir: float) -> float:
-    """Return the shape with which `_gamma` gives an FPIR, by bisection."""
-    if fpir >= -math.expm1(-found):
-        return _EQUAL
-    low, high = math.log(1e-4), math.log(_EQUAL)
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _gamma(found, math.exp(middle)) < fpir else (low, middle)
-    return math.exp(high)
-
-
-def _odds(share: float) -> float:
-    return log_odds(min(max(share, _SMALLEST), 1 - _SMALLEST))
-
-
-def _share(odds: float) -> float:
-    return 1.0 / (1.0 + math.exp(-odds))
+    Example:
+        >>> round(grown(0.1, 2), 4)
+        0.19
+    """
+    return fpir if exponent == 1.0 else 1.0 - (1.0 - fpir) ** exponent

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Searches:
         queried: Number of the identity of each query `[Q]`.
         groups: Number of a group of identities `[Q]` whose searches may err together: at least those of one identity.
         num_enrolled: Identities that a search is compared with, G; non-mated ones with one less if they are enrolled.
+        nearest: Number of the identity that `others` is the similarity to `[Q]`, as in `queried`; `None` if the
+            identities of non-mated searches are not in the gallery.
+        next_others: The highest similarity to any identity but its own and `nearest` `[Q]`, float64; `None` as there.
 
     Raises:
         ValueError: If shapes differ or `num_enrolled` is below 1.
@@ -45,12 +49,14 @@ class Searches:
     queried: IntArray
     groups: IntArray
     num_enrolled: int
+    nearest: IntArray | None = None
+    next_others: Float64Array | None = None
 
     def __post_init__(self) -> None:
         whole_number(self.num_enrolled, "num_enrolled", 1)
-        sizes = {
-            name: vector(getattr(self, name), name).size for name in ("own", "others", "ranks", "queried", "groups")
-        }
+        names = ("own", "others", "ranks", "queried", "groups", "nearest", "next_others")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        sizes = {name: vector(value, name).size for name, value in given.items()}
         if len(set(sizes.values()) | {vector(self.non_mated, "non_mated").size}) > 1:
             raise ValueError(f"Expected one value of each kind for each search, got {sizes}.")
 
@@ -103,7 +109,7 @@ class Searches:
         Returns:
             Both ends; NaN without non-mated searches, or if these are of one group.
         """
-        return self._interval(self.others[self.non_mated] >= check_threshold(threshold), self.non_mated)
+        return self._interval(self.others[self.non_mated] >= check_threshold(threshold), self._non_mated_codes)
 
     def fnir_interval(self, threshold: float) -> tuple[float, float]:
         """Compute the 95 % interval of the FNIR, for other enrolled identities.
@@ -114,7 +120,7 @@ class Searches:
         Returns:
             Both ends; NaN without mated searches, or if these are of one group.
         """
-        return self._interval(self._missed(check_threshold(threshold)), self.mated)
+        return self._interval(self._missed(check_threshold(threshold)), self._mated_codes)
 
     def threshold_for_fpir(self, target: float) -> float:
         """Find the lowest threshold whose FPIR is at most a target.
@@ -202,10 +208,18 @@ class Searches:
         mated = self.mated
         return np.asarray((self.own[mated] < threshold) | (self.ranks[mated] != 1))
 
-    def _interval(self, errors: BoolArray, searches: BoolArray) -> tuple[float, float]:
+    @cached_property
+    def _mated_codes(self) -> IntArray:
+        return np.unique(self.groups[self.mated], return_inverse=True)[1]
+
+    @cached_property
+    def _non_mated_codes(self) -> IntArray:
+        return np.unique(self.groups[self.non_mated], return_inverse=True)[1]
+
+    @staticmethod
+    def _interval(errors: BoolArray, codes: IntArray) -> tuple[float, float]:
         if not errors.size:
             return math.nan, math.nan
-        _, codes = np.unique(self.groups[searches], return_inverse=True)
         counts, rate = np.bincount(codes), float(errors.mean())
         sums = np.bincount(codes, weights=errors) - rate * counts
         return interval_of(rate, spread_of_groups(sums / errors.size, counts / errors.size), 0.95)

@@ -13,6 +13,7 @@ from pairsim._common import markdown as md
 from pairsim._common import storage
 from pairsim.errors import RunError
 from pairsim.hub.card_evaluation import FIGURES, evaluation_of
+from pairsim.hub.card_identification import identification_of
 from pairsim.hub.card_limits import image_kind, limits
 from pairsim.models.backbones.onnx_nets import is_onnx_file
 from pairsim.models.backbones.registry import EMBEDDINGS
@@ -28,6 +29,7 @@ from pairsim.runs.run_records import (
     read_run,
     training_command,
 )
+from pairsim.search import IdentificationReport
 from pairsim.verification.verification_report import VerificationReport
 
 CARD = "README.md"
@@ -49,6 +51,7 @@ def model_card(
     run_or_model_folder: str | os.PathLike[str],
     *,
     report: VerificationReport | None = None,
+    identification: IdentificationReport | None = None,
     title: str | None = None,
     repo_id: str | None = None,
 ) -> str:
@@ -60,6 +63,7 @@ def model_card(
     Args:
         run_or_model_folder: A run folder, or a model folder.
         report: Figures of this model to show instead of those stored in the run.
+        identification: Result of `evaluate_gallery` for a gallery of this model, for a section of its own.
         title: The heading; by default the name of the folder.
         repo_id: Repository of the model on the Hugging Face Hub, for the code that loads it.
 
@@ -84,6 +88,7 @@ def model_card(
         _data(records),
         _training(records),
         _section("Evaluation", *evaluation_of(records)),
+        *([] if identification is None else [_section("Identification", *identification_of(identification))]),
         _threshold(records),
         _probabilities(records),
         _section("Limits", "\n".join(f"- {line}" for line in limits(records))),
@@ -99,6 +104,7 @@ def write_card(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     report: VerificationReport | None = None,
+    identification: IdentificationReport | None = None,
     title: str | None = None,
 ) -> Path:
     """Write a model card, by default as `README.md` beside the model.
@@ -108,6 +114,7 @@ def write_card(
         out: The file to write.
         overwrite: Whether to replace an existing file, which may have been edited.
         report: As for `model_card`.
+        identification: As for `model_card`.
         title: As for `model_card`.
 
     Returns:
@@ -119,7 +126,8 @@ def write_card(
     path = find(Path(run_or_model_folder)) / CARD if out is None else Path(out)
     if storage.found_at(path) != "nothing" and not overwrite:
         raise RunError(f"{path} already exists and may have been edited. Pass --overwrite, or choose another --out.")
-    storage.write_file(path, storage.encoded(model_card(run_or_model_folder, report=report, title=title)))
+    card = model_card(run_or_model_folder, report=report, identification=identification, title=title)
+    storage.write_file(path, storage.encoded(card))
     return path
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pairsim.images.folders import pictures_below as pictures_below
     from pairsim.images.picture_file import PictureFile as PictureFile
     from pairsim.images.preprocessing import Preprocessing as Preprocessing
+    from pairsim.images.quality import Flaw as Flaw
     from pairsim.images.reading import Interpolation as Interpolation
     from pairsim.images.reading import PictureLike as PictureLike
     from pairsim.images.reading import read_image as read_image

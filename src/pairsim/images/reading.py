@@ -95,23 +95,41 @@ def read_image(
         >>> read_image(np.zeros((5, 4), np.uint8), channels=1, image_size=(28, 28)).shape
         torch.Size([1, 28, 28])
     """
-    if channels not in (1, 3):
-        raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
     check_resizing(fit, interpolation)
-    check_white(white)
     if image_size is not None:
         check_image_size(image_size)
+    picture = decoded_picture(image, channels=channels, max_pixels=max_pixels, white=white)
+    return resized_pixels(picture, image_size, fit, interpolation)
+
+
+def decoded_picture(
+    image: PictureLike, *, channels: int, max_pixels: int | None = None, white: int | None = None
+) -> Image:
+    """Decode one picture of its own size; the first half of `read_image`, whose arguments and errors these are.
+
+    Returns:
+        A PIL image of mode "L" (1 channel) or "RGB" (3 channels), upright.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
+    check_white(white)
     opened, name = _open(image, pixel_limit() if max_pixels is None else max_pixels, white)
     try:
-        picture = _in_channels(opened, channels)
+        return _in_channels(opened, channels)
     except ValueError as error:
         raise ImageReadError(
             f"Expected {name} in grey or colour, found mode {opened.mode}: {_one_line(error)}. Convert it to 8-bit RGB."
         ) from error
+
+
+def resized_pixels(
+    picture: Image, image_size: tuple[int, int] | None, fit: Fit, interpolation: Interpolation
+) -> Tensor:
+    """Return the pixels of a decoded picture `[C, H, W]`, uint8; the second half of `read_image`."""
     if image_size is not None and (picture.height, picture.width) != tuple(image_size):
         picture = _resized(picture, (image_size[1], image_size[0]), fit, interpolation)
     pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
-    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    return pixels[None] if picture.mode == "L" else pixels.permute(2, 0, 1).contiguous()
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -87,6 +87,19 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Band:
+    """A filled area, such as of intervals, below the lines.
+
+    Attributes:
+        name: Name in the legend.
+        outline: Its corners, x and y `[K, 2]`; those beyond the axes are at their ends.
+    """
+
+    name: str
+    outline: Float64Array
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mark:
     """A point or, without y, a vertical line, with a text beside it; `css_class` is a further class for the page."""
 
@@ -97,7 +110,15 @@ class Mark:
 
 
 def draw_chart(
-    title: str, x: Axis, y: Axis, lines: Sequence[Line], *, marks: Sequence[Mark] = (), name: str, summary: str
+    title: str,
+    x: Axis,
+    y: Axis,
+    lines: Sequence[Line],
+    *,
+    bands: Sequence[Band] = (),
+    marks: Sequence[Mark] = (),
+    name: str,
+    summary: str,
 ) -> str:
     """Draw a chart.
 
@@ -106,6 +127,7 @@ def draw_chart(
         x: The horizontal axis.
         y: The vertical axis.
         lines: Lines in the order of drawing; points that are not finite or outside the axes are left out.
+        bands: Areas below the lines.
         marks: Marks above the lines.
         name: Prefix of the ids in the chart, which differs between the charts of a page.
         summary: Description of the chart in a sentence, for screen readers.
@@ -113,7 +135,9 @@ def draw_chart(
     Returns:
         An SVG element as markup; texts in it are escaped.
     """
-    widths = [44 + 6.1 * len(line.name) for line in lines]
+    shown: list[Line | Band] = [*lines, *bands]
+    named = [item for item in shown if item.name]
+    widths = [44 + 6.1 * len(item.name) for item in named]
     return render(
         "chart.svg",
         title=title,
@@ -125,7 +149,11 @@ def draw_chart(
         x_ticks=[(_across(x, tick), x.text(tick)) for tick in x.ticks],
         y_ticks=[(_down(y, tick), y.text(tick)) for tick in y.ticks],
         lines=[{"kind": line.kind, "dots": line.dots, "points": _points(line, x, y)} for line in lines],
-        legend=[(round(LEFT + sum(widths[:k])), line) for k, line in enumerate(lines)],
+        bands=[[(_across(x, a), _down(y, b)) for a, b in band.outline.tolist()] for band in bands],
+        legend=[
+            (round(LEFT + sum(widths[:k])), item.name, item.kind if isinstance(item, Line) else "")
+            for k, item in enumerate(named)
+        ],
         marks=[(mark, _across(x, mark.x), TOP if mark.y is None else _down(y, mark.y)) for mark in marks],
     )
 

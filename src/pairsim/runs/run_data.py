@@ -22,7 +22,7 @@ from pairsim.images.folders import LeftOut
 from pairsim.models import SimilarityModel
 from pairsim.runs.calibration_records import calibration_classes
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
-from pairsim.runs.group_names import GroupNames, find_group_names
+from pairsim.runs.group_names import GroupNames, Names, find_group_names
 from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
 from pairsim.verification import VerificationReport
 from pairsim.verification.report_parts import Overlap
@@ -61,6 +61,11 @@ class Judged:
     skipped: SkippedPairs | None = None
     groups: GroupNames | None = None
     shared_classes: int | None = None
+
+    @property
+    def group_names(self) -> Names | tuple[Names, Names] | None:
+        """The groups as `evaluate` takes them, or `None`."""
+        return None if self.groups is None else self.groups.names
 
     def completed(self, report: VerificationReport) -> VerificationReport:
         """Return a report with what only the run and its data know."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Values, check_count
@@ -20,7 +21,6 @@ from pairsim.search.faiss_search import MIN_INDEXED, FaissIndex, IndexName
 from pairsim.search.gallery_ids import Id
 from pairsim.search.gallery_results import ClassPrediction, Labels, SearchResult, class_votes, labels_by_id
 from pairsim.search.gallery_rows import GalleryRows
-from pairsim.search.growing_rows import GrowingRows
 from pairsim.search.identification.decisions import Identification, identifications
 from pairsim.search.identification.templates import Templates
 
@@ -234,10 +234,26 @@ class Gallery(GalleryRows):
         rows = self._rows.to(self.model.device)
         if not self._table.has_identities:
             return rows, self._table.names
-        if self._templates is None:
-            self._templates = Templates(rows, self._table.identities)
-        self._templates.extend(rows, self._table.identities)
-        return self._templates.unit, self._templates.identities
+        made = self._up_to_date(rows)
+        return made.unit, made.identities
+
+    def templates_without(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the template of the identity of each of some images, made from its other images.
+
+        Args:
+            images: Indices of the images `[n]`, int64.
+
+        Returns:
+            The number of the identity in `templates` `[n]`; the mean of its other images `[n, D]`, of unit length; and
+            whether there are others `[n]`: where there is none, the mean is 0.
+        """
+        rows = self._rows.to(self.model.device)
+        images = images.to(rows.device)
+        if not self._table.has_identities:
+            return images, torch.zeros_like(rows[images]), torch.zeros_like(images, dtype=torch.bool)
+        made = self._up_to_date(rows)
+        numbers = made.numbers([self._table.identities[image] for image in images.tolist()])
+        return numbers, *made.without(rows[images], numbers)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], model: SimilarityModel, *, index: IndexName = "exact") -> Gallery:
@@ -258,12 +274,19 @@ class Gallery(GalleryRows):
         gallery = cls(model, index=index)
         gallery._made_by = embedding_sha256(model)
         saved = gallery_files.load(Path(folder), gallery._made_by)
-        gallery._rows, gallery._table, gallery._saved = GrowingRows(saved.embeddings), saved.table, saved.state
-        gallery.calibration = saved.calibration
+        gallery._rows, gallery._table, gallery._saved = saved.rows, saved.table, saved.state
+        gallery.calibration, gallery._failed = saved.calibration, dict.fromkeys(saved.failed)
         return gallery
 
     def _forget(self) -> None:
         self._faiss = self._templates = None
+
+    def _up_to_date(self, rows: Tensor) -> Templates:
+        """Return the templates of identities with several images, with the rows that were added since."""
+        if self._templates is None:
+            self._templates = Templates(rows, self._table.identities)
+        self._templates.extend(rows, self._table.identities)
+        return self._templates
 
     def _queries(self, embeddings: Values) -> Tensor:
         """Return the embeddings of queries `[Q, D]`, float32, on the model's device."""

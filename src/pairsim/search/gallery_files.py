@@ -1,7 +1,7 @@
 """Save and load a gallery's folder: shards of embeddings and ids that are written once, and their list.
 
     gallery.json                     shards with the SHA-256 of their files, removed rows, SHA-256 of the model, and
-                                     the calibration, if there is one
+                                     the calibration and the pictures that failed to enrol, if there are some
     embeddings-00000.safetensors     the embeddings of a shard, at most 64 MB
     ids-00000.json                   their ids; with identities {"ids": [...], "identities": [...]}
 
@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from pairsim.models import pretrained
 from pairsim.models.pretrained import short
 from pairsim.search.gallery_ids import Id, IdTable
 from pairsim.search.gallery_shards import SavedState, Shard, pieces, whole
+from pairsim.search.growing_rows import GrowingRows, with_room
 from pairsim.search.identification.gallery_calibration import GalleryCalibration
 
 FORMAT = "pairsim-gallery"
@@ -53,16 +54,18 @@ class SavedGallery:
     """What a gallery's folder holds.
 
     Attributes:
-        embeddings: `[N, D]`, float32, on the CPU.
+        rows: The embeddings `[N, D]`, float32, on the CPU.
         table: Their ids and identities.
         state: To save with.
         calibration: Or `None`.
+        failed: Ids of pictures that failed to enrol.
     """
 
-    embeddings: Tensor
+    rows: GrowingRows
     table: IdTable
     state: SavedState
     calibration: GalleryCalibration | None = None
+    failed: Sequence[Id] = ()
 
 
 def check_ours(folder: Path, state: SavedState) -> None:
@@ -88,6 +91,7 @@ def save(
     state: SavedState,
     *,
     calibration: Mapping[str, Any] | None = None,
+    failed: Sequence[Id] = (),
 ) -> SavedState:
     """Save a gallery in a folder, and write only what is not there yet.
 
@@ -98,6 +102,7 @@ def save(
         embedding_sha256: Of the model (see `pairsim.models.pretrained`); `load` compares with it.
         state: What `load` or the last `save` returned, with all changes since.
         calibration: As JSON values.
+        failed: Ids of pictures that failed to enrol.
 
     Returns:
         The new state.
@@ -131,6 +136,7 @@ def save(
         "model_sha256": embedding_sha256,
         "shards": [asdict(shard) for shard in shards],
         **({} if calibration is None else {"calibration": dict(calibration)}),
+        **({"failed_to_enrol": list(failed)} if failed else {}),
     }
     sha256 = storage.sha256(storage.to_json(index))
     if sha256 != state.sha256:
@@ -168,29 +174,32 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
         sha256 = storage.sha256(storage.to_json(index))
         count, dim = whole(index["num_images"]), whole(index["embedding_dim"])
         if index["format_version"] == 1:
-            names = _checked_ids(index["ids"], count)
+            places = _checked_ids(index["ids"], count)
             _check_size(folder / _OLD_EMBEDDINGS, count, dim)
-            embeddings = torch.empty(count, dim)
-            _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], embeddings)
-            return SavedGallery(embeddings, IdTable(names), SavedState(folder, sha256))
+            rows = GrowingRows(torch.empty(count, dim))
+            _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], rows.all)
+            return SavedGallery(rows, IdTable(index["ids"], indices=places), SavedState(folder, sha256))
         shards = [Shard.from_dict(entry) for entry in index["shards"]]
         if sum(shard.num_kept for shard in shards) != count or len({shard.number for shard in shards}) < len(shards):
             raise ValueError(f"expected {count} images in shards with different numbers, found others")
         for shard in shards:
             _check_size(folder / shard.embeddings_file, shard.rows, dim)
-    embeddings = torch.empty(count, dim)
+    rows = GrowingRows(torch.empty(with_room(count), dim), count)  # memory that is not written to is not taken
     ends = list(itertools.accumulate(shard.num_kept for shard in shards))
-    parts = [(shard, embeddings[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
+    parts = [(shard, rows.all[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
     read = list(ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads))
     ids, identities = list(itertools.chain(*(names for names, _ in read))), None
     with _damage_named(path):
-        _checked_ids(ids, count)
+        places = _checked_ids(ids, count)
         if any(shown is not None for _, shown in read):
             identities = list(itertools.chain(*(names if shown is None else shown for names, shown in read)))
         calibration = index.get("calibration")
         calibration = None if calibration is None else GalleryCalibration.from_dict(calibration)
-    return SavedGallery(embeddings, IdTable(ids, identities), SavedState(folder, sha256, shards), calibration)
+        failed = index.get("failed_to_enrol", [])
+        _checked_ids(failed, len(failed))
+    state = SavedState(folder, sha256, shards)
+    return SavedGallery(rows, IdTable(ids, identities, places), state, calibration, failed)
 
 
 def is_gallery(folder: Path) -> bool:
@@ -219,11 +228,13 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise RunError(f"{path} is damaged: {type(error).__name__}: {error}. Copy the folder again.") from error
 
 
-def _checked_ids(names: Any, count: int) -> list[Id]:
-    """Check ids as they were read: their number, that they are strings or whole numbers, and that none comes twice."""
-    if not isinstance(names, list) or not {str, int}.issuperset(map(type, names)) or len(set(names)) != count:
-        raise ValueError(f"expected {count} different ids, strings or whole numbers, found others")
-    return names
+def _checked_ids(names: Any, count: int) -> dict[Id, int]:
+    """Return the index of each id that was read; check their number and kind, and that none comes twice."""
+    if isinstance(names, list) and {str, int}.issuperset(map(type, names)):
+        places: dict[Id, int] = dict(zip(names, itertools.count(), strict=False))
+        if len(places) == len(names) == count:
+            return places
+    raise ValueError(f"expected {count} different ids, strings or whole numbers, found others")
 
 
 def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> tuple[list[Id], list[Id] | None]:

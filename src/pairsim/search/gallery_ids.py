@@ -24,12 +24,15 @@ class IdTable:
     Args:
         names: The ids `[N]`.
         identities: Their identities `[N]`; by default each image is an identity of its own, with its id.
+        indices: The index of each id, if it is known.
     """
 
-    def __init__(self, names: list[Id] | None = None, identities: list[Id] | None = None) -> None:
+    def __init__(
+        self, names: list[Id] | None = None, identities: list[Id] | None = None, indices: dict[Id, int] | None = None
+    ) -> None:
         self.names: list[Id] = [] if names is None else names
         self._identities = identities
-        self._indices: dict[Id, int] | None = None
+        self._indices = indices
 
     @property
     def identities(self) -> list[Id]:

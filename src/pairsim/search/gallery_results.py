@@ -1,19 +1,40 @@
-"""Results of a gallery: the nearest images, and the class that they vote for."""
+"""Results of a gallery: what was not enrolled, the nearest images, and the class that they vote for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pairsim.encoding.pictures import Flawed, Skipped
 from pairsim.search.gallery_ids import Id
 
 Labels: TypeAlias = Mapping[Any, Any] | Sequence[Any] | npt.NDArray[Any] | Tensor
 """Classes of a gallery's images: by id, or in the order of its ids."""
+
+
+class Enrolment(tuple[Skipped, ...]):
+    """The pictures that failed to enrol, as a tuple: those that could not be read, or were refused for their quality.
+
+    Args:
+        skipped: These pictures.
+        flawed: Pictures of poor quality.
+
+    Attributes:
+        flawed: Pictures of poor quality, refused or not; none where quality was not measured.
+    """
+
+    flawed: tuple[Flawed, ...]
+
+    def __new__(cls, skipped: Iterable[Skipped], flawed: tuple[Flawed, ...]) -> Self:
+        """Make the tuple."""
+        made = super().__new__(cls, skipped)
+        made.flawed = flawed
+        return made
 
 
 @dataclass(frozen=True, eq=False)

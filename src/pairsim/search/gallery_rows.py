@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Sized
+import warnings
+from collections.abc import Sized
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pairsim._common.arrays import Values
-from pairsim._common.choices import OnError
-from pairsim.encoding.pictures import Skipped, encode_pictures
+from pairsim._common.choices import OnError, QualityGate
+from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
 from pairsim.models.inputs import Images, is_single
@@ -20,6 +21,7 @@ from pairsim.models.pretrained import embedding_sha256, short
 from pairsim.search import gallery_files
 from pairsim.search.exact_search import unit_rows
 from pairsim.search.gallery_ids import Id, Ids, IdTable, as_ids, check_number, given_identities, named_images
+from pairsim.search.gallery_results import Enrolment
 from pairsim.search.gallery_shards import SavedState
 from pairsim.search.growing_rows import GrowingRows
 from pairsim.search.identification.gallery_calibration import GalleryCalibration
@@ -44,6 +46,7 @@ class GalleryRows:
         self._rows = GrowingRows()
         self._made_by: str | None = None
         self._saved = SavedState()
+        self._failed: dict[Id, None] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -60,6 +63,11 @@ class GalleryRows:
     def identities(self) -> list[Id]:
         """The identity of each image `[N]`, in the order of `ids`, as a new list; by default its id."""
         return list(self._table.identities)
+
+    @property
+    def failed_to_enrol(self) -> list[Id]:
+        """The ids of pictures that could not be read when they were added, and were not since, as a new list."""
+        return list(self._failed)
 
     def images_of(self, identity: Id) -> list[Id]:
         """Return the ids of the images of an identity, in order of addition; empty if it has none."""
@@ -91,9 +99,10 @@ class GalleryRows:
         *,
         identities: Ids | None = None,
         on_error: OnError = "raise",
+        quality: QualityGate = "off",
         batch_size: int | None = None,
         progress: bool | None = None,
-    ) -> tuple[Skipped, ...]:
+    ) -> Enrolment:
         """Embed images and add them.
 
         Args:
@@ -105,30 +114,37 @@ class GalleryRows:
                 or one for all. By default each image is an identity of its own, with its id. `identify` compares
                 with the mean of the images of an identity.
             on_error: What happens to a picture that cannot be read: `"raise"`, or `"skip"`, which leaves it out.
+            quality: What happens to a picture that is too small, too dark, without contrast or blurred (see
+                `pairsim.images.Flaw`): `"warn"` gives a `UserWarning`, `"refuse"` leaves it out, `"off"` does not
+                look. It is for pictures and uint8 pixels, not for images in floating point.
             batch_size: As for `SimilarityModel.encode`.
             progress: As for `SimilarityModel.encode`.
 
         Returns:
-            The pictures that were skipped, each with its name and the reason.
+            The pictures that failed to enrol, each with its name and the reason; those of poor quality in `flawed`.
 
         Raises:
-            DataError: If a folder has no picture, or none can be read.
+            DataError: If a folder has no picture, or none can be read, or all are refused.
             DatasetNotFoundError: If a folder is gone.
             ImageReadError: If a file cannot be read; the message names it. Nothing is added then.
             TypeError: If `images` is a dataset, or an id neither a string nor a whole number.
-            ValueError: If an id is there already, comes twice, or is of another kind than the rest, or there are not
-                as many ids or identities as images.
+            ValueError: If an id is there already, comes twice, or is of another kind than the rest, there are not
+                as many ids or identities as images, or the quality of what is no picture should be measured.
         """
         images, names = named_images(images, ids, self._table)
         self._table.new(names)  # before the images are embedded, which takes long
         shown = None if identities is None else given_identities(identities, len(names))
-        embeddings, indices, skipped = self._encode(images, names, on_error, batch_size, progress)
+        encoded = self._encode(
+            images, names, on_error=on_error, quality=quality, batch_size=batch_size, progress=progress
+        )
+        indices = encoded.indices.tolist()
         self._append(
-            embeddings,
+            self._checked(encoded.embeddings),
             [names[index] for index in indices],
             None if shown is None else [shown[index] for index in indices],
         )
-        return skipped
+        self._note_failures(names, encoded.skipped)
+        return Enrolment(encoded.skipped, encoded.flawed)
 
     def add_embeddings(self, embeddings: Values, ids: Ids | None = None, *, identities: Ids | None = None) -> None:
         """Add embeddings that this model computed elsewhere, such as with `pairsim.encode_dataset`.
@@ -154,9 +170,10 @@ class GalleryRows:
         *,
         identities: Ids | None = None,
         on_error: OnError = "raise",
+        quality: QualityGate = "off",
         batch_size: int | None = None,
         progress: bool | None = None,
-    ) -> tuple[Skipped, ...]:
+    ) -> Enrolment:
         """Replace the images of some ids, which keep their index, and add those whose ids are new.
 
         Args:
@@ -164,6 +181,7 @@ class GalleryRows:
             ids: A name for each image, none twice.
             identities: As for `add`; by default images that are there keep theirs.
             on_error: As for `add`; the id of a picture that is skipped stays as it was.
+            quality: As for `add`.
             batch_size: As for `SimilarityModel.encode`.
             progress: As for `SimilarityModel.encode`.
 
@@ -177,10 +195,16 @@ class GalleryRows:
         """
         names = self._table.of_one_kind(as_ids(ids))
         shown = None if identities is None else given_identities(identities, len(names))
-        embeddings, indices, skipped = self._encode(images, names, on_error, batch_size, progress)
+        encoded = self._encode(
+            images, names, on_error=on_error, quality=quality, batch_size=batch_size, progress=progress
+        )
+        indices = encoded.indices.tolist()
         kept = [names[index] for index in indices]
-        self._put(embeddings, kept, None if shown is None else [shown[index] for index in indices])
-        return skipped
+        self._put(
+            self._checked(encoded.embeddings), kept, None if shown is None else [shown[index] for index in indices]
+        )
+        self._note_failures(names, encoded.skipped)
+        return Enrolment(encoded.skipped, encoded.flawed)
 
     def remove(self, ids: Ids) -> None:
         """Remove images; the others keep their order. For an identity: `remove(gallery.images_of(identity))`.
@@ -227,11 +251,23 @@ class GalleryRows:
             gallery_files.check_ours(path, self._saved)
         calibration = None if self.calibration is None else self.calibration.to_dict()
         self._saved = gallery_files.save(
-            path, self._rows.all, self._table, current, self._saved, calibration=calibration
+            path,
+            self._rows.all,
+            self._table,
+            current,
+            self._saved,
+            calibration=calibration,
+            failed=self.failed_to_enrol,
         )
 
     def _forget(self) -> None:
         """Forget what was computed from rows that have changed; called after all changes but additions."""
+
+    def _note_failures(self, names: list[Id], skipped: tuple[Skipped, ...]) -> None:
+        """Note which of the images that were given could not be read, and forget those that could be."""
+        for name in names:
+            self._failed.pop(name, None)
+        self._failed.update(dict.fromkeys(names[one.index] for one in skipped if names[one.index] not in self))
 
     def _append(self, embeddings: Tensor, names: list[Id], identities: list[Id] | None = None) -> None:
         """Add embeddings that `_checked` returned, with new ids."""
@@ -266,11 +302,23 @@ class GalleryRows:
         return rows
 
     def _encode(
-        self, images: Images, names: list[Id], on_error: OnError, batch_size: int | None, progress: bool | None
-    ) -> tuple[Tensor, Sequence[int], tuple[Skipped, ...]]:
-        """Return embeddings and indices of the images that could be read, and the other images."""
+        self,
+        images: Images,
+        names: list[Id],
+        *,
+        on_error: OnError,
+        quality: QualityGate,
+        batch_size: int | None,
+        progress: bool | None,
+    ) -> EncodedPictures:
+        """Embed as many images as there are names, and warn of those of poor quality."""
         count = 1 if is_single(images) else len(images) if isinstance(images, Sized) else None
         check_number(count, names)
-        encoded = encode_pictures(self.model, images, on_error=on_error, batch_size=batch_size, progress=progress)
+        encoded = encode_pictures(
+            self.model, images, on_error=on_error, quality=quality, batch_size=batch_size, progress=progress
+        )
         check_number(len(encoded) + len(encoded.skipped), names)
-        return self._checked(encoded.embeddings), encoded.indices.tolist(), encoded.skipped
+        if quality == "warn":
+            for picture in encoded.flawed:
+                warnings.warn(str(picture), UserWarning, stacklevel=3)
+        return encoded

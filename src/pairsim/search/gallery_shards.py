@@ -110,7 +110,9 @@ def pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, i
     start, unwritten = 0, 0  # first row of the shard among those of all shards; first row without a piece
     for shard in state.shards:
         first, end = (int(row) for row in np.searchsorted(state.homes, [start, start + shard.rows]))
-        dead = np.setdiff1d(np.arange(shard.rows), state.homes[first:end] - start)
+        gone = np.ones(shard.rows, dtype=bool)
+        gone[state.homes[first:end] - start] = False
+        dead = np.flatnonzero(gone)
         small = many_small and shard.rows < max_rows // 4
         if 2 * dead.size <= shard.rows and not state.changed[first:end].any() and not small:
             breaks = np.flatnonzero(np.diff(dead) > 1) + 1

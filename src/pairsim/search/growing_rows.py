@@ -14,6 +14,7 @@ class GrowingRows:
 
     Args:
         rows: The first ones, which are not copied; they may be changed in place later.
+        size: How many of these are rows, and not room for more; by default all.
 
     Example:
         >>> rows = GrowingRows(torch.zeros(2, 3))
@@ -22,9 +23,9 @@ class GrowingRows:
         torch.Size([3, 3])
     """
 
-    def __init__(self, rows: Tensor | None = None) -> None:
+    def __init__(self, rows: Tensor | None = None, size: int | None = None) -> None:
         self._buffer = torch.empty((0, 0)) if rows is None else rows
-        self._size = len(self._buffer)
+        self._size = len(self._buffer) if size is None else size
 
     def __len__(self) -> int:
         return self._size
@@ -49,8 +50,13 @@ class GrowingRows:
             return
         end = self._size + len(rows)
         if end > len(self._buffer):
-            room = self._buffer.new_empty((end + end // _SPARE, self._buffer.shape[1]))
+            room = self._buffer.new_empty((with_room(end), self._buffer.shape[1]))
             room[: self._size] = self.all
             self._buffer = room
         self._buffer[self._size : end] = rows.to(self._buffer.device)
         self._size = end
+
+
+def with_room(size: int) -> int:
+    """Return how many rows a new buffer for some rows has."""
+    return size + size // _SPARE

@@ -43,7 +43,7 @@ class PairVerdicts:
         fmr: False match rate measured at that threshold, or `None` if there is none.
         target: 1 = same class, 0 = different `[P]`; `None` if the list has no targets.
         skipped: Pictures that could not be read, each with its first pair as `index`.
-        num_skipped_pairs: Number of pairs left out with them.
+        num_skipped: Number of pairs left out with them.
     """
 
     first: tuple[str, ...]
@@ -55,7 +55,7 @@ class PairVerdicts:
     fmr: float | None
     target: npt.NDArray[np.int64] | None = None
     skipped: tuple[Skipped, ...] = ()
-    num_skipped_pairs: int = 0
+    num_skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.first)
@@ -82,7 +82,7 @@ class PairVerdicts:
             "accuracy": self.accuracy,
             "pairs": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
-            "num_skipped_pairs": self.num_skipped_pairs,
+            "num_skipped": self.num_skipped,
         }
 
     def to_csv(self, path: StrPath) -> None:
@@ -115,7 +115,7 @@ class PairVerdicts:
             )
         if self.skipped:
             lines.append(
-                f"{counted(self.num_skipped_pairs, 'pair')} skipped, as {counted(len(self.skipped), 'picture')} cannot "
+                f"{counted(self.num_skipped, 'pair')} skipped, as {counted(len(self.skipped), 'picture')} cannot "
                 "be read, such as "
                 f"{printable(str(self.skipped[0].name))}: {self.skipped[0].reason}"
             )
@@ -201,7 +201,7 @@ def verify_pairs(
             Skipped(int((numbers == one.index).any(axis=1).argmax()), names[one.index], one.reason)
             for one in encoded.skipped
         ),
-        num_skipped_pairs=len(rows) - len(kept),
+        num_skipped=len(rows) - len(kept),
     )
 
 

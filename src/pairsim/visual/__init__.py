@@ -6,6 +6,8 @@ Figures do not use pyplot: no window opens and no figure stays open. Save a figu
 notebook shows it as the last value of a cell after `%matplotlib inline`.
 """
 
+from pairsim.visual.curves.identification_curves import draw_cmc as draw_cmc
+from pairsim.visual.curves.identification_curves import draw_fpir_fnir as draw_fpir_fnir
 from pairsim.visual.curves.rate_curves import draw_det as draw_det
 from pairsim.visual.curves.rate_curves import draw_roc as draw_roc
 from pairsim.visual.curves.score_figures import draw_reliability as draw_reliability

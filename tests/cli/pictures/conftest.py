@@ -29,6 +29,7 @@ def shop(shop_place: Path, tmp_path: Path) -> Path:
     done = here("gallery", "add", tmp_path / "shop", "enrolled", "--run", "run", "--json", cwd=shop_place)
     assert done.status == 0, done.err
     assert done.json == {
-        "num_added": 45, "num_replaced": 0, "num_failed": 0, "num_images": 45, "num_identities": 15,
+        "num_added": 45, "num_replaced": 0, "num_failed_to_enrol": 0, "quality": [],
+        "num_images": 45, "num_identities": 15,
     }  # fmt: skip
     return tmp_path / "shop"

@@ -65,7 +65,7 @@ def test_unreadable_pictures(place: Path) -> None:
     assert "Expected an image file at p/absent.png, found none" in said
     done = here("compare", "run", "--pairs", "broken.csv", "--root", "p", "--on-error", "skip", "--json", cwd=place)
     assert done.status == 0, done.err
-    assert (done.json["num_pairs"], done.json["num_skipped_pairs"]) == (1, 1)
+    assert (done.json["num_pairs"], done.json["num_skipped"]) == (1, 1)
     assert [one["file"] for one in done.json["skipped"]] == ["absent.png"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 from run_command import failure, here
 
 from pairsim import Gallery, SimilarityModel, calibrate_gallery
@@ -51,6 +52,22 @@ def test_what_is_enrolled_is_replaced_on_request_only(shop_place: Path, shop: Pa
     assert np.flatnonzero(changed).tolist() == [gallery.ids.index("e00/0.png")]
 
 
+def test_two_files_of_one_name(shop_place: Path, tmp_path: Path) -> None:
+    pictures = [shop_place / "enrolled" / name / "0.png" for name in ("e00", "e01")]
+    for more in ([], ["--replace"], ["--identity", "one"]):
+        said = failure(here("gallery", "add", tmp_path / "g", *pictures, "--run", "run", *more, cwd=shop_place), 2)
+        name = "one/0.png" if "one" in more else "0.png"
+        assert f"Expected pictures with different names, got {name} 2 times: {pictures[0]}, {pictures[1]}. " in said
+        assert "Rename one, give a folder with a sub-folder for each identity instead, or add them one after" in said
+        assert "gallery.update" not in said
+        assert not (tmp_path / "g" / "gallery.json").exists()
+    for name, picture in zip("ab", pictures, strict=True):  # what it says works
+        added = here("gallery", "add", tmp_path / "g", picture, "--run", "run", "--identity", name, cwd=shop_place)
+        assert added.status == 0, added.err
+    listed = here("gallery", "list", tmp_path / "g", "--run", "run", "--json", cwd=shop_place).json
+    assert listed["identities"] == [{"id": "a", "images": ["a/0.png"]}, {"id": "b", "images": ["b/0.png"]}]
+
+
 def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     shutil.copytree(shop_place / "single", tmp_path / "some/x")
     (tmp_path / "some/x/bad.png").write_text("no picture")
@@ -61,6 +78,69 @@ def test_pictures_that_cannot_be_read(shop_place: Path, tmp_path: Path) -> None:
     done = here(*arguments, cwd=shop_place)
     assert done.out.splitlines()[0] == "2 pictures enrolled, 1 failed to enrol"
     assert "bad.png" in done.err
+    info = ("gallery", "info", tmp_path / "g", "--run", "run")
+    assert "failed to enrol: 1, x/bad.png" in here(*info, cwd=shop_place).out
+    assert here(*info, "--json", cwd=shop_place).json["failed_to_enrol"] == ["x/bad.png"]
+
+
+@pytest.fixture
+def poor(shop_place: Path, tmp_path: Path) -> Path:
+    """Two good pictures, a blurred one, and a dark one that is too small."""
+    shutil.copytree(shop_place / "single", tmp_path / "poor/x")
+    blurred = Image.open(shop_place / "single/one.png").resize((48, 48), Image.Resampling.BICUBIC)
+    blurred.filter(ImageFilter.GaussianBlur(12)).point(lambda x: (x - 100) * 4).save(tmp_path / "poor/x/blurred.png")
+    Image.open(shop_place / "single/one.png").crop((0, 0, 2, 2)).point(lambda x: x // 10).save(
+        tmp_path / "poor/x/dark.png"
+    )
+    return tmp_path / "poor"
+
+
+BLURRED, DARK = "Poor quality of {}/x/blurred.png: blurred: sharpness 0", "Poor quality of {}/x/dark.png: too small: "
+
+
+def test_poor_quality_is_named_and_counted(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    arguments = ("gallery", "add", tmp_path / "g", poor, "--run", "run")
+    with pytest.warns(UserWarning, match="Poor quality") as caught:
+        done = here(*arguments, "--json", cwd=shop_place)
+    first, second = (str(one.message) for one in caught)
+    assert first.startswith(BLURRED.format(poor))
+    assert first.endswith(", expected at least 0.3. Take it again, in focus and without motion.")
+    assert second.startswith(DARK.format(poor))
+    assert "too dark: its lightest pixels have 0." in second
+    assert (done.json["num_added"], done.json["num_failed_to_enrol"]) == (4, 0)
+    files = [entry["file"] for entry in done.json["quality"]]
+    assert files == [str(poor / "x/blurred.png"), str(poor / "x/dark.png")]
+    (reason,) = done.json["quality"][0]["reasons"]
+    assert (reason["kind"], reason["limit"]) == ("blurred", 0.3)
+    assert 0 <= reason["value"] < 0.3
+    assert [reason["kind"] for reason in done.json["quality"][1]["reasons"]] == ["too small", "too dark"]
+    with pytest.warns(UserWarning, match="Poor quality"):
+        done = here(*arguments, "--replace", cwd=shop_place)
+    assert done.out.splitlines()[0] == "0 pictures enrolled, 4 replaced, 2 of poor quality"
+
+
+def test_poor_quality_is_refused_on_request(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    (poor / "x/bad.png").write_text("no picture")
+    arguments = ("gallery", "add", tmp_path / "g", poor, "--run", "run", "--on-error", "skip", "--quality", "refuse")
+    done = here(*arguments, cwd=shop_place)
+    assert done.out.splitlines()[0] == "2 pictures enrolled, 3 failed to enrol, 2 of poor quality"
+    unreadable, first, second = (line for line in done.err.splitlines() if line.startswith("Skipped: "))
+    assert "bad.png" in unreadable
+    assert first.startswith("Skipped: " + BLURRED.format(poor))
+    assert second.startswith("Skipped: " + DARK.format(poor))
+    assert loaded(shop_place, tmp_path / "g").ids == ["x/one.png", "x/two.png"]
+    done = here(*arguments, "--replace", "--json", cwd=shop_place)
+    assert (done.json["num_added"], done.json["num_replaced"], done.json["num_failed_to_enrol"]) == (0, 2, 3)
+    assert len(done.json["quality"]) == 2
+    alone = ("gallery", "add", tmp_path / "h", poor / "x/blurred.png", "--run", "run", "--quality", "refuse")
+    said = failure(here(*alone, cwd=shop_place), 1)
+    assert "but none of 1 can be used: " in said
+    assert said.endswith("expected at least 0.3. Take it again, in focus and without motion.")
+
+
+def test_quality_is_not_looked_at_on_request(shop_place: Path, tmp_path: Path, poor: Path) -> None:
+    done = here("gallery", "add", tmp_path / "g", poor, "--run", "run", "--quality", "off", "--json", cwd=shop_place)
+    assert (done.json["num_added"], done.json["quality"]) == (4, [])
 
 
 @pytest.mark.parametrize(
@@ -176,3 +256,27 @@ def test_evaluate(shop_place: Path, shop: Path) -> None:
     assert found["threshold"] == 0.5
     text = here("gallery", "evaluate", shop, "unknown", "--run", "run", cwd=shop_place).out
     assert text == "0 searches for 0 of 14 enrolled identities, 36 for 12 others\n"
+
+
+def test_evaluate_writes_a_page(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop_place / "enrolled", tmp_path / "later")
+    shutil.copytree(shop_place / "unknown", tmp_path / "later", dirs_exist_ok=True)
+    (tmp_path / "later" / "e00" / "bad.png").write_text("no picture")
+    assert here("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.2", cwd=shop_place).status == 0
+    command = ("gallery", "evaluate", shop, tmp_path / "later", "--run", "run", "--out", tmp_path / "page.html")
+    assert "bad.png" in failure(here(*command, cwd=shop_place), 1)
+    assert not (tmp_path / "page.html").exists()
+    done = here(*command, "--on-error", "skip", "--json", cwd=shop_place)
+    assert done.status == 0, done.err
+    assert f"Wrote {tmp_path / 'page.html'}." in done.err
+    conditions = done.json["conditions"]
+    assert (conditions["num_failed_to_acquire"], conditions["failure_to_acquire"]) == (1, 1 / 82)
+    assert conditions["enrolled"]["num_images"] == 45
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>Identification report: shop</title>" in page
+    assert "chosen for an FPIR of at most 0.2 with 15 identities enrolled, by 45 searches for 15 others" in page
+    assert "1 could not be read (1.22 %); as searches that find nobody: FPIR" in page
+    fpir = f"{done.json['fpir']:.2%}".replace("%", " %")
+    assert f"<td>{fpir}</td>" in page
+    wrong = ("gallery", "evaluate", shop, "unknown", "--run", "run", "--out", "page.txt")
+    assert "Expected --out to end in .html or .htm, got page.txt" in failure(here(*wrong, cwd=shop_place), 2)

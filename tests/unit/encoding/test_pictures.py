@@ -17,7 +17,7 @@ from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.data import ImageTensors
 from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.errors import DataError, ImageReadError
-from pairsim.images import PictureLike, Preprocessing
+from pairsim.images import PictureLike, Preprocessing, samples
 from pairsim.models import inputs
 
 
@@ -235,3 +235,35 @@ def test_progress_counts_every_picture(
     assert "/120 " in output.err
     encode_pictures(model, folder, on_error="skip", progress=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("threads")
+def test_quality_is_measured_where_pictures_are_decoded(
+    model: SimilarityModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, whole = names_of(folder), encode_pictures(model, folder)
+    (folder / "a/001.png").write_bytes(b"no picture")
+    poor = [names[number] for number in (2, 60, 119)]
+    for name in poor:
+        Image.new("L", (28, 28), 200).save(name)
+    opened: list[str] = []
+    original = samples.opened
+
+    def noted(file: Any) -> Any:
+        opened.append(file.name)
+        return original(file)
+
+    monkeypatch.setattr(samples, "opened", noted)
+    found = encode_pictures(model, folder, on_error="skip", quality="warn", batch_size=16)
+    assert sorted(opened) == names  # each once
+    assert [one.name for one in found.flawed] == poor
+    assert [one.index for one in found.flawed] == [2, 60, 119]
+    assert [flaw.kind for one in found.flawed for flaw in one.flaws] == ["low contrast"] * 3
+    assert len(found) == 119
+    refused = encode_pictures(model, folder, on_error="skip", quality="refuse", batch_size=16)
+    assert refused.flawed == found.flawed
+    assert [one.index for one in refused.skipped] == [1, 2, 60, 119]
+    assert refused.skipped[1].reason == str(refused.flawed[0])
+    assert refused.names == tuple(name for name in names if name not in (names[1], *poor))
+    torch.testing.assert_close(refused.embeddings, whole.embeddings[refused.indices], rtol=0, atol=1e-6)
+    assert "4 of 120 skipped as unreadable or of poor quality: " in str(refused)

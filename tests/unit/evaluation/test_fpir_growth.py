@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pairsim.evaluation.fpir_growth import BINS, FpirGrowth, similarity_counts
+from pairsim.evaluation.fpir_growth import BINS, FpirGrowth, grown, similarity_counts
 from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
 LARGER = (2, 5, 20)
@@ -50,3 +50,24 @@ def test_the_same_size_is_as_measured_and_no_error_stays_none() -> None:
 def test_counts() -> None:
     counts = similarity_counts(np.array([-1.0, 1.0, 0.0, 0.0]))
     assert (counts.size, counts[0], counts[-1], counts[BINS // 2]) == (BINS, 1, 1, 2)
+
+
+def test_the_share_that_finds_nobody_is_a_power() -> None:
+    assert grown(0.1, 3) == pytest.approx(1 - 0.9**3)
+    assert (grown(0.1, 1.0), grown(0.0, 5), grown(1.0, 5)) == (0.1, 0.0, 1.0)
+
+
+def test_it_grows_no_faster_than_that_of_independent_identities() -> None:
+    """At twice as low a threshold these find four times as many, and identical searches no more than one does."""
+    small = shares(0.0, 300, 1)[:, :30]
+    growth = FpirGrowth(small.max(axis=1), similarity_counts(small), 30)
+    alike = FpirGrowth(np.repeat(small.max(), 300), similarity_counts(np.repeat(small[:1], 300, axis=0)), 30)
+    threshold = float(np.sort(small.max(axis=1))[-30])
+    for factor in LARGER:
+        fpir, low, high = growth.predict(threshold, 0.1, (0.05, 0.2), 30 * factor)
+        assert 0.1 < fpir <= grown(0.1, factor)
+        assert (low, high) <= (grown(0.05, factor), grown(0.2, factor))
+        # all ends grow with one power
+        power = np.log1p(-fpir) / np.log1p(-0.1)
+        assert (low, high) == pytest.approx((grown(0.05, power), grown(0.2, power)))
+        assert alike.predict(threshold, 0.1, (0.05, 0.2), 30 * factor)[0] >= 0.1

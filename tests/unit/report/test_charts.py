@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairsim.report.charts import HEIGHT, LEFT, RIGHT, WIDTH, Axis, Line, Mark, draw_chart, nice_ticks
+from pairsim.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Band,
+    Line,
+    Mark,
+    draw_chart,
+    nice_ticks,
+)
 
 UNIT = Axis(label="x", low=0.0, high=1.0, ticks=(0.0, 0.5, 1.0))
 
@@ -100,3 +113,18 @@ def test_dots_marks_and_legend() -> None:
     assert [element.attrib["class"] for element in root.iter("path")] == ["mark point"]
     (upright,) = [element for element in root.iter("line") if element.attrib["class"] == "mark"]
     assert upright.attrib["x1"] == upright.attrib["x2"]
+
+
+def test_a_band_is_below_the_lines_and_ends_at_the_axes() -> None:
+    band = Band(name="around", outline=np.array([[-1.0, 0.0], [2.0, 0.5], [0.5, 9.0]]))
+    line = Line(name="one", x=np.array([0.0, 1.0]), y=np.array([0.0, 1.0]))
+    root = ET.fromstring(draw_chart("t", UNIT, UNIT, [line], bands=[band], name="c", summary=""))
+    (drawn,) = list(root.iter("polygon"))
+    corners = [tuple(map(float, corner.split(","))) for corner in drawn.attrib["points"].split()]
+    assert [x for x, _ in corners] == [LEFT, RIGHT, (LEFT + RIGHT) / 2]
+    assert [y for _, y in corners] == [BOTTOM, (TOP + BOTTOM) / 2, TOP]
+    order = list(root.iter())
+    assert order.index(drawn) < order.index(next(root.iter("polyline")))
+    legend = [element.text for element in root.iter("text") if element.attrib["class"] == "legend"]
+    assert legend == ["one", "around"]
+    assert [element.attrib["class"] for element in root.iter("rect")] == ["band"]

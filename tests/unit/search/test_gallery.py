@@ -157,6 +157,25 @@ def test_what_cannot_be_read_is_left_out(model: SimilarityModel, images: Tensor,
         gallery.add(images[:1], ["q"], on_error="ignore")  # type: ignore[arg-type]
 
 
+def test_what_failed_to_enrol_is_kept(model: SimilarityModel, folder: Path, tmp_path: Path) -> None:
+    gallery = Gallery(model)
+    gallery.add(folder, on_error="skip")
+    assert gallery.failed_to_enrol == ["sub/broken.png"]
+    gallery.save(tmp_path / "saved")
+    loaded = Gallery.load(tmp_path / "saved", model)
+    assert loaded.failed_to_enrol == ["sub/broken.png"]
+    Image.new("L", (8, 8), 9).save(folder / "sub/broken.png")
+    loaded.add([folder / "sub/broken.png"], ["sub/broken.png"])
+    assert loaded.failed_to_enrol == []
+    (folder / "sub/broken.png").write_bytes(b"no picture")
+    other = loaded.ids[0]
+    both = ["sub/broken.png", other]
+    loaded.update([folder / str(name) for name in both], both, on_error="skip")
+    assert loaded.failed_to_enrol == []  # it is enrolled as it was
+    loaded.save(tmp_path / "saved")
+    assert "failed_to_enrol" not in (tmp_path / "saved" / "gallery.json").read_text()
+
+
 def test_updates_and_removals_equal_a_gallery_from_scratch(model: SimilarityModel, images: Tensor) -> None:
     gallery = Gallery(model)
     gallery.add(images[:3], ["a", "b", "c"])
@@ -219,6 +238,20 @@ def test_any_history_equals_a_gallery_from_scratch(data: st.DataObject) -> None:
         same(gallery, fresh, unit(3, 6, 2))
     else:
         assert gallery.ids == []
+
+
+def test_templates_without_an_image(model: SimilarityModel) -> None:
+    rows = unit(4, 6, seed=3)
+    gallery = Gallery(model)
+    gallery.add_embeddings(rows, list("abcd"))
+    numbers, rest, several = gallery.templates_without(torch.tensor([2, 0]))
+    assert (numbers.tolist(), several.tolist(), rest.tolist()) == ([2, 0], [False, False], [[0.0] * 6] * 2)
+    gallery = Gallery(model)
+    gallery.add_embeddings(rows, list("abcd"), identities=["x", "y", "x", "x"])
+    numbers, rest, several = gallery.templates_without(torch.tensor([0, 1]))
+    assert (numbers.tolist(), several.tolist()) == ([0, 1], [True, False])
+    np.testing.assert_allclose(rest[0], functional.normalize(rows[[2, 3]].double().sum(dim=0), dim=0), atol=1e-6)
+    assert rest[1].abs().max() == 0.0
 
 
 def test_embeddings_are_kept_and_cannot_be_written_to(model: SimilarityModel) -> None:

@@ -114,6 +114,18 @@ def test_an_update_writes_the_shard_it_is_in(tmp_path: Path) -> None:
     assert "embeddings-00000.safetensors" not in files(tmp_path)
 
 
+def test_a_loaded_gallery_has_room_and_knows_its_ids(tmp_path: Path) -> None:
+    filled([str(number) for number in range(40)]).save(tmp_path)
+    loaded = Gallery.load(tmp_path, MODEL)
+    place = loaded.rows.data_ptr()
+    loaded.add_embeddings(unit(1, 1), ["new"])
+    assert loaded.rows.data_ptr() == place
+    with pytest.raises(ValueError, match="got '39', which is"):
+        loaded.add_embeddings(unit(1, 1), ["39"])
+    loaded.save(tmp_path)
+    same(Gallery.load(tmp_path, MODEL), loaded)
+
+
 def test_another_folder_gets_everything(tmp_path: Path) -> None:
     gallery = filled(list("abc"))
     gallery.save(tmp_path / "one")

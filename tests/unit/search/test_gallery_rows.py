@@ -50,6 +50,49 @@ def test_identities_follow_pictures_that_are_skipped(images: Tensor, tmp_path: P
     assert (gallery.ids, gallery.identities) == (["a", "c"], ["x", "z"])
 
 
+def test_poor_pictures_are_named_or_refused(images: Tensor) -> None:
+    images[1], images[4] = images[1] // 16, 0
+    for arrays in (images, list(images), images.permute(0, 2, 3, 1).numpy()):
+        gallery = Gallery(MODEL)
+        with pytest.warns(UserWarning, match="Poor quality") as caught:
+            enrolment = gallery.add(arrays, list("abcdef"), quality="warn")
+        assert (tuple(enrolment), len(gallery)) == ((), 6)
+        assert [one.index for one in enrolment.flawed] == [1, 4]
+        assert [str(one.message) for one in caught] == [str(one) for one in enrolment.flawed]
+        assert str(enrolment.flawed[1]).startswith("Poor quality of picture 4: too dark: its lightest pixels have 0 of")
+        refusing = Gallery(MODEL)
+        enrolment = refusing.add(arrays, list("abcdef"), identities=list("uvwxyz"), quality="refuse")
+        assert refusing.ids == ["a", "c", "d", "f"]
+        assert refusing.identities == ["u", "w", "x", "z"]
+        torch.testing.assert_close(refusing.rows, gallery.rows[[0, 2, 3, 5]], atol=1e-6, rtol=0)
+        assert [(one.index, one.reason) for one in enrolment] == [(one.index, str(one)) for one in enrolment.flawed]
+        before = gallery.rows.clone()
+        assert len(gallery.update(arrays, list("fedcba"), quality="refuse")) == 2
+        changed = ~torch.isclose(before, gallery.rows, atol=1e-4).all(dim=1)
+        assert changed.tolist() == [True, False, True, True, False, True]  # b and e would get poor ones
+
+
+def test_warnings_that_are_errors_come_before_a_change(images: Tensor) -> None:
+    gallery = Gallery(MODEL)
+    with pytest.raises(UserWarning, match="Poor quality of picture 0"):
+        gallery.add(images * 0, quality="warn")
+    assert len(gallery) == 0
+
+
+def test_quality_is_of_pictures_only(images: Tensor) -> None:
+    gallery = Gallery(MODEL)
+    with pytest.raises(
+        ValueError, match=r"to measure their quality, got images of torch.float32. Set quality=\"off\"."
+    ):
+        gallery.add(images / 255, quality="warn")
+    with pytest.raises(ValueError, match=r"got a model of images of 2 channels. Set quality="):
+        Gallery(small_model(channels=2)).add(images.expand(-1, 2, -1, -1), quality="refuse")
+    with pytest.raises(ValueError, match="Expected quality to be one of off, warn, refuse, got 'on'"):
+        gallery.add(images, quality="on")  # type: ignore[arg-type]
+    assert len(gallery) == 0
+    assert gallery.add(images * 0).flawed == ()
+
+
 @pytest.mark.parametrize(
     ("identities", "kind", "said"),
     [

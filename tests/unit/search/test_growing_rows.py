@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairsim.search.growing_rows import GrowingRows
+from pairsim.search.growing_rows import GrowingRows, with_room
 
 
 @given(st.lists(st.integers(0, 9), max_size=12))
@@ -27,3 +27,11 @@ def test_single_rows_are_seldom_copied() -> None:
         places.add(rows.all.data_ptr())
     assert len(places) <= 8  # 1.125^8 > 2
     assert rows.to(torch.device("cpu")).data_ptr() == rows.all.data_ptr()
+
+
+def test_room_that_is_there_is_used() -> None:
+    buffer = torch.zeros(with_room(80), 2)
+    rows = GrowingRows(buffer, 80)
+    rows.append(torch.ones(10, 2))
+    assert (len(buffer), len(rows), rows.all.data_ptr()) == (90, 90, buffer.data_ptr())
+    assert buffer[80:].eq(1).all()

@@ -170,7 +170,7 @@ def test_pictures_that_cannot_be_read(model: SimilarityModel, place: Path) -> No
     expected = [model.verify(place / a, place / b).similarity for a, b in (PAIRS[0], PAIRS[3])]
     assert verdicts.similarity.tolist() == pytest.approx(expected, abs=1e-6)
     assert [(one.name, one.index) for one in verdicts.skipped] == [("bad.txt.png", 1), ("absent.png", 3)]
-    assert verdicts.num_skipped_pairs == 2
+    assert verdicts.num_skipped == 2
     assert "2 pairs skipped, as 2 pictures cannot be read, such as bad.txt.png: Expected" in str(verdicts)
     assert [one["file"] for one in verdicts.to_dict()["skipped"]] == ["bad.txt.png", "absent.png"]
     with pytest.raises(DataError, match="can be read"):

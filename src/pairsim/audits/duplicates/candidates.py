@@ -21,7 +21,7 @@ from pairsim.audits.duplicates.local_features import FLIP_X, FLIP_Y, LENGTH, TRA
 MIN_LIKENESS = 0.8
 """Cosine of the descriptions of two features, at least."""
 
-MIN_SUPPORT = 2
+MIN_SUPPORT = 3
 """Features that have to agree on how two pictures lie."""
 
 _VOTERS = 12

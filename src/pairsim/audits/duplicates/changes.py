@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.audits.duplicates.fingerprints import Fingerprint
 from pairsim.audits.duplicates.registration import frames, in_blocks, locally_normalized, moved
 
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Box: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 
 _ORIENTATIONS = {
@@ -28,6 +31,7 @@ _ORIENTATIONS = {
     (0, -1, -1, 0): ("mirrored", "turned 90 degrees"),
     (0, 1, 1, 0): ("mirrored", "turned 270 degrees"),
 }
+_TINY = 1e-12
 _SAME_SIZE = 0.03
 _SAME_EXTENT = 0.97
 _SAME_ANGLE = 0.8
@@ -71,23 +75,28 @@ class Geometry:
 
 def geometry(kept: Fingerprint, copy: Fingerprint, transform: Tensor) -> Geometry:
     """Read a map from the kept picture's coordinates to those of its copy, `[2, 3]`."""
-    linear = transform[:, :2].double()
-    (a, b), (c, d) = linear.tolist()
+    (a, b, x), (c, d, y) = transform.tolist()
+    determinant = a * d - b * c or _TINY
     turned = abs(b * c) > abs(a * d)
     key = (0, _sign(b), _sign(c), 0) if turned else (_sign(a), 0, 0, _sign(d))
-    upright = linear @ torch.tensor([[key[0], key[1]], [key[2], key[3]]], dtype=torch.float64).T
-    angle = math.degrees(math.atan2(float(upright[1, 0] - upright[0, 1]), float(upright[0, 0] + upright[1, 1])))
-    stretch = torch.linalg.svdvals(linear)
-    scale = math.sqrt(abs(a * d - b * c)) * _longest(copy) / _longest(kept)
+    # what is left of the linear part without the orientation
+    p, q, r, t = (
+        (b * key[1], a * key[2], d * key[1], c * key[2]) if turned else (a * key[0], b * key[3], c * key[0], d * key[3])
+    )
+    length = a * a + b * b + c * c + d * d
+    difference = math.sqrt(max(length * length - 4 * determinant * determinant, 0.0))
+    to_copy = (a, b, x, c, d, y)
+    to_kept = (d, -b, b * y - d * x, -c, a, c * x - a * y)
+    to_kept = tuple(value / determinant for value in to_kept)
     return Geometry(
         orientation=_ORIENTATIONS[key],
-        angle=angle,
-        shown=_share(_inner(kept), _outer(copy), inverse(transform)),
-        showing=_share(_inner(copy), _outer(kept), transform),
-        inside=_share(_outer(kept), _outer(copy), inverse(transform)),
-        around=_share(_outer(copy), _outer(kept), transform),
-        scale=scale,
-        stretch=float(stretch[0] / stretch[1]),
+        angle=math.degrees(math.atan2(r - q, p + t)),
+        shown=_share(_inner(kept), _outer(copy), to_kept),
+        showing=_share(_inner(copy), _outer(kept), to_copy),
+        inside=_share(_outer(kept), _outer(copy), to_kept),
+        around=_share(_outer(copy), _outer(kept), to_copy),
+        scale=math.sqrt(abs(determinant)) * _longest(copy) / _longest(kept),
+        stretch=math.sqrt((length + difference) / max(length - difference, _TINY)),
     )
 
 
@@ -115,15 +124,14 @@ def changes(
     unmoved = torch.eye(2, 3).expand(len(copies), 2, 3)
     own, own_inside = moved(target, target, unmoved)
     both = inside * own_inside
+    overlays, clean = _overlays(own, pixels, both)
+    tones, contrasts = _tones(own, pixels, clean)
     named = []
-    chroma = _chroma(kept, copies, transforms)
-    for row, copy in enumerate(copies):
+    for row, (copy, contrast) in enumerate(zip(copies, contrasts, strict=True)):
         lies = geometry(kept, copy, transforms[row])
-        overlay, clean = _overlay(own[row], pixels[row], both[row])
-        words = [*lies.orientation, *_geometry_words(lies), *overlay]
-        tone, contrast = _tone(own[row], pixels[row], clean)
-        colour = _colour(*chroma[row], contrast)
-        words += colour or tone
+        words = [*lies.orientation, *_geometry_words(lies), *overlays[row]]
+        colour = _colour(*_chroma(kept, copy, transforms[row].numpy()), contrast)
+        words += colour or tones[row]
         quality = getattr(facts[row], "quality", None)
         if abs(math.log(lies.scale)) <= _SAME_SIZE and (quality is None or quality >= _ROUGH_QUALITY):
             words += _detail(kept, copy, contrast)
@@ -150,84 +158,86 @@ def _geometry_words(lies: Geometry) -> list[str]:
     return words
 
 
-def _overlay(kept: Tensor, copy: Tensor, both: Tensor) -> tuple[list[str], Tensor]:
+def _overlays(kept: Tensor, copies: Tensor, both: Tensor) -> tuple[list[list[str]], Tensor]:
     """Look for blocks whose texture or light differs while that of most does not; return where they are not, too."""
-    first, second = (in_blocks(locally_normalized(one[None], both[None]))[:, 0] for one in (kept, copy))
-    energies = first.square().mean(dim=1), second.square().mean(dim=1)
-    correlation = (first * second).mean(dim=1) / (energies[0] * energies[1]).sqrt().clamp(min=1e-6)
-    shared = in_blocks(both[None])[:, 0].mean(dim=1) > _WHOLE_BLOCK
-    differs = (correlation < _OVERLAY_CORRELATION) & (torch.maximum(*energies) > _OVERLAY_ENERGY)
-    light = [in_blocks(one[None])[:, 0].mean(dim=1) for one in (kept, copy)]
-    differs |= _lit_otherwise(light[0], light[1], shared)
-    differs &= shared
-    if not _OVERLAY_BLOCKS <= int(differs.sum()) <= _MAX_OVERLAY * int(shared.sum()):
-        return [], both
-    clean = both * (1 - functional.interpolate(differs.float().view(1, 1, 8, 8), scale_factor=8.0)[0, 0])
-    added = float((energies[1] - energies[0])[differs].sum()) > 0
-    return ["text or logo added" if added else "text or logo removed"], clean
+    first, second = (in_blocks(locally_normalized(one, both)) for one in (kept, copies))
+    energies = first.square().mean(dim=2), second.square().mean(dim=2)
+    correlation = (first * second).mean(dim=2) / (energies[0] * energies[1]).sqrt().clamp(min=1e-6)
+    shared = in_blocks(both).mean(dim=2) > _WHOLE_BLOCK
+    differs = ((correlation < _OVERLAY_CORRELATION) & (torch.maximum(*energies) > _OVERLAY_ENERGY)).numpy()
+    light = [in_blocks(one).mean(dim=2).numpy() for one in (kept, copies)]
+    valid = shared.numpy()
+    more = (energies[1] - energies[0]).numpy()
+    words: list[list[str]] = []
+    clean = both.clone()
+    for row in range(len(copies)):
+        found = (differs[:, row] | _lit_otherwise(light[0][:, row], light[1][:, row], valid[:, row])) & valid[:, row]
+        if _OVERLAY_BLOCKS <= int(found.sum()) <= _MAX_OVERLAY * int(valid[:, row].sum()):
+            added = float(more[found, row].sum()) > 0
+            words.append(["text or logo added" if added else "text or logo removed"])
+            covered = torch.from_numpy(found).view(8, 8).repeat_interleave(8, dim=0).repeat_interleave(8, dim=1)
+            clean[row][covered] = 0.0
+        else:
+            words.append([])
+    return words, clean
 
 
-def _lit_otherwise(kept: Tensor, copy: Tensor, shared: Tensor) -> Tensor:
+def _lit_otherwise(kept: Float32Array, copy: Float32Array, shared: BoolArray) -> BoolArray:
     """Tell in which blocks the light does not follow the relation that it has in most of them."""
     valid = shared & (copy > _DARK) & (copy < _LIGHT)
     if int(valid.sum()) < _MIN_BLOCKS:
-        return torch.zeros_like(shared)
-    order = torch.argsort(kept[valid])
+        return np.zeros_like(shared)
+    order = np.argsort(kept[valid])
     dark, light = order[: len(order) // 3], order[-(len(order) // 3) :]
-    x = [float(kept[valid][part].median()) for part in (dark, light)]
-    y = [float(copy[valid][part].median()) for part in (dark, light)]
+    x = [float(np.median(kept[valid][part])) for part in (dark, light)]
+    y = [float(np.median(copy[valid][part])) for part in (dark, light)]
     slope = (y[1] - y[0]) / max(x[1] - x[0], 1.0)
-    residual = (copy - y[0] - slope * (kept - x[0])).abs()
-    fits = float(residual[valid].quantile(1 - _MAX_OVERLAY)) < _SAME_LIGHT
-    return valid & (residual > 3 * _SAME_LIGHT) if fits else torch.zeros_like(shared)
+    residual = np.abs(copy - y[0] - slope * (kept - x[0]))
+    fits = float(np.quantile(residual[valid], 1 - _MAX_OVERLAY)) < _SAME_LIGHT
+    otherwise: BoolArray = valid & (residual > 3 * _SAME_LIGHT) & fits
+    return otherwise
 
 
-def _tone(kept: Tensor, copy: Tensor, clean: Tensor) -> tuple[list[str], float]:
-    """Compare the grey levels; return the word and the ratio of the contrasts."""
-    weight = clean.sum().clamp(min=1.0)
-    means = [float((one * clean).sum() / weight) for one in (kept, copy)]
+def _tones(kept: Tensor, copies: Tensor, clean: Tensor) -> tuple[list[list[str]], list[float]]:
+    """Compare the grey levels; return the words and the ratios of the contrasts."""
+    weight = clean.sum(dim=(1, 2)).clamp(min=1.0)
+    means = [(one * clean).sum(dim=(1, 2)) / weight for one in (kept, copies)]
     spreads = [
-        float((((one - mean) * clean).square().sum() / weight).sqrt())
-        for one, mean in zip((kept, copy), means, strict=True)
+        (((one - mean[:, None, None]) * clean).square().sum(dim=(1, 2)) / weight).sqrt().clamp(min=1.0)
+        for one, mean in zip((kept, copies), means, strict=True)
     ]
-    contrast = max(spreads[1], 1.0) / max(spreads[0], 1.0)
-    changed = abs(means[1] - means[0]) > _SAME_TONE or abs(math.log(contrast)) > _SAME_CONTRAST
-    return ["brightness or contrast changed"] * changed, contrast
+    contrast = spreads[1] / spreads[0]
+    changed = ((means[1] - means[0]).abs() > _SAME_TONE) | (contrast.log().abs() > _SAME_CONTRAST)
+    return [["brightness or contrast changed"] * one for one in changed.tolist()], contrast.tolist()
 
 
-def _chroma(kept: Fingerprint, copies: Sequence[Fingerprint], transforms: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return the colour of the kept picture and of each copy where both are, `[2, n]`, 0 for grey."""
-    own = torch.from_numpy(kept.chroma).float() - 128
-    side = own.shape[1]
-    centres = (2 * torch.arange(side) + 1) / side - 1
+def _chroma(kept: Fingerprint, copy: Fingerprint, transform: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Return the colour of the kept picture and of a copy at the same places, `[2, n]`, 0 for grey."""
+    side = kept.chroma.shape[1]
+    centres = (2 * np.arange(side) + 1) / side - 1
     half = _half(kept)
-    points = torch.stack([(centres * half[0]).expand(side, side), (centres * half[1])[:, None].expand(side, side)])
-    points = torch.cat([points.flatten(1), torch.ones(1, side * side)])
-    pairs = []
-    for copy, transform in zip(copies, transforms, strict=True):
-        place = (transform @ points) / torch.tensor(_half(copy))[:, None]
-        inside = (place.abs() <= 1).all(dim=0)
-        other = torch.from_numpy(copy.chroma).float()[None] - 128
-        grid = place.T.view(1, side, side, 2)
-        sampled = functional.grid_sample(other, grid, padding_mode="border", align_corners=False)[0].flatten(1)
-        pairs.append((own.flatten(1)[:, inside], sampled[:, inside]))
-    return pairs
+    x, y = (one.ravel() for one in np.meshgrid(centres * half[0], centres * half[1]))
+    place = transform @ np.stack([x, y, np.ones_like(x)]) / np.array(_half(copy))[:, None]
+    inside = (np.abs(place) <= 1).all(axis=0)
+    column, row = np.clip(((place[:, inside] + 1) / 2 * side).astype(np.int64), 0, side - 1)
+    own, other = kept.chroma.reshape(2, -1)[:, inside], copy.chroma[:, row, column]
+    return own.astype(np.float32) - 128, other.astype(np.float32) - 128
 
 
-def _colour(kept: Tensor, copy: Tensor, contrast: float) -> list[str]:
+def _colour(kept: Float32Array, copy: Float32Array, contrast: float) -> list[str]:
     """Name a change of colour, but for that which comes with a change of contrast."""
     if not kept.shape[1]:
         return []
-    saturation = [float(one.norm(dim=0).mean()) for one in (kept, copy)]
+    saturation = [float(np.hypot(*one).mean()) for one in (kept, copy)]
     if saturation[1] < _GREY and saturation[0] > _COLOURED:
         return ["grey"]
     if saturation[0] < _GREY and saturation[1] > _COLOURED:
         return ["coloured"]
-    own, other = kept.median(dim=1).values, copy.median(dim=1).values
-    spread = [(one - middle[:, None]).norm(dim=0).mean() for one, middle in ((kept, own), (copy, other))]
-    scale = float(spread[1].clamp(min=1.0) / spread[0].clamp(min=1.0))
-    shift = min(float((other - own * factor).norm()) for factor in (1.0, contrast, scale))
-    strong = max(float(one) for one in spread) > _COLOURED / 2 and abs(math.log(scale / contrast)) > _SATURATION
+    own, other = np.median(kept, axis=1), np.median(copy, axis=1)
+    spread = [float(np.hypot(*(one - middle[:, None])).mean()) for one, middle in ((kept, own), (copy, other))]
+    scale = max(spread[1], 1.0) / max(spread[0], 1.0)
+    shift = min(float(np.hypot(*(other - own * factor))) for factor in (1.0, contrast, scale))
+    strong = max(spread) > _COLOURED / 2 and abs(math.log(scale / contrast)) > _SATURATION
     return ["colours changed"] * (shift > _SAME_COLOUR or strong)
 
 
@@ -273,13 +283,16 @@ def _outer(picture: Fingerprint) -> Box:
     return (-x / unit, -y / unit), ((width - x) / unit, (height - y) / unit)
 
 
-def _share(first: Box, second: Box, to_first: Tensor) -> float:
+def _share(first: Box, second: Box, to_first: tuple[float, ...]) -> float:
     """Return the share of the first box that lies in the second, whose coordinates are mapped to those of the first."""
-    low, high = torch.tensor(first[0]), torch.tensor(first[1])
-    corners = torch.tensor([[second[i][0], second[j][1]] for i in (0, 1) for j in (0, 1)])
-    ends = corners @ to_first[:, :2].T + to_first[:, 2]
-    overlap = (torch.minimum(ends.amax(dim=0), high) - torch.maximum(ends.amin(dim=0), low)).clamp(min=0).prod()
-    return min(1.0, float(overlap / (high - low).prod()))
+    a, b, x, c, d, y = to_first
+    corners = [(second[i][0], second[j][1]) for i in (0, 1) for j in (0, 1)]
+    ends = [a * u + b * v + x for u, v in corners], [c * u + d * v + y for u, v in corners]
+    share = 1.0
+    for axis, places in enumerate(ends):
+        low, high = first[0][axis], first[1][axis]
+        share *= max(min(max(places), high) - max(min(places), low), 0.0) / (high - low)
+    return min(1.0, share)
 
 
 def relative(transforms: Tensor, first: int, second: int) -> Tensor:

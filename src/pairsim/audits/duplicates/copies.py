@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
 from pairsim.audits.duplicates.changes import changes, relative
 from pairsim.audits.duplicates.duplicate_report import EXACT_KINDS, Duplicate, DuplicateCluster
+from pairsim.audits.duplicates.families import RELATED
 from pairsim.audits.duplicates.file_facts import FileFacts, file_facts, keep_order, keep_reason
 from pairsim.audits.duplicates.fingerprints import Fingerprint
 from pairsim.audits.duplicates.keeping import chosen
 from pairsim.audits.duplicates.reading import Listed
 from pairsim.audits.picture_matching import Size
 from pairsim.errors import ImageReadError
+
+Relation: TypeAlias = tuple[int, int, float]
+"""Indices of two pictures that are similar, and their similarity."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,10 @@ class Copies:
         name = self.read[kept].listed.name
         return DuplicateCluster(keep=name, members=tuple(members), reason=reason, facts=facts[kept])
 
+    def pictures(self) -> list[int]:
+        """Return the indices of all."""
+        return [k for _, k in self._everything()]
+
     def head(self) -> int:
         """Return the picture that stands for these."""
         everything = self._everything()
@@ -108,7 +120,7 @@ class Copies:
 
     def _kept(self, candidates: Sequence[tuple[int, int]], facts: Mapping[int, FileFacts]) -> tuple[int, int, str]:
         if len(candidates) == 1:
-            return *candidates[0], "in the folder compared against"
+            return *candidates[0], "the only one in the folder compared against"
         listed = [self.read[k].listed for _, k in candidates]
         files = [facts[k] for _, k in candidates]
         prints = [print_ for _, k in candidates if (print_ := self.read[k].fingerprint) is not None]
@@ -140,22 +152,53 @@ class Copies:
         return [kinds[k] for _, k in copies]
 
 
-def similar_pictures(parts: Sequence[Copies]) -> DuplicateCluster:
-    """Name the pictures that stand for parts of one group, which are similar but no copies; the largest first."""
-    read, group = parts[0].read, parts[0].group
-    heads = [part.head() for part in parts]
-    order = sorted(range(len(heads)), key=lambda row: (-read[heads[row]].size[0] * read[heads[row]].size[1], row))
-    first = order[0]
+def similar_groups(parts: Sequence[Copies], relations: Sequence[Relation]) -> list[DuplicateCluster]:
+    """Join pictures that are similar but no copies.
+
+    Args:
+        parts: Copies of each other, or single pictures.
+        relations: Pictures of two of them that are similar.
+
+    Returns:
+        Groups of the pictures that stand for copies. Each is named by the largest, and members have the highest
+        similarity that was found for them.
+    """
+    of_picture = {k: number for number, part in enumerate(parts) for k in part.pictures()}
+    links = [(of_picture[a], of_picture[b], similarity) for a, b, similarity in relations]
+    by_group = defaultdict(list)
+    for number, part in enumerate(parts):
+        by_group[id(part.group)].append(number)
+    for a, b in chain.from_iterable(combinations(numbers, 2) for numbers in by_group.values()):
+        likeness = float(parts[a].group.likeness[np.ix_(parts[a].parts, parts[b].parts)].max())
+        if likeness >= RELATED:
+            links.append((a, b, likeness))
+    joined = {number: number for link in links for number in link[:2]}
+
+    def root(number: int) -> int:
+        while joined[number] != number:
+            joined[number] = joined[joined[number]]
+            number = joined[number]
+        return number
+
+    best: dict[int, float] = defaultdict(float)
+    for a, b, similarity in links:
+        if a != b:
+            joined[root(a)] = root(b)
+            best[a], best[b] = max(best[a], similarity), max(best[b], similarity)
+    groups = defaultdict(list)
+    for number in sorted(best):
+        groups[root(number)].append(number)
+    return [_similar([(parts[number], best[number]) for number in numbers]) for numbers in groups.values()]
+
+
+def _similar(parts: Sequence[tuple[Copies, float]]) -> DuplicateCluster:
+    heads = [(part.read[part.head()], similarity) for part, similarity in parts]
+    heads.sort(key=lambda head: (-head[0].size[0] * head[0].size[1], head[0].listed.name))
     members = [
-        Duplicate(
-            file=read[heads[row]].listed.name,
-            similarity=float(group.likeness[parts[first].parts[0], parts[row].parts[0]]),
-            kind="similar",
-        )
-        for row in order[1:]
+        Duplicate(file=read.listed.name, similarity=similarity, kind="similar") for read, similarity in heads[1:]
     ]
     members.sort(key=lambda member: (-member.similarity, member.file))
-    return DuplicateCluster(keep=read[heads[first]].listed.name, members=tuple(members))
+    return DuplicateCluster(keep=heads[0][0].listed.name, members=tuple(members))
 
 
 def _facts(picture: Read) -> FileFacts:

@@ -100,6 +100,7 @@ class DuplicateReport:
             "clusters": json_value(self.clusters),
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
             "left_out": json_value(self.left_out),
+            "similar": json_value(self.similar),
             "rates": None if self.rates is None else json_value(self.rates.to_dict()),
         }
 

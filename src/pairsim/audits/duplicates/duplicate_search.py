@@ -14,7 +14,7 @@ from torch import Tensor
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
 from pairsim.audits.duplicates.clusters import complete_linkage, connected
-from pairsim.audits.duplicates.copies import Copies, Group, Read, similar_pictures
+from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, similar_groups
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
 from pairsim.audits.duplicates.error_rate import checked_target, measured_rates
 from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
@@ -117,19 +117,19 @@ def find_duplicates(
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
     everything = listed(given, None if against is None else scan(against, on_error))
     if model is None:
-        read, skipped, groups = _by_pixels(everything, on_error, progress)
+        read, skipped, groups, relations = _by_pixels(everything, on_error, progress)
     else:
         read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
     rates = None
     if target is not None:
         rates = measured_rates(_distinct(read, groups), target, ceiling=threshold, on_error=on_error, progress=progress)
         threshold = rates.threshold
-    clusters, similar = [], []
-    for group in groups:
-        parts = [Copies(read, group, members) for members in complete_linkage(group.similarity, threshold)]
-        clusters += [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
-        if len(parts) > 1 and model is None and against is None:
-            similar.append(similar_pictures(parts))
+        relations = []
+    parts = [
+        Copies(read, group, members) for group in groups for members in complete_linkage(group.similarity, threshold)
+    ]
+    clusters = [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
+    similar = similar_groups(parts, relations) if model is None and against is None else []
     return DuplicateReport(
         num_images=len(read),
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
@@ -170,7 +170,7 @@ def _distinct(read: Sequence[Read], groups: Sequence[Group]) -> list[Listed]:
 
 def _by_pixels(
     pictures: Sequence[Listed], on_error: OnError, progress: bool | None
-) -> tuple[list[Read], list[Skipped], list[Group]]:
+) -> tuple[list[Read], list[Skipped], list[Group], list[Relation]]:
     read: list[Read] = []
     prints: list[Fingerprint] = []
     skipped: list[Skipped] = []
@@ -189,17 +189,18 @@ def _by_pixels(
     if pending:
         parts.append(described(pending))
     if not read:
-        return read, skipped, []
+        return read, skipped, [], []
     same = _same_pixels(read)
     first = [indices[0] for indices in same]
-    families = related([prints[k] for k in first], chosen_features(joined(parts), first), progress)
-    alone = sorted(set(range(len(same))).difference(*(family.members for family in families)))
+    families, relations = related([prints[k] for k in first], chosen_features(joined(parts), first), progress)
+    alone = {k for k, copies in enumerate(same) if len(copies) > 1}.union(*(pair[:2] for pair in relations))
+    alone = alone.difference(*(family.members for family in families))
     groups = [
         Group([same[k] for k in family.members], family.similarity, family.likeness, family.transforms)
         for family in families
     ]
-    groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in alone if len(same[k]) > 1]
-    return read, skipped, groups
+    groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in sorted(alone)]
+    return read, skipped, groups, [(first[a], first[b], similarity) for a, b, similarity in relations]
 
 
 def _by_model(

@@ -30,7 +30,7 @@ from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
 from pairsim.audits.duplicates.candidates import matching_features, proposals
 from pairsim.audits.duplicates.edits import EDITS
-from pairsim.audits.duplicates.families import LINK, compared
+from pairsim.audits.duplicates.families import compared
 from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.local_features import Features
 from pairsim.audits.duplicates.reading import Listed, read_all
@@ -52,6 +52,7 @@ MAX_EXTRAPOLATION = 1000
 
 _MAX_PICTURES = 1000
 _MAX_EDITED = 100
+_SMALLEST = 0.5
 _LARGEST = 0.9999
 """Threshold, at most: from here on, rounding counts."""
 _STEP = 0.0001
@@ -286,9 +287,9 @@ class FalseRates:
         Raises:
             DataError: If there is none, or the rate is too rare for the number of pairs.
         """
-        steps = round((_LARGEST - LINK) / _STEP)
+        steps = round((_LARGEST - _SMALLEST) / _STEP)
         for step in range(steps + 1):
-            threshold = round(LINK + step * _STEP, 4)
+            threshold = round(_SMALLEST + step * _STEP, 4)
             if self.rate(threshold)[2] <= target:
                 return threshold
         smallest = _rounded_up(self.rate(_LARGEST)[2])
@@ -298,7 +299,7 @@ class FalseRates:
             why = "are too much alike: remove those that show the same things"
         raise DataError(
             f"Expected pictures that support a target_false_rate of {target:.3g}, got {self.num_pictures:,}, which "
-            f"support {smallest} at best. The {len(self.similarity):,} similar pairs {why}, or use a target of {smallest}."
+            f"support {smallest} at best. Their {len(self.similarity):,} similar pairs {why}, or use {smallest}."
         )
 
 
@@ -363,7 +364,7 @@ def _edited(
         rows = [start * versions for start in range(count)] + [start * versions + number for start in range(count)]
         both = [prints[row // versions][row % versions] for row in rows]
         found = 0
-        for family in related(both, chosen_features(features, rows), False):
+        for family in related(both, chosen_features(features, rows), False)[0]:
             first, second = np.triu_indices(len(family.members), 1)
             members = np.array(family.members)
             reached = family.similarity[first, second] >= threshold

@@ -16,6 +16,8 @@ from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicates.affine import composed, inverse
 from pairsim.audits.duplicates.candidates import Proposals
 from pairsim.audits.duplicates.registration import (
+    COARSE,
+    FINE,
     Frames,
     aligned,
     paired_similarities,
@@ -24,13 +26,16 @@ from pairsim.audits.duplicates.registration import (
     similarities,
 )
 
-LINK = 0.5
-"""Similarity of two registered pictures that joins their families. It is not the threshold of duplicates."""
+LINK = 0.6
+"""Correlation of two registered pictures that joins their families. It is not the threshold of duplicates."""
+RELATED = 0.5
+"""Correlation of two registered pictures that are similar, though they may be no copies."""
 
 _MAX_SKEW = 0.04
 """Skew between copies, at most: their sides stay at right angles."""
 _MAX_TILT = 0.1
 """Tangent of the angle between copies, at most, but for quarter turns."""
+_WELL_SUPPORTED = 4
 _MAX_TRIES = 4
 """Proposals that are tried between two families."""
 _AT_ONCE = 4096
@@ -42,8 +47,8 @@ class Family:
 
     Attributes:
         members: Indices of the pictures, ascending `[m]`.
-        similarity: Of all pairs, as copies, in [0, 1] `[m, m]`; 0 for pairs of which none is a copy of the other, as
-            one is skewed or tilted against the other: another view of the same things.
+        similarity: Of all pairs, as copies, in [0, 1] `[m, m]`; 0 for pairs of which one is skewed or tilted against
+            the other.
         likeness: Of all pairs, as pictures, in [0, 1] `[m, m]`.
         transforms: Coordinates of the frame in which they were compared to those of each picture, `[m, 2, 3]`.
     """
@@ -54,8 +59,13 @@ class Family:
     transforms: Tensor
 
 
-def families(pictures: Frames, proposed: Proposals, progress: bool | None = None) -> list[Family]:
+def families(
+    pictures: Frames, proposed: Proposals, progress: bool | None = None
+) -> tuple[list[Family], list[tuple[int, int, float]]]:
     """Register proposed pairs, and compare the pictures that are connected.
+
+    A pair of which one is skewed or tilted against the other shows the same things from another place: it is related,
+    and joins no families.
 
     Args:
         pictures: All pictures.
@@ -63,7 +73,8 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
         progress: Whether to show a progress bar.
 
     Returns:
-        Families of at least two pictures, by their first member.
+        Families of at least two pictures, by their first member; and pairs of pictures that are only related, with
+        their correlations.
     """
     parent = list(range(len(pictures.sizes)))
     edges: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
@@ -74,7 +85,8 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
             picture = parent[picture]
         return picture
 
-    first, second = proposed.first.tolist(), proposed.second.tolist()
+    first, second, support = proposed.first.tolist(), proposed.second.tolist(), proposed.support.tolist()
+    relations: list[tuple[int, int, float]] = []
     tries: dict[tuple[int, int], int] = defaultdict(int)
     waiting = (
         plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
@@ -90,7 +102,8 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
                 ends = root(first[k]), root(second[k])
                 if ends[0] == ends[1] or tries[min(ends), max(ends)] >= _MAX_TRIES:
                     continue
-                if len(batch) < _AT_ONCE and not busy.intersection(ends):
+                # well supported pairs join families one by one, so that those which they connect need no test
+                if len(batch) < _AT_ONCE and (support[k] < _WELL_SUPPORTED or not busy.intersection(ends)):
                     busy.update(ends)
                     batch.append(k)
                     tries[min(ends), max(ends)] += 1
@@ -98,15 +111,17 @@ def families(pictures: Frames, proposed: Proposals, progress: bool | None = None
                     later.append(k)
             bar.update(len(waiting) - len(later))
             waiting = later
-            for k, transform, similarity in zip(batch, *_linked(pictures, proposed, batch), strict=True):
-                if similarity >= LINK:
+            for k, transform, similarity, is_copy in zip(batch, *_linked(pictures, proposed, batch), strict=True):
+                if similarity >= RELATED and not (similarity >= LINK and is_copy):
+                    relations.append((first[k], second[k], similarity))
+                elif similarity >= LINK:
                     edges[first[k]].append((second[k], transform))
                     edges[second[k]].append((first[k], inverse(transform)))
                     parent[root(first[k])] = root(second[k])
     groups: dict[int, list[int]] = defaultdict(list)
     for picture in sorted(edges):
         groups[root(picture)].append(picture)
-    return [_family(pictures, members, edges) for members in sorted(groups.values())]
+    return [_family(pictures, members, edges) for members in sorted(groups.values())], relations
 
 
 def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
@@ -121,23 +136,31 @@ def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.N
         or tilted against the other.
     """
     plain = plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
-    rows = plain.nonzero()[:, 0].tolist()
+    rows = plain.nonzero()[:, 0]
     result, copies = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.bool_)
-    maps, linked = _linked(pictures, proposed, rows)
-    for row, transform, similarity in zip(rows, maps, linked, strict=True):
-        if similarity > 0:
-            a, b = int(proposed.first[row]), int(proposed.second[row])
-            matrix, _, transforms = _in_one_frame(pictures, [a, b], {a: [(b, transform)], b: [(a, inverse(transform))]})
-            result[row], copies[row] = matrix[0, 1], _of_copies(transforms)[0, 1]
+    maps = [torch.zeros(0, 2, 3)]
+    for start in range(0, len(rows), _AT_ONCE):
+        block = rows[start : start + _AT_ONCE]
+        a, b = pictures[proposed.first[block]], pictures[proposed.second[block]]
+        coarse = registered(a, b, proposed.transform[block], COARSE)
+        fine = registered(a, b, coarse, FINE)
+        better = _similarity_to(a, b, fine) > _similarity_to(a, b, coarse)
+        maps.append(torch.where(better[:, None, None], fine, coarse))
+    for row, transform in zip(rows.tolist(), torch.cat(maps), strict=True):
+        one, other = int(proposed.first[row]), int(proposed.second[row])
+        if plausible(transform[None], pictures.sizes[one : one + 1], pictures.sizes[other : other + 1]):
+            edges = {one: [(other, transform)], other: [(one, inverse(transform))]}
+            similarity, _, transforms = _in_one_frame(pictures, [one, other], edges)
+            result[row], copies[row] = similarity[0, 1], _of_copies(transforms)[0, 1]
     return result, copies
 
 
-def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float]]:
+def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float], list[bool]]:
     rows = torch.tensor(batch, dtype=torch.int64)
     a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
-    transforms = registered(a, b, proposed.transform[rows])
+    transforms = registered(a, b, proposed.transform[rows], COARSE)
     similarity = _similarity_to(a, b, transforms)
-    return list(transforms), similarity.tolist()
+    return list(transforms), similarity.tolist(), _as_copies(transforms[..., :2]).tolist()
 
 
 def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tensor:
@@ -172,9 +195,9 @@ def _in_one_frame(
     transforms = composed(transforms, inverse(maps[frame]))
     family = pictures[torch.tensor(members)]
     target = Frames(pictures.pixels[frame].expand_as(family.pixels), pictures.sizes[frame].expand_as(family.sizes))
-    better = registered(target, family, transforms)
-    gain = _similarity_to(target, family, better) > _similarity_to(target, family, transforms)
-    transforms = torch.where(gain[:, None, None], better, transforms)
+    better = registered(target, family, transforms, FINE)
+    worse = _similarity_to(target, family, better) < LINK
+    transforms = torch.where(worse[:, None, None], transforms, better)
     median, overall = (
         matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
     )
@@ -183,15 +206,19 @@ def _in_one_frame(
 
 
 def _of_copies(transforms: Tensor) -> npt.NDArray[np.bool_]:
-    """Tell which pairs `[m, m]` differ by no more than a copy does: neither is skewed or tilted against the other."""
+    """Tell which pairs `[m, m]` differ by no more than copies do."""
     linear = transforms[:, :, :2]
-    pairs = linear[None] @ torch.linalg.inv(linear)[:, None]  # from the first to the second
-    turned = (pairs[..., 0, 1] * pairs[..., 1, 0]).abs() > (pairs[..., 0, 0] * pairs[..., 1, 1]).abs()
-    pairs = torch.where(turned[..., None, None], pairs.flip(-1), pairs)
-    upper, lower = pairs[..., 0, 1] / pairs[..., 0, 0], pairs[..., 1, 0] / pairs[..., 1, 1]
-    # on either side of a mirror line, a turn has the same signs and a skew has opposite ones
-    lower = lower * torch.sign(pairs[..., 0, 0] * pairs[..., 1, 1])
-    skew, tilt = (upper + lower).abs(), (upper - lower).abs() / 2
-    copies = (skew <= _MAX_SKEW) & (tilt <= _MAX_TILT)
+    copies = _as_copies(linear[None] @ torch.linalg.inv(linear)[:, None])
     result: npt.NDArray[np.bool_] = (copies & copies.T).numpy()
     return result
+
+
+def _as_copies(linear: Tensor) -> Tensor:
+    """Tell which linear maps `[..., 2, 2]` a copy has: neither skewed nor tilted."""
+    turned = (linear[..., 0, 1] * linear[..., 1, 0]).abs() > (linear[..., 0, 0] * linear[..., 1, 1]).abs()
+    upright = torch.where(turned[..., None, None], linear.flip(-1), linear)
+    upper, lower = upright[..., 0, 1] / upright[..., 0, 0], upright[..., 1, 0] / upright[..., 1, 1]
+    # in a mirrored picture, a turn has the same signs and a skew has opposite ones
+    lower = lower * torch.sign(upright[..., 0, 0] * upright[..., 1, 1])
+    copies: Tensor = ((upper + lower).abs() <= _MAX_SKEW) & ((upper - lower).abs() / 2 <= _MAX_TILT)
+    return copies

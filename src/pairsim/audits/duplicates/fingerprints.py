@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 
@@ -19,7 +22,6 @@ CANVAS = 96
 
 _CHROMA_SIDE = 16
 _TILE, _TILE_BLOCK = 130, 8
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _REDUCED_SIDE = 192
 _BORDER_RANGE = 20
 """Grey levels between the dark and the light pixels of a line of a border, at most: it may be compressed or noisy."""
@@ -60,12 +62,13 @@ def fingerprint(image: Tensor) -> Fingerprint:
     Args:
         image: uint8 `[3, H, W]`.
     """
-    from PIL import Image
+    from PIL.Image import Resampling, fromarray
 
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.data)
-    picture = Image.fromarray(pixels)
+    picture = fromarray(pixels)
+    detail = _detail(picture)
     factor = max(picture.size) // _REDUCED_SIDE
     if factor > 1:
         picture = picture.reduce(factor)
@@ -74,7 +77,7 @@ def fingerprint(image: Tensor) -> Fingerprint:
     box = (content[1], content[0], content[3], content[2])
     height, width = luminance.height, luminance.width
     side = (_CHROMA_SIDE, _CHROMA_SIDE)
-    chroma = [np.asarray(one.resize(side, Image.Resampling.BILINEAR, box=box)) for one in differences]
+    chroma = [np.asarray(one.resize(side, Resampling.BILINEAR, box=box)) for one in differences]
     return Fingerprint(
         digest=digest.digest(),
         size=(pixels.shape[0], pixels.shape[1]),
@@ -82,14 +85,15 @@ def fingerprint(image: Tensor) -> Fingerprint:
         chroma=np.stack(chroma),
         content=(content[0] / height, content[1] / width, content[2] / height, content[3] / width),
         canvas=_reduced(luminance, CANVAS, box),
-        **_detail(pixels),
+        **detail,
     )
 
 
-def _detail(pixels: UInt8Array) -> dict[str, float]:
-    height, width = pixels.shape[:2]
-    top, left = max(0, height - _TILE) // 2, max(0, width - _TILE) // 2
-    tile = pixels[top : top + _TILE, left : left + _TILE].astype(np.float32) @ _LUMA
+def _detail(picture: Image) -> dict[str, float]:
+    width, height = picture.size
+    left, top = max(0, width - _TILE) // 2, max(0, height - _TILE) // 2
+    box = (left, top, min(width, left + _TILE), min(height, top + _TILE))
+    tile = np.asarray(picture.crop(box).convert("L"), dtype=np.float32)
     if min(tile.shape) < _TILE_BLOCK + 2:
         return {"detail": 0.0, "noise": 0.0}
     centre = tile[1:-1, 1:-1]
@@ -100,14 +104,13 @@ def _detail(pixels: UInt8Array) -> dict[str, float]:
     return {"detail": float(means.mean()), "noise": float(np.quantile(means, 0.2))}
 
 
-def _reduced(luminance: object, side: int, box: tuple[int, int, int, int]) -> UInt8Array:
-    from PIL import Image
+def _reduced(luminance: Image, side: int, box: tuple[int, int, int, int]) -> UInt8Array:
+    from PIL.Image import Resampling
 
-    assert isinstance(luminance, Image.Image)
     width, height = box[2] - box[0], box[3] - box[1]
     share = min(1.0, side / max(width, height))
     size = max(1, round(width * share)), max(1, round(height * share))
-    return np.asarray(luminance.resize(size, Image.Resampling.BILINEAR, box=box))
+    return np.asarray(luminance.resize(size, Resampling.BILINEAR, box=box))
 
 
 def _content(grey: UInt8Array) -> tuple[int, int, int, int]:
@@ -122,15 +125,17 @@ def _content(grey: UInt8Array) -> tuple[int, int, int, int]:
 
 def _trimmed(lines: UInt8Array) -> tuple[int, int]:
     """Return the first line that is not of a border, and the one after the last."""
-    lowest, middle, highest = np.quantile(lines, (0.03, 0.5, 0.97), axis=1)
-    ends = []
-    for order in (slice(None), slice(None, None, -1)):
-        plain = (highest - lowest)[order] <= _BORDER_RANGE
-        plain &= np.abs(middle[order] - middle[order][0]) <= _BORDER_STEP
-        inside = np.flatnonzero(~plain)
-        if not len(inside):
-            return 0, len(lines)
-        # the line at the edge of a border mixes both
-        ends.append(int(inside[0]) + (1 if inside[0] else 0))
-    first, last = ends[0], len(lines) - ends[1]
-    return (first, last) if first < last else (0, len(lines))
+    begin, end = (_border(order) for order in (lines, lines[::-1]))
+    return (begin, len(lines) - end) if begin + end < len(lines) else (0, len(lines))
+
+
+def _border(lines: UInt8Array) -> int:
+    """Count the lines of a border, with the one at its edge, which mixes both; 0 if all lines are plain."""
+    spare, middle = lines.shape[1] * 3 // 100, lines.shape[1] // 2  # a border may be compressed or noisy
+    level = None
+    for count, line in enumerate(lines):
+        ranked = np.sort(line).astype(int)
+        level = ranked[middle] if level is None else level
+        if ranked[-1 - spare] - ranked[spare] > _BORDER_RANGE or abs(ranked[middle] - level) > _BORDER_STEP:
+            return count + 1 if count else 0
+    return 0

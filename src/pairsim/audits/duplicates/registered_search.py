@@ -35,8 +35,10 @@ def joined(parts: Iterable[Features]) -> Features:
     return Features(*(torch.cat(columns) for columns in zip(*lists, strict=True)))
 
 
-def related(pictures: Sequence[Fingerprint], features: Features, progress: bool | None) -> list[Family]:
-    """Find the families of pictures.
+def related(
+    pictures: Sequence[Fingerprint], features: Features, progress: bool | None
+) -> tuple[list[Family], list[tuple[int, int, float]]]:
+    """Find the families of pictures, and pairs of pictures that are similar, see `families`.
 
     Args:
         pictures: All different pictures.

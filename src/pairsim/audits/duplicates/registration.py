@@ -24,8 +24,9 @@ _NOISE = 3.0
 _WINDOW = 4.0
 """Standard deviation of the window of the local mean and contrast, in pixels of the grey copy."""
 _AT_ONCE = 64
-_STEPS = ((2, 4), (1, 2))
-"""Pixels that are averaged in each direction, and Gauss-Newton steps, coarse to fine."""
+COARSE = ((2, 4),)
+FINE = ((2, 2), (1, 2))
+"""Pixels that are averaged in each direction, and Gauss-Newton steps, one after the other."""
 _OUTLIER = 1.0
 """Residual, in local standard deviations, beyond which a pixel counts little, as under a text."""
 _FULL_DETAIL = 400.0
@@ -66,13 +67,14 @@ def frames(greys: Sequence[UInt8Array]) -> Frames:
     return Frames(torch.from_numpy(pixels), sizes)
 
 
-def registered(first: Frames, second: Frames, transforms: Tensor) -> Tensor:
+def registered(first: Frames, second: Frames, transforms: Tensor, steps: Sequence[tuple[int, int]]) -> Tensor:
     """Improve maps from first to second pictures by Gauss-Newton steps on the locally normalized pixels.
 
     Args:
         first: `M` pictures.
         second: `M` pictures.
         transforms: float32 `[M, 2, 3]`: coordinates of the first picture to those of the second.
+        steps: `COARSE` for maps that may be off by some pixels, `FINE` for better ones.
 
     Returns:
         Better maps `[M, 2, 3]`.
@@ -81,11 +83,11 @@ def registered(first: Frames, second: Frames, transforms: Tensor) -> Tensor:
     for start in range(0, len(transforms), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)
         a, b, maps = first[block], second[block], transforms[block]
-        for factor, steps in _STEPS:
+        for factor, count in steps:
             fixed, moving = _normalized(_averaged(a, factor)), _normalized(_averaged(b, factor))
             slopes = torch.stack(torch.gradient(moving.pixels, dim=(1, 2))[::-1], dim=1)
             layers = torch.cat([moving.pixels[:, None], slopes], dim=1)
-            for _ in range(steps):
+            for _ in range(count):
                 maps = _stepped(fixed, moving.sizes, layers, maps)
         results.append(maps)
     return torch.cat(results)

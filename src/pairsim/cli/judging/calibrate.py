@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
-from pairsim.cli.arguments import BatchSize, ClassLevel, DataDir, Device, Flag, Json, OnErrors, load_model, skipped_of
+from pairsim.cli.arguments import (
+    BatchSize,
+    ClassLevel,
+    DataDir,
+    Device,
+    Flag,
+    Json,
+    OnErrors,
+    load_judged,
+    load_model,
+    skipped_of,
+)
 from pairsim.cli.output import note, print_result
 
 
@@ -45,7 +56,6 @@ def calibrate(
     from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
     from pairsim.runs.calibration_records import save_calibration
-    from pairsim.runs.run_data import load_evaluation_data
     from pairsim.runs.run_pairs import lists_numbers
     from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
 
@@ -54,11 +64,9 @@ def calibrate(
     above = folder.resolve().parent
     with locked(above if is_file(above / RUN_FILE) else None):  # a training would replace what is stored
         model = load_model(run, device)
-        images = load_evaluation_data(
+        images = load_judged(
             run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
         )
-        note(images.account)
-        note(images.warning)
         kind = "validation" if split == "val" and pairs is None else split
         source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
         if pairs is not None and not lists_numbers(data):  # pictures in a folder, of no split

@@ -17,6 +17,7 @@ from pairsim.cli.arguments import (
     OnErrors,
     Run,
     Threshold,
+    load_judged,
     load_model,
     skipped_of,
 )
@@ -56,13 +57,13 @@ def evaluate(
         resamples: Number of resamples, for --resample and --against.
     """
     from pairsim.runs import save_evaluation
-    from pairsim.runs.run_data import load_evaluation_data, recorded_data
+    from pairsim.runs.run_data import recorded_data
 
     one = against is None or threshold is None
     expect(one, "--threshold or --against, got both: each model is compared at its own threshold.")
     expect(against is None or groups is None, "--groups or --against, got both: groups are of one model.")
     model = load_model(run, device)
-    images = load_evaluation_data(
+    images = load_judged(
         run,
         model,
         data,
@@ -70,11 +71,9 @@ def evaluate(
         pairs=pairs,
         data_dir=data_dir,
         class_level=class_level,
-        groups=groups,
         on_error=on_error,
+        groups=groups,
     )
-    note(images.account)
-    note(images.warning)
     left_out = {"left_out": images.left_out, **skipped_of(images)}
     if against is not None:
         other, unit = load_model(against, device), resample or "images"
@@ -95,7 +94,7 @@ def evaluate(
         folds=images.folds,
         resample=resample,
         num_resamples=resamples,
-        groups=None if images.groups is None else images.groups.names,
+        groups=images.group_names,
         batch_size=batch_size,
     )
     report = images.completed(report)

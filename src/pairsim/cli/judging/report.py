@@ -16,6 +16,7 @@ from pairsim.cli.arguments import (
     OnErrors,
     Run,
     check_out,
+    load_judged,
     load_model,
     skipped_of,
 )
@@ -52,12 +53,11 @@ def report(
         most: Mistakes of each kind, and label suspects, to show at most.
     """
     from pairsim.report import write_report
-    from pairsim.runs.run_data import load_evaluation_data
 
     check_out(out, ".html", ".htm")
     expect(most >= 1, f"--most to be at least 1, got {most}.")
     model = load_model(run, device)
-    images = load_evaluation_data(
+    images = load_judged(
         run,
         model,
         data,
@@ -65,11 +65,9 @@ def report(
         pairs=pairs,
         data_dir=data_dir,
         class_level=class_level,
-        groups=groups,
         on_error=on_error,
+        groups=groups,
     )
-    note(images.account)
-    note(images.warning)
     of_images = f"all pairs of {len(images.dataset):,} images"
     note(f"Evaluating {of_images if images.class_names else f'{len(images.dataset):,} pairs'}.")
     findings = write_report(
@@ -82,7 +80,7 @@ def report(
         split=split if pairs is None else "",
         source=images.source,
         most=most,
-        groups=None if images.groups is None else images.groups.names,
+        groups=images.group_names,
         complete=images.completed,
         batch_size=batch_size,
         model=model,

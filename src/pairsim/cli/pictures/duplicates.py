@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import Device, Json, Pictures, check_out, load_model
+from pairsim.cli.arguments import Device, Flag, Json, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
+from pairsim.cli.pictures.duplicate_moves import check_options, clean_up, stamps_before, undo_journal, write_page
 
 
 def duplicates(
-    folder: Pictures,
+    folder: Annotated[Path | None, Parameter(help="Folder of pictures, with all of its sub-folders.")] = None,
     /,
     *,
     run: Path | None = None,
     threshold: float | None = None,
     target_false_rate: float | None = None,
     out: Path | None = None,
+    page: Path | None = None,
+    move_to: Path | None = None,
+    link: Flag = False,
+    decisions: Path | None = None,
+    apply: Flag = False,
+    undo: Path | None = None,
     on_error: OnError = "raise",
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Find pictures that a folder has more than once, exactly or nearly; nothing is deleted.
+
+    Look at them on a page with --page. With --move-to or --link the command says what it would do; with --apply it
+    does that, and writes a journal with which --undo restores everything.
 
     Each cluster names the picture to keep (the largest) and those that could be removed, as they are like it. Pictures
     that were rotated, mirrored or cropped are not found.
@@ -35,6 +48,10 @@ def duplicates(
 
         pairsim duplicates photos --run runs/faces --threshold 0.999
 
+        pairsim duplicates photos --page duplicates.html
+
+        pairsim duplicates photos --move-to photos-out --apply
+
     Args:
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
         threshold: Similarity from which pictures are near-duplicates: 0.99 by default; required with --run, where 0.999
@@ -43,8 +60,22 @@ def duplicates(
             chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
             minutes.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
+        page: HTML page to write: the pictures of each cluster side by side, and how they differ.
+        move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.
+        link: Replace files that are identical byte by byte by hard links to the one that is kept.
+        decisions: File decisions.json of the page, for --move-to or --link: what to keep and what may go.
+        apply: Do what --move-to or --link says.
+        undo: Journal of an earlier --apply, without FOLDER: put everything back as it was.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
+    if undo is not None:
+        others = (folder, run, threshold, out, page, move_to, decisions, link or None, apply or None)
+        expect(others.count(None) == len(others), "--undo without FOLDER and without other options.")
+        undo_journal(undo, json)
+        return
+    expect(folder is not None, "FOLDER, or --undo JOURNAL.")
+    assert folder is not None
+    check_options(folder, page, move_to, link, decisions, apply=apply)
     expect(
         target_false_rate is None or (threshold is None and run is None),
         "--target-false-rate without --threshold and --run, as it chooses a threshold for pixels. Give one only.",
@@ -66,11 +97,18 @@ def duplicates(
     from pairsim.images.folders import account
 
     model = None if run is None else load_model(run, device)
+    stamps = stamps_before(folder, on_error) if move_to is not None or link else {}
     report = pairsim.find_duplicates(
         folder, model=model, threshold=threshold, target_false_rate=target_false_rate, on_error=on_error
     )
     if out is not None:
         report.to_csv(out)
         note(f"Clusters written to {out}.")
+    if page is not None:
+        write_page(report, folder, page)
     note(account(folder, report.num_images + len(report.skipped), report.left_out))
-    print_result(report.to_dict(), report.describe(), json)
+    result, text = report.to_dict(), report.describe()
+    if move_to is not None or link:
+        done = clean_up(report, folder, stamps, move_to, decisions, apply=apply)
+        result, text = {**result, "moves": {"applied": apply, **done.to_dict()}}, f"{text}\n\n{done.describe()}"
+    print_result(result, text, json)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from cyclopts import Parameter
 
 import pairsim
-from pairsim._common.choices import OnError
-from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, load_model
+from pairsim._common.choices import OnError, QualityGate
+from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, check_out, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import DataError, printable
 
@@ -36,6 +36,7 @@ def add(
     identity: str | None = None,
     replace: Flag = False,
     on_error: OnError = "raise",
+    quality: QualityGate = "warn",
     batch_size: BatchSize = None,
     device: Device = "auto",
     json: Json = False,
@@ -51,6 +52,8 @@ def add(
         identity: What all of these pictures show.
         replace: Replace pictures that are enrolled under the same path; otherwise they are an error.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and counts it.
+        quality: "warn" names pictures that are too small, too dark, without contrast or blurred; "refuse" also leaves
+            them out and counts them as failed to enrol; "off" does not look.
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
@@ -66,7 +69,7 @@ def add(
         expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
         before = len(kept)
-        skipped = enrol(paths, ids, identities=identities, on_error=on_error, batch_size=batch_size)
+        skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
         for picture in skipped:
             note(f"Skipped: {picture.reason}")
         kept.save(gallery)
@@ -74,7 +77,17 @@ def add(
     text = f"{added:,} pictures enrolled" + (f", {replaced:,} replaced" if replaced else "")
     if skipped:
         text += f", {len(skipped):,} failed to enrol"
-    result = {"num_added": added, "num_replaced": replaced, "num_failed": len(skipped), **_counts(kept)}
+    if skipped.flawed:
+        text += f", {len(skipped.flawed):,} of poor quality"
+    result = {
+        "num_added": added,
+        "num_replaced": replaced,
+        "num_failed_to_enrol": len(skipped),
+        "quality": [
+            {"file": picture.name, "reasons": [flaw.to_dict() for flaw in picture.flaws]} for picture in skipped.flawed
+        ],
+        **_counts(kept),
+    }
     print_result(result, f"{text}\n{_described(kept)}", json)
 
 
@@ -129,10 +142,15 @@ def info(gallery: GalleryFolder, /, *, run: OfRun, device: Device = "auto", json
     pictures = ", ".join(f"{number:,} with {size:,}" for size, number in sorted(sizes.items()))
     result = {
         **_counts(kept),
+        "failed_to_enrol": kept.failed_to_enrol,
         "embedding_dim": kept.embeddings.shape[1],
         "calibration": None if kept.calibration is None else kept.calibration.to_dict(),
     }
-    print_result(result, f"{_described(kept)}\nidentities by pictures: {pictures or 'none'}\n{_rates(kept)}", json)
+    failed = kept.failed_to_enrol
+    lines = [_described(kept), f"identities by pictures: {pictures or 'none'}"]
+    if failed:
+        lines.append(f"failed to enrol: {len(failed):,}, {_some(list(map(str, failed)))}")
+    print_result(result, "\n".join([*lines, _rates(kept)]), json)
 
 
 def calibrate(
@@ -183,6 +201,8 @@ def evaluate(
     *,
     run: OfRun,
     threshold: Threshold = None,
+    out: Path | None = None,
+    on_error: OnError = "raise",
     batch_size: BatchSize = None,
     device: Device = "auto",
     json: Json = False,
@@ -192,12 +212,23 @@ def evaluate(
     Args:
         folder: Folder with one sub-folder per identity. Those with the name of an enrolled identity are of that one,
             all others are unknown.
+        out: HTML page to write as well, with curves, tables and how they were measured; ends in .html.
+        on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out, and counts it as a
+            failure to acquire.
     """
+    if out is not None:
+        check_out(out, ".html", ".htm")
     in_range = threshold is None or -1.0 <= threshold <= 1.0
     expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     kept = pairsim.Gallery.load(gallery, load_model(run, device))
-    images = _labelled(folder, kept)
+    images = _labelled(folder, kept, on_error)
     report = pairsim.evaluate_gallery(kept, images, threshold=threshold, batch_size=batch_size)
+    if out is not None:
+        from pairsim.report import write_identification_report
+
+        where = str(kept.model.device)
+        write_identification_report(report, out, gallery=str(gallery), data=str(folder), device=where)
+        note(f"Wrote {out}.")
     print_result(
         {**report.to_dict(), "left_out": () if images.account is None else images.account.left_out}, str(report), json
     )
@@ -253,14 +284,22 @@ def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tup
         paths += scanned.pictures
         ids += scanned.names if identity is None else [f"{identity}/{name}" for name in scanned.names]
         identities += [identity or (name.split("/", 1)[0] if "/" in name else name) for name in map(str, scanned.names)]
+    twice = next((name for name, count in Counter(ids).items() if count > 1), "")
+    of_it = [str(path) for path, name in zip(paths, ids, strict=True) if name == twice]
+    expect(
+        not twice,
+        f"pictures with different names, got {printable(twice)} {len(of_it)} times: {_some(of_it)}. Rename one, give a "
+        "folder with a sub-folder for each identity instead, or add them one after another, each with its own "
+        "--identity.",
+    )
     return paths, ids, identities
 
 
-def _labelled(folder: Path, gallery: pairsim.Gallery) -> LabelledData:
+def _labelled(folder: Path, gallery: pairsim.Gallery, on_error: OnError = "raise") -> LabelledData:
     """Read a folder with one sub-folder per identity, and say what it has."""
     from pairsim.data import load_data
 
-    images = load_data(folder, "all", preprocessing=gallery.model.preprocessing)
+    images = load_data(folder, "all", preprocessing=gallery.model.preprocessing, on_error=on_error)
     if images.account is not None:
         note(images.account.line(*images.account.splits))
     return images

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pairsim.images import Flaw
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -41,8 +43,25 @@ class Identifications:
 
 
 @dataclass(frozen=True)
+class PoorQuality:
+    """A picture of poor quality, and why; it is enrolled all the same."""
+
+    id: str
+    reasons: list[Flaw]
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """The ids that were enrolled, the pictures that the gallery has now, and which of those enrolled are poor."""
+
+    ids: list[str]
+    num_images: int
+    quality: list[PoorQuality]
+
+
+@dataclass(frozen=True)
 class Changed:
-    """The ids that were enrolled or removed, and the pictures that the gallery has now."""
+    """The ids that were removed, and the pictures that the gallery has now."""
 
     ids: list[str]
     num_images: int

@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pairsim.images import PictureFile
+from pairsim.images import Flaw, PictureFile
+from pairsim.images.quality import read_measured
 from pairsim.models import SimilarityModel
 from pairsim.models.inference.inference_nets import default_batch_size
 from pairsim.models.inputs import QUICK_S, read_pixels
@@ -40,15 +41,17 @@ class Job:
     Attributes:
         pictures: What is decoded.
         pixels: What was decoded, in the same order.
+        flaws: What is poor about each picture, in the same order; `None` if this is not looked at.
         missing: Pictures that are not decoded yet.
         answer: Gets the embeddings `[n, D]` on the CPU, or an exception.
     """
 
-    __slots__ = ("answer", "error", "missing", "pictures", "pixels", "result")
+    __slots__ = ("answer", "error", "flaws", "missing", "pictures", "pixels", "result")
 
-    def __init__(self, pictures: Sequence[PictureFile], answer: asyncio.Future[Tensor]) -> None:
+    def __init__(self, pictures: Sequence[PictureFile], answer: asyncio.Future[Tensor], *, measured: bool) -> None:
         self.pictures: Sequence[PictureFile] = pictures
         self.pixels: list[Tensor | None] = [None] * len(pictures)
+        self.flaws: list[tuple[Flaw, ...]] | None = [()] * len(pictures) if measured else None
         self.missing: int = len(pictures)
         self.answer: asyncio.Future[Tensor] = answer
         self.error: Exception | None = None
@@ -89,27 +92,36 @@ class Batcher:
             thread.start()
 
     async def embed(self, pictures: Sequence[PictureFile]) -> Tensor:
-        """Compute embeddings, together with those of other requests.
+        """Compute embeddings, together with those of other requests: the first result of `embed_measured`."""
+        return (await self._embedded(pictures, measured=False))[0]
+
+    async def embed_measured(self, pictures: Sequence[PictureFile]) -> tuple[Tensor, list[tuple[Flaw, ...]]]:
+        """Compute embeddings, together with those of other requests, and measure the quality of the pictures.
 
         Args:
             pictures: At least one.
 
         Returns:
-            `[n, D]` on the CPU, float32.
+            `[n, D]` on the CPU, float32; and for each picture what is poor about it.
 
         Raises:
             Full: If too many pictures wait. Nothing was done then.
             ImageReadError: If a picture cannot be read; the message names it.
         """
+        return await self._embedded(pictures, measured=True)
+
+    async def _embedded(
+        self, pictures: Sequence[PictureFile], *, measured: bool
+    ) -> tuple[Tensor, list[tuple[Flaw, ...]]]:
         loop = asyncio.get_running_loop()
-        job = Job(pictures, loop.create_future())
+        job = Job(pictures, loop.create_future(), measured=measured)
         with self._lock:
             if self._stopping or self.waiting + len(pictures) > self._max_waiting:
                 raise Full
             self.waiting += len(pictures)
             self._to_decode.extend((job, index) for index in range(len(pictures)))
             self._some_to_decode.notify()
-        return await job.answer
+        return await job.answer, job.flaws or []
 
     def close(self) -> None:
         """Finish what was accepted, and end the threads."""
@@ -134,8 +146,11 @@ class Batcher:
                     self._some_to_decode.notify()
             began = time.thread_time()
             try:
-                if job.error is None:
+                if job.error is None and job.flaws is None:
                     job.pixels[index] = read_pixels(job.pictures[index], self.model.preprocessing)
+                elif job.error is None and job.flaws is not None:
+                    job.pixels[index], quality = read_measured(job.pictures[index], self.model.preprocessing)
+                    job.flaws[index] = quality.flaws()
             except Exception as error:
                 job.error = error
             slow = time.thread_time() - began > QUICK_S

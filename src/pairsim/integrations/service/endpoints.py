@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from torch import Tensor
-
 from pairsim._common import unit_similarity
 from pairsim._common.numbers import similarity_threshold
 from pairsim.errors import ImageReadError, is_out_of_memory, require
@@ -14,9 +12,11 @@ from pairsim.integrations.service.answers import (
     Changed,
     Compared,
     Encoded,
+    Enrolled,
     Health,
     Identifications,
     Identified,
+    PoorQuality,
     Problem,
 )
 from pairsim.integrations.service.batching import Full
@@ -131,14 +131,15 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
     async def enrol(request: Request) -> Any:
         """Add pictures to the gallery, each with an id, and all of one identity if one is given."""
 
-        async def work(form: Form) -> Changed:
+        async def work(form: Form) -> Enrolled:
             keeper = service.gallery()
             known_fields(form, ("pictures",), ("ids", "identity"))
             pictures, ids, identity = form.pictures("pictures"), form.values.get("ids", []), form.one("identity")
             _check_ids(ids, pictures, identity)
-            embeddings: Tensor = await service.batcher.embed(pictures)
+            embeddings, flaws = await service.batcher.embed_measured(pictures)
             await keeper.enrol(embeddings, ids, identity)
-            return Changed(ids, len(keeper))
+            poor = [PoorQuality(name, [*found]) for name, found in zip(ids, flaws, strict=True) if found]
+            return Enrolled(ids, len(keeper), poor)
 
         return await with_form(request, work)
 
@@ -166,7 +167,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         compare: (Compared, {"first": _FILE, "second": _FILE, "threshold": _THRESHOLD}, ("first", "second"), ()),
         encode: (Encoded, {"pictures": _FILES}, ("pictures",), ()),
         identify: (Identifications, {"pictures": _FILES, "threshold": _THRESHOLD}, ("pictures",), (404, 409)),
-        enrol: (Changed, {"pictures": _FILES, "ids": _TEXTS, "identity": _TEXT}, ("pictures", "ids"), (404, 409)),
+        enrol: (Enrolled, {"pictures": _FILES, "ids": _TEXTS, "identity": _TEXT}, ("pictures", "ids"), (404, 409)),
     }
     for endpoint, (model, properties, required, others) in forms.items():
         app.add_api_route(

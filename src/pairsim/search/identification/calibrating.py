@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from pairsim.data.class_index import ClassIndex
 from pairsim.data.labels import read_labels
 from pairsim.encoding import encode_dataset
 from pairsim.evaluation import PairScores, fit_platt
-from pairsim.evaluation.fpir_growth import FpirGrowth
+from pairsim.evaluation.fpir_growth import FpirGrowth, grown
+from pairsim.evaluation.fpir_threshold import fpir_threshold
 from pairsim.evaluation.identification import Searches
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.probabilities.priors import log_odds
@@ -41,6 +43,8 @@ def calibrate_gallery(
 ) -> GalleryCalibration:
     """Choose the threshold of a gallery by its false positive identification rate, and store both in it.
 
+    The rate is cross-validated over identities: what searches for others than those that chose the threshold find.
+
     Searches for unknown identities give the rate. By default they are the gallery's own images, each without its own
     identity. Searches for enrolled identities, for the FNIR and for probabilities, are the images of identities with
     several, each compared with the mean of the others.
@@ -63,7 +67,8 @@ def calibrate_gallery(
         DataError: If `unknown` has no labels.
         TypeError: If a number is text.
         ValueError: If the gallery is empty, there are fewer than 3 / `target_fpir` searches for unknown identities
-            (rule of three), these are fewer than 10, or an argument is out of range. The gallery then stays as it was.
+            (rule of three), these are fewer than 10 or than 1 / `target_fpir` - 1, or an argument is out of range. The
+            gallery then stays as it was.
 
     Example:
         >>> import torch
@@ -108,28 +113,24 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
     Raises:
         ValueError: As for `calibrate_gallery`.
     """
-    unknown = np.unique(searches.queried[searches.non_mated]).size
-    if unknown < MIN_IDENTITIES:
-        raise ValueError(
-            f"Expected searches for at least {MIN_IDENTITIES} unknown identities, got {unknown}. Enrol more, or give "
-            "images of other identities (unknown=, or --unknown FOLDER)."
-        )
+    unknown = _enough_unknown(searches, target_fpir)
     size = searches.num_enrolled
     compared = int(counts.sum()) // max(searches.num_non_mated, 1)
-    growth = FpirGrowth(searches.others[searches.non_mated], counts, compared)
-    searches.threshold_for_fpir(target_fpir)  # raises if there are too few
-    rate = target_fpir * compared / size
-    threshold, predictions = _predicted(searches, growth, searches.threshold_at(rate), size)
-    while predictions[0].fpir > target_fpir:  # a rate that grows faster than the gallery
-        found = round(searches.fpir(lowest_match(threshold)) * searches.num_non_mated)
-        rate = (found - 0.5) / searches.num_non_mated  # one search fewer, and so at last none
-        threshold, predictions = _predicted(searches, growth, searches.threshold_at(rate), size)
+    chosen = fpir_threshold(searches, grown(target_fpir, compared / size))
+    threshold = min(_apart(searches, chosen.threshold), 1.0)
     floor = lowest_match(threshold)
+    # one identity more than in the searches; many similarities of 1 are found in any case
+    low, fpir, high = (grown(rate, size / compared) for rate in (chosen.interval[0], chosen.fpir, chosen.interval[1]))
+    fpir = max(min(fpir, target_fpir), searches.fpir(floor))
+    growth = FpirGrowth(searches.others[searches.non_mated], counts, size)
+    sizes = [size * factor for factor in SIZES]
     return GalleryCalibration(
-        threshold=min(threshold, 1.0),
+        threshold=threshold,
         target_fpir=target_fpir,
         num_identities=size,
-        predictions=predictions,
+        predictions=tuple(
+            PredictedFpir(one, *growth.predict(floor, fpir, (low, max(high, fpir)), one)) for one in sizes
+        ),
         num_searches=searches.num_non_mated,
         num_unknown=unknown,
         source="",
@@ -139,16 +140,29 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
     )
 
 
-def _predicted(
-    searches: Searches, growth: FpirGrowth, threshold: float, size: int
-) -> tuple[float, tuple[PredictedFpir, ...]]:
-    """Return a threshold, raised if similarities just below it would be found too, and its FPIR for each size."""
+def _enough_unknown(searches: Searches, target_fpir: float) -> int:
+    """Return the number of unknown identities; raise if searches for them cannot show an FPIR."""
+    unknown = np.unique(searches.queried[searches.non_mated]).size
+    others = "Enrol more, or give images of other identities (unknown=, or --unknown FOLDER)"
+    if unknown < MIN_IDENTITIES:
+        raise ValueError(
+            f"Expected searches for at least {MIN_IDENTITIES} unknown identities, got {unknown}. {others}."
+        )
+    searches.threshold_for_fpir(target_fpir)
+    needed = math.ceil(1 / target_fpir - 1e-9) - 1  # of n + 1 identities, one has the highest similarity
+    if unknown < needed:
+        raise ValueError(
+            f"Expected searches for at least {needed:,} unknown identities for an FPIR of {target_fpir:g}, got "
+            f"{unknown:,}. {others}, or a higher rate."
+        )
+    return unknown
+
+
+def _apart(searches: Searches, threshold: float) -> float:
+    """Return a threshold, raised if similarities just below it would be found too."""
     if searches.fpir(lowest_match(threshold)) > searches.fpir(threshold):
-        threshold += MATCH_TOLERANCE
-    floor = lowest_match(threshold)
-    fpir, interval = searches.fpir(floor), searches.fpir_interval(floor)
-    sizes = [size * factor for factor in SIZES]
-    return threshold, tuple(PredictedFpir(one, *growth.predict(floor, fpir, interval, one)) for one in sizes)
+        return threshold + MATCH_TOLERANCE
+    return threshold
 
 
 def with_probabilities(calibration: GalleryCalibration, searches: Searches, prior: float) -> GalleryCalibration:

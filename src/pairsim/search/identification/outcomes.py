@@ -16,7 +16,6 @@ from pairsim.evaluation.fpir_growth import BINS, similarity_counts
 from pairsim.evaluation.identification import Searches
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.search.gallery import Gallery
-from pairsim.search.identification.templates import Templates
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -39,15 +38,9 @@ def leave_one_out(gallery: Gallery, *, max_searches: int) -> tuple[Searches, Int
         raise ValueError(f"Expected a gallery of at least two identities, got {len(identities)}. Add others.")
     rows = np.sort(permutation(stream_key("gallery searches", 0), len(gallery))[:max_searches])
     queries = gallery.rows[rows]
-    shown = gallery.identities
-    if identities == shown:
-        numbers, own = torch.from_numpy(rows), torch.full((len(rows),), math.nan)
-    else:
-        templates = Templates(gallery.rows, shown)
-        numbers = templates.numbers([shown[row] for row in rows.tolist()])
-        rest, several = templates.without(queries, numbers)
-        own = torch.where(several, (rest * queries).sum(dim=1), math.nan)
-    others, counts, ranks, found = _searched(queries, vectors, numbers.to(vectors.device), own.to(vectors.device))
+    numbers, rest, several = gallery.templates_without(torch.from_numpy(rows))
+    own = torch.where(several, (rest * queries).sum(dim=1), math.nan)
+    others, counts, ranks, found, following = _searched(queries, vectors, numbers, own)
     return (
         Searches(
             own=own.cpu().double().numpy(),
@@ -57,6 +50,8 @@ def leave_one_out(gallery: Gallery, *, max_searches: int) -> tuple[Searches, Int
             queried=numbers.cpu().numpy(),
             groups=_grouped(numbers.cpu().numpy(), found),
             num_enrolled=len(identities),
+            nearest=found,
+            next_others=following,
         ),
         counts,
     )
@@ -84,7 +79,7 @@ def outcomes(gallery: Gallery, queries: Tensor, identities: Sequence[Hashable]) 
     counts = np.zeros(BINS, np.int64)
     for kind in (mated, ~mated):
         part = torch.from_numpy(np.flatnonzero(kind)).to(vectors.device)
-        highest[kind], counts, ranks[kind], _ = _searched(queries[part], vectors, numbers[part], own[part])
+        highest[kind], counts, ranks[kind], *_ = _searched(queries[part], vectors, numbers[part], own[part])
     queried = np.array([places.get(name, others[name]) for name in identities], dtype=np.int64)
     return (
         Searches(
@@ -113,15 +108,16 @@ def mated_and_non_mated(mated: Searches, non_mated: Searches) -> Searches:
 
 def _searched(
     queries: Tensor, vectors: Tensor, own: Tensor, own_similarity: Tensor
-) -> tuple[Float64Array, IntArray, IntArray, IntArray]:
+) -> tuple[Float64Array, IntArray, IntArray, IntArray, Float64Array]:
     """Compare queries `[Q, D]` with all templates `[I, D]` but their own, whose numbers are `own`, or -1.
 
     Returns:
-        The highest similarity `[Q]`, all similarities counted, the rank of the own one, 0 without one, and the number
-        of the template with the highest.
+        The highest similarity `[Q]`, all similarities counted, the rank of the own one, 0 without one, the number of
+        the template with the highest, and the second highest similarity, minus infinity without one.
     """
     counts = np.zeros(BINS, np.int64)
-    others, ranks, numbers = np.empty(len(queries)), *(np.zeros(len(queries), np.int64) for _ in range(2))
+    others, following = np.empty(len(queries)), np.empty(len(queries))
+    ranks, numbers = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
     at_once = max(_BLOCK_BYTES // (4 * len(vectors)), 1)
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
@@ -134,7 +130,9 @@ def _searched(
         ranks[part] = torch.where(own_similarity[part].isnan(), 0, at_least + 1).cpu().numpy()
         values = similarities[similarities > -math.inf].cpu().numpy()
         counts += similarity_counts(values)
-    return others, counts, ranks, numbers
+        similarities.scatter_(1, number[:, None], -math.inf)
+        following[part] = similarities.amax(dim=1).cpu().double().numpy()
+    return others, counts, ranks, numbers, following
 
 
 def _grouped(queried: IntArray, found: IntArray) -> IntArray:

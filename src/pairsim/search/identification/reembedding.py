@@ -87,7 +87,7 @@ def reembedded(
     gallery = Gallery(model)
     identities = old.table.identities if old.table.has_identities else None
     gallery.add(paths, names, identities=identities, batch_size=batch_size, progress=progress)
-    before, after = (_nearest_others(rows) for rows in (old.embeddings, gallery.rows.cpu()))
+    before, after = (_nearest_others(rows) for rows in (old.rows.all, gallery.rows.cpu()))
     old_recall, new_recall = (_recall(found, old.table.identities) for found in (before, after))
     return gallery, Agreement(len(names), float((before == after).double().mean()), old_recall, new_recall)
 

@@ -1,1 +1,1 @@
-"""Curves: ROC, DET, reliability, score histograms, training."""
+"""Curves: ROC, DET, identification, reliability, score histograms, training."""

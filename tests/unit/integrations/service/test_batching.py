@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pairsim import SimilarityModel
 from pairsim.errors import ImageReadError
-from pairsim.images import PictureFile
+from pairsim.images import Flaw, PictureFile
 from pairsim.integrations.service.batching import Batcher, Full
 
 FILES = [PictureFile(png(number), f"{number}.png") for number in range(24)]
@@ -83,6 +83,18 @@ def test_each_request_gets_the_embeddings_of_its_pictures_in_order() -> None:
     for part, rows in zip(parts, found, strict=True):
         assert isinstance(rows, Tensor)
         torch.testing.assert_close(rows, expected[list(part)], rtol=0, atol=1e-6)
+
+
+def test_quality_is_measured_for_those_who_ask() -> None:
+    files = [PictureFile(png(0), "a.png"), PictureFile(png(1, (1, 1)), "b.png")]
+    with closing(Batcher(small_model())) as batcher:
+
+        async def both() -> tuple[Tensor, tuple[Tensor, list[tuple[Flaw, ...]]]]:
+            return await asyncio.gather(batcher.embed(files), batcher.embed_measured(files))
+
+        plain, (embeddings, flaws) = asyncio.run(both())
+    torch.testing.assert_close(embeddings, plain, rtol=0, atol=1e-6)
+    assert [[flaw.kind for flaw in found] for found in flaws] == [[], ["too small", "low contrast"]]
 
 
 def test_what_waits_is_joined_into_one_batch() -> None:

@@ -86,7 +86,7 @@ def test_pixels_are_counted_before_anything_is_decoded(plain: Client, monkeypatc
 
 def test_a_picture_is_enrolled_identified_and_removed(client: Client) -> None:
     answer = client.post("/enrol", [*pictures(png(1), png(2)), ("ids", "a/1.png"), ("ids", "ü 2?&#")])
-    assert (answer.status, answer.json) == (200, {"ids": ["a/1.png", "ü 2?&#"], "num_images": 2})
+    assert (answer.status, answer.json) == (200, {"ids": ["a/1.png", "ü 2?&#"], "num_images": 2, "quality": []})
     answer = client.post("/identify", [*pictures(png(2), png(3)), ("threshold", "0.999")])
     first, second = answer.json["results"]
     ratio = math.exp(5)  # of an untrained model at similarity 1, against one other identity and somebody unknown
@@ -100,6 +100,15 @@ def test_a_picture_is_enrolled_identified_and_removed(client: Client) -> None:
     assert answer.json["results"][0]["id"] is None
     assert client.remove("ü 2?&#").status == 404
     assert client.remove("a/1.png").json["num_images"] == 0
+
+
+def test_poor_pictures_are_enrolled_and_named(client: Client) -> None:
+    answer = client.post("/enrol", [*pictures(png(1), png(2, (1, 1))), ("ids", "a"), ("ids", "b")])
+    assert (answer.status, answer.json["num_images"]) == (200, 2)
+    (poor,) = answer.json["quality"]
+    assert poor["id"] == "b"
+    assert [reason["kind"] for reason in poor["reasons"]] == ["too small", "low contrast"]
+    assert poor["reasons"][0] == {"kind": "too small", "value": 8.0, "limit": 4.0}
 
 
 def test_a_gallery_without_calibration_needs_a_threshold(client: Client) -> None:

@@ -12,6 +12,7 @@ from small_models import small_model
 from pairsim import Gallery, evaluate_gallery
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.data import ImageTensors
+from pairsim.evaluation import Searches
 from pairsim.search.identification.identification_report import identification_report
 from pairsim.search.identification.outcomes import outcomes
 
@@ -30,9 +31,13 @@ def test_figures_are_those_of_the_searches() -> None:
     assert len(report.cmc) == 15
     assert report.cmc[-1] == 1.0
     assert report.fnir_at_fpir == {"0.1": searches.fnir_at_fpir(0.1)}  # 60 searches cannot show less
-    for threshold, fpir, fnir in report.curve:
-        assert fpir == pytest.approx(searches.fpir(threshold))
-        assert fnir == pytest.approx(searches.fnir(threshold))
+    for at in report.curve:
+        assert (at.fpir, at.fnir) == (searches.fpir(at.threshold), searches.fnir(at.threshold))
+        assert at.fpir_interval == searches.fpir_interval(at.threshold)
+        assert at.fnir_interval == searches.fnir_interval(at.threshold)
+    low, high = report.rank_1_interval
+    assert (1 - high, 1 - low) == pytest.approx(searches.fnir_interval(-math.inf))
+    assert report.conditions is None
     json.dumps(report.to_dict(), allow_nan=False)
     assert str(report).splitlines() == [
         "30 searches for 15 of 15 enrolled identities, 60 for 30 others",
@@ -44,6 +49,31 @@ def test_figures_are_those_of_the_searches() -> None:
         f"[{report.fnir_interval[0]:.2%}, {report.fnir_interval[1]:.2%}]",
         f"FNIR at an FPIR of 0.1: {report.fnir_at_fpir['0.1']:.2%}",
     ]
+
+
+def test_a_long_curve_is_dense_where_a_rate_is_small() -> None:
+    rng = np.random.default_rng(0)
+    own, others = rng.normal(0.7, 0.1, 3000), rng.normal(0.3, 0.1, 5000)
+    searches = Searches(
+        own=np.concatenate((own, np.full(5000, np.nan))),
+        others=np.concatenate((np.full(3000, 0.1), others)),
+        ranks=np.concatenate((np.ones(3000, np.int64), np.zeros(5000, np.int64))),
+        non_mated=np.arange(8000) >= 3000,
+        queried=np.arange(8000) // 4,
+        groups=np.arange(8000) // 4,
+        num_enrolled=750,
+    )
+    curve = identification_report(searches, 0.5).curve
+    assert 100 < len(curve) <= 200
+    thresholds = [at.threshold for at in curve]
+    assert thresholds == sorted(thresholds, reverse=True)
+    exact = {threshold: (fpir, fnir) for threshold, fpir, fnir in zip(*searches.curve(), strict=True)}
+    assert all((at.fpir, at.fnir) == pytest.approx(exact[at.threshold]) for at in curve)
+    for rate in (1 / 5000, 3 / 5000, 0.01, 0.1):  # the lowest FNIR that an FPIR allows is among the points
+        lowest = min(fnir for fpir, fnir in exact.values() if fpir <= rate)
+        assert min(at.fnir for at in curve if at.fpir <= rate * 1.001) <= lowest * 1.2 + 1 / 3000
+    for kind in ("fpir", "fnir"):
+        assert sum(0 < getattr(at, kind) < 0.01 for at in curve) > 15
 
 
 def test_without_threshold_and_without_one_kind() -> None:

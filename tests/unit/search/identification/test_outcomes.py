@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from identities import filled, rows
 
+from pairsim.search import gallery as gallery_module
 from pairsim.search.identification.outcomes import leave_one_out, mated_and_non_mated, outcomes
+from pairsim.search.identification.templates import Templates
 
 
 def test_leave_one_out_against_loops() -> None:
@@ -25,8 +28,27 @@ def test_leave_one_out_against_loops() -> None:
         assert searches.own[row] == pytest.approx(own, abs=1e-6)
         assert searches.others[row] == pytest.approx(max(scores.values()), abs=1e-6)
         assert searches.ranks[row] == 1 + sum(score >= own for score in scores.values())
+        nearest, following = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
+        assert searches.nearest is not None
+        assert searches.next_others is not None
+        assert gallery.templates()[1][int(searches.nearest[row])] == nearest
+        assert searches.next_others[row] == pytest.approx(scores[following], abs=1e-6)
     assert counts.sum() == 21 * 6
     assert searches.num_enrolled == 7
+
+
+def test_means_of_identities_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Templates] = []
+
+    def counted(*rows: Any) -> Templates:
+        made.append(Templates(*rows))
+        return made[-1]
+
+    monkeypatch.setattr(gallery_module, "Templates", counted)
+    gallery = filled(7, 3)
+    searches, _ = leave_one_out(gallery, max_searches=10**6)
+    outcomes(gallery, gallery.rows, gallery.identities)
+    assert (len(made), searches.num_mated) == (1, 21)
 
 
 def test_images_of_known_identities() -> None:

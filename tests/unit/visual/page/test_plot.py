@@ -15,12 +15,15 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from number_data import history, labelled_embeddings, off_place, panels, scored_pairs
+from searched_identities import search_report
 
 from pairsim.errors import MissingExtraError
 from pairsim.visual import (
     draw_class_similarity,
+    draw_cmc,
     draw_det,
     draw_embedding_map,
+    draw_fpir_fnir,
     draw_reliability,
     draw_roc,
     draw_score_histogram,
@@ -34,6 +37,8 @@ FIGURES: dict[str, Draw] = {
     "histogram": lambda **options: draw_score_histogram(*scored_pairs(), threshold=0.3, **options),
     "roc": lambda **options: draw_roc(*scored_pairs(), threshold=0.3, **options),
     "det": lambda **options: draw_det({"a": scored_pairs(), "b": scored_pairs(seed=1)}, **options),
+    "fpir-fnir": lambda **options: draw_fpir_fnir({"a": search_report(), "b": search_report(seed=1)}, **options),
+    "cmc": lambda **options: draw_cmc(search_report(), **options),
     "reliability": lambda **options: draw_reliability(
         np.abs(scored_pairs()[0]),
         scored_pairs()[1],

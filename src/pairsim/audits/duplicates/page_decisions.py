@@ -1,0 +1,59 @@
+"""What a person decided on the page of duplicates: which pictures to keep, and which may go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pairsim._common import storage
+from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
+from pairsim.errors import DataError, RunError
+
+_FORMAT = "pairsim-decisions"
+
+
+def decided(report: DuplicateReport, path: Path) -> DuplicateReport:
+    """Return a report with the decisions of a file in place of its own.
+
+    Args:
+        report: Of the folder.
+        path: The file `decisions.json` of the page: the names of files to keep and of files that may go.
+
+    Returns:
+        The report. Clusters that the file does not name are unchanged. Of the others, members are the files that may
+        go, and the first that is kept is the one that is kept. A file that neither list names is kept.
+
+    Raises:
+        DataError: If no picture of a cluster would be kept, or a file is in both lists.
+        RunError: If the file cannot be read or is not such a file.
+    """
+    values = storage.read_json(path)
+    keep, go = values.get("keep"), values.get("go")
+    if values.get("format") != _FORMAT or not _are_names(keep) or not _are_names(go):
+        raise RunError(f"Expected {path} to be the decisions.json of a page of pairsim duplicates, found another file.")
+    kept, going = set(keep or ()), set(go or ())
+    for name in sorted(kept & going):
+        raise DataError(f"Expected {path} to keep {name} or to let it go, found both. Decide on the page again.")
+    clusters = [_decided(cluster, kept, going, path) for cluster in report.clusters]
+    return replace(report, clusters=tuple(cluster for cluster in clusters if cluster.members))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _decided(cluster: DuplicateCluster, kept: set[str], going: set[str], path: Path) -> DuplicateCluster:
+    names = [cluster.keep, *(member.file for member in cluster.members)]
+    if not (kept | going) & set(names):
+        return cluster
+    staying = [name for name in names if name not in going]
+    if not staying:
+        raise DataError(
+            f"Expected {path} to keep a picture of each cluster, found none of that of {cluster.keep}. Keep one."
+        )
+    if cluster.keep in staying:
+        return replace(cluster, members=tuple(one for one in cluster.members if one.file in going))
+    first = next(one for one in cluster.members if one.file == staying[0])
+    old = replace(first, file=cluster.keep, facts=cluster.facts)  # as unlike as they were the other way round
+    members = (old, *(one for one in cluster.members if one.file in going))
+    return replace(cluster, keep=first.file, members=members, reason="decided", facts=first.facts)
