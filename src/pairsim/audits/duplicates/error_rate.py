@@ -2,16 +2,14 @@
 
 Two pictures of a folder, drawn at random, are a false pair if they are different and yet have at least the threshold.
 Nearly all pairs of different pictures are never proposed or cannot be registered, and have similarity 0. The others
-give the tail of similarities, from which the rate at a threshold is estimated (see `pair_tail`). Registered pairs that
-are skewed or tilted against each other are never copies; they tell how similarities fall, and are not counted. The
-threshold is the lowest at which the upper end of the 95 % interval of the rate is at most the target, so that the rate
+give the tail of similarities, from which the rate at a threshold is estimated (see `pair_tail`). They are few. Pairs
+that are skewed or tilted against each other, and those with too few matching features to be proposed, are never false
+pairs. They are registered all the same, as they tell how similarities fall; this takes it that similarities fall alike
+in both. Where none counts, the estimate is 0, and the upper end is that of 3.7 pairs. The threshold is the lowest at which the upper end of the 95 % interval of the rate is at most the target, so that the rate
 itself is mostly far less.
 
 Copies in the folder would count as false pairs. So of the pictures that are copies at the default threshold, one is
 taken. What is left may have copies below it, which make the rate, and with it the threshold, higher than needed.
-
-Recall is that of known edits of pictures of the folder. Each kind of edit is searched for by itself, so that an edited
-picture is found by its original alone, as a copy in a folder has to be.
 """
 
 from __future__ import annotations
@@ -23,66 +21,32 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
-from pairsim.audits.duplicates.candidates import matching_features, proposals
-from pairsim.audits.duplicates.edits import EDITS
+from pairsim.audits.duplicates.candidates import Matches, Proposals, matching_features, proposals
+from pairsim.audits.duplicates.edit_recall import EditRecall, all_described, drawn, edit_recall
 from pairsim.audits.duplicates.families import compared
 from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.local_features import Features
 from pairsim.audits.duplicates.reading import Listed, read_all
-from pairsim.audits.duplicates.registered_search import (
-    DESCRIBED_AT_ONCE,
-    chosen_features,
-    described,
-    joined,
-    related,
-)
 from pairsim.audits.duplicates.registration import frames
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError
 from pairsim.evaluation.uncertainty.pair_tail import PairTail, fitted_tail, poisson_interval
-from pairsim.evaluation.uncertainty.wilson import wilson_interval
 
 MAX_EXTRAPOLATION = 1000
 """How many times as rare as one pair in all a false pair may be, at most, for a rate to be stated."""
 
 _MAX_PICTURES = 1000
-_MAX_EDITED = 100
+_MAX_OTHERS = 2000
+"""Pairs with a single match that are compared, at most."""
 _SMALLEST = 0.5
 _LARGEST = 0.9999
 """Threshold, at most: from here on, rounding counts."""
 _STEP = 0.0001
-_SIDE = 640
-"""Longer side of pictures that are edited, at most."""
 _MILLION = 10**6
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditRecall:
-    """How many of the copies with one change are found.
-
-    Attributes:
-        edit: What was done, such as "cropped 10 %".
-        kind: What was changed, in the words of the report.
-        found: Copies that have at least the threshold.
-        total: Copies.
-        interval: 95 % interval of the share that is found, by Wilson.
-    """
-
-    edit: str
-    kind: str
-    found: int
-    total: int
-    interval: tuple[float, float]
-
-    @property
-    def recall(self) -> float:
-        """Share of the copies that are found."""
-        return self.found / self.total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,18 +156,19 @@ def measured_rates(
         DataError: If these pictures are too few, or too much alike, to say anything about the target.
     """
     _expect_enough(len(pictures), target)
-    sample = _drawn(pictures, _MAX_PICTURES)
+    sample = drawn(pictures, _MAX_PICTURES)
     prints, features = _read(sample, on_error, progress)
     count = len(prints)
     _expect_enough(count, target)
-    proposed = proposals(matching_features(features))
+    proposed, are_proposed = _with_one_match(matching_features(features), count)
     similarity, copies = compared(frames([one.grey for one in prints]), proposed)
+    copies &= are_proposed
     distribution = FalseRates.fitted(
         similarity, copies, proposed.first.numpy(), proposed.second.numpy(), num_pictures=count, ceiling=ceiling
     )
     threshold = distribution.threshold(target)
     estimate, low, high = distribution.rate(threshold)
-    recall, edited_pairs, edited_false = _edited(sample, threshold, on_error, progress)
+    recall, edited_pairs, edited_false = edit_recall(sample, threshold, on_error, progress)
     return DuplicateRates(
         target=target,
         threshold=threshold,
@@ -325,66 +290,25 @@ def _pairs(count: int) -> int:
     return count * (count - 1) // 2
 
 
-def _drawn(pictures: Sequence[Listed], most: int) -> list[Listed]:
-    if len(pictures) <= most:
-        return list(pictures)
-    chosen = np.random.default_rng(0).choice(len(pictures), most, replace=False)
-    return [pictures[k] for k in np.sort(chosen)]
-
-
 def _read(pictures: Sequence[Listed], on_error: OnError, progress: bool | None) -> tuple[list[Fingerprint], Features]:
     results = read_all(pictures, fingerprint, white=None, on_error=on_error, progress=progress)
     prints = [found for _, found in results if not isinstance(found, Skipped)]
-    return prints, _described(prints)
+    return prints, all_described(prints)
 
 
-def _described(prints: Sequence[Fingerprint]) -> Features:
-    starts = range(0, len(prints), DESCRIBED_AT_ONCE)
-    return joined(described(prints[start : start + DESCRIBED_AT_ONCE]) for start in starts)
-
-
-def _edited(
-    pictures: Sequence[Listed], threshold: float, on_error: OnError, progress: bool | None
-) -> tuple[tuple[EditRecall, ...], int, int]:
-    """Search for each kind of edit: recall, and how many pairs of different pictures there are and reach it."""
-
-    def with_edits(image: Tensor) -> list[Fingerprint]:
-        small = _reduced(image)
-        return [fingerprint(small), *(fingerprint(edit.apply(small).pixels) for edit in EDITS)]
-
-    results = read_all(_drawn(pictures, _MAX_EDITED), with_edits, white=None, on_error=on_error, progress=progress)
-    prints = [found for _, found in results if not isinstance(found, Skipped)]
-    count = len(prints)
-    if not count:
-        raise DataError("Expected pictures that can be read, but they no longer can. Look at the folder.")
-    features = _described([one for versions in prints for one in versions])
-    versions = len(EDITS) + 1
-    recall, pairs, false = [], 0, 0
-    for number, edit in enumerate(EDITS, start=1):
-        rows = [start * versions for start in range(count)] + [start * versions + number for start in range(count)]
-        both = [prints[row // versions][row % versions] for row in rows]
-        found = 0
-        for family in related(both, chosen_features(features, rows), False)[0]:
-            first, second = np.triu_indices(len(family.members), 1)
-            members = np.array(family.members)
-            reached = family.similarity[first, second] >= threshold
-            same = members[first] % count == members[second] % count
-            found += int((reached & same).sum())
-            edited = members[second] >= count  # the second has the higher number
-            false += int((reached & ~same & edited).sum())
-        pairs += count * (count - 1) + _pairs(count)
-        low, high = wilson_interval(found, count)
-        recall.append(
-            EditRecall(edit=edit.name, kind=edit.kind, found=found, total=count, interval=(float(low), float(high)))
-        )
-    return tuple(recall), pairs, false
-
-
-def _reduced(image: Tensor) -> Tensor:
-    from PIL import Image
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    if max(picture.size) <= _SIDE:
-        return image
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+def _with_one_match(matches: Matches, count: int) -> tuple[Proposals, npt.NDArray[np.bool_]]:
+    """Add to the pairs that are proposed others with a single match; and tell which are proposed."""
+    proposed = proposals(matches)
+    keys = (matches.first * count + matches.second).numpy()
+    rows = np.unique(keys, return_index=True)[1]
+    rows = rows[~np.isin(keys[rows], (proposed.first * count + proposed.second).numpy())]
+    if len(rows) > _MAX_OTHERS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, _MAX_OTHERS, replace=False))
+    more = torch.from_numpy(rows)
+    both = Proposals(
+        torch.cat([proposed.first, matches.first[more]]),
+        torch.cat([proposed.second, matches.second[more]]),
+        torch.cat([proposed.support, torch.ones_like(more)]),
+        torch.cat([proposed.transform, matches.transform[more]]),
+    )
+    return both, np.arange(len(both.first)) < len(proposed.first)

@@ -37,10 +37,7 @@ from pairsim._common.arrays import Float64Array
 MIN_EXCEEDANCES = 20
 """Pairs above the level from which the tail is fitted, at least."""
 
-MIN_COUNTED = 5
-"""Those of them that count, at least."""
-
-_TAIL = 0.25
+_TAIL = 0.4
 """Share of the similarities given that are taken as the tail."""
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -85,15 +82,16 @@ class PairTail:
         distance = max(math.atanh(similarity) - self.level, 0.0)
         effect = self._design_effect(distance)
         k = float(self.counted.sum())
-        log = math.log(k / self.num_pairs)
         few, many = poisson_interval(k / effect)
-        fewest = math.log(few * effect / k) if few > 0 else -math.inf
-        most = math.log(many * effect / k)
+        log = math.log(k / self.num_pairs) if k else -math.inf
         spread = math.exp(_Z / (self.slope * math.sqrt(len(self.excesses) / effect * self._information())))
         fall = self._fall(self.slope, distance)
         steep = self._fall(self.slope * spread, distance) - fall
         flat = self._fall(self.slope / spread, distance) - fall
-        low, high = log + fall - math.hypot(fewest, steep), log + fall + math.hypot(most, flat)
+        if not k:  # the upper end alone, of independent pairs
+            return 0.0, 0.0, min(many / self.num_pairs * math.exp(fall + flat), 1.0)
+        low = log + fall - math.hypot(math.log(few * effect / k), steep) if few > 0 else -math.inf
+        high = log + fall + math.hypot(math.log(many * effect / k), flat)
         return min(math.exp(log + fall), 1.0), math.exp(low), math.exp(min(high, 0.0))
 
     def _fall(self, slope: float, distance: float) -> float:
@@ -107,7 +105,7 @@ class PairTail:
     def _design_effect(self, distance: float) -> float:
         """Ratio of the variance of log S to that of independent pairs, at least 1."""
         hidden = self.width / math.expm1(min(self.slope * self.width, 600.0))
-        psi = self.counted / self.counted.sum()
+        psi = self.counted / max(self.counted.sum(), 1)
         psi += (distance + hidden) * (self.excesses - self.excesses.mean()) / self._information() / len(psi)
         sums = np.bincount(self.first, psi, self.num_pictures) + np.bincount(self.second, psi, self.num_pictures)
         own = float((psi**2).sum())
@@ -124,7 +122,7 @@ def fitted_tail(
     num_pairs: int,
     ceiling: float,
 ) -> PairTail | None:
-    """Fit the upper quarter of the similarities.
+    """Fit the upper two fifths of the similarities.
 
     Args:
         similarities: Of the pairs that were compared, in [-1, 1] `[P]`; those of all others are lower.
@@ -136,7 +134,7 @@ def fitted_tail(
         ceiling: Similarity from which pairs were left out. A pair above it counts as just below it.
 
     Returns:
-        `None` if fewer than `MIN_EXCEEDANCES` pairs are in it, or fewer than `MIN_COUNTED` of them count.
+        `None` if fewer than `MIN_EXCEEDANCES` pairs are in it.
     """
     k = int(_TAIL * len(similarities))
     if k < MIN_EXCEEDANCES:
@@ -145,8 +143,6 @@ def fitted_tail(
     order = np.argsort(-values, kind="stable")
     level = float(values[order[k]])
     chosen = order[:k]
-    if int(counted[chosen].sum()) < MIN_COUNTED:
-        return None
     excesses, width = values[chosen] - level, math.atanh(ceiling) - level
     slope = _slope(float(excesses.mean()), width) if width > 0 else 0.0
     return PairTail(
