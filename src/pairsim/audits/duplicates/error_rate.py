@@ -4,8 +4,10 @@ Two pictures of a folder, drawn at random, are a false pair if they are differen
 Nearly all pairs of different pictures are never proposed or cannot be registered, and have similarity 0. The others
 give the tail of similarities, from which the rate at a threshold is estimated (see `pair_tail`). They are few. Pairs
 that are skewed or tilted against each other, and those with too few matching features to be proposed, are never false
-pairs. They are registered all the same, as they tell how similarities fall; this takes it that similarities fall alike
-in both. Where none counts, the estimate is 0, and the upper end is that of 3.7 pairs. The threshold is the lowest at which the upper end of the 95 % interval of the rate is at most the target, so that the rate
+pairs. They are registered all the same, as they tell how similarities fall; this assumes that those of false pairs fall
+alike. Where no pair counts, the estimate is 0, and the upper end is that of 3.7 pairs.
+
+The threshold is the lowest at which the upper end of the 95 % interval of the rate is at most the target. So the rate
 itself is mostly far less.
 
 Copies in the folder would count as false pairs. So of the pictures that are copies at the default threshold, one is
