@@ -24,6 +24,9 @@ MIN_LIKENESS = 0.8
 MIN_SUPPORT = 3
 """Features that have to agree on how two pictures lie."""
 
+_MOST_PARTNERS = 12
+"""Pairs of a picture that are proposed, at most, but for those that are among the best of the other one. Many copies of
+one picture are connected through each other."""
 _VOTERS = 12
 """Matches of a pair that are heard, at most: the best."""
 _MAX_DISTANCE = 0.12
@@ -156,8 +159,20 @@ def proposals(matches: Matches) -> Proposals:
     good = (votes >= MIN_SUPPORT) | matches.whole[at]
     at, votes = at[good], votes[good]
     order = torch.argsort(votes, descending=True, stable=True)
-    at = at[order]
-    return Proposals(matches.first[at], matches.second[at], votes[order], matches.transform[at])
+    at, votes = at[order], votes[order]
+    near = _best_partners(matches.first[at], matches.second[at])
+    at, votes = at[near], votes[near]
+    return Proposals(matches.first[at], matches.second[at], votes, matches.transform[at])
+
+
+def _best_partners(first: Tensor, second: Tensor) -> Tensor:
+    """Keep pairs, the best coming first, that are among the best of one of their pictures."""
+    ends = torch.stack([first, second], dim=1).flatten()
+    order = torch.argsort(ends, stable=True)
+    ordered = ends[order]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)
+    return rank.view(-1, 2).amin(dim=1) < _MOST_PARTNERS
 
 
 def orientation_matrices(orientations: Tensor) -> Tensor:

@@ -134,11 +134,19 @@ class DuplicateReport:
             width = max(len(printable(member.file)) for member in cluster.members)
             lines = [
                 f"  {printable(member.file):<{width}}  {member.kind}"
-                + (f", similarity {member.similarity:.4f}" if member.kind == "near" else "")
+                + (f", similarity {member.similarity:.4f}" if member.kind not in EXACT_KINDS else "")
                 for member in cluster.members
             ]
-            blocks.append("\n".join([f"{printable(cluster.keep)} (keep)", *lines]))
-        for count, what in ((len(self.clusters), "clusters"), (len(self.skipped), "skipped pictures")):
+            why = f"; {cluster.reason}" if cluster.reason else ""
+            blocks.append("\n".join([f"{printable(cluster.keep)} (keep{why})", *lines]))
+        for group in self.similar[:most]:
+            lines = [f"  {printable(one.file)}  similarity {one.similarity:.4f}" for one in group.members]
+            blocks.append("\n".join([f"{printable(group.keep)} (similar, no copies)", *lines]))
+        for count, what in (
+            (len(self.clusters), "clusters"),
+            (len(self.similar), "similar groups"),
+            (len(self.skipped), "skipped pictures"),
+        ):
             if most is not None and count > most:
                 blocks.append(f"and {count - most:,} more {what}")
         blocks += [f"skipped {printable(str(one.name))}: {one.reason}" for one in self.skipped[:most]]
@@ -147,6 +155,8 @@ class DuplicateReport:
             total += f"{_count(self.num_duplicates, 'duplicate')} in {_count(len(self.clusters), 'cluster')}"
         else:
             total += "no duplicates"
+        if self.similar:
+            total += f"; {_count(len(self.similar), 'group')} of similar pictures"
         if self.skipped:
             total += f"; {len(self.skipped):,} skipped"
         if self.left_out:

@@ -22,6 +22,7 @@ from pairsim.audits.duplicates.registration import (
     aligned,
     paired_similarities,
     plausible,
+    promising,
     registered,
     similarities,
 )
@@ -88,11 +89,7 @@ def families(
     first, second, support = proposed.first.tolist(), proposed.second.tolist(), proposed.support.tolist()
     relations: list[tuple[int, int, float]] = []
     tries: dict[tuple[int, int], int] = defaultdict(int)
-    waiting = (
-        plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
-        .nonzero()[:, 0]
-        .tolist()
-    )
+    waiting = _worth_a_try(pictures, proposed)
     with progress_bar(len(waiting), "registering pictures", "pairs", progress) as bar:
         while waiting:
             batch: list[int] = []
@@ -153,6 +150,16 @@ def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.N
             similarity, _, transforms = _in_one_frame(pictures, [one, other], edges)
             result[row], copies[row] = similarity[0, 1], _of_copies(transforms)[0, 1]
     return result, copies
+
+
+def _worth_a_try(pictures: Frames, proposed: Proposals) -> list[int]:
+    chosen: list[int] = []
+    for start in range(0, len(proposed.first), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        a, b, maps = pictures[proposed.first[block]], pictures[proposed.second[block]], proposed.transform[block]
+        worth = plausible(maps, a.sizes, b.sizes) & promising(a, b, maps)
+        chosen += (start + worth.nonzero()[:, 0]).tolist()
+    return chosen
 
 
 def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float], list[bool]]:

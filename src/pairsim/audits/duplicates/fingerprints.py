@@ -17,7 +17,7 @@ UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 
 GREY_SIDE = 64
 """Height and width, at most, of the grey copy, at which pictures are registered."""
-CANVAS = 96
+CANVAS = 80
 """Height and width, at most, at which features are sought."""
 
 _CHROMA_SIDE = 16
@@ -65,7 +65,7 @@ def fingerprint(image: Tensor) -> Fingerprint:
     from PIL.Image import Resampling, fromarray
 
     pixels = image.permute(1, 2, 0).contiguous().numpy()
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(pixels.data)
     picture = fromarray(pixels)
     detail = _detail(picture)

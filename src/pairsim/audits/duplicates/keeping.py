@@ -120,6 +120,8 @@ class _Copies:
             distance[:, column] = np.maximum(light.numpy(), colour) + 255.0 * ~same
         typical = int(np.minimum(distance, _OTHER_TONE).sum(axis=0).argmin())
         good = [k for row, k in enumerate(left) if distance[row, typical] <= _SAME_TONE]
+        if len(good) < 2:  # all differ: none of them is usual
+            return left, ""
         return good, f"unchanged: {len(good)} of {len(left)} copies have these tones and this orientation"
 
     def coloured(self, left: list[int]) -> Answer:

@@ -27,6 +27,8 @@ _AT_ONCE = 64
 COARSE = ((2, 4),)
 FINE = ((2, 2), (1, 2))
 """Pixels that are averaged in each direction, and Gauss-Newton steps, one after the other."""
+_PROMISING = 0.2
+"""Correlation from which it is worth to register two pictures."""
 _OUTLIER = 1.0
 """Residual, in local standard deviations, beyond which a pixel counts little, as under a text."""
 _FULL_DETAIL = 400.0
@@ -91,6 +93,28 @@ def registered(first: Frames, second: Frames, transforms: Tensor, steps: Sequenc
                 maps = _stepped(fixed, moving.sizes, layers, maps)
         results.append(maps)
     return torch.cat(results)
+
+
+def promising(first: Frames, second: Frames, transforms: Tensor) -> Tensor:
+    """Tell which pairs correlate before they are registered, with a quarter of the pixels.
+
+    Args:
+        first: `M` pictures.
+        second: `M` pictures.
+        transforms: Coordinates of the first picture to those of the second `[M, 2, 3]`.
+
+    Returns:
+        bool `[M]`.
+    """
+    good = [torch.zeros(0, dtype=torch.bool)]
+    for start in range(0, len(transforms), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        fixed, moving = (_normalized(_averaged(one[block], 2)) for one in (first, second))
+        sampled, inside = _warped(moving.pixels[:, None], moving.sizes, fixed.sizes, transforms[block])
+        one, other = fixed.pixels * inside, sampled[:, 0] * inside
+        energies = one.square().sum(dim=(1, 2)) * other.square().sum(dim=(1, 2))
+        good.append((one * other).sum(dim=(1, 2)) >= _PROMISING * energies.sqrt())
+    return torch.cat(good)
 
 
 def aligned(pictures: Frames, target: Frames, transforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ def duplicates(
     folder: Annotated[Path | None, Parameter(help="Folder of pictures, with all of its sub-folders.")] = None,
     /,
     *,
+    against: Path | None = None,
     run: Path | None = None,
     threshold: float | None = None,
     target_false_rate: float | None = None,
@@ -37,14 +38,17 @@ def duplicates(
     Look at them on a page with --page. With --move-to or --link the command says what it would do; with --apply it
     does that, and writes a journal with which --undo restores everything.
 
-    Each cluster names the picture to keep (the largest) and those that could be removed, as they are like it. Pictures
-    that were rotated, mirrored or cropped are not found.
+    Each cluster names the picture to keep, why, and the copies of it, with what was changed: compressed again, resized,
+    other light or colours, grey, blurred, mirrored, turned, cropped, with a border, or with a text or logo. Pictures
+    that are similar but not the same, such as bursts, are listed apart.
 
     For example:
 
         pairsim duplicates photos
 
         pairsim duplicates photos --out duplicates.csv --on-error skip
+
+        pairsim duplicates new-photos --against archive
 
         pairsim duplicates photos --run runs/faces --threshold 0.999
 
@@ -53,9 +57,10 @@ def duplicates(
         pairsim duplicates photos --move-to photos-out --apply
 
     Args:
+        against: Second folder, whose pictures are kept: finds what of FOLDER is there already.
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
-        threshold: Similarity from which pictures are near-duplicates: 0.99 by default; required with --run, where 0.999
-            is a good start.
+        threshold: Similarity from which pictures are duplicates: 0.8 by default; required with --run, where 0.999 is a
+            good start.
         target_false_rate: Instead of --threshold, the share of pairs of different pictures that may be duplicates by
             chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
             minutes.
@@ -69,7 +74,7 @@ def duplicates(
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
     if undo is not None:
-        others = (folder, run, threshold, out, page, move_to, decisions, link or None, apply or None)
+        others = (folder, against, run, threshold, out, page, move_to, decisions, link or None, apply or None)
         expect(others.count(None) == len(others), "--undo without FOLDER and without other options.")
         undo_journal(undo, json)
         return
@@ -99,14 +104,20 @@ def duplicates(
     model = None if run is None else load_model(run, device)
     stamps = stamps_before(folder, on_error) if move_to is not None or link else {}
     report = pairsim.find_duplicates(
-        folder, model=model, threshold=threshold, target_false_rate=target_false_rate, on_error=on_error
+        folder,
+        against=against,
+        model=model,
+        threshold=threshold,
+        target_false_rate=target_false_rate,
+        on_error=on_error,
     )
     if out is not None:
         report.to_csv(out)
         note(f"Clusters written to {out}.")
     if page is not None:
         write_page(report, folder, page)
-    note(account(folder, report.num_images + len(report.skipped), report.left_out))
+    if against is None:
+        note(account(folder, report.num_images + len(report.skipped), report.left_out))
     result, text = report.to_dict(), report.describe()
     if move_to is not None or link:
         done = clean_up(report, folder, stamps, move_to, decisions, apply=apply)
