@@ -4,8 +4,8 @@ The folder has `pictures/`, without sub-folders, and `groups.csv`: `family,file,
 a family are copies of one another, and the family of a picture without copies has it alone. Names are digests, as an
 order by name would put originals first.
 
-- The edited set: 60 photographs, each with every edit of `pairsim.audits.duplicates.edits`; the other photographs of
-  the same collection; and pictures of products, of which many look alike.
+- The edited set: 60 photographs, each with every edit of `pairsim.audits.duplicates.rates.edits`; the other photographs
+  of the same collection; and pictures of products, of which many look alike.
 - The real set: copies that other projects collected for their tests, and photographs without copies.
 - The made set, of any size: each tenth picture is an edited copy of the one before it.
 
@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.options import OptionError
-from pairsim.audits.duplicates.edits import EDITS, Edit
+from pairsim.audits.duplicates.rates.edits import EDITS, Edit
 from pairsim.images import pictures_below, read_image
 
 Pair: TypeAlias = tuple[str, str]

@@ -428,24 +428,26 @@ MUTANTS = (
     ),
     Mutant(
         "moves-overwrite",
-        "audits/duplicates/file_changes.py",
+        "audits/duplicates/moving/file_changes.py",
         "        if os.path.lexists(target):",
         "        if False:",
-        ("tests/unit/audits/duplicates/test_file_changes.py::test_a_move_overwrites_nothing",),
+        ("tests/unit/audits/duplicates/moving/test_file_changes.py::test_a_move_overwrites_nothing",),
     ),
     Mutant(
         "moves-changed",
-        "audits/duplicates/moves.py",
+        "audits/duplicates/moving/moves.py",
         "if found is None or found.content != expected.content or",
         "if found is None or",
-        ("tests/unit/audits/duplicates/test_moves.py::test_files_that_were_changed_stay",),
+        ("tests/unit/audits/duplicates/moving/test_moves.py::test_files_that_were_changed_stay",),
     ),
     Mutant(
         "undo-changed",
-        "audits/duplicates/undo.py",
+        "audits/duplicates/moving/undo.py",
         "if at_new is None or not has(new, step.size, step.content_sha256):",
         "if at_new is None:",
-        ("tests/unit/audits/duplicates/test_undo.py::test_what_was_changed_since_is_refused_and_the_rest_restored",),
+        (
+            "tests/unit/audits/duplicates/moving/test_undo.py::test_what_was_changed_since_is_refused_and_the_rest_restored",
+        ),
     ),
 )
 

@@ -13,8 +13,8 @@ import torch
 
 from pairsim import EmbeddingNet, Gallery, SimilarityModel
 from pairsim._common import storage
-from pairsim.audits.duplicates.file_facts import file_facts
-from pairsim.audits.duplicates.move_journal import read_journal
+from pairsim.audits.duplicates.choice.file_facts import file_facts
+from pairsim.audits.duplicates.moving.move_journal import read_journal
 from pairsim.data.named.embedding_files import read_embeddings
 from pairsim.data.named.metadata_files import read_metadata
 from pairsim.data.pairs.pair_files import read_folds, read_pair_file, read_table

@@ -15,7 +15,7 @@ from typing import Any
 
 from moved_files import CHANGING, carry_out, names_in, state, two_file_systems, write_folder
 
-from pairsim.audits.duplicates.undo import undo_moves
+from pairsim.audits.duplicates.moving.undo import undo_moves
 
 EVERY = 5
 

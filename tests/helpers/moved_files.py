@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsim.audits.duplicates import moves, undo
 from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicates.moves import MoveResult, apply_moves, plan_moves, stamps_of
+from pairsim.audits.duplicates.moving import moves, undo
+from pairsim.audits.duplicates.moving.moves import MoveResult, apply_moves, plan_moves, stamps_of
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9.png")
 COPIES = ("sub/copy.png", "sub/deep/linked.png", "sub/linked.png", f"sub/{NOT_UTF_8}")

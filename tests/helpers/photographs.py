@@ -27,7 +27,10 @@ def photograph(seed: int, height: int = 180, width: int = 240) -> Pixels:
         shape(corners, fill=tuple(int(max(light + one, 0)) for one in colour))
     shade = Image.fromarray(generator.integers(0, 40, (6, 8), dtype=np.uint8)).resize((width, height))
     grain = generator.normal(0, 0.6, (height, width, 1))
-    return (np.asarray(picture) * 0.8 + np.asarray(shade)[:, :, None] + grain).clip(0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = (
+        (np.asarray(picture) * 0.8 + np.asarray(shade)[:, :, None] + grain).clip(0, 255).astype(np.uint8)
+    )
+    return pixels
 
 
 def photograph_tensor(seed: int, height: int = 180, width: int = 240) -> Tensor:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from pairsim.audits.duplicates.choice.file_facts import FileFacts
 from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.encoding.pictures import Skipped
 
 HOSTILE = ("<img src=x onerror=alert(1)>.png", "bidi\u202egnp.png", "esc\x1b[2J\n.png", os.fsdecode(b"caf\xe9.png"))

@@ -11,8 +11,8 @@ from typing import Any
 
 from pairsim._common import storage
 from pairsim._common.progress import progress_bar
+from pairsim.audits.duplicates.choice.file_facts import FileFacts
 from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.errors import ImageReadError
 from pairsim.report.duplicate_pictures import GAIN, Reduced, difference, reduced
 from pairsim.report.rendering import render

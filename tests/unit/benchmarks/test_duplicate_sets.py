@@ -28,7 +28,7 @@ from benchmarks.duplicate_scores import (
 from benchmarks.duplicate_sets import ORIGINAL, PictureSet, cluster_pairs, write_edited, write_made, write_real
 from benchmarks.optional import missing
 from benchmarks.options import OptionError, Options
-from pairsim.audits.duplicates.edits import EDITS
+from pairsim.audits.duplicates.rates.edits import EDITS
 from pairsim.images import read_image
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
-from pairsim.audits.duplicates.changes import changes, relative
+from pairsim.audits.duplicates.choice.changes import changes, relative
+from pairsim.audits.duplicates.choice.file_facts import FileFacts, file_facts, keep_order, keep_reason
+from pairsim.audits.duplicates.choice.keeping import chosen
 from pairsim.audits.duplicates.duplicate_report import EXACT_KINDS, Duplicate, DuplicateCluster
-from pairsim.audits.duplicates.families import RELATED
-from pairsim.audits.duplicates.file_facts import FileFacts, file_facts, keep_order, keep_reason
-from pairsim.audits.duplicates.fingerprints import Fingerprint
-from pairsim.audits.duplicates.keeping import chosen
-from pairsim.audits.duplicates.reading import Listed
+from pairsim.audits.duplicates.listed_pictures import Listed
+from pairsim.audits.duplicates.matching.families import RELATED
+from pairsim.audits.duplicates.matching.fingerprints import Fingerprint
 from pairsim.audits.picture_matching import Size
 from pairsim.errors import ImageReadError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_files import json_value
-from pairsim.audits.duplicates.error_rate import DuplicateRates
-from pairsim.audits.duplicates.file_facts import FileFacts
+from pairsim.audits.duplicates.choice.file_facts import FileFacts
+from pairsim.audits.duplicates.rates.error_rate import DuplicateRates
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import printable
 from pairsim.images.folders import LeftOut

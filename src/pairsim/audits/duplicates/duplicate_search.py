@@ -16,11 +16,17 @@ from pairsim._common.numbers import real_number
 from pairsim.audits.duplicates.clusters import complete_linkage, connected
 from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, similar_groups
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
-from pairsim.audits.duplicates.error_rate import checked_target, measured_rates
-from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
-from pairsim.audits.duplicates.local_features import Features
-from pairsim.audits.duplicates.reading import Listed, listed, read_all
-from pairsim.audits.duplicates.registered_search import DESCRIBED_AT_ONCE, chosen_features, described, joined, related
+from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
+from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
+from pairsim.audits.duplicates.matching.local_features import Features
+from pairsim.audits.duplicates.matching.registered_search import (
+    DESCRIBED_AT_ONCE,
+    chosen_features,
+    described,
+    joined,
+    related,
+)
+from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
 from pairsim.audits.picture_matching import Size, indices_by_key, pixel_digests
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError

@@ -11,7 +11,7 @@ from pairsim.cli.output import expect, note, print_result
 
 if TYPE_CHECKING:
     from pairsim.audits.duplicates.duplicate_report import DuplicateReport
-    from pairsim.audits.duplicates.moves import MovePlan, MoveResult, Stamps
+    from pairsim.audits.duplicates.moving.moves import MovePlan, MoveResult, Stamps
 
 
 def check_options(
@@ -32,7 +32,7 @@ def check_options(
         expect(ending in (".html", ".htm"), f"--page to end in .html or .htm, got {page.name}.")
         check_out(page)
     if move_to is not None:
-        from pairsim.audits.duplicates.moves import check_target
+        from pairsim.audits.duplicates.moving.moves import check_target
 
         check_target(folder, move_to)
     if decisions is not None:
@@ -43,7 +43,7 @@ def check_options(
 
 def stamps_before(folder: Path, on_error: OnError) -> Stamps:
     """Take the stamps of the pictures of a folder before they are read."""
-    from pairsim.audits.duplicates.moves import stamps_of
+    from pairsim.audits.duplicates.moving.moves import stamps_of
     from pairsim.images.folders import scan
 
     return stamps_of(folder, scan(folder, on_error).names)
@@ -67,9 +67,9 @@ def clean_up(
     apply: bool,
 ) -> MovePlan | MoveResult:
     """Plan to move or link duplicates, and do it if asked to."""
-    from pairsim.audits.duplicates.move_journal import journal_name
-    from pairsim.audits.duplicates.moves import apply_moves, plan_moves
-    from pairsim.audits.duplicates.page_decisions import decided
+    from pairsim.audits.duplicates.moving.move_journal import journal_name
+    from pairsim.audits.duplicates.moving.moves import apply_moves, plan_moves
+    from pairsim.audits.duplicates.moving.page_decisions import decided
 
     if decisions is not None:
         report = decided(report, decisions)
@@ -88,7 +88,7 @@ def undo_journal(journal: Path, json: bool) -> None:
     Raises:
         RunError: If the journal cannot be read, or files were not restored.
     """
-    from pairsim.audits.duplicates.undo import undo_moves
+    from pairsim.audits.duplicates.moving.undo import undo_moves
     from pairsim.errors import RunError
 
     done = undo_moves(journal)

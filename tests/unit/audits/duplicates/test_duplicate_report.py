@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pairsim.audits.duplicates.choice.file_facts import FileFacts
 from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import RunError
 

@@ -1,0 +1,1 @@
+"""Choose which copy to keep, and name how the others were changed."""

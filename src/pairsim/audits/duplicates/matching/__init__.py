@@ -1,0 +1,1 @@
+"""Find pictures that are copies: features propose pairs, and registration confirms them."""

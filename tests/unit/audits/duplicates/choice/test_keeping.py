@@ -1,0 +1,166 @@
+"""The source is kept: of each pair of copies the one that lost nothing, and the reason says why."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from photographs import Pixels, photograph
+from PIL import Image, ImageFilter
+
+from pairsim.audits.duplicates.choice.file_facts import file_facts
+from pairsim.audits.duplicates.choice.keeping import chosen
+from pairsim.audits.duplicates.listed_pictures import Listed
+from pairsim.audits.duplicates.matching.fingerprints import fingerprint
+from pairsim.audits.duplicates.matching.registered_search import described, related
+from pairsim.images import PictureFile, read_image
+
+PICTURE = photograph(0, 240, 320)
+
+
+def png(pixels: Pixels) -> PictureFile:
+    return stored(pixels, "PNG")
+
+
+def jpeg(pixels: Pixels, quality: int = 90) -> PictureFile:
+    return stored(pixels, "JPEG", quality=quality)
+
+
+def stored(pixels: Pixels, kind: str, **options: Any) -> PictureFile:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, kind, **options)
+    return PictureFile(file.getvalue(), kind.lower())
+
+
+def pixels_of(picture: PictureFile) -> Pixels:
+    return np.asarray(read_image(picture).permute(1, 2, 0).numpy())
+
+
+def resized(pixels: Pixels, share: float) -> Pixels:
+    height, width = pixels.shape[:2]
+    size = round(width * share), round(height * share)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def bordered(pixels: Pixels) -> Pixels:
+    return np.pad(pixels, ((30, 30), (30, 30), (0, 0)), constant_values=255)
+
+
+def kept(files: list[PictureFile], names: list[str] | None = None) -> tuple[int, str]:
+    images = [read_image(one) for one in files]
+    prints = [fingerprint(image) for image in images]
+    first: dict[bytes, int] = {}
+    same = [first.setdefault(one.digest, len(first)) for one in prints]
+    different = [prints[same.index(k)] for k in range(len(first))]
+    maps = torch.eye(2, 3)[None]
+    if len(different) > 1:
+        (family,), _ = related(different, described(different), progress=False)
+        assert family.members == tuple(range(len(different)))
+        maps = family.transforms
+    facts = [file_facts(one, (image.shape[1], image.shape[2])) for one, image in zip(files, images, strict=True)]
+    listed = [
+        Listed(row, one, name, None) for row, (one, name) in enumerate(zip(files, names or "abcdefgh", strict=False))
+    ]
+    return chosen(prints, maps[same], facts, listed)
+
+
+GREY = np.repeat(PICTURE.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+BLURRED = np.asarray(Image.fromarray(PICTURE).filter(ImageFilter.GaussianBlur(2)))
+
+PAIRS = {
+    "whole before cropped": (jpeg(PICTURE, 70), png(PICTURE[24:, 32:]), "shows most, others at most 81 % of it"),
+    "whole before an enlarged crop": (
+        jpeg(PICTURE, 70),
+        png(resized(PICTURE[24:, 32:], 1.5)),
+        "shows most, others at most 81 % of it",
+    ),
+    "colour before grey": (jpeg(PICTURE, 70), png(GREY), "in colour, others are grey"),
+    "no border before a border": (jpeg(PICTURE, 70), png(bordered(PICTURE)), "without a border, others have one"),
+    "most pixels": (
+        jpeg(PICTURE, 70),
+        png(resized(PICTURE, 0.5)),
+        "most pixels: 320 x 240, others at most 160 x 120",
+    ),
+    "sharp before blurred": (jpeg(PICTURE, 80), png(BLURRED), "neither blurred, sharpened nor noisy"),
+    "a lossless file before its JPEG": (
+        png(PICTURE),
+        jpeg(PICTURE, 95),
+        "stored without loss (PNG), others with loss (JPEG of quality 95)",
+    ),
+    "the higher quality": (jpeg(PICTURE, 90), jpeg(PICTURE, 60), "JPEG quality 90, others at most 60"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_copies_the_source_is_kept(name: str, turned: bool) -> None:
+    source, copy, reason = PAIRS[name]
+    files = [copy, source] if turned else [source, copy]
+    assert kept(files) == (files.index(source), reason)
+
+
+def test_a_jpeg_is_kept_before_what_was_made_from_it() -> None:
+    original = jpeg(PICTURE, 75)
+    decoded, again = png(pixels_of(original)), jpeg(pixels_of(original), 95)
+    for files in ([original, decoded], [again, original], [decoded, again, original]):
+        place, reason = kept(files)
+        assert place == files.index(original)
+        assert reason == "the source: others were saved from it"
+
+
+def test_a_higher_quality_that_was_not_made_from_the_lower_is_kept() -> None:
+    better, worse = jpeg(PICTURE, 95), jpeg(PICTURE, 70)
+    assert kept([worse, better]) == (1, "JPEG quality 95, others at most 70")
+
+
+def test_the_usual_size_is_kept_before_an_enlarged_one() -> None:
+    files = [png(resized(PICTURE, 1.5)), jpeg(PICTURE, 90), jpeg(PICTURE, 80), jpeg(PICTURE, 70)]
+    place, reason = kept(files)
+    assert place == 1
+    assert "most detail: 320 x 240, others were enlarged to 480 x 360" in reason
+    assert kept(files[:2])[0] == 0  # of two nobody knows which is the usual size
+
+
+def test_most_copies_tell_which_was_changed() -> None:
+    changed = [(PICTURE * 0.7).astype(np.uint8), PICTURE[:, ::-1]]
+    for one in changed:
+        files = [png(one), jpeg(PICTURE, 90), jpeg(PICTURE, 80), jpeg(PICTURE, 60)]
+        place, reason = kept(files)
+        assert place == 1
+        assert reason.startswith("unchanged: 3 of 4 copies have these tones and this orientation; ")
+        assert kept(files[:2])[0] == 0
+
+
+def test_reasons_follow_the_questions() -> None:
+    files = [png(PICTURE[24:, 32:]), png(GREY), jpeg(PICTURE, 90), jpeg(PICTURE, 60)]
+    place, reason = kept(files)
+    assert place == 2
+    parts = reason.split("; ")
+    assert parts[0] == "shows most, others at most 81 % of it"
+    assert parts[-1] == "JPEG quality 90, others at most 60"
+    assert "in colour, others are grey" in parts
+
+
+def test_what_is_equal_goes_by_name() -> None:
+    same = [png(PICTURE), png(PICTURE), png(PICTURE)]
+    expected = "first by name: equal in size, compression and metadata"
+    assert kept(same, ["c", "a", "b"]) == (1, expected)
+    assert kept(same[:1]) == (0, "")
+
+
+def test_the_order_does_not_matter() -> None:
+    files = [png(resized(PICTURE, 0.6)), jpeg(PICTURE, 85), png(GREY), png(bordered(PICTURE)), jpeg(PICTURE[20:, 20:])]
+    names = [str(k) for k in range(5)]
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(5).tolist()
+        place, reason = kept([files[k] for k in order], [names[k] for k in order])
+        assert order[place] == 1, reason
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (60, 1)])
+def test_pictures_without_detail(size: tuple[int, int]) -> None:
+    same = [png(np.full((*size, 3), 90, np.uint8))] * 5
+    assert kept(same)[0] == 0

@@ -1,0 +1,107 @@
+"""Each file is listed once, under the name that is kept, and read in order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from picture_files import write_pictures
+from torch import Tensor
+
+from pairsim._common.choices import OnError
+from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
+from pairsim.encoding.pictures import Skipped
+from pairsim.errors import ImageReadError
+from pairsim.images import PictureFile, PictureLike
+from pairsim.images.folders import scan
+
+
+def names(pictures: list[Listed]) -> list[str]:
+    return [one.name for one in pictures]
+
+
+def test_links_and_second_paths_are_the_same_file(tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path, ["z.png"])
+    link = tmp_path / "a.png"
+    link.symlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    paths: list[PictureLike] = [link, f"{tmp_path}/./z.png", str(path), tmp_path / "folder" / "z.png", path]
+    found = listed(paths)
+    assert len(found) == 1
+    assert not os.path.islink(found[0].name)
+    assert names(listed(paths[::-1])) == names(found)
+    assert names(listed([link])) == [str(link)]
+
+
+def test_two_files_of_one_content_are_two(tmp_path: Path) -> None:
+    first, second = write_pictures(tmp_path, ["a.png", "b.png"])
+    second.write_bytes(first.read_bytes())
+    assert names(listed([second, first])) == [str(second), str(first)]
+
+
+def test_pictures_in_memory_are_named_by_their_place(tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path, ["a.png"])
+    array = np.zeros((4, 4), np.uint8)
+    found = listed([array, path, array, PictureFile(path.read_bytes(), "b.png")])
+    assert names(found) == ["#0", str(path), "#2", "#3"]
+    assert [one.path for one in found] == [None, str(path), None, None]
+    assert [one.index for one in found] == [0, 1, 2, 3]
+    assert not any(one.reference for one in found)
+
+
+def test_a_folder_is_named_by_the_paths_inside(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["b.png", "sub/a.png", "a.png"])
+    found = listed(scan(tmp_path, "raise"))
+    assert sorted(names(found)) == ["a.png", "b.png", "sub/a.png"]
+    assert {os.path.relpath(str(one.path), tmp_path) for one in found} == set(names(found))
+
+
+def test_a_file_of_two_folders_belongs_to_the_one_compared_against(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["kept/a.png", "kept/b.png", "new/c.png"])
+    (tmp_path / "new" / "link.png").symlink_to(tmp_path / "kept" / "a.png")
+    found = listed(scan(tmp_path / "new", "raise"), scan(tmp_path / "kept", "raise"))
+    expected = {str(tmp_path / "kept" / "a.png"): True, str(tmp_path / "kept" / "b.png"): True, "c.png": False}
+    assert {one.name: one.reference for one in found} == expected
+    # a folder inside the other one
+    found = listed(scan(tmp_path, "raise"), scan(tmp_path / "kept", "raise"))
+    assert sorted(name for name in names(found) if not os.path.isabs(name)) == ["new/c.png"]
+    assert [one.index for one in found] == sorted(one.index for one in found)
+
+
+def read(pictures: list[Listed], on_error: OnError = "raise") -> list[tuple[Listed, int | Skipped]]:
+    def brightness(image: Tensor) -> int:
+        assert image.shape[0] == 3
+        return int(image.max())
+
+    return list(read_all(pictures, brightness, white=None, on_error=on_error, progress=False))
+
+
+def test_results_come_in_order() -> None:
+    pictures = listed([np.full((3, 3 + k % 7), k, np.uint8) for k in range(256)])
+    found = read(pictures)
+    assert [one for one, _ in found] == pictures
+    assert [value for _, value in found] == list(range(256))
+    assert read([]) == []
+
+
+def test_what_cannot_be_read_is_skipped_or_raised(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    paths[1].write_text("no picture")
+    pictures = listed(paths)
+    found = read(pictures, "skip")
+    assert [isinstance(value, Skipped) for _, value in found] == [False, True, False]
+    skipped = found[1][1]
+    assert isinstance(skipped, Skipped)
+    assert (skipped.index, skipped.name) == (1, str(paths[1]))
+    assert "b.png" in skipped.reason
+    with pytest.raises(ImageReadError, match=r"b\.png"):
+        read(pictures)
+
+
+def test_white_is_that_of_the_reader() -> None:
+    picture = listed([np.array([[0, 4095]], np.uint16)])
+    results = read_all(picture, lambda pixels: int(pixels.max()), white=4095, on_error="raise", progress=False)
+    seen = [value for _, value in results]
+    assert seen == [255]
