@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -60,7 +60,7 @@ def chosen(
     left = list(range(len(pictures)))
     reasons: list[str] = []
     copies = _Copies(pictures, transforms, facts, [one.picture for one in listed])
-    questions = (
+    questions: tuple[Callable[[list[int]], Answer], ...] = (
         copies.whole,
         copies.typical,
         copies.coloured,

@@ -145,7 +145,7 @@ def test_no_chains() -> None:
     """Of steps A, B, C from one picture to another, A is like B and B like C, but A is not like C."""
     first, second = small(0), small(1)
     a, b, c = (mixed(first, second, share) for share in (0.1, 0.35, 0.6))
-    found_at = {}
+    found_at: dict[float, set[str]] = {}
     for level in (0.99, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1):
         for order in ("abc", "cab"):
             report = find_duplicates([{"a": a, "b": b, "c": c}[one] for one in order], threshold=level)

@@ -14,7 +14,7 @@ from pairsim._common.choices import OnError
 from pairsim.audits.duplicates.reading import Listed, listed, read_all
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import ImageReadError
-from pairsim.images import PictureFile
+from pairsim.images import PictureFile, PictureLike
 from pairsim.images.folders import scan
 
 
@@ -27,7 +27,7 @@ def test_links_and_second_paths_are_the_same_file(tmp_path: Path) -> None:
     link = tmp_path / "a.png"
     link.symlink_to(path)
     (tmp_path / "folder").symlink_to(tmp_path)
-    paths = [link, f"{tmp_path}/./z.png", str(path), tmp_path / "folder" / "z.png", path]
+    paths: list[PictureLike] = [link, f"{tmp_path}/./z.png", str(path), tmp_path / "folder" / "z.png", path]
     found = listed(paths)
     assert len(found) == 1
     assert not os.path.islink(found[0].name)
@@ -44,7 +44,8 @@ def test_two_files_of_one_content_are_two(tmp_path: Path) -> None:
 def test_pictures_in_memory_are_named_by_their_place(tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, ["a.png"])
     array = np.zeros((4, 4), np.uint8)
-    found = listed([array, path, array, PictureFile(path.read_bytes(), "b.png")])
+    given: list[PictureLike] = [array, path, array, PictureFile(path.read_bytes(), "b.png")]
+    found = listed(given)
     assert names(found) == ["#0", str(path), "#2", "#3"]
     assert [one.path for one in found] == [None, str(path), None, None]
     assert [one.index for one in found] == [0, 1, 2, 3]
@@ -102,5 +103,5 @@ def test_what_cannot_be_read_is_skipped_or_raised(tmp_path: Path) -> None:
 
 def test_white_is_that_of_the_reader() -> None:
     picture = listed([np.array([[0, 4095]], np.uint16)])
-    seen = [int(value) for _, value in read_all(picture, Tensor.max, white=4095, on_error="raise", progress=False)]
-    assert seen == [255]
+    found = read_all(picture, lambda image: int(image.max()), white=4095, on_error="raise", progress=False)
+    assert [brightest for _, brightest in found] == [255]
