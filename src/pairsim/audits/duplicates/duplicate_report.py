@@ -8,6 +8,7 @@ from typing import Any
 
 from pairsim._common.csv_files import write_csv
 from pairsim._common.json_files import json_value
+from pairsim.audits.duplicates.error_rate import DuplicateRates
 from pairsim.audits.duplicates.file_facts import FileFacts
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import printable
@@ -67,6 +68,7 @@ class DuplicateReport:
         left_out: What else a folder has, which is not compared.
         similar: Groups of pictures that are similar but not the same, such as bursts and frames of a film. Pictures
             that have duplicates are represented by the one that is kept.
+        rates: How the threshold was chosen, and how many copies it finds; `None` without a target false rate.
     """
 
     num_images: int
@@ -75,6 +77,7 @@ class DuplicateReport:
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     similar: tuple[DuplicateCluster, ...] = ()
+    rates: DuplicateRates | None = None
 
     @property
     def num_duplicates(self) -> int:
@@ -98,6 +101,7 @@ class DuplicateReport:
             "skipped": [{"file": one.name, "reason": one.reason} for one in self.skipped],
             "left_out": json_value(self.left_out),
             "similar": json_value(self.similar),
+            "rates": None if self.rates is None else json_value(self.rates.to_dict()),
         }
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -157,6 +161,8 @@ class DuplicateReport:
             total += f"; {len(self.skipped):,} skipped"
         if self.left_out:
             total += f"; {_count(sum(one.files + one.folders for one in self.left_out), 'other file')} left out"
+        if self.rates is not None:
+            blocks.append(self.rates.describe())
         return "\n\n".join([*blocks, total])
 
     def __str__(self) -> str:

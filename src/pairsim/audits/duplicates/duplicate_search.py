@@ -16,6 +16,7 @@ from pairsim._common.numbers import real_number
 from pairsim.audits.duplicates.clusters import complete_linkage, connected
 from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, similar_groups
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
+from pairsim.audits.duplicates.error_rate import checked_target, measured_rates
 from pairsim.audits.duplicates.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.local_features import Features
 from pairsim.audits.duplicates.reading import Listed, listed, read_all
@@ -41,6 +42,7 @@ def find_duplicates(
     against: str | os.PathLike[str] | None = None,
     model: SimilarityModel | None = None,
     threshold: float | None = None,
+    target_false_rate: float | None = None,
     on_error: OnError = "raise",
     progress: bool | None = None,
 ) -> DuplicateReport:
@@ -75,6 +77,11 @@ def find_duplicates(
         model: Compares pictures by its embeddings; by default pixels are compared.
         threshold: Similarity from which pictures are duplicates: of pixels in (0, 1], 0.8 by default; of a model's
             embeddings in [-1, 1], required.
+        target_false_rate: Instead of a threshold, the share of the pairs of different pictures that may be duplicates
+            by chance, such as 1e-7. The threshold is then chosen so that the upper end of the 95 % interval of this
+            share is at most the target, on up to 1000 of these pictures. Copies at the default threshold are left out
+            of them. Up to 100 pictures are edited to measure which copies are found. This takes a few minutes; see
+            `DuplicateReport.rates`.
         on_error: "raise" stops at a picture or sub-folder that cannot be read; "skip" lists it in the report.
         progress: Whether to show progress bars; by default for long work on a terminal.
 
@@ -84,9 +91,11 @@ def find_duplicates(
 
     Raises:
         DatasetNotFoundError: If there is no such folder.
-        DataError: If the folder has no pictures, or the model gives NaN.
+        DataError: If the folder has no pictures, too few of them for `target_false_rate` or some that are too much
+            alike, or the model gives NaN.
         ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
-        ValueError: If `threshold` is missing or out of range, or `on_error` is unknown.
+        ValueError: If `threshold` is missing or out of range, `target_false_rate` is out of range or given with a
+            threshold or model, or `on_error` is unknown.
 
     Example:
         >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40, 3), dtype=np.uint8)
@@ -97,6 +106,11 @@ def find_duplicates(
         <BLANKLINE>
         4 pictures compared: 2 duplicates in 1 cluster
     """
+    target = None if target_false_rate is None else checked_target(target_false_rate)
+    if target is not None and (threshold is not None or model is not None):
+        raise ValueError(
+            "Expected target_false_rate without threshold and model, as it chooses that for pixels. Give one only."
+        )
     threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
@@ -106,6 +120,10 @@ def find_duplicates(
         read, skipped, groups, relations = _by_pixels(everything, on_error, progress)
     else:
         read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
+    rates = None
+    if target is not None:
+        rates = measured_rates(_distinct(read, groups), target, ceiling=threshold, on_error=on_error, progress=progress)
+        threshold = rates.threshold
         relations = []
     parts = [
         Copies(read, group, members) for group in groups for members in complete_linkage(group.similarity, threshold)
@@ -119,6 +137,7 @@ def find_duplicates(
         threshold=threshold,
         skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
         left_out=given.left_out if isinstance(given, FolderScan) else (),
+        rates=rates,
     )
 
 
@@ -136,6 +155,17 @@ def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -
     if not -1.0 <= real_number(threshold, "threshold") <= 1.0:
         raise ValueError(f"Expected threshold to be a cosine in [-1, 1], got {threshold}. Begin with 0.999.")
     return float(threshold)
+
+
+def _distinct(read: Sequence[Read], groups: Sequence[Group]) -> list[Listed]:
+    """Take one picture of those that are copies at the default threshold, and all others, by name."""
+    copies = set()
+    for group in groups:
+        for members in complete_linkage(group.similarity, DUPLICATE_SIMILARITY):
+            same = [k for member in members for k in group.members[member]]
+            copies.update(sorted(same, key=lambda k: (read[k].listed.name, k))[1:])
+    distinct = [one.listed for k, one in enumerate(read) if k not in copies]
+    return sorted(distinct, key=lambda one: (one.path is None, one.name, one.index))
 
 
 def _by_pixels(

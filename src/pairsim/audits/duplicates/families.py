@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,37 @@ def families(
     return [_family(pictures, members, edges) for members in sorted(groups.values())], relations
 
 
+def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    """Compare each proposed pair as if it were a family of its own, whether or not it is similar enough to be one.
+
+    Args:
+        pictures: All pictures.
+        proposed: Pairs that may be copies.
+
+    Returns:
+        The similarity of each pair, in [0, 1] `[P]`, and whether it counts as that of copies `[P]`: neither is skewed
+        or tilted against the other.
+    """
+    plain = plausible(proposed.transform, pictures.sizes[proposed.first], pictures.sizes[proposed.second])
+    rows = plain.nonzero()[:, 0]
+    result, copies = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.bool_)
+    maps = [torch.zeros(0, 2, 3)]
+    for start in range(0, len(rows), _AT_ONCE):
+        block = rows[start : start + _AT_ONCE]
+        a, b = pictures[proposed.first[block]], pictures[proposed.second[block]]
+        coarse = registered(a, b, proposed.transform[block], COARSE)
+        fine = registered(a, b, coarse, FINE)
+        better = _similarity_to(a, b, fine) > _similarity_to(a, b, coarse)
+        maps.append(torch.where(better[:, None, None], fine, coarse))
+    for row, transform in zip(rows.tolist(), torch.cat(maps), strict=True):
+        one, other = int(proposed.first[row]), int(proposed.second[row])
+        if plausible(transform[None], pictures.sizes[one : one + 1], pictures.sizes[other : other + 1]):
+            edges = {one: [(other, transform)], other: [(one, inverse(transform))]}
+            similarity, _, transforms = _in_one_frame(pictures, [one, other], edges)
+            result[row], copies[row] = similarity[0, 1], _of_copies(transforms)[0, 1]
+    return result, copies
+
+
 def _worth_a_try(pictures: Frames, proposed: Proposals) -> list[int]:
     chosen: list[int] = []
     for start in range(0, len(proposed.first), _AT_ONCE):
@@ -146,7 +178,14 @@ def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tens
 
 
 def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[int, Tensor]]]) -> Family:
-    """Compare all pictures of a family in the frame of the one that shows most."""
+    similarity, likeness, transforms = _in_one_frame(pictures, members, edges)
+    return Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
+
+
+def _in_one_frame(
+    pictures: Frames, members: list[int], edges: Mapping[int, Sequence[tuple[int, Tensor]]]
+) -> tuple[Float64Array, Float64Array, Tensor]:
+    """Compare all pictures of a family in the frame of the one that shows most: similarity, likeness and maps."""
     start = members[0]
     maps = {start: torch.eye(2, 3)}
     reached = [start]
@@ -169,8 +208,8 @@ def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[in
     median, overall = (
         matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
     )
-    similarity = np.where(_of_copies(transforms), np.sqrt(np.minimum(median, median.T) * overall), 0.0)
-    return Family(tuple(members), np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms)
+    similarity = np.sqrt(np.minimum(median, median.T) * overall)
+    return np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms
 
 
 def _of_copies(transforms: Tensor) -> npt.NDArray[np.bool_]:

@@ -31,9 +31,8 @@ _PROMISING = 0.2
 """Correlation from which it is worth to register two pictures."""
 _OUTLIER = 1.0
 """Residual, in local standard deviations, beyond which a pixel counts little, as under a text."""
-_FULL_DETAIL = 400.0
-"""Independent values of a photograph that has texture everywhere."""
-_PIXELS_A_VALUE = 4.0
+_FULL_DETAIL = 600.0
+"""Sum of the squares of mixed second differences of most photographs, at least."""
 _BLOCK = 8
 _MAX_STRETCH = 1.5
 """Ratio of the two scales of a map, at most."""
@@ -166,15 +165,18 @@ def similarities(pixels: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     middle = (reached >= reached[-1] / 2).to(torch.uint8).argmax(dim=0, keepdim=True)
     energy = energies.sum(dim=0)
     both = (energy * energy.T).sqrt()
-    median = _with_evidence(ordered.gather(0, middle)[0], both)
-    return median, _with_evidence(products.sum(dim=0) / both.clamp(min=1e-6), both)
+    corners = _corners(pixels).flatten(1) @ inside.flatten(1).T
+    detail = (corners * corners.T).sqrt()
+    median = _with_evidence(ordered.gather(0, middle)[0], detail)
+    return median, _with_evidence(products.sum(dim=0) / both.clamp(min=1e-6), detail)
 
 
 def paired_similarities(pixels: Tensor, inside: Tensor, others: Tensor, others_inside: Tensor) -> Tensor:
     """Correlate all pixels of pictures with those of one other each, `[M]`; the second result of `similarities`."""
     first, second = (pixels.square() * others_inside).sum(dim=(1, 2)), (others.square() * inside).sum(dim=(1, 2))
     both = (first * second).sqrt()
-    return _with_evidence((pixels * others).sum(dim=(1, 2)) / both.clamp(min=1e-6), both)
+    corners = (_corners(pixels) * others_inside).sum(dim=(1, 2)) * (_corners(others) * inside).sum(dim=(1, 2))
+    return _with_evidence((pixels * others).sum(dim=(1, 2)) / both.clamp(min=1e-6), corners.sqrt())
 
 
 def in_blocks(pixels: Tensor) -> Tensor:
@@ -184,8 +186,15 @@ def in_blocks(pixels: Tensor) -> Tensor:
     return blocks.reshape(count**2, -1, _BLOCK**2)
 
 
-def _with_evidence(correlation: Tensor, both: Tensor) -> Tensor:
-    evidence = (both / _PIXELS_A_VALUE / _FULL_DETAIL).clamp(max=1.0)
+def _corners(pixels: Tensor) -> Tensor:
+    """Return the squares of the mixed second differences: large where a picture changes in both directions."""
+    rows = pixels[:, 1:] - pixels[:, :-1]
+    return functional.pad((rows[:, :, 1:] - rows[:, :, :-1]).square(), (0, 1, 0, 1))
+
+
+def _with_evidence(correlation: Tensor, detail: Tensor) -> Tensor:
+    """Reduce the correlation of pictures with little detail: smooth shapes and strokes are alike by chance."""
+    evidence = (detail / _FULL_DETAIL).clamp(max=1.0)
     return torch.tanh(torch.atanh(correlation.clamp(-0.99999, 0.99999)) * evidence.sqrt())
 
 

@@ -21,6 +21,7 @@ def duplicates(
     against: Path | None = None,
     run: Path | None = None,
     threshold: float | None = None,
+    target_false_rate: float | None = None,
     out: Path | None = None,
     page: Path | None = None,
     move_to: Path | None = None,
@@ -60,6 +61,9 @@ def duplicates(
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
         threshold: Similarity from which pictures are duplicates: 0.8 by default; required with --run, where 0.999 is a
             good start.
+        target_false_rate: Instead of --threshold, the share of pairs of different pictures that may be duplicates by
+            chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
+            minutes.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
         page: HTML page to write: the pictures of each cluster side by side, and how they differ.
         move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.
@@ -78,6 +82,14 @@ def duplicates(
     assert folder is not None
     check_options(folder, page, move_to, link, decisions, apply=apply)
     expect(
+        target_false_rate is None or (threshold is None and run is None),
+        "--target-false-rate without --threshold and --run, as it chooses a threshold for pixels. Give one only.",
+    )
+    if target_false_rate is not None:
+        expect(
+            0.0 < target_false_rate < 1.0, f"--target-false-rate to be above 0 and below 1, got {target_false_rate}."
+        )
+    expect(
         run is None or threshold is not None,
         "--threshold with --run, because the model's own separates classes, not duplicates. Start with 0.999.",
     )
@@ -91,7 +103,14 @@ def duplicates(
 
     model = None if run is None else load_model(run, device)
     stamps = stamps_before(folder, on_error) if move_to is not None or link else {}
-    report = pairsim.find_duplicates(folder, against=against, model=model, threshold=threshold, on_error=on_error)
+    report = pairsim.find_duplicates(
+        folder,
+        against=against,
+        model=model,
+        threshold=threshold,
+        target_false_rate=target_false_rate,
+        on_error=on_error,
+    )
     if out is not None:
         report.to_csv(out)
         note(f"Clusters written to {out}.")
