@@ -22,14 +22,13 @@ def photograph(seed: int, height: int = 180, width: int = 240) -> Pixels:
         y, x = generator.random(2) * (height, width)
         half = size * generator.uniform(0.3, 0.7, 2)
         corners = (x - half[0], y - half[1], x + half[0], y + half[1])
-        light, colour = generator.integers(30, 200), generator.integers(-25, 56, 3)
+        grey, colour = generator.integers(30, 200), generator.integers(-25, 56, 3)
         shape = draw.ellipse if generator.random() < 0.5 else draw.rectangle
-        shape(corners, fill=tuple(int(max(light + one, 0)) for one in colour))
+        shape(corners, fill=tuple(int(max(grey + one, 0)) for one in colour))
     shade = Image.fromarray(generator.integers(0, 40, (6, 8), dtype=np.uint8)).resize((width, height))
     grain = generator.normal(0, 0.6, (height, width, 1))
-    pixels: npt.NDArray[np.uint8] = (
-        (np.asarray(picture) * 0.8 + np.asarray(shade)[:, :, None] + grain).clip(0, 255).astype(np.uint8)
-    )
+    light = np.asarray(picture) * 0.8 + np.asarray(shade)[:, :, None] + grain
+    pixels: Pixels = light.clip(0, 255).astype(np.uint8)
     return pixels
 
 

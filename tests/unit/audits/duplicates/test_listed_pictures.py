@@ -44,7 +44,8 @@ def test_two_files_of_one_content_are_two(tmp_path: Path) -> None:
 def test_pictures_in_memory_are_named_by_their_place(tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, ["a.png"])
     array = np.zeros((4, 4), np.uint8)
-    found = listed([array, path, array, PictureFile(path.read_bytes(), "b.png")])
+    given: list[PictureLike] = [array, path, array, PictureFile(path.read_bytes(), "b.png")]
+    found = listed(given)
     assert names(found) == ["#0", str(path), "#2", "#3"]
     assert [one.path for one in found] == [None, str(path), None, None]
     assert [one.index for one in found] == [0, 1, 2, 3]
@@ -102,6 +103,5 @@ def test_what_cannot_be_read_is_skipped_or_raised(tmp_path: Path) -> None:
 
 def test_white_is_that_of_the_reader() -> None:
     picture = listed([np.array([[0, 4095]], np.uint16)])
-    results = read_all(picture, lambda pixels: int(pixels.max()), white=4095, on_error="raise", progress=False)
-    seen = [value for _, value in results]
-    assert seen == [255]
+    found = read_all(picture, lambda image: int(image.max()), white=4095, on_error="raise", progress=False)
+    assert [brightest for _, brightest in found] == [255]

@@ -132,9 +132,8 @@ def test_large_pictures_are_reduced_before_they_are_edited(monkeypatch: pytest.M
 
     use(monkeypatch, Edit("noted", "identical pixels", noted, None))
     images = [texture(0, 800, 400), texture(1, 400, 800), texture(2, 640, 90), texture(3, 50, 60)]
-    recall, _, _ = edit_recall(as_listed(images), THRESHOLD, "raise", False)
+    edit_recall(as_listed(images), THRESHOLD, "raise", False)
     assert sorted(sizes) == sorted([(640, 320), (320, 640), (640, 90), (50, 60)])
-    assert recall[0].found == 4
 
 
 def test_at_most_a_hundred_pictures_are_edited(monkeypatch: pytest.MonkeyPatch) -> None:
