@@ -33,6 +33,8 @@ _OUTLIER = 1.0
 """Residual, in local standard deviations, beyond which a pixel counts little, as under a text."""
 _FULL_DETAIL = 600.0
 """Sum of the squares of mixed second differences of most photographs, at least."""
+_LEAST_EVIDENCE = 0.2
+"""Evidence of a picture of smooth shades, which still has some independent values."""
 _BLOCK = 8
 _MAX_STRETCH = 1.5
 """Ratio of the two scales of a map, at most."""
@@ -194,7 +196,7 @@ def _corners(pixels: Tensor) -> Tensor:
 
 def _with_evidence(correlation: Tensor, detail: Tensor) -> Tensor:
     """Reduce the correlation of pictures with little detail: smooth shapes and strokes are alike by chance."""
-    evidence = (detail / _FULL_DETAIL).clamp(max=1.0)
+    evidence = (detail / _FULL_DETAIL).clamp(_LEAST_EVIDENCE, 1.0)
     return torch.tanh(torch.atanh(correlation.clamp(-0.99999, 0.99999)) * evidence.sqrt())
 
 
