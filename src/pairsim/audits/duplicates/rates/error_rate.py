@@ -82,13 +82,13 @@ class DuplicateRates:
 
     @property
     def per_million_pairs(self) -> tuple[float, float, float]:
-        """False pairs expected among a million pairs: the estimate, and its 95 % interval."""
+        """False pairs expected among a million pairs, the estimate, and its 95 % interval."""
         low, high = self.interval
         return self.false_rate * _MILLION, low * _MILLION, high * _MILLION
 
     @property
     def per_million_pictures(self) -> tuple[float, float, float]:
-        """False pairs expected among all pairs of a million pictures: the estimate, and its 95 % interval."""
+        """False pairs expected among all pairs of a million pictures, the estimate, and its 95 % interval."""
         pairs = (_MILLION - 1) / 2
         estimate, low, high = self.per_million_pairs
         return estimate * pairs, low * pairs, high * pairs
