@@ -108,7 +108,7 @@ class _Copies:
         maps = torch.stack([relative(self.transforms, widest, k) for k in left])
         pixels, inside = moved(frames([self.pictures[k].grey for k in left]), target, maps)
         lie = [geometry(self.pictures[widest], self.pictures[k], map_) for k, map_ in zip(left, maps, strict=True)]
-        colours = np.array([self.pictures[k].chroma.mean(axis=(1, 2)) for k in left])
+        colours = np.array([[*self.pictures[k].chroma.mean(axis=(1, 2)), _saturation(self.pictures[k])] for k in left])
         at = [left.index(k) for k in compared]
         distance = np.zeros((len(left), len(at)))
         for column, other in enumerate(at):

@@ -36,6 +36,7 @@ _MAX_SKEW = 0.04
 """Skew between copies, at most: their sides stay at right angles."""
 _MAX_TILT = 0.1
 """Tangent of the angle between copies, at most, but for quarter turns."""
+_WORTH_REFINING = 0.3
 _WELL_SUPPORTED = 4
 _MAX_TRIES = 4
 """Proposals that are tried between two families."""
@@ -167,6 +168,10 @@ def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[li
     a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
     transforms = registered(a, b, proposed.transform[rows], COARSE)
     similarity = _similarity_to(a, b, transforms)
+    # whether a map is skewed is seen when it has settled
+    near = (similarity >= _WORTH_REFINING).nonzero()[:, 0]
+    transforms[near] = registered(a[near], b[near], transforms[near], FINE)
+    similarity[near] = _similarity_to(a[near], b[near], transforms[near])
     return list(transforms), similarity.tolist(), _as_copies(transforms[..., :2]).tolist()
 
 
@@ -225,7 +230,6 @@ def _as_copies(linear: Tensor) -> Tensor:
     turned = (linear[..., 0, 1] * linear[..., 1, 0]).abs() > (linear[..., 0, 0] * linear[..., 1, 1]).abs()
     upright = torch.where(turned[..., None, None], linear.flip(-1), linear)
     upper, lower = upright[..., 0, 1] / upright[..., 0, 0], upright[..., 1, 0] / upright[..., 1, 1]
-    # in a mirrored picture, a turn has the same signs and a skew has opposite ones
-    lower = lower * torch.sign(upright[..., 0, 0] * upright[..., 1, 1])
+    # a turn has opposite signs, also of a mirrored picture, as each row is divided by its own scale
     copies: Tensor = ((upper + lower).abs() <= _MAX_SKEW) & ((upper - lower).abs() / 2 <= _MAX_TILT)
     return copies
