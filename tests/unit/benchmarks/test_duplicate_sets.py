@@ -250,4 +250,4 @@ def test_the_script_writes_a_set_and_scores_it(
     assert duplicates.main(["--score", str(tmp_path / "edited")]) == 0
     printed = capsys.readouterr().out
     assert "| png copy | 1 |" in printed
-    assert "original to go: " in printed
+    assert "| mirrored | 1 |" in printed
