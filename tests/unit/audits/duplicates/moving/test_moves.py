@@ -282,7 +282,7 @@ def test_a_disk_without_room_leaves_the_file_and_says_what_was_done(folder: Path
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_the_system_may_kill_it() -> None:
-    program = Path(__file__).parents[3] / "helpers" / "killed_moves.py"
+    program = Path(__file__).parents[4] / "helpers" / "killed_moves.py"
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
