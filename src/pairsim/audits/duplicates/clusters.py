@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
+from pairsim.audits.duplicates.matching.disjoint_sets import DisjointSets
 from pairsim.audits.picture_matching import coarse_matches
 
 _ROUNDING = 1e-5
@@ -61,21 +61,11 @@ def connected(embeddings: Tensor, threshold: float) -> Iterator[tuple[list[int],
         Indices of a part, ascending `[m]`, and the cosines of all its pairs `[m, m]`, which do not depend on the order
         or number of the other pictures.
     """
-    parent = list(range(len(embeddings)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    joined = DisjointSets(len(embeddings))
     for rows, columns in coarse_matches(embeddings[:, None], embeddings[:, None], threshold - _ROUNDING):
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if row < column:
-                parent[root(column)] = root(row)
-    parts = defaultdict(list)
-    for index in range(len(embeddings)):
-        parts[root(index)].append(index)
-    for members in parts.values():
+                joined.join(column, row)
+    for members in joined.members(range(len(embeddings))):
         exact = embeddings[members].double()
         yield members, (exact @ exact.T).clamp(-1.0, 1.0).numpy()

@@ -19,6 +19,7 @@ from pairsim.audits.duplicates.choice.file_facts import FileFacts, file_facts, k
 from pairsim.audits.duplicates.choice.keeping import chosen
 from pairsim.audits.duplicates.duplicate_report import EXACT_KINDS, Duplicate, DuplicateCluster
 from pairsim.audits.duplicates.listed_pictures import Listed
+from pairsim.audits.duplicates.matching.disjoint_sets import DisjointSets
 from pairsim.audits.duplicates.matching.families import RELATED
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint
 from pairsim.audits.picture_matching import Size
@@ -172,23 +173,14 @@ def similar_groups(parts: Sequence[Copies], relations: Sequence[Relation]) -> li
         likeness = float(parts[a].group.likeness[np.ix_(parts[a].parts, parts[b].parts)].max())
         if likeness >= RELATED:
             links.append((a, b, likeness))
-    joined = {number: number for link in links for number in link[:2]}
-
-    def root(number: int) -> int:
-        while joined[number] != number:
-            joined[number] = joined[joined[number]]
-            number = joined[number]
-        return number
-
+    joined = DisjointSets(len(parts))
     best: dict[int, float] = defaultdict(float)
     for a, b, similarity in links:
         if a != b:
-            joined[root(a)] = root(b)
+            joined.join(a, b)
             best[a], best[b] = max(best[a], similarity), max(best[b], similarity)
-    groups = defaultdict(list)
-    for number in sorted(best):
-        groups[root(number)].append(number)
-    return [_similar([(parts[number], best[number]) for number in numbers]) for numbers in groups.values()]
+    groups = joined.members(sorted(best))
+    return [_similar([(parts[number], best[number]) for number in numbers]) for numbers in groups]
 
 
 def _similar(parts: Sequence[tuple[Copies, float]]) -> DuplicateCluster:

@@ -72,8 +72,9 @@ def find_duplicates(
     threshold separates classes, so all pictures of a class would be duplicates. There is no default: begin at 0.999
     and look at the result.
 
-    Each file is decoded once, even if several paths or links lead to it. Memory holds about 8 KB of each picture, or
-    its embedding.
+    Each file is decoded once to find copies, even if several paths or links lead to it; of files that are nearly equal,
+    some are decoded again to tell which was saved from which. Memory holds small copies and the features of each
+    picture, or its embedding.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
@@ -121,7 +122,8 @@ def find_duplicates(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
-    everything = listed(given, None if against is None else scan(against, on_error))
+    kept = None if against is None else scan(against, on_error)
+    everything = listed(given, kept)
     if model is None:
         read, skipped, groups, relations = _by_pixels(everything, on_error, progress)
     else:
@@ -142,7 +144,7 @@ def find_duplicates(
         similar=tuple(sorted(similar, key=lambda cluster: cluster.keep)),
         threshold=threshold,
         skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
-        left_out=given.left_out if isinstance(given, FolderScan) else (),
+        left_out=tuple(one for folder in (given, kept) if isinstance(folder, FolderScan) for one in folder.left_out),
         rates=rates,
     )
 

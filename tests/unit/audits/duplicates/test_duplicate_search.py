@@ -212,6 +212,17 @@ def test_other_views_are_similar_and_no_duplicates() -> None:
 # --- against a second folder ---
 
 
+def test_what_both_folders_leave_out_is_told(tmp_path: Path) -> None:
+    for name in ("new", "kept"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(small(0)).save(tmp_path / name / f"{name}.png")
+        (tmp_path / name / "notes.txt").write_text("x")
+    report = find_duplicates(tmp_path / "new", against=tmp_path / "kept")
+    assert report.num_duplicates == 1
+    assert sum(one.files for one in report.left_out) == 2
+    assert "2 other files left out" in str(report)
+
+
 def test_pictures_of_the_folder_compared_against_are_kept(folder: Path, tmp_path: Path) -> None:
     new, kept = tmp_path / "new", tmp_path / "kept"
     new.mkdir()

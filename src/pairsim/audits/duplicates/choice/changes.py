@@ -105,7 +105,7 @@ def changes(
     kept: Fingerprint,
     copies: Sequence[Fingerprint],
     transforms: Tensor,
-    facts: Sequence[FileFacts | None],
+    facts: Sequence[FileFacts],
 ) -> list[str]:
     """Name the changes of copies.
 
@@ -133,7 +133,7 @@ def changes(
         words = [*lies.orientation, *_geometry_words(lies), *overlays[row]]
         colour = _colour(*_chroma(kept, copy, transforms[row].numpy()), contrast)
         words += colour or tones[row]
-        quality = getattr(facts[row], "quality", None)
+        quality = facts[row].quality
         if abs(math.log(lies.scale)) <= _SAME_SIZE and (quality is None or quality >= _ROUGH_QUALITY):
             words += _detail(kept, copy, contrast)
         named.append(", ".join(words) or "re-encoded")

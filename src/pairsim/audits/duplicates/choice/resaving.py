@@ -14,6 +14,8 @@ from pairsim.images.reading import undecoded
 _SAME = 0.25
 """Mean difference of pixels, in grey levels, within which a second saving gives the same picture."""
 _MAX_PIXELS = 2**25
+_MAX_ENTRY = 255
+"""Largest entry of a table that libjpeg writes without a caution on stderr."""
 
 
 def saved_again(source: PictureLike, copy: PictureLike) -> bool:
@@ -40,6 +42,8 @@ def saved_again(source: PictureLike, copy: PictureLike) -> bool:
     except ImageReadError:
         return False
     if first.shape != second.shape or not tables or sampling < 0:
+        return False
+    if max(map(max, tables.values())) > _MAX_ENTRY:
         return False
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(first)).save(file, "JPEG", qtables=tables, subsampling=sampling)

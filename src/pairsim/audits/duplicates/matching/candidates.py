@@ -2,8 +2,8 @@
 
 Each feature has a key: the signs of its lowest coefficients, in its standard orientation. Features of two pictures with
 one key, whose descriptions are alike, propose a pair. A look-up also tries the keys that differ in the least certain
-signs, and the orientations that are nearly as standard. The work grows with the number of features, not with that of
-pairs of pictures.
+signs, and the orientations that are nearly as standard. Of the proposals of a picture, the twelve best are kept, so
+that the pairs to register grow with the number of pictures.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pairsim._common.arrays import Float64Array
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicates.matching.affine_maps import composed, inverse
 from pairsim.audits.duplicates.matching.candidates import Proposals
+from pairsim.audits.duplicates.matching.disjoint_sets import DisjointSets
 from pairsim.audits.duplicates.matching.registration import (
     COARSE,
     FINE,
@@ -78,15 +79,8 @@ def families(
         Families of at least two pictures, by their first member; and pairs of pictures that are only related, with
         their correlations.
     """
-    parent = list(range(len(pictures.sizes)))
     edges: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
-
-    def root(picture: int) -> int:
-        while parent[picture] != picture:
-            parent[picture] = parent[parent[picture]]
-            picture = parent[picture]
-        return picture
-
+    joined = DisjointSets(len(pictures.sizes))
     first, second, support = proposed.first.tolist(), proposed.second.tolist(), proposed.support.tolist()
     relations: list[tuple[int, int, float]] = []
     tries: dict[tuple[int, int], int] = defaultdict(int)
@@ -97,7 +91,7 @@ def families(
             later: list[int] = []
             busy: set[int] = set()
             for k in waiting:
-                ends = root(first[k]), root(second[k])
+                ends = joined.root(first[k]), joined.root(second[k])
                 if ends[0] == ends[1] or tries[min(ends), max(ends)] >= _MAX_TRIES:
                     continue
                 # well supported pairs join families one by one, so that those which they connect need no test
@@ -115,11 +109,8 @@ def families(
                 elif similarity >= LINK:
                     edges[first[k]].append((second[k], transform))
                     edges[second[k]].append((first[k], inverse(transform)))
-                    parent[root(first[k])] = root(second[k])
-    groups: dict[int, list[int]] = defaultdict(list)
-    for picture in sorted(edges):
-        groups[root(picture)].append(picture)
-    return [_family(pictures, members, edges) for members in sorted(groups.values())], relations
+                    joined.join(first[k], second[k])
+    return [_family(pictures, members, edges) for members in joined.members(sorted(edges))], relations
 
 
 def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:

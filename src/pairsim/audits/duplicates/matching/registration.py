@@ -35,6 +35,8 @@ _FULL_DETAIL = 600.0
 """Sum of the squares of mixed second differences of most photographs, at least."""
 _LEAST_EVIDENCE = 0.2
 """Evidence of a picture of smooth shades, which still has some independent values."""
+_TEXTURE = 1.0
+"""Sum of the squares of locally normalized pixels below which all that differs is rounding."""
 _BLOCK = 8
 _MAX_STRETCH = 1.5
 """Ratio of the two scales of a map, at most."""
@@ -169,8 +171,8 @@ def similarities(pixels: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     both = (energy * energy.T).sqrt()
     corners = _corners(pixels).flatten(1) @ inside.flatten(1).T
     detail = (corners * corners.T).sqrt()
-    median = _with_evidence(ordered.gather(0, middle)[0], detail)
-    return median, _with_evidence(products.sum(dim=0) / both.clamp(min=1e-6), detail)
+    median = _with_evidence(ordered.gather(0, middle)[0], detail, both)
+    return median, _with_evidence(products.sum(dim=0) / both.clamp(min=1e-6), detail, both)
 
 
 def paired_similarities(pixels: Tensor, inside: Tensor, others: Tensor, others_inside: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ def paired_similarities(pixels: Tensor, inside: Tensor, others: Tensor, others_i
     first, second = (pixels.square() * others_inside).sum(dim=(1, 2)), (others.square() * inside).sum(dim=(1, 2))
     both = (first * second).sqrt()
     corners = (_corners(pixels) * others_inside).sum(dim=(1, 2)) * (_corners(others) * inside).sum(dim=(1, 2))
-    return _with_evidence((pixels * others).sum(dim=(1, 2)) / both.clamp(min=1e-6), corners.sqrt())
+    return _with_evidence((pixels * others).sum(dim=(1, 2)) / both.clamp(min=1e-6), corners.sqrt(), both)
 
 
 def in_blocks(pixels: Tensor) -> Tensor:
@@ -194,14 +196,17 @@ def _corners(pixels: Tensor) -> Tensor:
     return functional.pad((rows[:, :, 1:] - rows[:, :, :-1]).square(), (0, 1, 0, 1))
 
 
-def _with_evidence(correlation: Tensor, detail: Tensor) -> Tensor:
-    """Reduce the correlation of pictures with little detail: smooth shapes and strokes are alike by chance."""
-    evidence = (detail / _FULL_DETAIL).clamp(_LEAST_EVIDENCE, 1.0)
+def _with_evidence(correlation: Tensor, detail: Tensor, energy: Tensor) -> Tensor:
+    """Reduce the correlation of pictures with little detail: smooth shapes and strokes are alike by chance.
+
+    It is 0 where one has no texture at all.
+    """
+    evidence = (detail / _FULL_DETAIL).clamp(_LEAST_EVIDENCE, 1.0) * (energy >= _TEXTURE)
     return torch.tanh(torch.atanh(correlation.clamp(-0.99999, 0.99999)) * evidence.sqrt())
 
 
 def plausible(transforms: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Tell which maps a copy could have: not skewed, and with enough of both pictures in common.
+    """Tell which maps a copy or another view could have: scales alike, and enough of both pictures in common.
 
     Args:
         transforms: Coordinates of the first picture to those of the second `[M, 2, 3]`.

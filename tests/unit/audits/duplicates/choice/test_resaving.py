@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_large_pictures_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resaving, "_MAX_PIXELS", 100)
     assert not saved_again(FIRST, saved(opened(FIRST), quality=90))
+
+
+def test_coarse_tables_give_no_caution_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """A table of 16 bits, as other programs write at very low qualities."""
+    data = saved(ORIGINAL, quality=80, qtables=[[255] * 64], subsampling="4:4:4").content
+    start = data.index(b"\xff\xdb")
+    assert data[start + 2 : start + 5] == b"\x00\x43\x00"
+    wide = b"\x00\x83\x10" + struct.pack(">64H", *[300] * 64)
+    coarse = PictureFile(data[: start + 2] + wide + data[start + 2 + 0x43 :], "coarse.jpg")
+    assert not saved_again(FIRST, coarse)
+    assert capfd.readouterr().err == ""

@@ -79,6 +79,21 @@ def test_copies_may_be_rotated_or_stretched_a_little(linear: list[list[float]]) 
     assert pair(picture[32:-32, 40:-40], transformed(picture, linear), SAME).similarity[0, 1] > 0.9
 
 
+ROTATED = [[0.9994, -0.035], [0.035, 0.9994]]
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_rotated_copies_and_mirrored_or_turned_ones_are_copies_of_each_other(quarters: int) -> None:
+    """The slight turn of one is a slight turn in the frame of each orientation, and no skew."""
+    picture = photograph(1, 448, 592)
+    rotated, plain = transformed(picture, ROTATED), picture[32:-32, 40:-40]
+    start = torch.tensor(MIRRORED)
+    for _ in range(quarters):
+        start = composed(torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]), start)
+    mirrored = np.ascontiguousarray(np.rot90(plain[:, ::-1], -quarters))
+    assert pair(rotated, mirrored, start.tolist()).similarity[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("quarters", range(4))
 def test_mirrored_and_turned_pictures_are_copies(mirrored: bool, quarters: int) -> None:
