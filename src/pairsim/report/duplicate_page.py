@@ -15,7 +15,7 @@ from pairsim.audits.duplicates.choice.file_facts import FileFacts
 from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
 from pairsim.errors import ImageReadError
 from pairsim.report.duplicate_pictures import GAIN, Reduced, difference, reduced
-from pairsim.report.rendering import render
+from pairsim.report.rendering import page_path, render
 
 MAX_CLUSTERS = 200
 """Clusters with pictures on a page, at most; the others are listed by name."""
@@ -87,10 +87,7 @@ def write_duplicate_page(
         RunError: If the page cannot be written.
         ValueError: If `out` does not end in .html or .htm.
     """
-    path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
-    storage.check_writable(path)
+    path = page_path(out)
     work = _Page(Path(folder))
     with progress_bar(len(report.clusters) + len(report.similar), "making the page", "clusters", progress) as bar:
         clusters = work.shown(report.clusters, bar.update)

@@ -13,7 +13,7 @@ import torch
 from pairsim._common import storage
 from pairsim._common.environment import describe_environment
 from pairsim.report.charts import Axis, Band, Line, Mark, draw_chart, nice_ticks
-from pairsim.report.rendering import percent, render
+from pairsim.report.rendering import page_path, percent, render
 from pairsim.search import IdentificationReport
 from pairsim.search.identification.identification_report import RatesAt
 
@@ -45,10 +45,7 @@ def write_identification_report(
         RunError: If the page cannot be written.
         ValueError: If `out` does not end in .html or .htm.
     """
-    path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
-    storage.check_writable(path)
+    path = page_path(out)
     name = Path(gallery).name
     page = render(
         "identification.html",

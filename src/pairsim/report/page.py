@@ -7,7 +7,6 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pairsim.models import SimilarityModel
 from pairsim.report.charts import LEFT, RIGHT, Axis, Line, Mark, draw_chart, nice_ticks
 from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
 from pairsim.report.group_matrix import group_matrix
-from pairsim.report.rendering import percent, render
+from pairsim.report.rendering import page_path, percent, render
 from pairsim.runs.run_records import read_run
 from pairsim.verification.model_evaluation import Groups
 from pairsim.verification.verification_report import VerificationReport
@@ -78,10 +77,7 @@ def write_report(
         RunError: If there is no model, or the page cannot be written.
         ValueError: If `out` does not end in .html or .htm.
     """
-    path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
-    storage.check_writable(path)
+    path = page_path(out)
     where = resolve_device(device) if model is None else model.device
     records = read_run(run)
     if model is None:

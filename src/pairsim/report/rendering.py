@@ -6,10 +6,13 @@ Values in templates are escaped automatically, so that no name can become HTML.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairsim._common import storage
 from pairsim.errors import printable
 
 if TYPE_CHECKING:
@@ -55,6 +58,20 @@ def _environment() -> Environment:
 def _shown(value: Any) -> Any:
     """Return the value of an expression in a template without control characters, unless it is markup."""
     return printable(value) if type(value) is str else value
+
+
+def page_path(out: str | os.PathLike[str]) -> Path:
+    """Return the path of a page to write, and check it before the work begins.
+
+    Raises:
+        RunError: If it cannot be written.
+        ValueError: If it does not end in .html or .htm.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"Expected out to end in .html, got {path.name}. Choose such a name.")
+    storage.check_writable(path)
+    return path
 
 
 def percent(value: float, digits: int = 3) -> str:
