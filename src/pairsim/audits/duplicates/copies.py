@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import TypeAlias
@@ -29,7 +29,7 @@ Relation: TypeAlias = tuple[int, int, float]
 """Indices of two pictures that are similar, and their similarity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Read:
     """A picture that was read.
 
@@ -37,13 +37,13 @@ class Read:
         listed: As it was listed.
         digest: Of its pixels.
         size: Height and width, pixels.
-        fingerprint: By which copies are found; `None` where a model finds them.
+        fingerprint: Returns what copies are found by; `None` where a model finds them.
     """
 
     listed: Listed
     digest: bytes
     size: Size
-    fingerprint: Fingerprint | None = None
+    fingerprint: Callable[[], Fingerprint] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class Copies:
             return *candidates[0], "the only one in the folder compared against"
         listed = [self.read[k].listed for _, k in candidates]
         files = [facts[k] for _, k in candidates]
-        prints = [print_ for _, k in candidates if (print_ := self.read[k].fingerprint) is not None]
         if self.group.transforms is None:
             order = sorted(range(len(listed)), key=lambda row: keep_order(files[row], listed[row].name))
             best, reason = order[0], keep_reason(files[order[0]], files[order[1]])
         else:
+            prints = self._fingerprints([k for _, k in candidates])
             best, reason = chosen(prints, self.group.transforms[[part for part, _ in candidates]], files, listed)
         return *candidates[best], reason
 
@@ -142,15 +142,18 @@ class Copies:
                 same = content is not None and _file_digest(self.read[k]) == content
                 kinds[k] = EXACT_KINDS[0] if same else EXACT_KINDS[1]
         changed = [(other, k) for other, k in copies if other != part]
-        own, transforms = self.read[kept].fingerprint, self.group.transforms
-        if own is None or transforms is None:
+        transforms = self.group.transforms
+        if transforms is None:
             kinds |= dict.fromkeys((k for _, k in changed), "near")
         elif changed:
-            prints = [print_ for _, k in changed if (print_ := self.read[k].fingerprint) is not None]
+            own, *prints = self._fingerprints([kept, *(k for _, k in changed)])
             maps = torch.stack([relative(transforms, part, other) for other, _ in changed])
             named = changes(own, prints, maps, [facts[k] for _, k in changed])
             kinds |= {k: kind for (_, k), kind in zip(changed, named, strict=True)}
         return [kinds[k] for _, k in copies]
+
+    def _fingerprints(self, pictures: Sequence[int]) -> list[Fingerprint]:
+        return [load() for k in pictures if (load := self.read[k].fingerprint) is not None]
 
 
 def similar_groups(parts: Sequence[Copies], relations: Sequence[Relation]) -> list[DuplicateCluster]:

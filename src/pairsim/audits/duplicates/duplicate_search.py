@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -18,14 +18,13 @@ from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, simi
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
 from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
-from pairsim.audits.duplicates.matching.local_features import Features
 from pairsim.audits.duplicates.matching.registered_search import (
     DESCRIBED_AT_ONCE,
-    chosen_features,
     described,
-    joined,
     related,
+    separated,
 )
+from pairsim.audits.duplicates.picture_index import Entry, PictureIndex
 from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
 from pairsim.audits.picture_matching import Size, indices_by_key, pixel_digests
 from pairsim.encoding.pictures import Skipped
@@ -39,7 +38,6 @@ DUPLICATE_SIMILARITY = 0.8
 
 _READ_AT_ONCE = 128
 _UNMOVED = torch.eye(2, 3)[None]
-_NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
 
 def find_duplicates(
@@ -49,6 +47,7 @@ def find_duplicates(
     model: SimilarityModel | None = None,
     threshold: float | None = None,
     target_false_rate: float | None = None,
+    index: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
     progress: bool | None = None,
 ) -> DuplicateReport:
@@ -73,7 +72,8 @@ def find_duplicates(
     and look at the result.
 
     Each file is decoded once to find copies, even if several paths or links lead to it; of files that are nearly equal,
-    some are decoded again to tell which was saved from which. Memory holds small copies and the features of each
+    some are decoded again to tell which was saved from which. Small copies and features of the pictures are kept in a
+    SQLite file, about 8 kB a picture, which is temporary if no `index` is given. Memory holds the features of each
     picture, or its embedding.
 
     Args:
@@ -89,6 +89,9 @@ def find_duplicates(
             share is at most the target, on up to 1000 of these pictures. Copies at the default threshold are left out
             of them. Up to 100 pictures are edited to measure which copies are found. This takes a few minutes; see
             `DuplicateReport.rates`.
+        index: SQLite file that keeps what was read of the pictures, which is made if there is none. A later search with
+            it reads only new and changed files, and so does one after an interruption; what is found is the same.
+            Pictures that a folder no longer has are removed from it. One process can use it at a time.
         on_error: "raise" stops at a picture or sub-folder that cannot be read; "skip" lists it in the report.
         progress: Whether to show progress bars; by default for long work on a terminal.
 
@@ -101,8 +104,9 @@ def find_duplicates(
         DataError: If the folder has no pictures, too few of them for `target_false_rate` or some that are too much
             alike, or the model gives NaN.
         ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
+        RunError: If `index` cannot be written, is another file, is damaged, or is in use.
         ValueError: If `threshold` is missing or out of range, `target_false_rate` is out of range or given with a
-            threshold or model, or `on_error` is unknown.
+            threshold or model, `index` is given with a model, or `on_error` is unknown.
 
     Example:
         >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40, 3), dtype=np.uint8)
@@ -121,23 +125,32 @@ def find_duplicates(
     threshold = _checked_threshold(threshold, model)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
+    if index is not None and model is not None:
+        raise ValueError("Expected index without model, as it holds what is compared without one. Give one only.")
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
     kept = None if against is None else scan(against, on_error)
     everything = listed(given, kept)
-    if model is None:
-        read, skipped, groups, relations = _by_pixels(everything, on_error, progress)
-    else:
-        read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
     rates = None
-    if target is not None:
-        rates = measured_rates(_distinct(read, groups), target, ceiling=threshold, on_error=on_error, progress=progress)
-        threshold = rates.threshold
-        relations = []
-    parts = [
-        Copies(read, group, members) for group in groups for members in complete_linkage(group.similarity, threshold)
-    ]
-    clusters = [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
-    similar = similar_groups(parts, relations) if model is None and against is None else []
+    relations: list[Relation] = []
+    with PictureIndex(index) as stored:
+        for folder in (given, kept):
+            if isinstance(folder, FolderScan):
+                stored.remove_others(folder.folder, everything)
+        if model is None:
+            read, skipped, groups, relations = _by_pixels(everything, stored, on_error, progress)
+        else:
+            read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
+        if target is not None:
+            distinct = _distinct(read, groups)
+            rates = measured_rates(distinct, target, ceiling=threshold, on_error=on_error, progress=progress)
+            threshold, relations = rates.threshold, []
+        parts = [
+            Copies(read, group, members)
+            for group in groups
+            for members in complete_linkage(group.similarity, threshold)
+        ]
+        clusters = [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
+        similar = similar_groups(parts, relations) if model is None and against is None else []
     return DuplicateReport(
         num_images=len(read),
         clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
@@ -177,30 +190,21 @@ def _distinct(read: Sequence[Read], groups: Sequence[Group]) -> list[Listed]:
 
 
 def _by_pixels(
-    pictures: Sequence[Listed], on_error: OnError, progress: bool | None
+    pictures: Sequence[Listed], index: PictureIndex, on_error: OnError, progress: bool | None
 ) -> tuple[list[Read], list[Skipped], list[Group], list[Relation]]:
-    read: list[Read] = []
-    prints: list[Fingerprint] = []
-    skipped: list[Skipped] = []
-    parts: list[Features] = []
-    pending: list[Fingerprint] = []
-    for one, found in read_all(pictures, fingerprint, white=None, on_error=on_error, progress=progress):
-        if isinstance(found, Skipped):
-            skipped.append(found)
-            continue
-        pending.append(found)
-        if len(pending) == DESCRIBED_AT_ONCE:
-            parts.append(described(pending))
-            pending.clear()
-        prints.append(replace(found, canvas=_NOTHING))
-        read.append(Read(one, found.digest, found.size, prints[-1]))
-    if pending:
-        parts.append(described(pending))
+    entries, skipped = _indexed(pictures, index, on_error, progress)
+    rows = [entries[one.index].row for one in pictures if one.index in entries]
+    read = [
+        Read(one, entry.digest, entry.size, partial(index.fingerprint, entry.row))
+        for one in pictures
+        if (entry := entries.get(one.index)) is not None
+    ]
     if not read:
         return read, skipped, [], []
     same = _same_pixels(read)
     first = [indices[0] for indices in same]
-    families, relations = related([prints[k] for k in first], chosen_features(joined(parts), first), progress)
+    different = [rows[k] for k in first]
+    families, relations = related(index.frames(different), index.features(different), progress)
     alone = {k for k, copies in enumerate(same) if len(copies) > 1}.union(*(pair[:2] for pair in relations))
     alone = alone.difference(*(family.members for family in families))
     groups = [
@@ -209,6 +213,24 @@ def _by_pixels(
     ]
     groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in sorted(alone)]
     return read, skipped, groups, [(first[a], first[b], similarity) for a, b, similarity in relations]
+
+
+def _indexed(
+    pictures: Sequence[Listed], index: PictureIndex, on_error: OnError, progress: bool | None
+) -> tuple[dict[int, Entry], list[Skipped]]:
+    """Read the pictures that the index does not have: the entries of all by `Listed.index`, and what is skipped."""
+    entries = index.find(pictures)
+    skipped: list[Skipped] = []
+    unread = [one for one in pictures if one.index not in entries]
+    results = read_all(unread, fingerprint, white=None, on_error=on_error, progress=progress)
+    for block in iter(lambda: list(islice(results, DESCRIBED_AT_ONCE)), []):
+        skipped += [found for _, found in block if isinstance(found, Skipped)]
+        found = [(one, print_) for one, print_ in block if isinstance(print_, Fingerprint)]
+        if found:
+            features = described([print_ for _, print_ in found])
+            for (one, print_), own in zip(found, separated(features), strict=True):
+                entries[one.index] = index.add(one, print_, own)
+    return entries, skipped
 
 
 def _by_model(

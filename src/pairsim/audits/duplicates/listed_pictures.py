@@ -26,7 +26,7 @@ _AHEAD = 128
 _MAX_THREADS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A picture to search.
 

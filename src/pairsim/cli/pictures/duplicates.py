@@ -22,6 +22,7 @@ def duplicates(
     run: Path | None = None,
     threshold: float | None = None,
     target_false_rate: float | None = None,
+    index: Path | None = None,
     out: Path | None = None,
     page: Path | None = None,
     move_to: Path | None = None,
@@ -50,6 +51,8 @@ def duplicates(
 
         pairsim duplicates new-photos --against archive
 
+        pairsim duplicates archive --index archive.index
+
         pairsim duplicates photos --run runs/faces --threshold 0.999
 
         pairsim duplicates photos --page duplicates.html
@@ -64,6 +67,8 @@ def duplicates(
         target_false_rate: Instead of --threshold, the share of pairs of different pictures that may be duplicates by
             chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
             minutes.
+        index: SQLite file that keeps what was read of the pictures, made if there is none. The next search with it reads
+            only new and changed files, and so does one after an interruption.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
         page: HTML page to write: the pictures of each cluster side by side, and how they differ.
         move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.
@@ -74,7 +79,7 @@ def duplicates(
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and names it.
     """
     if undo is not None:
-        others = (folder, against, run, threshold, out, page, move_to, decisions, link or None, apply or None)
+        others = (folder, against, run, threshold, index, out, page, move_to, decisions, link or None, apply or None)
         expect(others.count(None) == len(others), "--undo without FOLDER and without other options.")
         undo_journal(undo, json)
         return
@@ -89,6 +94,7 @@ def duplicates(
         expect(
             0.0 < target_false_rate < 1.0, f"--target-false-rate to be above 0 and below 1, got {target_false_rate}."
         )
+    expect(index is None or run is None, "--index without --run, as it holds what is compared without one. Give one.")
     expect(
         run is None or threshold is not None,
         "--threshold with --run, because the model's own separates classes, not duplicates. Start with 0.999.",
@@ -109,6 +115,7 @@ def duplicates(
         model=model,
         threshold=threshold,
         target_false_rate=target_false_rate,
+        index=index,
         on_error=on_error,
     )
     if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def read(paths: Sequence[Path], references: Sequence[bool] = (), *, prints: bool
         image = read_image(path)
         one = fingerprint(image)
         listed = Listed(index, path, path.name, str(path), bool(references) and references[index])
-        found.append(Read(listed, one.digest, one.size, one if prints else None))
+        found.append(Read(listed, one.digest, one.size, partial(fingerprint, image) if prints else None))
     return found
 
 

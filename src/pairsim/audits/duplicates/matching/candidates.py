@@ -8,6 +8,7 @@ that the pairs to register grow with the number of pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from pairsim.audits.duplicates.matching.affine_maps import composed, from_linear, inverse
-from pairsim.audits.duplicates.matching.local_features import FLIP_X, FLIP_Y, LENGTH, TRANSPOSED, Features
+from pairsim.audits.duplicates.matching.local_features import LENGTH, Features
+from pairsim.audits.duplicates.matching.orientations import nearly_standard, orientation_matrices, oriented
 
 MIN_LIKENESS = 0.8
 """Cosine of the descriptions of two features, at least."""
@@ -37,11 +39,10 @@ _PAIRS_AT_ONCE = 4096
 _MIN_BITS, _MAX_BITS = 14, 24
 _UNCERTAIN = 3
 """Signs of a key that a look-up tries both ways."""
-_NEARLY = 15
-"""Coefficients that differ by less leave the orientation open."""
 _MOST_IN_A_KEY = 32
 """Features of a key that are compared with a feature, at most: the next ones, so that all are connected."""
-_AT_ONCE = 1 << 13
+_AT_ONCE = 1 << 12
+_KEYS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -65,44 +66,68 @@ class Matches:
     transform: Tensor
 
 
-def matching_features(features: Features) -> Matches:
+def matching_features(features: Features, least: int = MIN_SUPPORT) -> Matches:
     """Find features of different pictures that are alike in one of eight orientations.
 
     Args:
         features: Of all pictures.
+        least: Matches of a pair of pictures, at least, unless they are alike as a whole; others are left out.
 
     Returns:
         Matches, sorted by pictures.
     """
     bits = min(_MAX_BITS, max(_MIN_BITS, int(np.log2(max(len(features), 1))) + 4))
-    own = _standard(features.description)
-    turned = _oriented(features.description, own)
-    keys = _keys(turned, bits)
+    keys = torch.cat([_keys(part, bits) for part in features.description.split(_AT_ONCE)])
     order = torch.argsort(keys, stable=True)
+    ordered = keys[order]
+    every = torch.arange(2**bits + 1, dtype=torch.int32).split(_KEYS_AT_ONCE)
+    begins = torch.cat([torch.searchsorted(ordered, some, out_int32=True) for some in every])
+    index = _Index(features, bits, begins, order)
+    none = torch.zeros(0, dtype=torch.int64)
+    parts = [(none, none, torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0))]
+    for queries, change in nearly_standard(features.description):
+        for block in queries.split(_AT_ONCE):
+            parts += _looked_up(index, oriented(features.description[block], change), block, change)
+    return _matches(features, _supported(features, [torch.cat(one) for one in zip(*parts, strict=True)], least))
 
-    queries, orientations = _nearly_standard(features.description)
-    asked = _oriented(features.description[queries], orientations)
-    parts = []
-    index = _Index(features, bits, turned, keys[order], order)
-    for start in range(0, len(queries), _AT_ONCE):
-        block = slice(start, start + _AT_ONCE)
-        parts += _looked_up(index, asked[block], queries[block], orientations[block])
-    if not parts:
-        none = torch.zeros(0, dtype=torch.int64)
-        return Matches(none, none, torch.zeros(0), none.bool(), torch.zeros(0, 2), torch.zeros(0, 2, 3))
-    query, found, orientation, likeness = (torch.cat(values) for values in zip(*parts, strict=True))
-    swap = features.picture[query] > features.picture[found]
-    a, b = features.picture[query], features.picture[found]
-    first, second = torch.where(swap, b, a), torch.where(swap, a, b)
-    turn = orientation_matrices(own[found]) @ orientation_matrices(orientation).transpose(1, 2)
-    forward = composed(composed(features.place[found], from_linear(turn)), inverse(features.place[query]))
-    transform = torch.where(swap[:, None, None], inverse(forward), forward)
-    is_whole = features.picture != torch.roll(features.picture, 1)  # it comes first
-    is_whole[0] = True
-    whole = is_whole[query] & is_whole[found]
-    centre = torch.where(swap[:, None], features.place[found, :, 2], features.place[query, :, 2])
-    rank = torch.from_numpy(np.lexsort((-likeness.numpy(), ~whole.numpy(), second.numpy(), first.numpy())))
-    return Matches(first[rank], second[rank], likeness[rank], whole[rank], centre[rank], transform[rank])
+
+def _supported(features: Features, found: Sequence[Tensor], least: int) -> Sequence[Tensor]:
+    """Keep matches of pairs that have at least some, or are alike as a whole, sorted by pictures; see `_looked_up`."""
+    query, match, _, likeness = found
+    if not len(query):
+        return found
+    first, second = (features.picture[one] for one in (query, match))
+    count = int(features.picture[-1]) + 1
+    pair = torch.minimum(first, second) * count + torch.maximum(first, second)
+    whole = _whole(features, query) & _whole(features, match)
+    _, numbers, counts = torch.unique(pair, return_inverse=True, return_counts=True)
+    counts[numbers[whole]] = least
+    kept = (counts[numbers] >= least).nonzero()[:, 0]
+    rank = torch.from_numpy(np.lexsort((-likeness[kept].numpy(), ~whole[kept].numpy(), pair[kept].numpy())))
+    return [one[kept[rank]] for one in found]
+
+
+def _matches(features: Features, found: Sequence[Tensor]) -> Matches:
+    query, match, change, likeness = found
+    swap = features.picture[query] > features.picture[match]
+    a, b = features.picture[query], features.picture[match]
+    own, other = features.orientation[query], features.orientation[match]
+    turned = torch.where(change[:, :1], own[:, [0, 2, 1]], own) ^ change
+    turn = orientation_matrices(other) @ orientation_matrices(turned).transpose(1, 2)
+    forward = composed(composed(features.place[match], from_linear(turn)), inverse(features.place[query]))
+    return Matches(
+        first=torch.where(swap, b, a),
+        second=torch.where(swap, a, b),
+        likeness=likeness,
+        whole=_whole(features, query) & _whole(features, match),
+        centre=torch.where(swap[:, None], features.place[match, :, 2], features.place[query, :, 2]),
+        transform=torch.where(swap[:, None, None], inverse(forward), forward),
+    )
+
+
+def _whole(features: Features, rows: Tensor) -> Tensor:
+    """Tell which features are those of a whole picture, which comes first."""
+    return (rows == 0) | (features.picture[rows] != features.picture[rows - 1])
 
 
 @dataclass(frozen=True)
@@ -175,60 +200,10 @@ def _best_partners(first: Tensor, second: Tensor) -> Tensor:
     return rank.view(-1, 2).amin(dim=1) < _MOST_PARTNERS
 
 
-def orientation_matrices(orientations: Tensor) -> Tensor:
-    """Return the signed permutations `[F, 2, 2]` of orientations `[F, 3]`: transposed, flipped in x, flipped in y."""
-    transposed, flip_x, flip_y = (orientations[:, k].float() for k in range(3))
-    matrices = torch.zeros(len(orientations), 2, 2)
-    matrices[:, 0, 0] = (1 - transposed) * (1 - 2 * flip_x)
-    matrices[:, 0, 1] = transposed * (1 - 2 * flip_y)
-    matrices[:, 1, 0] = transposed * (1 - 2 * flip_x)
-    matrices[:, 1, 1] = (1 - transposed) * (1 - 2 * flip_y)
-    return matrices
-
-
-def _standard(descriptions: Tensor) -> Tensor:
-    """Return the orientation `[F, 3]` in which the lowest two odd coefficients are positive, the horizontal larger."""
-    horizontal, vertical = descriptions[:, 0], descriptions[:, 1]
-    transposed = vertical.abs() > horizontal.abs()
-    flip_x = torch.where(transposed, vertical, horizontal) < 0
-    flip_y = torch.where(transposed, horizontal, vertical) < 0
-    return torch.stack([transposed, flip_x, flip_y], dim=1)
-
-
-def _nearly_standard(descriptions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the features `[Q]`, and the orientations `[Q, 3]` which could as well be standard for them."""
-    own = _standard(descriptions)
-    horizontal, vertical = descriptions[:, 0].abs().int(), descriptions[:, 1].abs().int()
-    open_ = torch.stack(
-        [
-            (horizontal - vertical).abs() < _NEARLY,
-            torch.maximum(horizontal, vertical) < _NEARLY,
-            torch.minimum(horizontal, vertical) < _NEARLY,
-        ],
-        dim=1,
-    )
-    queries, orientations = [], []
-    for change in product((False, True), repeat=3):
-        changed = torch.tensor(change)
-        chosen = (open_ | ~changed).all(dim=1).nonzero()[:, 0]
-        orientation = own[chosen]
-        if change[0]:  # the flips belong to the axes after the transposition
-            orientation = orientation[:, [0, 2, 1]]
-        queries.append(chosen)
-        orientations.append(orientation ^ changed)
-    return torch.cat(queries), torch.cat(orientations)
-
-
-def _oriented(descriptions: Tensor, orientations: Tensor) -> Tensor:
-    transposed = torch.where(orientations[:, :1], descriptions[:, TRANSPOSED], descriptions)
-    signs = torch.where(orientations[:, 1:2], FLIP_X, torch.ones_like(FLIP_X))
-    return transposed * signs * torch.where(orientations[:, 2:], FLIP_Y, torch.ones_like(FLIP_Y))
-
-
 def _keys(descriptions: Tensor, bits: int) -> Tensor:
-    """Join the signs of the lowest coefficients, but the first two, which are positive."""
-    powers = 2 ** torch.arange(bits)
-    return ((descriptions[:, 2 : 2 + bits] > 0) * powers).sum(dim=1)
+    """Join the signs of the lowest coefficients, but the first two, which are positive, int32 `[F]`."""
+    powers = (2 ** torch.arange(bits)).to(torch.int32)
+    return ((descriptions[:, 2 : 2 + bits] > 0) * powers).sum(dim=1, dtype=torch.int32)
 
 
 @dataclass(frozen=True)
@@ -238,30 +213,27 @@ class _Index:
     Attributes:
         features: All features.
         bits: Signs in a key.
-        turned: Descriptions in standard orientation.
-        keys: Ascending.
-        order: Feature of each key.
+        begins: Place in `order` of the first feature of each key, and of the end, int32 `[2 ** bits + 1]`.
+        order: Features by their keys.
     """
 
     features: Features
     bits: int
-    turned: Tensor
-    keys: Tensor
+    begins: Tensor
     order: Tensor
 
 
 def _looked_up(
-    index: _Index, asked: Tensor, queries: Tensor, orientations: Tensor
+    index: _Index, asked: Tensor, queries: Tensor, change: Tensor
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Compare features with those of nearly the same key: query, match, orientation of the query, likeness."""
-    features, bits, turned, sorted_keys, order = index.features, index.bits, index.turned, index.keys, index.order
-    keys = _keys(asked, bits)
-    uncertain = asked[:, 2 : 2 + bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
+    """Compare features, turned by a change, with those of nearly the same key: query, match, change, likeness."""
+    picture, described = index.features.picture, index.features.description
+    keys = _keys(asked, index.bits)
+    uncertain = asked[:, 2 : 2 + index.bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
     results = []
     for flips in product((0, 1), repeat=_UNCERTAIN):
-        probe = keys ^ (torch.tensor(flips) << uncertain).sum(dim=1)
-        begin = torch.searchsorted(sorted_keys, probe)
-        end = torch.searchsorted(sorted_keys, probe, right=True)
+        probe = keys ^ (torch.tensor(flips) << uncertain).sum(dim=1).to(torch.int32)
+        begin, end = index.begins[probe].long(), index.begins[probe + 1].long()
         # in a crowded key, those from one's own place on
         count = (end - begin).clamp(max=_MOST_IN_A_KEY)
         width = end - begin
@@ -270,11 +242,11 @@ def _looked_up(
             continue
         step = torch.arange(len(row)) - torch.repeat_interleave(count.cumsum(0) - count, count)
         first = queries % width.clamp(min=1)
-        found = order[begin[row] + (first[row] + step) % width[row]]
-        other = features.picture[queries[row]] != features.picture[found]
+        found = index.order[begin[row] + (first[row] + step) % width[row]]
+        other = picture[queries[row]] != picture[found]
         row, found = row[other], found[other]
-        likeness = (asked[row].float() * turned[found].float()).sum(dim=1) / LENGTH**2
+        likeness = (asked[row].float() * described[found].float()).sum(dim=1) / LENGTH**2
         good = likeness >= MIN_LIKENESS
         row, found = row[good], found[good]
-        results.append((queries[row], found, orientations[row], likeness[good]))
+        results.append((queries[row], found, change.expand(len(row), 3), likeness[good]))
     return results

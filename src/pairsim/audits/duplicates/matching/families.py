@@ -20,6 +20,7 @@ from pairsim.audits.duplicates.matching.registration import (
     COARSE,
     FINE,
     Frames,
+    FrameSource,
     aligned,
     paired_similarities,
     plausible,
@@ -42,6 +43,8 @@ _WELL_SUPPORTED = 4
 _MAX_TRIES = 4
 """Proposals that are tried between two families."""
 _AT_ONCE = 4096
+_READ_AT_ONCE = 512
+"""Pairs whose pixels are in memory at once: 16 MB for 512."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Family:
 
 
 def families(
-    pictures: Frames, proposed: Proposals, progress: bool | None = None
+    pictures: FrameSource, proposed: Proposals, progress: bool | None = None
 ) -> tuple[list[Family], list[tuple[int, int, float]]]:
     """Register proposed pairs, and compare the pictures that are connected.
 
@@ -113,7 +116,7 @@ def families(
     return [_family(pictures, members, edges) for members in joined.members(sorted(edges))], relations
 
 
-def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+def compared(pictures: FrameSource, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
     """Compare each proposed pair as if it were a family of its own, whether or not it is similar enough to be one.
 
     Args:
@@ -128,8 +131,7 @@ def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.N
     rows = plain.nonzero()[:, 0]
     result, copies = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.bool_)
     maps = [torch.zeros(0, 2, 3)]
-    for start in range(0, len(rows), _AT_ONCE):
-        block = rows[start : start + _AT_ONCE]
+    for block in rows.split(_READ_AT_ONCE):
         a, b = pictures[proposed.first[block]], pictures[proposed.second[block]]
         coarse = registered(a, b, proposed.transform[block], COARSE)
         fine = registered(a, b, coarse, FINE)
@@ -144,26 +146,34 @@ def compared(pictures: Frames, proposed: Proposals) -> tuple[Float64Array, npt.N
     return result, copies
 
 
-def _worth_a_try(pictures: Frames, proposed: Proposals) -> list[int]:
+def _worth_a_try(pictures: FrameSource, proposed: Proposals) -> list[int]:
     chosen: list[int] = []
-    for start in range(0, len(proposed.first), _AT_ONCE):
-        block = slice(start, start + _AT_ONCE)
+    for start in range(0, len(proposed.first), _READ_AT_ONCE):
+        block = slice(start, start + _READ_AT_ONCE)
         a, b, maps = pictures[proposed.first[block]], pictures[proposed.second[block]], proposed.transform[block]
         worth = plausible(maps, a.sizes, b.sizes) & promising(a, b, maps)
         chosen += (start + worth.nonzero()[:, 0]).tolist()
     return chosen
 
 
-def _linked(pictures: Frames, proposed: Proposals, batch: list[int]) -> tuple[list[Tensor], list[float], list[bool]]:
-    rows = torch.tensor(batch, dtype=torch.int64)
-    a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
-    transforms = registered(a, b, proposed.transform[rows], COARSE)
-    similarity = _similarity_to(a, b, transforms)
-    # whether a map is skewed is seen when it has settled
-    near = (similarity >= _WORTH_REFINING).nonzero()[:, 0]
-    transforms[near] = registered(a[near], b[near], transforms[near], FINE)
-    similarity[near] = _similarity_to(a[near], b[near], transforms[near])
-    return list(transforms), similarity.tolist(), _as_copies(transforms[..., :2]).tolist()
+def _linked(
+    pictures: FrameSource, proposed: Proposals, batch: list[int]
+) -> tuple[list[Tensor], list[float], list[bool]]:
+    maps: list[Tensor] = []
+    found: list[float] = []
+    copies: list[bool] = []
+    for rows in torch.tensor(batch, dtype=torch.int64).split(_READ_AT_ONCE):
+        a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
+        transforms = registered(a, b, proposed.transform[rows], COARSE)
+        similarity = _similarity_to(a, b, transforms)
+        # whether a map is skewed is seen when it has settled
+        near = (similarity >= _WORTH_REFINING).nonzero()[:, 0]
+        transforms[near] = registered(a[near], b[near], transforms[near], FINE)
+        similarity[near] = _similarity_to(a[near], b[near], transforms[near])
+        maps += list(transforms)
+        found += similarity.tolist()
+        copies += _as_copies(transforms[..., :2]).tolist()
+    return maps, found, copies
 
 
 def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tensor:
@@ -173,13 +183,13 @@ def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tens
     return torch.where(plausible(transforms, target.sizes, pictures.sizes), similarity, torch.zeros_like(similarity))
 
 
-def _family(pictures: Frames, members: list[int], edges: dict[int, list[tuple[int, Tensor]]]) -> Family:
+def _family(pictures: FrameSource, members: list[int], edges: dict[int, list[tuple[int, Tensor]]]) -> Family:
     similarity, likeness, transforms = _in_one_frame(pictures, members, edges)
     return Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
 
 
 def _in_one_frame(
-    pictures: Frames, members: list[int], edges: Mapping[int, Sequence[tuple[int, Tensor]]]
+    pictures: FrameSource, members: list[int], edges: Mapping[int, Sequence[tuple[int, Tensor]]]
 ) -> tuple[Float64Array, Float64Array, Tensor]:
     """Compare all pictures of a family in the frame of the one that shows most: similarity, likeness and maps."""
     start = members[0]
@@ -197,7 +207,8 @@ def _in_one_frame(
     frame = members[int(extent.argmax())]
     transforms = composed(transforms, inverse(maps[frame]))
     family = pictures[torch.tensor(members)]
-    target = Frames(pictures.pixels[frame].expand_as(family.pixels), pictures.sizes[frame].expand_as(family.sizes))
+    own = family[torch.tensor([members.index(frame)])]
+    target = Frames(own.pixels.expand_as(family.pixels), own.sizes.expand_as(family.sizes))
     better = registered(target, family, transforms, FINE)
     worse = _similarity_to(target, family, better) < LINK
     transforms = torch.where(worse[:, None, None], transforms, better)

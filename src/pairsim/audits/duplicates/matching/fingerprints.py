@@ -17,10 +17,11 @@ UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 
 GREY_SIDE = 64
 """Height and width, at most, of the grey copy, at which pictures are registered."""
+CHROMA_SIDE = 16
+"""Height and width of the copies of colour."""
 CANVAS = 80
 """Height and width, at most, at which features are sought."""
 
-_CHROMA_SIDE = 16
 _TILE, _TILE_BLOCK = 130, 8
 _REDUCED_SIDE = 192
 _BORDER_RANGE = 20
@@ -76,7 +77,7 @@ def fingerprint(image: Tensor) -> Fingerprint:
     content = _content(np.asarray(luminance))
     box = (content[1], content[0], content[3], content[2])
     height, width = luminance.height, luminance.width
-    side = (_CHROMA_SIDE, _CHROMA_SIDE)
+    side = (CHROMA_SIDE, CHROMA_SIDE)
     chroma = [np.asarray(one.resize(side, Resampling.BILINEAR, box=box)) for one in differences]
     return Fingerprint(
         digest=digest.digest(),

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pairsim.audits.duplicates.matching.orientations import FREQUENCIES, oriented, standard_orientations
+
 NUM_FEATURES = 40
 """Features of a picture, at most."""
 LENGTH = 127
@@ -35,6 +37,10 @@ _ORDER = 9
 _MIN_CONTRAST = 1.0
 """Response, in grey levels, below which a blob is noise."""
 _TINY = 1e-6
+COEFFICIENTS = [i * _ORDER + j for i, j in FREQUENCIES]
+"""Places of the coefficients of a description among all."""
+_WEIGHTS = torch.tensor(FREQUENCIES).double().norm(dim=1)
+"""Amplitudes of photographs fall with the frequency."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,13 @@ class Features:
         picture: Index of the picture of each, int64 `[F]`, ascending.
         place: float32 `[F, 2, 3]`: maps the unit square around the origin, [-1, 1] x [-1, 1], as (x, y), to the
             patch, in units in which the longer side of the picture is 2 and its centre 0.
-        description: int8 `[F, D]`, of length 127, in the patch's own orientation.
+        orientation: Standard orientation of each patch, bool `[F, 3]`, see `standard_orientations`.
+        description: int8 `[F, D]`, of length 127, in standard orientation.
     """
 
     picture: Tensor
     place: Tensor
+    orientation: Tensor
     description: Tensor
 
     def __len__(self) -> int:
@@ -91,12 +99,11 @@ def describe_pictures(canvases: Tensor, sizes: Tensor) -> Features:
     whole = torch.zeros(len(sizes), 2, 3)
     whole[:, 0, 0], whole[:, 1, 1] = sizes[:, 1] / longest, sizes[:, 0] / longest
 
-    order = torch.argsort(torch.cat([torch.arange(len(sizes)), at]), stable=True)
-    return Features(
-        picture=torch.cat([torch.arange(len(sizes)), at])[order],
-        place=torch.cat([whole, place])[order],
-        description=_described(torch.cat([_wholes(canvases, sizes), patch]))[order],
-    )
+    picture_of = torch.cat([torch.arange(len(sizes)), at])
+    order = torch.argsort(picture_of, stable=True)
+    described = _described(torch.cat([_wholes(canvases, sizes), patch])[order])
+    orientation = standard_orientations(described)
+    return Features(picture_of[order], torch.cat([whole, place])[order], orientation, oriented(described, orientation))
 
 
 def _gaussians(images: Tensor) -> Tensor:
@@ -180,31 +187,13 @@ def _wholes(canvases: Tensor, sizes: Tensor) -> Tensor:
 
 def _described(patches: Tensor) -> Tensor:
     """Describe patches by their lowest cosine coefficients but the mean, int8 `[F, D]`."""
-    grid = torch.linspace(-1 + 1 / _PATCH_SIDE, 1 - 1 / _PATCH_SIDE, _PATCH_SIDE)
+    grid = torch.linspace(-1 + 1 / _PATCH_SIDE, 1 - 1 / _PATCH_SIDE, _PATCH_SIDE, dtype=torch.float64)
     window = torch.exp(-(grid**2) / (2 * 0.9**2))
     window = window[:, None] * window[None, :]
-    mean = (patches * window).sum(dim=(1, 2), keepdim=True) / window.sum()
-    basis = torch.cos(math.pi * torch.arange(_ORDER)[:, None] * (torch.arange(_PATCH_SIDE) + 0.5) / _PATCH_SIDE)
-    coefficients = basis @ ((patches - mean) * window) @ basis.T
+    values = patches.double()  # so that the rounding below does not depend on how many are described at once
+    mean = (values * window).sum(dim=(1, 2), keepdim=True) / window.sum()
+    waves = torch.arange(_ORDER)[:, None] * (torch.arange(_PATCH_SIDE) + 0.5) / _PATCH_SIDE
+    basis = torch.cos(math.pi * waves.double())
+    coefficients = basis @ ((values - mean) * window) @ basis.T
     flat = coefficients.flatten(1)[:, COEFFICIENTS] * _WEIGHTS
     return (LENGTH * functional.normalize(flat, dim=1, eps=_TINY)).round().to(torch.int8)
-
-
-def _lowest() -> tuple[list[int], list[tuple[int, int]]]:
-    pairs = sorted(
-        ((i, j) for i in range(_ORDER) for j in range(_ORDER) if 0 < i + j < _ORDER), key=lambda p: (p[0] + p[1], p)
-    )
-    return [i * _ORDER + j for i, j in pairs], pairs
-
-
-COEFFICIENTS, FREQUENCIES = _lowest()
-"""Places of the coefficients of a description, lowest first, and their vertical and horizontal frequencies."""
-
-_ROW, _COLUMN = torch.tensor(FREQUENCIES).unbind(dim=1)
-_WEIGHTS = torch.hypot(_ROW.float(), _COLUMN.float())  # amplitudes of photographs fall with the frequency
-TRANSPOSED = torch.tensor([FREQUENCIES.index((j, i)) for i, j in FREQUENCIES])
-"""Order of the coefficients of a transposed patch."""
-FLIP_X = (1 - 2 * (_COLUMN % 2)).to(torch.int8)
-"""Signs of the coefficients of a patch whose left and right are exchanged."""
-FLIP_Y = (1 - 2 * (_ROW % 2)).to(torch.int8)
-"""Signs of the coefficients of a patch whose top and bottom are exchanged."""

@@ -11,9 +11,9 @@ from pairsim.audits.duplicates.matching.candidates import matching_features, pro
 from pairsim.audits.duplicates.matching.families import Family, families
 from pairsim.audits.duplicates.matching.fingerprints import CANVAS, Fingerprint
 from pairsim.audits.duplicates.matching.local_features import Features, describe_pictures
-from pairsim.audits.duplicates.matching.registration import frames
+from pairsim.audits.duplicates.matching.registration import FrameSource
 
-DESCRIBED_AT_ONCE = 64
+DESCRIBED_AT_ONCE = 16
 
 
 def described(pictures: Sequence[Fingerprint]) -> Features:
@@ -30,22 +30,30 @@ def joined(parts: Iterable[Features]) -> Features:
     """Join the features of blocks of pictures, in order."""
     counts, lists = 0, []
     for part in parts:
-        lists.append((part.picture + counts, part.place, part.description))
+        lists.append((part.picture + counts, part.place, part.orientation, part.description))
         counts += int(part.picture.max()) + 1
     return Features(*(torch.cat(columns) for columns in zip(*lists, strict=True)))
 
 
+def separated(features: Features) -> list[Features]:
+    """Split the features of pictures into those of each."""
+    counts = torch.bincount(features.picture).tolist()
+    columns = (features.place, features.orientation, features.description)
+    parts = zip(*(torch.split(column, counts) for column in columns), strict=True)
+    return [Features(torch.zeros(count, dtype=torch.int64), *own) for count, own in zip(counts, parts, strict=True)]
+
+
 def related(
-    pictures: Sequence[Fingerprint], features: Features, progress: bool | None
+    pictures: FrameSource, features: Features, progress: bool | None
 ) -> tuple[list[Family], list[tuple[int, int, float]]]:
     """Find the families of pictures, and pairs of pictures that are similar, see `families`.
 
     Args:
-        pictures: All different pictures.
+        pictures: Grey copies of all different pictures.
         features: Of them.
         progress: Whether to show progress bars.
     """
-    return families(frames([picture.grey for picture in pictures]), proposals(matching_features(features)), progress)
+    return families(pictures, proposals(matching_features(features)), progress)
 
 
 def chosen_features(features: Features, pictures: Sequence[int]) -> Features:
@@ -55,4 +63,4 @@ def chosen_features(features: Features, pictures: Sequence[int]) -> Features:
     picture = place[features.picture]
     order = torch.argsort(picture, stable=True)
     order = order[picture[order] >= 0]
-    return Features(picture[order], features.place[order], features.description[order])
+    return Features(picture[order], features.place[order], features.orientation[order], features.description[order])

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -62,14 +63,32 @@ class Frames:
         return Frames(self.pixels[rows], self.sizes[rows])
 
 
+class FrameSource(Protocol):
+    """Grey copies of many pictures, in memory or elsewhere."""
+
+    @property
+    def sizes(self) -> Tensor:
+        """Height and width of each, float32 `[N, 2]`."""
+        ...
+
+    def __getitem__(self, rows: Tensor, /) -> Frames:
+        """Return some of them."""
+        ...
+
+
 def frames(greys: Sequence[UInt8Array]) -> Frames:
     """Put grey copies into squares; the rest is filled with the nearest pixels."""
     pixels = np.empty((len(greys), GREY_SIDE, GREY_SIDE), dtype=np.float32)
     for row, grey in enumerate(greys):
-        height, width = grey.shape
-        pixels[row] = np.pad(grey, ((0, GREY_SIDE - height), (0, GREY_SIDE - width)), mode="edge")
+        pixels[row] = squared(grey)
     sizes = torch.tensor([grey.shape for grey in greys], dtype=torch.float32).reshape(-1, 2)
     return Frames(torch.from_numpy(pixels), sizes)
+
+
+def squared(grey: UInt8Array) -> UInt8Array:
+    """Put a grey copy into the upper left corner of a square `[64, 64]`; the rest has the nearest pixels."""
+    height, width = grey.shape
+    return np.pad(grey, ((0, GREY_SIDE - height), (0, GREY_SIDE - width)), mode="edge")
 
 
 def registered(first: Frames, second: Frames, transforms: Tensor, steps: Sequence[tuple[int, int]]) -> Tensor:

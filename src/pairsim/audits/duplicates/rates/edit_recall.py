@@ -24,6 +24,7 @@ from pairsim.audits.duplicates.matching.registered_search import (
     joined,
     related,
 )
+from pairsim.audits.duplicates.matching.registration import frames
 from pairsim.audits.duplicates.rates.edits import EDITS
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError
@@ -88,7 +89,7 @@ def edit_recall(
     recall, pairs, false = [], 0, 0
     for number, edit in enumerate(EDITS, start=1):
         rows = [start * versions for start in range(count)] + [start * versions + number for start in range(count)]
-        both = [prints[row // versions][row % versions] for row in rows]
+        both = frames([prints[row // versions][row % versions].grey for row in rows])
         found = 0
         for family in related(both, chosen_features(features, rows), False)[0]:
             first, second = np.triu_indices(len(family.members), 1)

@@ -162,7 +162,7 @@ def measured_rates(
     prints, features = _read(sample, on_error, progress)
     count = len(prints)
     _expect_enough(count, target)
-    proposed, are_proposed = _with_one_match(matching_features(features), count)
+    proposed, are_proposed = _with_one_match(matching_features(features, least=1), count)
     similarity, copies = compared(frames([one.grey for one in prints]), proposed)
     copies &= are_proposed
     distribution = FalseRates.fitted(

@@ -17,6 +17,7 @@ from pairsim.audits.duplicates.choice.file_facts import FileFacts, file_facts
 from pairsim.audits.duplicates.matching.affine_maps import inverse
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.matching.registered_search import described, related
+from pairsim.audits.duplicates.matching.registration import frames
 from pairsim.audits.duplicates.rates.edits import EDITS, Edit
 from pairsim.data.named import data_root
 from pairsim.images import PictureFile, read_image
@@ -29,7 +30,7 @@ HIDDEN = {"text added"}
 def named(picture: Tensor, edit: Edit, seed: int) -> str:
     copy = edit.apply(picture, seed)
     prints = [fingerprint(picture), fingerprint(copy.pixels)]
-    families, _ = related(prints, described(prints), progress=False)
+    families, _ = related(frames([one.grey for one in prints]), described(prints), progress=False)
     if not families:
         return "not found"
     (family,) = families

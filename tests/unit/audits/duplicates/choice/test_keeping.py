@@ -16,6 +16,7 @@ from pairsim.audits.duplicates.choice.keeping import chosen
 from pairsim.audits.duplicates.listed_pictures import Listed
 from pairsim.audits.duplicates.matching.fingerprints import fingerprint
 from pairsim.audits.duplicates.matching.registered_search import described, related
+from pairsim.audits.duplicates.matching.registration import frames
 from pairsim.images import PictureFile, read_image
 
 PICTURE = photograph(0, 240, 320)
@@ -57,7 +58,7 @@ def kept(files: list[PictureFile], names: list[str] | None = None) -> tuple[int,
     different = [prints[same.index(k)] for k in range(len(first))]
     maps = torch.eye(2, 3)[None]
     if len(different) > 1:
-        (family,), _ = related(different, described(different), progress=False)
+        (family,), _ = related(frames([one.grey for one in different]), described(different), progress=False)
         assert family.members == tuple(range(len(different)))
         maps = family.transforms
     facts = [file_facts(one, (image.shape[1], image.shape[2])) for one, image in zip(files, images, strict=True)]

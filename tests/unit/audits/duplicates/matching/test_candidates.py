@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-import pytest
 import torch
 from photographs import Pixels, photograph
 from torch import Tensor
@@ -15,11 +14,11 @@ from pairsim.audits.duplicates.matching.candidates import (
     MIN_SUPPORT,
     Matches,
     matching_features,
-    orientation_matrices,
     proposals,
 )
 from pairsim.audits.duplicates.matching.fingerprints import fingerprint
 from pairsim.audits.duplicates.matching.local_features import Features
+from pairsim.audits.duplicates.matching.orientations import orientation_matrices
 from pairsim.audits.duplicates.matching.registered_search import described
 
 ORIENTATIONS = [(a, b, c) for a, b, c in product((False, True), repeat=3)]
@@ -35,17 +34,6 @@ def turned(pixels: Pixels, orientation: tuple[bool, bool, bool]) -> Pixels:
 
 def features_of(pictures: list[Pixels]) -> Features:
     return described([fingerprint(torch.from_numpy(one).permute(2, 0, 1).contiguous()) for one in pictures])
-
-
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_orientation_matrices_move_pixels_as_flips_do(orientation: tuple[bool, bool, bool]) -> None:
-    """The matrix maps places of the turned patch to places of the patch."""
-    patch = np.arange(25, dtype=np.uint8).reshape(5, 5)
-    changed = turned(patch, orientation)
-    matrix = orientation_matrices(torch.tensor([orientation]))[0].numpy()
-    for y, x in product(range(-2, 3), repeat=2):
-        column, row = (matrix @ (x, y)).astype(int)
-        assert changed[y + 2, x + 2] == patch[row + 2, column + 2]
 
 
 def test_eight_orientations_are_found_with_their_maps() -> None:
@@ -92,7 +80,10 @@ def test_thousands_of_equal_features_stay_connected() -> None:
     one = features_of([photograph(7, 60, 60)])
     count = 100
     many = Features(
-        torch.arange(count).repeat_interleave(len(one)), one.place.repeat(count, 1, 1), one.description.repeat(count, 1)
+        torch.arange(count).repeat_interleave(len(one)),
+        one.place.repeat(count, 1, 1),
+        one.orientation.repeat(count, 1),
+        one.description.repeat(count, 1),
     )
     matches = matching_features(many)
     pairs = np.eye(count, dtype=bool)
@@ -161,7 +152,9 @@ def test_one_match_is_enough_only_between_wholes() -> None:
 
 def test_nothing_to_match() -> None:
     none = torch.zeros(0, dtype=torch.int64)
-    empty = Features(none, torch.zeros(0, 2, 3), torch.zeros(0, 44, dtype=torch.int8))
+    empty = Features(
+        none, torch.zeros(0, 2, 3), torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0, 44, dtype=torch.int8)
+    )
     alone = features_of([photograph(8)])
     for features in (empty, alone):
         matches = matching_features(features)

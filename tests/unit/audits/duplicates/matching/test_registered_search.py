@@ -8,7 +8,8 @@ from photographs import photograph, photograph_tensor
 
 from pairsim.audits.duplicates.matching.fingerprints import fingerprint
 from pairsim.audits.duplicates.matching.local_features import Features
-from pairsim.audits.duplicates.matching.registered_search import chosen_features, described, joined, related
+from pairsim.audits.duplicates.matching.registered_search import chosen_features, described, joined, related, separated
+from pairsim.audits.duplicates.matching.registration import frames
 
 PRINTS = [fingerprint(photograph_tensor(seed, 60 + 10 * seed, 100)) for seed in range(5)]
 
@@ -17,6 +18,11 @@ def same(first: Features, second: Features) -> bool:
     assert torch.equal(first.picture, second.picture)
     torch.testing.assert_close(first.place, second.place, atol=1e-4, rtol=0)
     return bool((first.description.int() - second.description.int()).abs().max() <= 1)
+
+
+def test_features_of_each_picture_do_not_depend_on_the_others() -> None:
+    for one, own in zip(PRINTS, separated(described(PRINTS)), strict=True):
+        assert same(own, described([one]))
 
 
 def test_blocks_are_joined_in_order() -> None:
@@ -35,8 +41,8 @@ def test_copies_are_one_family_and_others_none() -> None:
     copies = [picture, (picture * 0.7).astype(np.uint8), picture[:, ::-1].copy(), picture[9:, 12:].copy()]
     prints = [fingerprint(torch.from_numpy(one).permute(2, 0, 1).contiguous()) for one in copies]
     everything = [PRINTS[0], *prints, *PRINTS[1:]]
-    (family,), relations = related(everything, described(everything), progress=False)
+    (family,), relations = related(frames([one.grey for one in everything]), described(everything), progress=False)
     assert family.members == (1, 2, 3, 4)
     assert family.similarity.min() > 0.9
     assert relations == []
-    assert related(PRINTS, described(PRINTS), progress=False) == ([], [])
+    assert related(frames([one.grey for one in PRINTS]), described(PRINTS), progress=False) == ([], [])

@@ -13,8 +13,9 @@ from PIL import Image
 
 from pairsim.audits.duplicates.listed_pictures import Listed
 from pairsim.audits.duplicates.matching.families import Family
-from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
+from pairsim.audits.duplicates.matching.fingerprints import fingerprint
 from pairsim.audits.duplicates.matching.registered_search import described
+from pairsim.audits.duplicates.matching.registration import Frames
 from pairsim.audits.duplicates.rates import edit_recall as module
 from pairsim.audits.duplicates.rates.edit_recall import all_described, drawn, edit_recall
 from pairsim.audits.duplicates.rates.edits import Edit
@@ -96,8 +97,8 @@ def test_counts_of_families_whose_similarities_are_known(threshold: float, monke
     generator = np.random.default_rng(0)
     given: list[Family] = []
 
-    def related(prints: list[Fingerprint], features: object, links: bool) -> tuple[list[Family], list[object]]:
-        order = generator.permutation(len(prints))
+    def related(pictures: Frames, features: object, links: bool) -> tuple[list[Family], list[object]]:
+        order = generator.permutation(len(pictures.sizes))
         found = []
         for rows in (np.sort(order[:4]), np.sort(order[4:9])):
             similarity = generator.integers(0, 5, (len(rows), len(rows))) / 4
