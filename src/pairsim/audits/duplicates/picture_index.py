@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ _COMMIT_SECONDS = 2.0
 _SETTLED_SECONDS = 2.0
 """Age from which the times of a file tell a later change; some file systems round them to two seconds."""
 _CACHE_KIB = 1 << 16
-_TABLE = """CREATE TABLE IF NOT EXISTS pictures (
+_TABLE = """CREATE TABLE pictures (
     id INTEGER PRIMARY KEY, path BLOB UNIQUE, stamp TEXT NOT NULL,
     facts BLOB NOT NULL, copies BLOB NOT NULL, features BLOB NOT NULL)"""
 _FACTS_OF = "SELECT facts FROM pictures WHERE id = ?"
@@ -174,10 +174,9 @@ class PictureIndex:
 
     def fingerprint(self, row: int) -> Fingerprint:
         """Read what is kept of a picture, but its canvas."""
-        facts, copies = self._part(_FACTS_OF, row), self._part(_COPIES_OF, row)
-        digest, height, width, *numbers = _FACTS.unpack(facts)
+        digest, height, width, *numbers = self._facts(row)
         rows, columns = numbers[6:]
-        small = np.frombuffer(copies, dtype=np.uint8)
+        small = np.frombuffer(self._copies(row), dtype=np.uint8)
         return Fingerprint(
             digest=digest,
             size=(height, width),
@@ -191,12 +190,12 @@ class PictureIndex:
 
     def frames(self, rows: Sequence[int]) -> StoredFrames:
         """Return the grey copies of pictures, which are read when they are asked for."""
-        sizes = [_FACTS.unpack(self._part(_FACTS_OF, row))[-2:] for row in rows]
+        sizes = [self._facts(row)[-2:] for row in rows]
         return StoredFrames(self, rows, torch.tensor(sizes, dtype=torch.float32).reshape(-1, 2))
 
     def greys(self, rows: Iterable[int]) -> Tensor:
         """Read grey copies, float32 `[N, 64, 64]`."""
-        pixels = b"".join(self._part(_COPIES_OF, row)[_CHROMA_BYTES:] for row in rows)
+        pixels = b"".join(self._copies(row)[_CHROMA_BYTES:] for row in rows)
         squares = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
         return torch.from_numpy(squares.astype(np.float32))
 
@@ -204,9 +203,10 @@ class PictureIndex:
         """Read the features of pictures, which are numbered by their order."""
         places, flags, descriptions, counts = bytearray(), bytearray(), bytearray(), []
         width = 4 * _PLACE.itemsize
+        unit = width + 1 + len(FREQUENCIES)
         for row in rows:
-            content = self._part(_FEATURES_OF, row)
-            count = len(content) // (width + 1 + len(FREQUENCIES))
+            content = self._opened(self._column(_FEATURES_OF, row), unit, exact=False)
+            count = len(content) // unit
             places += content[: count * width]
             flags += content[count * width : count * (width + 1)]
             descriptions += content[count * (width + 1) :]
@@ -229,35 +229,41 @@ class PictureIndex:
             run("PRAGMA journal_mode = OFF")
         else:
             run("PRAGMA locking_mode = EXCLUSIVE")
-        empty = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        tables = [sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
         application, version = (run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if application != _APPLICATION and not (empty and application == version == 0):
-            raise RunError(
-                f"Expected {self._path} to be an index of duplicates, found another file. Give another path."
-            )
-        if empty:
+        if (tables, application) not in (([], 0), ([_TABLE], _APPLICATION)):  # a view could run for ever
+            raise RunError(_OTHER_FILE.format(self._path))
+        if not tables:
             run("PRAGMA page_size = 16384")  # so that a row needs no further page
         run("BEGIN EXCLUSIVE")
         if version != _version():
             run("DROP TABLE IF EXISTS pictures")
+            run(_TABLE)
             run(f"PRAGMA application_id = {_APPLICATION}")
             run(f"PRAGMA user_version = {_version()}")
-        run(_TABLE)
         run("DELETE FROM pictures WHERE path IS NULL")
 
     def _entry(self, row: int, facts: bytes) -> Entry:
-        digest, height, width, *_ = _FACTS.unpack(self._opened(facts))
+        digest, height, width, *_ = _FACTS.unpack(self._opened(facts, _FACTS.size))
         return Entry(row, digest, (height, width))
 
-    def _part(self, query: str, row: int) -> bytes:
-        with self._explained():
-            (found,) = self._rows.execute(query, (row,)).fetchone()
-        return self._opened(found)
+    def _facts(self, row: int) -> tuple[Any, ...]:
+        return _FACTS.unpack(self._opened(self._column(_FACTS_OF, row), _FACTS.size))
 
-    def _opened(self, part: object) -> bytes:
-        if not isinstance(part, bytes) or part[-4:] != _crc(part[:-4]):
-            raise RunError(f"Expected {self._path} to be undamaged, but parts have other checksums. {_ADVICE}")
-        return part[:-4]
+    def _copies(self, row: int) -> bytes:
+        return self._opened(self._column(_COPIES_OF, row), _CHROMA_BYTES + GREY_SIDE**2)
+
+    def _column(self, query: str, row: int) -> object:
+        with self._explained():
+            return self._rows.execute(query, (row,)).fetchone()[0]
+
+    def _opened(self, part: object, unit: int, *, exact: bool = True) -> bytes:
+        """Check a part, which has `unit` bytes, or any number of such units."""
+        if isinstance(part, bytes) and part[-4:] == _crc(part[:-4]):
+            size = len(part) - 4
+            if size == unit or not (exact or size % unit):
+                return part[:-4]
+        raise RunError(f"Expected {self._path} to be undamaged, but parts have other checksums. {_ADVICE}")
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

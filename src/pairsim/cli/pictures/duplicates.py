@@ -67,8 +67,8 @@ def duplicates(
         target_false_rate: Instead of --threshold, the share of pairs of different pictures that may be duplicates by
             chance, such as 1e-7. It is measured on these pictures, and so is which copies are found; this takes a few
             minutes.
-        index: SQLite file that keeps what was read of the pictures, made if there is none. The next search with it reads
-            only new and changed files, and so does one after an interruption.
+        index: SQLite file that keeps what was read of the pictures, made if there is none. The next search with it
+            reads only new and changed files, and so does one after an interruption.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
         page: HTML page to write: the pictures of each cluster side by side, and how they differ.
         move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.

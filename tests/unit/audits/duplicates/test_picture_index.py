@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +20,16 @@ from hypothesis import strategies as st
 from photographs import photograph
 from PIL import Image
 
-from pairsim.audits.duplicates import picture_index
-from pairsim.audits.duplicates.listed_pictures import Listed, listed
+from pairsim import SimilarityModel
+from pairsim.audits.duplicates import duplicate_search, picture_index
+from pairsim.audits.duplicates.duplicate_search import find_duplicates
+from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.matching.local_features import Features
 from pairsim.audits.duplicates.matching.registered_search import described, separated
 from pairsim.audits.duplicates.matching.registration import frames
 from pairsim.audits.duplicates.picture_index import PictureIndex
-from pairsim.errors import RunError
+from pairsim.errors import ImageReadError, RunError
 from pairsim.images import read_image
 from pairsim.images.folders import scan
 
@@ -30,6 +38,19 @@ from pairsim.images.folders import scan
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust the times of files that were just written."""
     monkeypatch.setattr(picture_index, "_SETTLED_SECONDS", -1.0)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of pictures that a search reads, as it goes on."""
+    names: list[str] = []
+
+    def counting(pictures: Sequence[Listed], *arguments: Any, **options: Any) -> Any:
+        names.extend(one.name for one in pictures)
+        return read_all(pictures, *arguments, **options)
+
+    monkeypatch.setattr(duplicate_search, "read_all", counting)
+    return names
 
 
 @pytest.fixture
@@ -154,19 +175,26 @@ def test_an_index_of_another_version_is_emptied(folder: Path, tmp_path: Path, mo
         expect_same(index, *content)
 
 
-def other_database(path: Path) -> None:
+def other_database(path: Path, kind: str) -> None:
+    with PictureIndex(path if kind == "view" else path.with_name("unused")):
+        pass
     with sqlite3.connect(path) as rows:
-        rows.execute("CREATE TABLE pictures (id INTEGER PRIMARY KEY, path TEXT)")
+        if kind == "view":  # which never ends
+            rows.execute("ALTER TABLE pictures RENAME TO others")
+            endless = "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n) SELECT k AS id FROM n"
+            rows.execute(f"CREATE VIEW pictures AS {endless}")
+        else:
+            rows.execute("CREATE TABLE pictures (id INTEGER PRIMARY KEY, path TEXT)")
     rows.close()
 
 
-@pytest.mark.parametrize("kind", ["text", "database"])
+@pytest.mark.parametrize("kind", ["text", "database", "view"])
 def test_other_files_are_named_and_left_alone(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "notes"
     if kind == "text":
         path.write_text("not an index, but a text of some length\n" * 40)
     else:
-        other_database(path)
+        other_database(path, kind)
     before = path.read_bytes()
     with pytest.raises(RunError) as caught:
         PictureIndex(path)
@@ -235,3 +263,70 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     with PictureIndex(tmp_path / "index") as index:
         expected, _, _ = added(index, tmp_path)
         assert len(index.find(expected)) == 1
+
+
+def with_copies(folder: Path) -> Path:
+    """Add a copy of each picture that is smaller."""
+    for path in [one.picture for one in listed(scan(folder))]:
+        with Image.open(str(path)) as image:
+            image.resize((image.width * 2 // 3, image.height * 2 // 3)).save(Path(str(path)).with_suffix(".jpg"))
+    return folder
+
+
+def test_a_second_search_reads_only_what_is_new(folder: Path, tmp_path: Path, counted: list[str]) -> None:
+    first = find_duplicates(with_copies(folder), index=tmp_path / "index")
+    assert len(counted) == first.num_images == 6
+    assert first.num_duplicates == 3
+    counted.clear()
+    assert find_duplicates(folder, index=tmp_path / "index").to_dict() == first.to_dict()
+    assert counted == []
+    shutil.copy(folder / "a.png", folder / "more" / "d.png")
+    (folder / "b.jpg").unlink()
+    Image.fromarray(photograph(9, 80, 70)).save(folder / "b.png")
+    again = find_duplicates(folder, index=tmp_path / "index")
+    assert counted == ["b.png", "more/d.png"]
+    assert again.to_dict() == find_duplicates(folder).to_dict() != first.to_dict()
+
+
+def test_folders_share_an_index(folder: Path, tmp_path: Path, counted: list[str]) -> None:
+    shutil.copytree(folder, tmp_path / "others")
+    for place in (folder, tmp_path / "others"):
+        find_duplicates(place, index=tmp_path / "index")
+    counted.clear()
+    report = find_duplicates(folder, against=tmp_path / "others", index=tmp_path / "index")
+    assert report.num_duplicates == 3
+    assert counted == []
+
+
+def test_what_was_read_before_an_error_is_kept(
+    folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicate_search, "DESCRIBED_AT_ONCE", 1)
+    (folder / "more" / "z.png").write_text("no picture")
+    with pytest.raises(ImageReadError, match=r"z\.png"):
+        find_duplicates(folder, index=tmp_path / "index")
+    counted.clear()
+    report = find_duplicates(folder, index=tmp_path / "index", on_error="skip")
+    assert counted == [one.name for one in report.skipped] == ["more/z.png"]
+    assert report.num_images == 3
+
+
+def test_an_index_is_not_for_models(folder: Path, tmp_path: Path, tiny_model: SimilarityModel) -> None:
+    with pytest.raises(ValueError, match="Expected index without model"):
+        find_duplicates(folder, model=tiny_model, threshold=0.9, index=tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize(
+    "count", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 5]
+)
+def test_killed_and_started_again(count: int, folder: Path, tmp_path: Path, counted: list[str]) -> None:
+    expected = find_duplicates(with_copies(folder)).to_dict()
+    counted.clear()
+    program = Path(__file__).parents[3] / "helpers" / "killed_search.py"
+    done = subprocess.run([sys.executable, program, folder, tmp_path / "index", str(count)], timeout=300, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert find_duplicates(folder, index=tmp_path / "index").to_dict() == expected
+    assert len(counted) == (6 - count if count % 2 else 6)
+    assert not (tmp_path / "index-journal").exists()
