@@ -34,19 +34,22 @@ def complete_linkage(similarity: Float64Array, threshold: float) -> list[list[in
     links = similarity.copy()
     np.fill_diagonal(links, -np.inf)
     clusters = {index: [index] for index in range(len(links))}
+    partner = links.argmax(axis=1) if len(links) else np.zeros(0, dtype=np.int64)
     best = links.max(axis=1, initial=-np.inf)
     while len(clusters) > 1:
         first = int(best.argmax())
         if not best[first] >= threshold:
             break
-        second = int(links[first].argmax())
+        second = int(partner[first])
         first, second = min(first, second), max(first, second)
         clusters[first] = sorted(clusters[first] + clusters.pop(second))
         links[first] = np.minimum(links[first], links[second])
         links[:, first] = links[first]
         links[second] = links[:, second] = -np.inf
-        # rows whose best partner was one of the two may have a worse one now
-        best = links.max(axis=1)
+        # links only become weaker: other rows keep their best partner
+        changed = np.flatnonzero((partner == first) | (partner == second))
+        partner[changed] = links[changed].argmax(axis=1)
+        best[changed] = links[changed, partner[changed]]
     return [clusters[first] for first in sorted(clusters)]
 
 

@@ -25,6 +25,8 @@ _NOISE = 3.0
 _WINDOW = 4.0
 """Standard deviation of the window of the local mean and contrast, in pixels of the grey copy."""
 _AT_ONCE = 64
+_COMPARED_AT_ONCE = 1 << 14
+"""Pairs of a family that are compared at once: each needs 64 numbers for its blocks, some times."""
 COARSE = ((2, 4),)
 FINE = ((2, 2), (1, 2))
 """Pixels that are averaged in each direction, and Gauss-Newton steps, one after the other."""
@@ -179,19 +181,23 @@ def similarities(pixels: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         Both are less where pictures have little texture or little in common.
     """
     values, masks = in_blocks(pixels), in_blocks(inside)
-    products = values @ values.transpose(1, 2)
     energies = values.square() @ masks.transpose(1, 2)
-    weights = (energies * energies.transpose(1, 2)).clamp(min=1e-12).sqrt()
-    order = torch.argsort(products / weights, dim=0, descending=True)
-    ordered = (products / weights).gather(0, order)
-    reached = weights.gather(0, order).cumsum(dim=0)
-    middle = (reached >= reached[-1] / 2).to(torch.uint8).argmax(dim=0, keepdim=True)
     energy = energies.sum(dim=0)
     both = (energy * energy.T).sqrt()
     corners = _corners(pixels).flatten(1) @ inside.flatten(1).T
     detail = (corners * corners.T).sqrt()
-    median = _with_evidence(ordered.gather(0, middle)[0], detail, both)
-    return median, _with_evidence(products.sum(dim=0) / both.clamp(min=1e-6), detail, both)
+    medians, totals = [pixels.new_zeros(0, len(pixels))], [pixels.new_zeros(0, len(pixels))]
+    for rows in torch.arange(len(pixels)).split(max(1, _COMPARED_AT_ONCE // max(1, len(pixels)))):
+        products = values[:, rows] @ values.transpose(1, 2)
+        weights = (energies[:, rows] * energies[:, :, rows].transpose(1, 2)).clamp(min=1e-12).sqrt()
+        correlations = products / weights
+        order = torch.argsort(correlations, dim=0, descending=True)
+        reached = weights.gather(0, order).cumsum(dim=0)
+        middle = (reached >= reached[-1] / 2).to(torch.uint8).argmax(dim=0, keepdim=True)
+        medians.append(correlations.gather(0, order.gather(0, middle))[0])
+        totals.append(products.sum(dim=0))
+    median = _with_evidence(torch.cat(medians), detail, both)
+    return median, _with_evidence(torch.cat(totals) / both.clamp(min=1e-6), detail, both)
 
 
 def paired_similarities(pixels: Tensor, inside: Tensor, others: Tensor, others_inside: Tensor) -> Tensor:
