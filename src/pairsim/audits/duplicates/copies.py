@@ -150,6 +150,9 @@ class Copies:
             maps = torch.stack([relative(transforms, part, other) for other, _ in changed])
             named = changes(own, prints, maps, [facts[k] for _, k in changed])
             kinds |= {k: kind for (_, k), kind in zip(changed, named, strict=True)}
+            for _, k in changed:
+                if facts[k].frames < facts[kept].frames:
+                    kinds[k] = f"only {_the_first(facts[k].frames)} of {facts[kept].frames} pictures, {kinds[k]}"
         return [kinds[k] for _, k in copies]
 
     def _fingerprints(self, pictures: Sequence[int]) -> list[Fingerprint]:
@@ -194,6 +197,10 @@ def _similar(parts: Sequence[tuple[Copies, float]]) -> DuplicateCluster:
     ]
     members.sort(key=lambda member: (-member.similarity, member.file))
     return DuplicateCluster(keep=heads[0][0].listed.name, members=tuple(members))
+
+
+def _the_first(count: int) -> str:
+    return "the first" if count == 1 else str(count)
 
 
 def _facts(picture: Read) -> FileFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
+from pairsim.audits.duplicates.animations import digest_of_all, num_frames, with_later_frames
 from pairsim.audits.duplicates.clusters import complete_linkage, connected
 from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, similar_groups
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
@@ -28,7 +30,7 @@ from pairsim.audits.duplicates.picture_index import Entry, PictureIndex
 from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
 from pairsim.audits.picture_matching import Size, indices_by_key, pixel_digests
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import DataError
+from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan, scan
 from pairsim.models import SimilarityModel
@@ -53,7 +55,8 @@ def find_duplicates(
 ) -> DuplicateReport:
     """Find pictures that are there more than once, exactly or nearly. Nothing is deleted.
 
-    Identical pictures have the same decoded pixels, whatever their file formats are. Other copies may be compressed
+    Identical pictures have the same decoded pixels, whatever their file formats are; animations and files with several
+    pages are equal byte by byte, and are copies only if pictures of the middle and the end match too. Other copies may be compressed
     again, resized, brighter, darker, of other colours or grey, blurred, sharpened or noisy, mirrored, turned by
     quarters or slightly, cropped, framed by a border, and have a text or logo added. The kind of each copy names what
     was changed.
@@ -207,10 +210,12 @@ def _by_pixels(
     families, relations = related(index.frames(different), index.features(different), progress)
     alone = {k for k, copies in enumerate(same) if len(copies) > 1}.union(*(pair[:2] for pair in relations))
     alone = alone.difference(*(family.members for family in families))
-    groups = [
-        Group([same[k] for k in family.members], family.similarity, family.likeness, family.transforms)
-        for family in families
-    ]
+    groups = []
+    for family in families:
+        members = [different[k] for k in family.members]
+        files = [read[first[k]].listed.picture for k in family.members]
+        similarity = with_later_frames(family.similarity, files, map(index.fingerprint, members), family.transforms)
+        groups.append(Group([same[k] for k in family.members], similarity, family.likeness, family.transforms))
     groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in sorted(alone)]
     return read, skipped, groups, [(first[a], first[b], similarity) for a, b, similarity in relations]
 
@@ -224,13 +229,29 @@ def _indexed(
     unread = [one for one in pictures if one.index not in entries]
     results = read_all(unread, fingerprint, white=None, on_error=on_error, progress=progress)
     for block in iter(lambda: list(islice(results, DESCRIBED_AT_ONCE)), []):
-        skipped += [found for _, found in block if isinstance(found, Skipped)]
-        found = [(one, print_) for one, print_ in block if isinstance(print_, Fingerprint)]
+        found = []
+        for one, result in block:
+            whole = result if isinstance(result, Skipped) else _of_whole_file(one, result, on_error)
+            if isinstance(whole, Skipped):
+                skipped.append(whole)
+            else:
+                found.append((one, whole))
         if found:
             features = described([print_ for _, print_ in found])
             for (one, print_), own in zip(found, separated(features), strict=True):
                 entries[one.index] = index.add(one, print_, own)
     return entries, skipped
+
+
+def _of_whole_file(one: Listed, first: Fingerprint, on_error: OnError) -> Fingerprint | Skipped:
+    """Take into account what a file has besides its first picture."""
+    try:
+        count = num_frames(one.picture)
+        return replace(first, digest=digest_of_all(one.picture, first.digest), frames=count) if count > 1 else first
+    except ImageReadError as error:
+        if on_error == "raise":
+            raise
+        return Skipped(one.index, one.name, str(error))
 
 
 def _by_model(

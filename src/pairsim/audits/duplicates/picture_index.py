@@ -35,7 +35,7 @@ _APPLICATION = 0x70736475
 """SQLite's application_id of these files, "psdu"."""
 _FORMAT = 1
 """To be raised with every change of what is stored, or of how it is computed from pixels."""
-_FACTS = struct.Struct("<32s2I6d2H")
+_FACTS = struct.Struct("<32s2I6d2HI")
 _PLACE = np.dtype("<f4")
 _FLAGS = torch.tensor([1, 2, 4], dtype=torch.uint8)
 _CHROMA_BYTES = 2 * CHROMA_SIDE**2
@@ -151,7 +151,9 @@ class PictureIndex:
             found: What was read of it.
             features: Of this picture alone.
         """
-        facts = _FACTS.pack(found.digest, *found.size, *found.content, found.detail, found.noise, *found.grey.shape)
+        facts = _FACTS.pack(
+            found.digest, *found.size, *found.content, found.detail, found.noise, *found.grey.shape, found.frames
+        )
         place = features.place.numpy()
         places = np.stack([place[:, 0, 0], place[:, 1, 1], place[:, 0, 2], place[:, 1, 2]], axis=1)
         flags = (features.orientation * _FLAGS).sum(dim=1, dtype=torch.uint8)
@@ -175,7 +177,7 @@ class PictureIndex:
     def fingerprint(self, row: int) -> Fingerprint:
         """Read what is kept of a picture, but its canvas."""
         digest, height, width, *numbers = self._facts(row)
-        rows, columns = numbers[6:]
+        rows, columns, frames = numbers[6:]
         small = np.frombuffer(self._copies(row), dtype=np.uint8)
         return Fingerprint(
             digest=digest,
@@ -186,11 +188,12 @@ class PictureIndex:
             canvas=_NOTHING,
             detail=numbers[4],
             noise=numbers[5],
+            frames=frames,
         )
 
     def frames(self, rows: Sequence[int]) -> StoredFrames:
         """Return the grey copies of pictures, which are read when they are asked for."""
-        sizes = [self._facts(row)[-2:] for row in rows]
+        sizes = [self._facts(row)[-3:-1] for row in rows]
         return StoredFrames(self, rows, torch.tensor(sizes, dtype=torch.float32).reshape(-1, 2))
 
     def greys(self, rows: Iterable[int]) -> Tensor:

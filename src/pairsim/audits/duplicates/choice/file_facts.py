@@ -51,6 +51,7 @@ class FileFacts:
         bits: Bits of a pixel before compression: 24 for colour of 8 bits, 8 for grey.
         taken: EXIF's original date, such as "2024:05:01 10:00:00".
         num_tags: Number of EXIF entries.
+        frames: Pictures of the file: those of an animation, or pages. Previews of a JPEG do not count.
     """
 
     width: int
@@ -62,6 +63,7 @@ class FileFacts:
     bits: int | None = None
     taken: str | None = None
     num_tags: int = 0
+    frames: int = 1
 
     @property
     def num_pixels(self) -> int:
@@ -104,6 +106,7 @@ def file_facts(picture: PictureLike, size: Size) -> FileFacts:
             bits=_BITS[image.mode] * (2 if samples.is_deep_colour(image) else 1) if image.mode in _BITS else None,
             taken=taken,
             num_tags=num_tags,
+            frames=1 if tables else max(1, int(getattr(image, "n_frames", 1))),
         )
 
 

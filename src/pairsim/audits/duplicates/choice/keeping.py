@@ -43,10 +43,11 @@ def chosen(
 ) -> tuple[int, str]:
     """Choose the copy to keep: the one that lost least.
 
-    These questions are asked in turn, of the copies that are left: Which show the whole picture? Which have the tones
-    and the orientation of most of them, where there are four or more? Which are in colour? Which have no border? Which
-    have most pixels, unless they were enlarged from the usual size? Which are neither blurred nor noisy? Which were not
-    saved from another one? The rest is decided by the file, see `keep_order`.
+    These questions are asked in turn, of the copies that are left: Which have most pictures, as animations have? Which
+    show the whole picture? Which have the tones and the orientation of most of them, where there are four or more?
+    Which are in colour? Which have no border? Which have most pixels, unless they were enlarged from the usual size?
+    Which are neither blurred nor noisy? Which were not saved from another one? The rest is decided by the file, see
+    `keep_order`.
 
     Args:
         pictures: `m` copies.
@@ -61,6 +62,7 @@ def chosen(
     reasons: list[str] = []
     copies = _Copies(pictures, transforms, facts, [one.picture for one in listed])
     questions: tuple[Callable[[list[int]], Answer], ...] = (
+        copies.most_pictures,
         copies.whole,
         copies.typical,
         copies.coloured,
@@ -88,6 +90,11 @@ class _Copies:
     transforms: Tensor
     facts: Sequence[FileFacts]
     files: Sequence[PictureLike]
+
+    def most_pictures(self, left: list[int]) -> Answer:
+        counts = sorted({self.facts[k].frames for k in left})
+        good = [k for k in left if self.facts[k].frames == counts[-1]]
+        return good, f"has {counts[-1]} pictures, others at most {counts[-2]}" if len(counts) > 1 else ""
 
     def whole(self, left: list[int]) -> Answer:
         widest = self.widest(left)

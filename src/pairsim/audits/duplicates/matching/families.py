@@ -212,11 +212,25 @@ def _in_one_frame(
     better = registered(target, family, transforms, FINE)
     worse = _similarity_to(target, family, better) < LINK
     transforms = torch.where(worse[:, None, None], transforms, better)
+    return *similarities_in_frame(target, family, transforms), transforms
+
+
+def similarities_in_frame(target: Frames, pictures: Frames, transforms: Tensor) -> tuple[Float64Array, Float64Array]:
+    """Compare all pairs of pictures in one frame.
+
+    Args:
+        target: The picture whose frame it is, as often as there are pictures.
+        pictures: `m` pictures.
+        transforms: Coordinates of the frame to those of each `[m, 2, 3]`.
+
+    Returns:
+        Similarity as copies and as pictures, in [0, 1] `[m, m]`.
+    """
     median, overall = (
-        matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(family, target, transforms))
+        matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(pictures, target, transforms))
     )
     similarity = np.sqrt(np.minimum(median, median.T) * overall)
-    return np.minimum(similarity, similarity.T), np.minimum(overall, overall.T), transforms
+    return np.minimum(similarity, similarity.T), np.minimum(overall, overall.T)
 
 
 def _of_copies(transforms: Tensor) -> npt.NDArray[np.bool_]:

@@ -45,6 +45,7 @@ class Fingerprint:
         canvas: Luminance of the content, in more detail, `[h, w]`.
         detail: Mean absolute Laplacian of the luminance in the middle of the picture, in grey levels.
         noise: The same where it is smallest, in a fifth of that part.
+        frames: Pictures of the file, of which this is the first.
     """
 
     digest: bytes
@@ -55,6 +56,7 @@ class Fingerprint:
     canvas: UInt8Array
     detail: float
     noise: float
+    frames: int = 1
 
 
 def fingerprint(image: Tensor) -> Fingerprint:
@@ -69,7 +71,7 @@ def fingerprint(image: Tensor) -> Fingerprint:
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(pixels.data)
     picture = fromarray(pixels)
-    detail = _detail(picture)
+    detail, noise = _detail(picture)
     factor = max(picture.size) // _REDUCED_SIDE
     if factor > 1:
         picture = picture.reduce(factor)
@@ -86,23 +88,24 @@ def fingerprint(image: Tensor) -> Fingerprint:
         chroma=np.stack(chroma),
         content=(content[0] / height, content[1] / width, content[2] / height, content[3] / width),
         canvas=_reduced(luminance, CANVAS, box),
-        **detail,
+        detail=detail,
+        noise=noise,
     )
 
 
-def _detail(picture: Image) -> dict[str, float]:
+def _detail(picture: Image) -> tuple[float, float]:
     width, height = picture.size
     left, top = max(0, width - _TILE) // 2, max(0, height - _TILE) // 2
     box = (left, top, min(width, left + _TILE), min(height, top + _TILE))
     tile = np.asarray(picture.crop(box).convert("L"), dtype=np.float32)
     if min(tile.shape) < _TILE_BLOCK + 2:
-        return {"detail": 0.0, "noise": 0.0}
+        return 0.0, 0.0
     centre = tile[1:-1, 1:-1]
     laplacian = np.abs(4 * centre - tile[:-2, 1:-1] - tile[2:, 1:-1] - tile[1:-1, :-2] - tile[1:-1, 2:])
     rows, columns = (side // _TILE_BLOCK for side in laplacian.shape)
     blocks = laplacian[: rows * _TILE_BLOCK, : columns * _TILE_BLOCK].reshape(rows, _TILE_BLOCK, columns, _TILE_BLOCK)
     means = blocks.mean(axis=(1, 3))
-    return {"detail": float(means.mean()), "noise": float(np.quantile(means, 0.2))}
+    return float(means.mean()), float(np.quantile(means, 0.2))
 
 
 def _reduced(luminance: Image, side: int, box: tuple[int, int, int, int]) -> UInt8Array:
