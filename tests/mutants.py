@@ -449,6 +449,27 @@ MUTANTS = (
             "tests/unit/audits/duplicates/moving/test_undo.py::test_what_was_changed_since_is_refused_and_the_rest_restored",
         ),
     ),
+    Mutant(
+        "index-changed",
+        "audits/duplicates/picture_index.py",
+        "WHERE path = ? AND stamp = ?",
+        "WHERE path = ? AND ? <> ''",
+        ("tests/unit/audits/duplicates/test_picture_index.py::test_changed_files_are_not_known",),
+    ),
+    Mutant(
+        "index-other-file",
+        "audits/duplicates/picture_index.py",
+        "if (tables, application) not in (([], 0), ([_TABLE], _APPLICATION)):",
+        "if False:",
+        ("tests/unit/audits/duplicates/test_picture_index.py::test_other_files_are_named_and_left_alone",),
+    ),
+    Mutant(
+        "later-pictures",
+        "audits/duplicates/animations.py",
+        "            elif one.digest != other.digest:",
+        "            elif False:",
+        ("tests/unit/audits/duplicates/test_animations.py::test_animations_that_begin_alike_are_no_copies",),
+    ),
 )
 
 

@@ -55,11 +55,11 @@ def find_duplicates(
 ) -> DuplicateReport:
     """Find pictures that are there more than once, exactly or nearly. Nothing is deleted.
 
-    Identical pictures have the same decoded pixels, whatever their file formats are; animations and files with several
-    pages are equal byte by byte, and are copies only if pictures of the middle and the end match too. Other copies may be compressed
+    Identical pictures have the same decoded pixels, whatever their file formats are. Other copies may be compressed
     again, resized, brighter, darker, of other colours or grey, blurred, sharpened or noisy, mirrored, turned by
     quarters or slightly, cropped, framed by a border, and have a text or logo added. The kind of each copy names what
-    was changed.
+    was changed. Animations and files with several pages are identical if all their bytes are, and copies if pictures of
+    the middle and the end match too.
 
     Features of the pictures (blobs and their surroundings) propose pairs. The pixels of a pair, at up to 64 x 64, are
     then registered and compared; the similarity is the geometric mean of their correlation and of the median of the
