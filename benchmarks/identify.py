@@ -11,7 +11,7 @@
   intervals, joined as Newcombe does. Without training no product is left out: all that are not enrolled are unknown.
 - Growth: the FPIR that is stated for a gallery of 2, 5 and 20 times the size, and what is found in it.
 - Adding: one embedding to a gallery of 1,000,000, in memory and to its saved folder; and a picture by the command
-  `pairsim gallery add`, which loads the gallery.
+  `pairsim gallery add`, which does not load the gallery.
 - Speed: `identify_embeddings` of one query among 1,000,000 templates, beside a bare matrix product with its maximum and
   FAISS's flat index.
 """
