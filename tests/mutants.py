@@ -340,6 +340,20 @@ MUTANTS = (
         ("tests/unit/search/test_gallery_files.py::test_a_change_by_another_process_is_not_lost",),
     ),
     Mutant(
+        "gallery-second-writer",
+        "search/stored_gallery.py",
+        "if gallery_files.read_index(self.folder, None) != self.index:",
+        "if False:",
+        ("tests/unit/search/test_stored_gallery.py::test_of_two_writers_the_second_is_told",),
+    ),
+    Mutant(
+        "gallery-escaped-ids",
+        "search/stored_gallery.py",
+        ' and b"\\\\" not in content:',
+        ":",
+        ("tests/unit/search/test_stored_gallery.py::test_ids_that_another_program_escaped_are_found",),
+    ),
+    Mutant(
         "few-identities",
         "search/identification/calibrating.py",
         "    if unknown < MIN_IDENTITIES:",

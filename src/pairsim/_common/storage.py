@@ -86,15 +86,15 @@ def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     return file
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a regular file.
+def read_bytes(path: Path, size: int = -1) -> bytes:
+    """Read a regular file, or at most `size` bytes from its beginning.
 
     Raises:
         RunError: If it cannot be read; the message names it.
     """
     try:
         with open_file(path) as file:
-            return file.read()
+            return file.read(size)
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
 

@@ -1,13 +1,15 @@
 """Save and load a gallery's folder: shards of embeddings and ids that are written once, and their list.
 
     gallery.json                     shards with the SHA-256 of their files, removed rows, SHA-256 of the model, and
-                                     the calibration and the pictures that failed to enrol, if there are some
+                                     the calibration and the pictures that failed to enrol, if there are some; and
+                                     the number of images and of identities
     embeddings-00000.safetensors     the embeddings of a shard, at most 64 MB
     ids-00000.json                   their ids; with identities {"ids": [...], "identities": [...]}
 
 Saving again writes shards of what is new, then `gallery.json` in one step, and then deletes the files that it no longer
 lists: a crash at any moment leaves the old gallery or the new one. Removed rows stay in their shard, and are listed,
 until they are more than half of it; a shard with an updated row is written again. Shard numbers are not reused.
+`stored_gallery` adds to a folder without loading it.
 A gallery without identities and calibration is of format 2, which earlier versions read.
 """
 
@@ -113,25 +115,21 @@ def save(
     folder = folder.resolve()
     if state.folder != folder or state.sha256 != _index_sha256(folder):
         state = SavedState()  # another folder, or another program has changed it
-    number = 1 + max((int(match[1] or match[2]) for match in shard_files(folder)), default=-1)
+    number = next_number(folder)
     shards: list[Shard] = []
     for piece in pieces(state, len(table), embeddings.shape[1]):
         if isinstance(piece, Shard):
             shards.append(piece)
             continue
         first, end = piece
-        rows = pretrained.serialize({"embeddings": embeddings[first:end]})
-        shown: Any = table.names[first:end]
-        if table.has_identities:
-            shown = {"ids": shown, "identities": table.identities[first:end]}
-        names = storage.encoded(json.dumps(shown, ensure_ascii=False))
-        shards.append(Shard(number, end - first, storage.sha256(rows), storage.sha256(names)))
-        storage.write_files(folder, {shards[-1].embeddings_file: rows, shards[-1].ids_file: names})
+        identities = table.identities[first:end] if table.has_identities else None
+        shards.append(write_shard(folder, number, embeddings[first:end], table.names[first:end], identities))
         number += 1
     index: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION if table.has_identities or calibration else _WITHOUT_IDENTITIES,
         "num_images": len(table),
+        "num_identities": table.num_identities,
         "embedding_dim": embeddings.shape[1],
         "model_sha256": embedding_sha256,
         "shards": [asdict(shard) for shard in shards],
@@ -139,13 +137,30 @@ def save(
         **({"failed_to_enrol": list(failed)} if failed else {}),
     }
     sha256 = storage.sha256(storage.to_json(index))
-    if sha256 != state.sha256:
+    write_index(folder, index, shards, is_new=sha256 != state.sha256)
+    return SavedState(folder, sha256, shards)
+
+
+def write_shard(
+    folder: Path, number: int, embeddings: Tensor, ids: Sequence[Id], identities: Sequence[Id] | None
+) -> Shard:
+    """Write the files of a shard, which the index does not list yet."""
+    rows = pretrained.serialize({"embeddings": embeddings})
+    shown: Any = list(ids) if identities is None else {"ids": list(ids), "identities": list(identities)}
+    names = storage.encoded(json.dumps(shown, ensure_ascii=False))
+    shard = Shard(number, len(ids), storage.sha256(rows), storage.sha256(names))
+    storage.write_files(folder, {shard.embeddings_file: rows, shard.ids_file: names})
+    return shard
+
+
+def write_index(folder: Path, index: Mapping[str, Any], shards: Sequence[Shard], *, is_new: bool = True) -> None:
+    """Write the index if it is new, and delete the shards that it does not list."""
+    if is_new:
         storage.write_file(folder / INDEX, json_files.sealed(index))
     listed = {name for shard in shards for name in (shard.embeddings_file, shard.ids_file)}
     for name in {match.string for match in shard_files(folder)} | {_OLD_EMBEDDINGS}:
         if name not in listed:
             (folder / name).unlink(missing_ok=True)
-    return SavedState(folder, sha256, shards)
 
 
 def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
@@ -160,6 +175,37 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
     """
     folder = folder.resolve()
     path = folder / INDEX
+    index = read_index(folder, embedding_sha256)
+    with damage_named(path):
+        sha256 = storage.sha256(storage.to_json(index))
+        count, dim = whole(index["num_images"]), whole(index["embedding_dim"])
+        if index["format_version"] == 1:
+            places = _checked_ids(index["ids"], count)
+            _check_size(folder / _OLD_EMBEDDINGS, count, dim)
+            rows = GrowingRows(torch.empty(count, dim))
+            read_checked(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], rows.all)
+            return SavedGallery(rows, IdTable(index["ids"], indices=places), SavedState(folder, sha256))
+    shards = listed_shards(folder, index)  # all sizes are compared with those of the files before memory is taken
+    rows = GrowingRows(torch.empty(with_room(count), dim), count)  # memory that is not written to is not taken
+    ends = list(itertools.accumulate(shard.num_kept for shard in shards))
+    parts = [(shard, rows.all[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    read = list(ordered_map(partial(read_shard, folder), parts, threads=threads, ahead=threads))
+    ids, identities = list(itertools.chain(*(names for names, _ in read))), None
+    with damage_named(path):
+        places = _checked_ids(ids, count)
+        if any(shown is not None for _, shown in read):
+            identities = list(itertools.chain(*(names if shown is None else shown for names, shown in read)))
+        calibration = calibration_of(index)
+        failed = index.get("failed_to_enrol", [])
+        _checked_ids(failed, len(failed))
+    state = SavedState(folder, sha256, shards)
+    return SavedGallery(rows, IdTable(ids, identities, places), state, calibration, failed)
+
+
+def read_index(folder: Path, embedding_sha256: str | None) -> dict[str, Any]:
+    """Read the index of a gallery, and check its format and that it is of a model; raises as `load`."""
+    path = folder / INDEX
     index = json_files.read_sealed(path)
     pretrained.check_format(index, FORMAT, FORMAT_VERSION, path)
     made_by = str(index.get("model_sha256"))
@@ -169,37 +215,30 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
             f"({short(made_by)}), whose similarities to them mean nothing. Load it with the model that made it, or add "
             "the images again."
         )
-    # all sizes are compared with those of the files before memory is taken
-    with _damage_named(path):
-        sha256 = storage.sha256(storage.to_json(index))
+    return index
+
+
+def listed_shards(folder: Path, index: Mapping[str, Any]) -> list[Shard]:
+    """Return the shards of an index, whose counts and sizes fit its own and the files; raises as `load`."""
+    with damage_named(folder / INDEX):
         count, dim = whole(index["num_images"]), whole(index["embedding_dim"])
-        if index["format_version"] == 1:
-            places = _checked_ids(index["ids"], count)
-            _check_size(folder / _OLD_EMBEDDINGS, count, dim)
-            rows = GrowingRows(torch.empty(count, dim))
-            _read(folder / _OLD_EMBEDDINGS, index["embeddings_sha256"], rows.all)
-            return SavedGallery(rows, IdTable(index["ids"], indices=places), SavedState(folder, sha256))
         shards = [Shard.from_dict(entry) for entry in index["shards"]]
         if sum(shard.num_kept for shard in shards) != count or len({shard.number for shard in shards}) < len(shards):
             raise ValueError(f"expected {count} images in shards with different numbers, found others")
         for shard in shards:
             _check_size(folder / shard.embeddings_file, shard.rows, dim)
-    rows = GrowingRows(torch.empty(with_room(count), dim), count)  # memory that is not written to is not taken
-    ends = list(itertools.accumulate(shard.num_kept for shard in shards))
-    parts = [(shard, rows.all[first:end]) for shard, first, end in zip(shards, [0, *ends], ends, strict=False)]
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    read = list(ordered_map(partial(_read_shard, folder), parts, threads=threads, ahead=threads))
-    ids, identities = list(itertools.chain(*(names for names, _ in read))), None
-    with _damage_named(path):
-        places = _checked_ids(ids, count)
-        if any(shown is not None for _, shown in read):
-            identities = list(itertools.chain(*(names if shown is None else shown for names, shown in read)))
-        calibration = index.get("calibration")
-        calibration = None if calibration is None else GalleryCalibration.from_dict(calibration)
-        failed = index.get("failed_to_enrol", [])
-        _checked_ids(failed, len(failed))
-    state = SavedState(folder, sha256, shards)
-    return SavedGallery(rows, IdTable(ids, identities, places), state, calibration, failed)
+    return shards
+
+
+def calibration_of(index: Mapping[str, Any]) -> GalleryCalibration | None:
+    """Return the calibration in an index, if there is one; raises as `GalleryCalibration.from_dict`."""
+    values = index.get("calibration")
+    return None if values is None else GalleryCalibration.from_dict(values)
+
+
+def next_number(folder: Path) -> int:
+    """Return a number that no shard in a folder has."""
+    return 1 + max((int(match[1] or match[2]) for match in shard_files(folder)), default=-1)
 
 
 def is_gallery(folder: Path) -> bool:
@@ -221,7 +260,8 @@ def shard_files(folder: Path) -> list[re.Match[str]]:
 
 
 @contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path) -> Iterator[None]:
+    """Raise a RunError that names a file for what reading its content raises."""
     try:
         yield
     except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -237,13 +277,25 @@ def _checked_ids(names: Any, count: int) -> dict[Id, int]:
     raise ValueError(f"expected {count} different ids, strings or whole numbers, found others")
 
 
-def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> tuple[list[Id], list[Id] | None]:
+def read_shard(folder: Path, part: tuple[Shard, Tensor]) -> tuple[list[Id], list[Id] | None]:
     """Read the embeddings of a shard into a tensor, and return its ids and, if it has them, identities."""
     shard, into = part
     kept = shard.kept()
     path = folder / shard.ids_file
-    with _damage_named(path):
-        read, shown = json.loads(_read(path, shard.ids_sha256)), None
+    names, shown = parsed_ids(read_checked(path, shard.ids_sha256), shard, path)
+    rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
+    read_checked(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
+    if rows is into:
+        return names, shown
+    into.copy_(rows[torch.from_numpy(kept)])
+    mask = kept.tolist()
+    return list(itertools.compress(names, mask)), None if shown is None else list(itertools.compress(shown, mask))
+
+
+def parsed_ids(content: bytes, shard: Shard, path: Path) -> tuple[list[Id], list[Id] | None]:
+    """Return all ids of a shard, of removed rows too, and their identities, if it has them; raises as `load`."""
+    with damage_named(path):
+        read, shown = json.loads(content), None
         names: list[Id] = read
         if isinstance(read, dict):
             names, shown = read["ids"], read["identities"]
@@ -252,16 +304,10 @@ def _read_shard(folder: Path, part: tuple[Shard, Tensor]) -> tuple[list[Id], lis
                 isinstance(values, list) and len(values) == shard.rows and {str, int}.issuperset(map(type, values))
             ):
                 raise ValueError(f"expected {shard.rows} {kind}, strings or whole numbers, found others")
-    rows = into if kept.all() else torch.empty(shard.rows, into.shape[1])
-    _read(folder / shard.embeddings_file, shard.embeddings_sha256, rows)
-    if rows is into:
-        return names, shown
-    into.copy_(rows[torch.from_numpy(kept)])
-    mask = kept.tolist()
-    return list(itertools.compress(names, mask)), None if shown is None else list(itertools.compress(shown, mask))
+    return names, shown
 
 
-def _read(path: Path, sha256: str, into: Tensor | None = None) -> bytes:
+def read_checked(path: Path, sha256: str, into: Tensor | None = None) -> bytes:
     """Read a file, check it and return its bytes; those of the tensor at its end, if any, directly into that tensor."""
     view = memoryview(b"") if into is None or not into.numel() else into.numpy().reshape(-1).data.cast("B")
     try:
@@ -294,6 +340,6 @@ def _check_size(path: Path, rows: int, dim: int) -> None:
     except OSError as error:
         raise RunError(f"Expected {path} to be readable, but: {error.strerror}.") from error
     expected = {"dtype": "F32", "shape": [rows, dim], "data_offsets": [0, 4 * rows * dim]}
-    with _damage_named(path):
+    with damage_named(path):
         if size != 8 + len(header) + 4 * rows * dim or json.loads(header).get("embeddings") != expected:
             raise ValueError(f"expected {rows} x {dim} embeddings, as {INDEX} says, found others, of {size} bytes")

@@ -33,6 +33,7 @@ class IdTable:
         self.names: list[Id] = [] if names is None else names
         self._identities = identities
         self._indices = indices
+        self._different: set[Id] | None = None
 
     @property
     def identities(self) -> list[Id]:
@@ -43,6 +44,15 @@ class IdTable:
     def has_identities(self) -> bool:
         """Whether an image has another identity than its own id."""
         return self._identities is not None
+
+    @property
+    def num_identities(self) -> int:
+        """Number of different identities."""
+        if self._identities is None:
+            return len(self.names)
+        if self._different is None:
+            self._different = set(self._identities)
+        return len(self._different)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,6 +72,8 @@ class IdTable:
             self._identities = list(self.names)
         if self._identities is not None:
             self._identities += names if identities is None else identities
+            if self._different is not None:
+                self._different.update(names if identities is None else identities)
         self.names += names
 
     def set_identities(self, indices: Sequence[int], identities: Sequence[Id]) -> None:
@@ -70,13 +82,14 @@ class IdTable:
             self._identities = list(self.names)
         for index, identity in zip(indices, identities, strict=True):
             self._identities[index] = identity
+        self._different = None
 
     def keep(self, indices: Sequence[int]) -> None:
         """Keep only the ids of some indices, in their order."""
         if self._identities is not None:
             self._identities = [self._identities[index] for index in indices]
         self.names = [self.names[index] for index in indices]
-        self._indices = None
+        self._indices = self._different = None
 
     def numbers(self, count: int) -> list[Id]:
         """Return the whole numbers after the largest so far, from 0."""

@@ -65,6 +65,11 @@ class GalleryRows:
         return list(self._table.identities)
 
     @property
+    def num_identities(self) -> int:
+        """Number of different identities."""
+        return self._table.num_identities
+
+    @property
     def failed_to_enrol(self) -> list[Id]:
         """The ids of pictures that could not be read when they were added, and were not since, as a new list."""
         return list(self._failed)

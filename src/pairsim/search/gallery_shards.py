@@ -104,8 +104,8 @@ class SavedState:
 
 def pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, int]]:
     """Return what a gallery consists of, in order: shards that stay, and spans of its rows to write."""
-    max_rows = max(SHARD_BYTES // (4 * max(dim, 1)), 1)
-    many_small = sum(shard.rows < max_rows // 4 for shard in state.shards) > MAX_SMALL
+    most = max_rows(dim)
+    many_small = sum(shard.rows < most // 4 for shard in state.shards) > MAX_SMALL
     found: list[Shard | tuple[int, int]] = []
     start, unwritten = 0, 0  # first row of the shard among those of all shards; first row without a piece
     for shard in state.shards:
@@ -113,18 +113,23 @@ def pieces(state: SavedState, count: int, dim: int) -> list[Shard | tuple[int, i
         gone = np.ones(shard.rows, dtype=bool)
         gone[state.homes[first:end] - start] = False
         dead = np.flatnonzero(gone)
-        small = many_small and shard.rows < max_rows // 4
+        small = many_small and shard.rows < most // 4
         if 2 * dead.size <= shard.rows and not state.changed[first:end].any() and not small:
             breaks = np.flatnonzero(np.diff(dead) > 1) + 1
             removed = tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(dead, breaks) if run.size)
-            found += [*_spans(unwritten, first, max_rows), replace(shard, removed=removed)]
+            found += [*_spans(unwritten, first, most), replace(shard, removed=removed)]
             unwritten = end
         start += shard.rows
-    return [*found, *_spans(unwritten, count, max_rows)]
+    return [*found, *_spans(unwritten, count, most)]
 
 
-def _spans(first: int, end: int, max_rows: int) -> list[tuple[int, int]]:
-    return [(start, min(start + max_rows, end)) for start in range(first, end, max_rows)]
+def max_rows(dim: int) -> int:
+    """Return how many embeddings of a size a shard has at most."""
+    return max(SHARD_BYTES // (4 * max(dim, 1)), 1)
+
+
+def _spans(first: int, end: int, most: int) -> list[tuple[int, int]]:
+    return [(start, min(start + most, end)) for start in range(first, end, most)]
 
 
 def whole(value: Any) -> int:

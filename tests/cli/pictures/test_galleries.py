@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from held_folders import held
 from PIL import Image, ImageFilter
 from run_command import failure, here
 
@@ -37,6 +38,13 @@ def test_add_remove_and_list(shop_place: Path, shop: Path) -> None:
     text = here("gallery", "list", shop, "--run", "run", cwd=shop_place).out.splitlines()
     assert text[0].split() == ["2", "e00"]
     assert not any("e01" in line for line in text)
+
+
+def test_one_command_at_a_time(shop_place: Path, shop: Path) -> None:
+    add: list[str | Path] = ["gallery", "add", shop, "single", "--run", "run"]
+    with held(shop):
+        assert "to be free, but process 123 on far" in failure(here(*add, cwd=shop_place), 1)
+    assert here(*add, cwd=shop_place).out.startswith("2 pictures enrolled")
 
 
 def test_what_is_enrolled_is_replaced_on_request_only(shop_place: Path, shop: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pairsim.errors import DataError, printable
 if TYPE_CHECKING:
     from pairsim.data.image_sets import LabelledData
     from pairsim.search.gallery_ids import Id
+    from pairsim.search.stored_gallery import StoredGallery
 
 GalleryFolder: TypeAlias = Annotated[Path, Parameter(help="Folder of the gallery.")]
 OfRun: TypeAlias = Annotated[Path, Parameter(name="--run", help="Run or model folder, whose model the gallery is of.")]
@@ -57,23 +58,30 @@ def add(
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
+    from pairsim.search.stored_gallery import open_stored
     from pairsim.training.checkpointing.run_lock import locked_folder
 
     check_writable(gallery, "a folder")
     with locked_folder(gallery):
         model = load_model(run, device)
-        kept = pairsim.Gallery.load(gallery, model) if is_gallery(gallery) else pairsim.Gallery(model)
+        stored = None if replace else open_stored(gallery, model)
+        is_loaded = stored is None and is_gallery(gallery)
+        changed = pairsim.Gallery.load(gallery, model) if is_loaded else pairsim.Gallery(model)
         paths, ids, identities = _found(pictures, identity, on_error)
-        enrol = kept.update if replace else kept.add
-        known = [name for name in ids if name in kept]
+        there, shown = (changed, set()) if stored is None else stored.known(ids, identities)
+        known = [name for name in ids if name in there]
         expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
-        before = len(kept)
+        enrol, before = changed.update if replace else changed.add, len(changed)
         skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
         for picture in skipped:
             note(f"Skipped: {picture.reason}")
-        kept.save(gallery)
-        added, replaced = len(kept) - before, len(ids) - len(skipped) - (len(kept) - before)
+        added, replaced = len(changed) - before, len(ids) - len(skipped) - (len(changed) - before)
+        kept: pairsim.Gallery | StoredGallery = changed
+        if stored is None:
+            changed.save(gallery)
+        else:
+            kept = stored.append(changed, shown)
     text = f"{added:,} pictures enrolled" + (f", {replaced:,} replaced" if replaced else "")
     if skipped:
         text += f", {len(skipped):,} failed to enrol"
@@ -305,11 +313,11 @@ def _labelled(folder: Path, gallery: pairsim.Gallery, on_error: OnError = "raise
     return images
 
 
-def _counts(gallery: pairsim.Gallery) -> dict[str, int]:
-    return {"num_images": len(gallery), "num_identities": len(set(gallery.identities))}
+def _counts(gallery: pairsim.Gallery | StoredGallery) -> dict[str, int]:
+    return {"num_images": len(gallery), "num_identities": gallery.num_identities}
 
 
-def _described(gallery: pairsim.Gallery) -> str:
+def _described(gallery: pairsim.Gallery | StoredGallery) -> str:
     """Return the size of a gallery, and whether its threshold still holds."""
     counts = _counts(gallery)
     text = f"{counts['num_images']:,} pictures of {counts['num_identities']:,} identities"
