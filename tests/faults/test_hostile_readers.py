@@ -112,7 +112,7 @@ def contents() -> dict[str, bytes]:
 
 PARTS = ("config of a model", "weights of a model", "index of a gallery", "log of a run")
 """Readers of folders in which the file replaces another."""
-QUICK = ("picture", "pairs", "weights of a model")
+QUICK = ("picture",)
 KINDS = ("pipe", "socket", "zero", "loop", "folder")
 
 
