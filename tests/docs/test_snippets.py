@@ -39,7 +39,8 @@ def test_snippet_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """On every third digit, and for one epoch."""
 
     def fewer(images: ImageTensors, split: Split) -> ImageTensors:
-        return hold_out_test(ImageTensors(images.images[::3], images.targets[::3]), split)
+        found: ImageTensors = hold_out_test(ImageTensors(images.images[::3], images.targets[::3]), split)
+        return found
 
     monkeypatch.setattr(digits, "hold_out_test", fewer)
     monkeypatch.chdir(tmp_path)
