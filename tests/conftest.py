@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,22 +22,42 @@ from pairsim.training.objectives import objective_registry
 settings.register_profile("pairsim", deadline=None)
 settings.load_profile("pairsim")
 
+# Until all tests are collected nothing can be freed, so searching for it only takes time.
+gc.disable()
+
 # Of several test processes each takes its share of the processor; more threads than cores would only wait.
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _PROCESSES > 1:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _PROCESSES))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_in_every_run() -> None:
     """A failure must come back when the test is run again."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():  # before that, `torch.manual_seed` notes the seed with its whole call stack
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(autouse=True)
 def _registered_objectives_stay_in_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Examples in the docs register objectives, which no other test must see."""
     monkeypatch.setattr(objective_registry, "_REGISTERED", {})
+
+
+@pytest.fixture(autouse=True)
+def _operators_of_onnx_are_read_once() -> None:
+    """Every export reads the source of all operators, which takes longer than the rest of a small one."""
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    registry = getattr(module, "ONNXRegistry", None)
+    read = getattr(registry, "from_torchlib", None)
+    if registry is not None and read is not None and not hasattr(read, "cache_info"):
+        registry.from_torchlib = staticmethod(functools.cache(read))
 
 
 @pytest.fixture

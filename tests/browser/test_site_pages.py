@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import BROWSER_MISSING, open_page, serious_findings
+from built_site import SITE_MISSING, built_site
 
-ROOT = Path(__file__).parents[2]
-ABSENT = [name for name in ("sphinx", "mkdocs", "material", "furo") if find_spec(name) is None]
-MISSING = BROWSER_MISSING or (f"needs {', '.join(ABSENT)}: pip install 'pairsim[docs]'" if ABSENT else "")
+MISSING = BROWSER_MISSING or SITE_MISSING
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 # Sphinx puts a method's <dl> inside that of its class, which no option changes.
 OF_SPHINX = "definition-list"
@@ -35,14 +29,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "PAIRSIM_API_PAGES": str(folder / "api"), "NO_MKDOCS_2_WARNING": "1"}
-    for command in (
-        ["sphinx", "-q", "-b", "html", "docs/api", str(folder / "api")],
-        ["mkdocs", "build", "-q", "-d", str(folder / "site")],
-    ):
-        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True, capture_output=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "site")))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(built_site(tmp_path_factory)))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()

@@ -9,9 +9,13 @@ from pairsim import __version__
 from pairsim.cli.app import COMMANDS, SUBCOMMANDS, make_app
 
 
-def test_options_from_a_config_file(tmp_path: Path) -> None:
-    (tmp_path / "my.toml").write_text('[train]\nepochs = 3\nbatch_size = 64\nobjective = "pairs"\n')
-    done = here("train", "digits", "--out", "run", "--config", "my.toml", "--epochs", "1", "--json", cwd=tmp_path)
+def test_options_from_a_config_file(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('[train]\nepochs = 3\nbatch_size = 8\nobjective = "pairs"\n')
+    done = here(
+        *("train", place / "data", "--out", "run", "--no-report"),
+        *("--config", "my.toml", "--epochs", "1", "--json"),
+        cwd=tmp_path,
+    )
     assert done.status == 0, done.err
     assert done.json["epochs"] == 1  # the command line wins over the file
     assert '"objective": "pairs"' in (tmp_path / "run" / "config.json").read_text()

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from built_site import SITE_MISSING, built_site
 
 import pairsim.errors
 
-ROOT = Path(__file__).parents[2]
-ABSENT = [name for name in ("sphinx", "mkdocs", "material", "furo") if find_spec(name) is None]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(ABSENT), reason=f"needs {', '.join(ABSENT)}: pip install 'pairsim[docs]'"),
+    pytest.mark.skipif(bool(SITE_MISSING), reason=SITE_MISSING),
 ]
 PACKAGES = (
     *("pairsim", "pairsim.data", "pairsim.images", "pairsim.models", "pairsim.training", "pairsim.evaluation"),
@@ -52,18 +47,7 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "PAIRSIM_API_PAGES": str(folder / "api"), "NO_MKDOCS_2_WARNING": "1"}
-    for command in (
-        ["sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs/api", str(folder / "api")],
-        ["mkdocs", "build", "--strict", "-d", str(folder / "site")],  # with -q it would not count warnings
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "WARNING" not in done.stdout + done.stderr
-    return folder / "site"
+    return built_site(tmp_path_factory)
 
 
 def test_every_link_and_anchor_leads_somewhere(site: Path) -> None:

@@ -77,8 +77,7 @@ def test_resident_or_read_or_from_the_middle(
         assert_same(batches(OneByOne(PIXELS), plan, epoch, start, **chosen), expected[start:])
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize(("workers", "start"), [(1, 2), (4, 0)])
 def test_any_number_of_workers(tmp_path: Path, workers: int, start: int) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(NUM)]
     for path, pixels in zip(paths, PIXELS, strict=True):

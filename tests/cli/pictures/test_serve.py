@@ -75,6 +75,7 @@ def both(first: int, second: int) -> list[tuple[str, bytes, str]]:
     return [("first", png(first), "a.png"), ("second", png(second), "b.png")]
 
 
+@pytest.mark.slow
 def test_a_service_from_start_to_end_and_again(place: Path) -> None:
     with served(place, "--gallery", "gallery") as one:
         answer = one.client.post("/compare", both(1, 2))
@@ -96,6 +97,7 @@ def test_a_service_from_start_to_end_and_again(place: Path) -> None:
         assert again.end(signal.SIGINT)[0] == 0
 
 
+@pytest.mark.slow
 def test_bad_uploads_are_answered_as_on_the_command_line(place: Path) -> None:
     (place / "bad.png").write_bytes(b"no picture")
     with served(place, PAIRSIM_MAX_PIXELS="100") as one:
@@ -110,6 +112,7 @@ def test_bad_uploads_are_answered_as_on_the_command_line(place: Path) -> None:
         assert one.end()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_token(place: Path) -> None:
     with served(place, "--host", "0.0.0.0", "--token-file", "token", token=TOKEN) as one:
         assert one.client.post("/encode", pictures(png(1))).status == 200

@@ -56,7 +56,7 @@ def test_text(place: Path) -> None:
     assert "Largest difference to the model, on random images: " in done.out
 
 
-@pytest.mark.parametrize("folder", ["run", "model"])
+@pytest.mark.parametrize("folder", [pytest.param("run", marks=pytest.mark.slow), "model"])
 def test_int8(folder: str, place: Path) -> None:
     arguments = ("export", folder, "--out", "int8.onnx", "--quantize", "int8", "--calibration-data", "digits")
     done = here(*arguments, "--json", cwd=place)

@@ -187,6 +187,7 @@ def test_wide_pictures_are_padded_in_training_too(tmp_path: Path) -> None:
     assert 0.5 < preprocessing.mean[0] < 0.55  # half of each picture is white
 
 
+@pytest.mark.slow
 def test_pictures_of_12_bits(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for number in range(12):

@@ -192,6 +192,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return calls
 
 
+@pytest.mark.slow
 def test_run_leaves_out_packages_that_are_not_there(
     data: Path, in_this_process: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

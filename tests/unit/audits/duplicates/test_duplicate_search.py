@@ -156,6 +156,7 @@ def test_no_chains() -> None:
     assert {"ab"} in found_at.values() or {"bc"} in found_at.values()
 
 
+@pytest.mark.slow
 def test_many_pictures_each_with_a_copy() -> None:
     images = [small(seed, 48, 64) for seed in range(150)]
     copies = [(image * 0.7 + 20).astype(np.uint8) for image in images]
@@ -163,6 +164,7 @@ def test_many_pictures_each_with_a_copy() -> None:
     assert groups(report) == {frozenset((f"#{k}", f"#{150 + k}")) for k in range(150)}
 
 
+@pytest.mark.slow
 def test_thousands_of_equal_pictures_are_one_cluster() -> None:
     report = find_duplicates([small(0, 20, 20)] * 2000 + [small(1, 20, 20)] * 2)
     assert sorted(len(cluster.members) for cluster in report.clusters) == [1, 1999]

@@ -256,6 +256,7 @@ def test_no_more_waits_than_is_allowed_and_closing_finishes_it(tmp_path: Path, m
     assert on_disk(tmp_path / "g") == ["0", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
 def test_a_kill_at_any_moment_leaves_the_old_gallery_or_the_new(tmp_path: Path) -> None:
     """Killed before each of its changes to the disk, and in the middle of each write."""

@@ -131,7 +131,8 @@ def test_batch_norm_is_folded_for_inference(name: str) -> None:
     torch.testing.assert_close(faster(images), module(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["conv4", pytest.param("resnet12", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv4", "resnet12"])
 def test_it_is_exported(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

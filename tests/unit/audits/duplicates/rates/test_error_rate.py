@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
-from pairsim.audits.duplicates.rates.edits import EDITS
+from pairsim.audits.duplicates.rates import edit_recall
+from pairsim.audits.duplicates.rates.edits import EDITS, Edit
 from pairsim.audits.duplicates.rates.error_rate import FalseRates, checked_target
 from pairsim.errors import DataError
 
@@ -112,17 +113,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_search_with_a_target(folder: Path) -> None:
+@pytest.mark.parametrize("edits", [EDITS[:3], pytest.param(EDITS, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_search_with_a_target(folder: Path, edits: tuple[Edit, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_recall, "EDITS", edits)
     report = find_duplicates(folder, target_false_rate=0.01, progress=False)
     rates = report.rates
     assert rates is not None
     assert report.threshold == rates.threshold == 0.5
     assert (rates.num_pictures, rates.num_pairs, rates.num_edited) == (40, 780, 40)  # without the copy
     assert rates.interval[0] <= rates.false_rate <= rates.interval[1] <= rates.target == 0.01
-    assert [one.edit for one in rates.recall] == [edit.name for edit in EDITS]
+    assert [one.edit for one in rates.recall] == [edit.name for edit in edits]
     assert rates.recall[0].recall == 1.0  # the same pixels
     assert rates.recall[0].interval == pytest.approx((0.912, 1.0), abs=1e-3)
-    assert rates.edited_pairs == len(EDITS) * (40 * 39 + 780)
+    assert rates.edited_pairs == len(edits) * (40 * 39 + 780)
     assert rates.edited_false <= rates.target * rates.edited_pairs
     assert rates.per_million_pairs[2] == pytest.approx(rates.interval[1] * 1e6)
     assert rates.per_million_pictures[2] == pytest.approx(rates.interval[1] * 1e6 * (1e6 - 1) / 2)
@@ -135,7 +138,8 @@ def test_search_with_a_target(folder: Path) -> None:
     assert text.endswith("41 pictures compared: 1 duplicate in 1 cluster")
 
 
-def test_order_does_not_matter(folder: Path) -> None:
+def test_order_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_recall, "EDITS", EDITS[:3])
     paths = sorted(folder.iterdir())[:12]
     first, second = (
         find_duplicates(some, target_false_rate=0.1, progress=False).rates for some in (paths, paths[::-1])
