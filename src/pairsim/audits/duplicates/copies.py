@@ -148,7 +148,8 @@ class Copies:
         elif changed:
             own, *prints = self._fingerprints([kept, *(k for _, k in changed)])
             maps = torch.stack([relative(transforms, part, other) for other, _ in changed])
-            named = changes(own, prints, maps, [facts[k] for _, k in changed])
+            files = [self.read[k].listed.picture for k in (kept, *(k for _, k in changed))]
+            named = changes(own, prints, maps, [facts[k] for _, k in changed], files)
             kinds |= {k: kind for (_, k), kind in zip(changed, named, strict=True)}
             for _, k in changed:
                 if facts[k].frames < facts[kept].frames:

@@ -74,8 +74,8 @@ def find_duplicates(
     threshold separates classes, so all pictures of a class would be duplicates. There is no default: begin at 0.999
     and look at the result.
 
-    Each file is decoded once to find copies, even if several paths or links lead to it; of files that are nearly equal,
-    some are decoded again to tell which was saved from which. Small copies and features of the pictures are kept in a
+    Each file is decoded once to find copies, even if several paths or links lead to it. Of copies, some are decoded
+    again to choose the one to keep and to name the changes. Small copies and features of the pictures are kept in a
     SQLite file, about 8 kB a picture, which is temporary if no `index` is given. Memory holds the features of each
     picture, or its embedding.
 

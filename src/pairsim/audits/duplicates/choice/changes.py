@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pairsim._common.arrays import Float32Array
 from pairsim.audits.duplicates.choice.file_facts import FileFacts
+from pairsim.audits.duplicates.choice.overlays import Shown, added, in_pixels, overlaid
 from pairsim.audits.duplicates.matching.affine_maps import composed, inverse
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint
-from pairsim.audits.duplicates.matching.registration import frames, in_blocks, locally_normalized, moved
+from pairsim.audits.duplicates.matching.registration import frames, moved
+from pairsim.images import PictureLike
 
-Float32Array: TypeAlias = npt.NDArray[np.float32]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Box: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 
 _ORIENTATIONS = {
@@ -40,9 +40,6 @@ _SAME_CONTRAST = 0.12
 _SAME_COLOUR = 4.0
 _SATURATION = 0.4
 _GREY, _COLOURED = 2.5, 5.0
-_OVERLAY_CORRELATION, _OVERLAY_ENERGY, _OVERLAY_BLOCKS, _MAX_OVERLAY = 0.6, 0.3, 2, 0.4
-_WHOLE_BLOCK, _MIN_BLOCKS = 0.9, 9
-_DARK, _LIGHT, _SAME_LIGHT = 8.0, 247.0, 5.0
 _NOISIER, _BLURRED, _SHARPENED = 1.8, 0.6, 1.45
 _EVERYWHERE = 0.7
 _ROUGH_QUALITY = 50
@@ -106,14 +103,18 @@ def changes(
     copies: Sequence[Fingerprint],
     transforms: Tensor,
     facts: Sequence[FileFacts],
+    files: Sequence[PictureLike],
 ) -> list[str]:
     """Name the changes of copies.
+
+    The pictures are read again where a text or logo is found, to tell which of the two has it.
 
     Args:
         kept: The picture that is kept.
         copies: `m` copies whose pixels differ.
         transforms: Coordinates of the kept picture to those of each copy `[m, 2, 3]`.
         facts: On the files of the copies.
+        files: The kept picture, and the copies, to be read again.
 
     Returns:
         The changes of each, such as "mirrored, cropped to 81 %"; "re-encoded" if nothing else is seen.
@@ -125,12 +126,16 @@ def changes(
     unmoved = torch.eye(2, 3).expand(len(copies), 2, 3)
     own, own_inside = moved(target, target, unmoved)
     both = inside * own_inside
-    overlays, clean = _overlays(own, pixels, both)
+    lie = [geometry(kept, copy, transform) for copy, transform in zip(copies, transforms, strict=True)]
+    blocks = overlaid(kept, own[0], pixels, both)
+    clean = both * ~in_pixels(blocks)
     tones, contrasts = _tones(own, pixels, clean)
     named = []
-    for row, (copy, contrast) in enumerate(zip(copies, contrasts, strict=True)):
-        lies = geometry(kept, copy, transforms[row])
-        words = [*lies.orientation, *_geometry_words(lies), *overlays[row]]
+    for row, (copy, lies, contrast) in enumerate(zip(copies, lie, contrasts, strict=True)):
+        words = [*lies.orientation, *_geometry_words(lies)]
+        if blocks[row].any():
+            first, second = Shown(files[0], kept), Shown(files[row + 1], copy)
+            words.append(f"text or logo {'added' if added(first, second, transforms[row], blocks[row]) else 'removed'}")
         colour = _colour(*_chroma(kept, copy, transforms[row].numpy()), contrast)
         words += colour or tones[row]
         quality = facts[row].quality
@@ -157,46 +162,6 @@ def _geometry_words(lies: Geometry) -> list[str]:
     if lies.inside < _SAME_EXTENT <= lies.shown:
         words.append("border removed")
     return words
-
-
-def _overlays(kept: Tensor, copies: Tensor, both: Tensor) -> tuple[list[list[str]], Tensor]:
-    """Look for blocks whose texture or light differs while that of most does not; return where they are not, too."""
-    first, second = (in_blocks(locally_normalized(one, both)) for one in (kept, copies))
-    energies = first.square().mean(dim=2), second.square().mean(dim=2)
-    correlation = (first * second).mean(dim=2) / (energies[0] * energies[1]).sqrt().clamp(min=1e-6)
-    shared = in_blocks(both).mean(dim=2) > _WHOLE_BLOCK
-    differs = ((correlation < _OVERLAY_CORRELATION) & (torch.maximum(*energies) > _OVERLAY_ENERGY)).numpy()
-    light = [in_blocks(one).mean(dim=2).numpy() for one in (kept, copies)]
-    valid = shared.numpy()
-    more = (energies[1] - energies[0]).numpy()
-    words: list[list[str]] = []
-    clean = both.clone()
-    for row in range(len(copies)):
-        found = (differs[:, row] | _lit_otherwise(light[0][:, row], light[1][:, row], valid[:, row])) & valid[:, row]
-        if _OVERLAY_BLOCKS <= int(found.sum()) <= _MAX_OVERLAY * int(valid[:, row].sum()):
-            added = float(more[found, row].sum()) > 0
-            words.append(["text or logo added" if added else "text or logo removed"])
-            covered = torch.from_numpy(found).view(8, 8).repeat_interleave(8, dim=0).repeat_interleave(8, dim=1)
-            clean[row][covered] = 0.0
-        else:
-            words.append([])
-    return words, clean
-
-
-def _lit_otherwise(kept: Float32Array, copy: Float32Array, shared: BoolArray) -> BoolArray:
-    """Tell in which blocks the light does not follow the relation that it has in most of them."""
-    valid = shared & (copy > _DARK) & (copy < _LIGHT)
-    if int(valid.sum()) < _MIN_BLOCKS:
-        return np.zeros_like(shared)
-    order = np.argsort(kept[valid])
-    dark, light = order[: len(order) // 3], order[-(len(order) // 3) :]
-    x = [float(np.median(kept[valid][part])) for part in (dark, light)]
-    y = [float(np.median(copy[valid][part])) for part in (dark, light)]
-    slope = (y[1] - y[0]) / max(x[1] - x[0], 1.0)
-    residual = np.abs(copy - y[0] - slope * (kept - x[0]))
-    fits = float(np.quantile(residual[valid], 1 - _MAX_OVERLAY)) < _SAME_LIGHT
-    otherwise: BoolArray = valid & (residual > 3 * _SAME_LIGHT) & fits
-    return otherwise
 
 
 def _tones(kept: Tensor, copies: Tensor, clean: Tensor) -> tuple[list[list[str]], list[float]]:

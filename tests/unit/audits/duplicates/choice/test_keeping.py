@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from photographs import Pixels, photograph
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from pairsim.audits.duplicates.choice.file_facts import file_facts
 from pairsim.audits.duplicates.choice.keeping import chosen
@@ -71,6 +71,10 @@ def kept(files: list[PictureFile], names: list[str] | None = None) -> tuple[int,
 GREY = np.repeat(PICTURE.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
 BLURRED = np.asarray(Image.fromarray(PICTURE).filter(ImageFilter.GaussianBlur(2)))
 
+NOISY = np.clip(PICTURE + np.random.default_rng(1).normal(0, 12, PICTURE.shape), 0, 255).astype(np.uint8)
+LOW = jpeg(PICTURE, 75)
+HIGH = jpeg(PICTURE, 95)
+
 PAIRS = {
     "whole before cropped": (jpeg(PICTURE, 70), png(PICTURE[24:, 32:]), "shows most, others at most 81 % of it"),
     "whole before an enlarged crop": (
@@ -85,7 +89,34 @@ PAIRS = {
         png(resized(PICTURE, 0.5)),
         "most pixels: 320 x 240, others at most 160 x 120",
     ),
-    "sharp before blurred": (jpeg(PICTURE, 80), png(BLURRED), "neither blurred, sharpened nor noisy"),
+    "sharp before blurred": (jpeg(PICTURE, 80), png(BLURRED), "not blurred, as others are"),
+    "no noise before noise": (jpeg(PICTURE, 80), jpeg(NOISY, 90), "without noise, which others have"),
+    "no noise before lossless noise": (jpeg(PICTURE, 80), png(NOISY), "without noise, which others have"),
+    "whole before a slight crop": (
+        jpeg(PICTURE, 70),
+        jpeg(PICTURE[2:237, 4:318], 90),
+        "shows most, others at most 96 % of it",
+    ),
+    "whole before a slight crop of a plain margin": (
+        jpeg(bordered(PICTURE), 70),
+        jpeg(bordered(PICTURE)[5:-5, 5:-5], 70),
+        "most pixels: 380 x 300, others at most 370 x 290",
+    ),
+    "a JPEG before one saved from it at a higher quality": (
+        LOW,
+        jpeg(pixels_of(LOW), 80),
+        "the source: others were saved from it",
+    ),
+    "a JPEG before one saved from it at its quality": (
+        LOW,
+        jpeg(pixels_of(LOW), 75),
+        "the source: others were saved from it",
+    ),
+    "a JPEG before one saved from it at a lower quality": (
+        HIGH,
+        jpeg(pixels_of(HIGH), 80),
+        "JPEG quality 95, others at most 80",
+    ),
     "a lossless file before its JPEG": (
         png(PICTURE),
         jpeg(PICTURE, 95),
@@ -133,6 +164,39 @@ def test_most_copies_tell_which_was_changed() -> None:
         assert place == 1
         assert reason.startswith("unchanged: 3 of 4 copies have these tones and this orientation; ")
         assert kept(files[:2])[0] == 0
+
+
+def with_text(pixels: Pixels) -> Pixels:
+    image = Image.fromarray(pixels)
+    ImageDraw.Draw(image).text((60, 100), "Photo 2024", (255, 255, 255), ImageFont.load_default(20))
+    return np.asarray(image)
+
+
+CHANGED = {
+    "text": jpeg(with_text(pixels_of(LOW))),
+    "noise": jpeg(np.clip(pixels_of(LOW) + (NOISY.astype(int) - PICTURE), 0, 255).astype(np.uint8)),
+    "sharpened": jpeg(np.asarray(Image.fromarray(pixels_of(LOW)).filter(ImageFilter.UnsharpMask(2, 150, 0)))),
+    "saturated": jpeg(np.asarray(ImageEnhance.Color(Image.fromarray(pixels_of(LOW))).enhance(1.6))),
+    "blurred": jpeg(np.asarray(Image.fromarray(pixels_of(LOW)).filter(ImageFilter.GaussianBlur(1.5)))),
+}
+
+
+def test_the_copies_speak_for_what_they_were_made_from() -> None:
+    """Each copy is of a higher quality than the original, and is changed in another way."""
+    files = [*CHANGED.values(), LOW]
+    place, reason = kept(files)
+    assert place == len(CHANGED)
+    assert "nearest to most of " in reason
+    assert " copies, pixel by pixel" in reason
+
+
+def test_a_copy_that_most_speak_for_is_not_kept_if_it_was_saved_from_another() -> None:
+    """All others were made from the second saving: they are nearer to it."""
+    again = jpeg(pixels_of(LOW), 60)
+    changed = [jpeg(with_text(pixels_of(again))), png(np.roll(with_text(pixels_of(again))[::-1], 3, axis=1)[::-1])]
+    blurred = jpeg(np.asarray(Image.fromarray(pixels_of(again)).filter(ImageFilter.GaussianBlur(0.6))))
+    place, reason = kept([again, *changed, blurred, LOW])
+    assert place == 4, reason
 
 
 def test_reasons_follow_the_questions() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pairsim.audits.duplicates.choice import resaving
 from pairsim.audits.duplicates.choice.resaving import saved_again
-from pairsim.images import PictureFile, read_image
+from pairsim.images import PictureFile, PictureLike, read_image
 
 
 def saved(image: Image.Image, kind: str = "JPEG", **options: Any) -> PictureFile:
@@ -27,6 +27,10 @@ def opened(picture: PictureFile) -> Image.Image:
     return Image.fromarray(read_image(picture).permute(1, 2, 0).numpy())
 
 
+def made_again(source: PictureLike, copy: PictureLike) -> bool:
+    return saved_again(source, copy, finer=True)
+
+
 ORIGINAL = Image.fromarray(photograph(0))
 FIRST = saved(ORIGINAL, quality=75)
 
@@ -35,36 +39,43 @@ FIRST = saved(ORIGINAL, quality=75)
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_a_second_saving(quality: int, subsampling: str) -> None:
     again = saved(opened(FIRST), quality=quality, subsampling=subsampling)
-    assert saved_again(FIRST, again)
+    assert made_again(FIRST, again)
+
+
+@pytest.mark.parametrize("quality", [30, 75])
+def test_of_equal_or_lower_quality_one_direction_fits_better(quality: int) -> None:
+    again = saved(opened(FIRST), quality=quality)
+    assert saved_again(FIRST, again, finer=False)
+    assert not saved_again(again, FIRST, finer=False)
 
 
 def test_a_second_saving_of_a_grey_picture() -> None:
     grey = saved(ORIGINAL.convert("L"), quality=70)
-    assert saved_again(grey, saved(opened(grey), quality=90))
+    assert made_again(grey, saved(opened(grey), quality=90))
 
 
 def test_two_savings_of_one_original() -> None:
-    assert not saved_again(FIRST, saved(ORIGINAL, quality=90))
-    assert not saved_again(saved(ORIGINAL, quality=60), FIRST)
+    assert not made_again(FIRST, saved(ORIGINAL, quality=90))
+    assert not made_again(saved(ORIGINAL, quality=60), FIRST)
 
 
 def test_a_jpeg_saved_from_a_lossless_picture() -> None:
-    assert saved_again(saved(ORIGINAL, "PNG"), FIRST)
-    assert saved_again(ORIGINAL, FIRST)
-    assert saved_again(photograph(0), FIRST)
+    assert made_again(saved(ORIGINAL, "PNG"), FIRST)
+    assert made_again(ORIGINAL, FIRST)
+    assert made_again(photograph(0), FIRST)
 
 
 def test_what_is_no_jpeg_was_not_saved_as_one() -> None:
     for copy in (saved(opened(FIRST), "PNG"), saved(opened(FIRST), "WEBP", quality=90), opened(FIRST)):
-        assert not saved_again(FIRST, copy)
+        assert not made_again(FIRST, copy)
 
 
 def test_pictures_of_other_sizes_or_contents() -> None:
     small = opened(FIRST).resize((120, 90))
-    assert not saved_again(FIRST, saved(small, quality=90))
-    assert not saved_again(saved(Image.fromarray(photograph(1)), quality=75), saved(opened(FIRST), quality=90))
+    assert not made_again(FIRST, saved(small, quality=90))
+    assert not made_again(saved(Image.fromarray(photograph(1)), quality=75), saved(opened(FIRST), quality=90))
     edited = Image.fromarray(np.asarray(opened(FIRST))[:, ::-1])
-    assert not saved_again(FIRST, saved(edited, quality=90))
+    assert not made_again(FIRST, saved(edited, quality=90))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -72,14 +83,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     good.write_bytes(FIRST.content)
     damaged.write_bytes(FIRST.content[:300])
     for bad in (gone, damaged):
-        assert not saved_again(bad, good)
-        assert not saved_again(good, bad)
-    assert saved_again(good, saved(opened(FIRST), quality=90))
+        assert not made_again(bad, good)
+        assert not made_again(good, bad)
+    assert made_again(good, saved(opened(FIRST), quality=90))
 
 
 def test_large_pictures_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resaving, "_MAX_PIXELS", 100)
-    assert not saved_again(FIRST, saved(opened(FIRST), quality=90))
+    assert not made_again(FIRST, saved(opened(FIRST), quality=90))
 
 
 def test_coarse_tables_give_no_caution_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
@@ -89,5 +100,5 @@ def test_coarse_tables_give_no_caution_on_stderr(capfd: pytest.CaptureFixture[st
     assert data[start + 2 : start + 5] == b"\x00\x43\x00"
     wide = b"\x00\x83\x10" + struct.pack(">64H", *[300] * 64)
     coarse = PictureFile(data[: start + 2] + wide + data[start + 2 + 0x43 :], "coarse.jpg")
-    assert not saved_again(FIRST, coarse)
+    assert not made_again(FIRST, coarse)
     assert capfd.readouterr().err == ""
