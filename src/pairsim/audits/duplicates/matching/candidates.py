@@ -43,6 +43,7 @@ _MOST_IN_A_KEY = 32
 """Features of a key that are compared with a feature, at most: the next ones, so that all are connected."""
 _AT_ONCE = 1 << 12
 _KEYS_AT_ONCE = 1 << 20
+_BUCKETS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -83,51 +84,80 @@ def matching_features(features: Features, least: int = MIN_SUPPORT) -> Matches:
     every = torch.arange(2**bits + 1, dtype=torch.int32).split(_KEYS_AT_ONCE)
     begins = torch.cat([torch.searchsorted(ordered, some, out_int32=True) for some in every])
     index = _Index(features, bits, begins, order)
-    none = torch.zeros(0, dtype=torch.int64)
-    parts = [(none, none, torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0))]
+    parts = [_Found.nothing()]
     for queries, change in nearly_standard(features.description):
         for block in queries.split(_AT_ONCE):
             parts += _looked_up(index, oriented(features.description[block], change), block, change)
-    return _matches(features, _supported(features, [torch.cat(one) for one in zip(*parts, strict=True)], least))
+    return _matches(features, _supported(features, parts, least))
 
 
-def _supported(features: Features, found: Sequence[Tensor], least: int) -> Sequence[Tensor]:
-    """Keep matches of pairs that have at least some, or are alike as a whole, sorted by pictures; see `_looked_up`."""
-    query, match, _, likeness = found
-    if not len(query):
-        return found
-    first, second = (features.picture[one] for one in (query, match))
-    count = int(features.picture[-1]) + 1
-    pair = torch.minimum(first, second) * count + torch.maximum(first, second)
-    whole = _whole(features, query) & _whole(features, match)
-    _, numbers, counts = torch.unique(pair, return_inverse=True, return_counts=True)
-    counts[numbers[whole]] = least
-    kept = (counts[numbers] >= least).nonzero()[:, 0]
-    rank = torch.from_numpy(np.lexsort((-likeness[kept].numpy(), ~whole[kept].numpy(), pair[kept].numpy())))
-    return [one[kept[rank]] for one in found]
+@dataclass(frozen=True)
+class _Found:
+    """Features that are alike.
+
+    Attributes:
+        query: Feature that was looked up, int32 `[M]`.
+        match: Feature that was found, int32 `[M]`.
+        change: By which the query was turned, `[M, 3]`.
+        likeness: Cosine `[M]`.
+    """
+
+    query: Tensor
+    match: Tensor
+    change: Tensor
+    likeness: Tensor
+
+    @classmethod
+    def nothing(cls) -> _Found:
+        none = torch.zeros(0, dtype=torch.int32)
+        return cls(none, none, torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0))
+
+    def __getitem__(self, rows: Tensor) -> _Found:
+        return _Found(self.query[rows], self.match[rows], self.change[rows], self.likeness[rows])
+
+    def pairs(self, features: Features) -> Tensor:
+        """Return a number for the two pictures of each `[M]`, which sorts them."""
+        first, second = features.picture[self.query], features.picture[self.match]
+        return torch.minimum(first, second) * len(features) + torch.maximum(first, second)
+
+    def whole(self, features: Features) -> Tensor:
+        """Tell where both are whole pictures, whose feature comes first `[M]`."""
+        ends = (self.query.long(), self.match.long())
+        first, second = ((rows == 0) | (features.picture[rows] != features.picture[rows - 1]) for rows in ends)
+        return first & second
 
 
-def _matches(features: Features, found: Sequence[Tensor]) -> Matches:
-    query, match, change, likeness = found
-    swap = features.picture[query] > features.picture[match]
+def _supported(features: Features, parts: Sequence[_Found], least: int) -> _Found:
+    """Keep matches of pairs that have at least some, or are alike as a whole, sorted by pictures."""
+    counts = torch.zeros(_BUCKETS, dtype=torch.int32)  # most pairs have one match, and need no exact count
+    for part in parts:
+        counts.index_add_(0, part.pairs(features) % _BUCKETS, torch.ones_like(part.query))
+    some = [part[(counts[part.pairs(features) % _BUCKETS] >= least) | part.whole(features)] for part in parts]
+    found = _Found(*(torch.cat([getattr(part, name) for part in some]) for name in vars(parts[0])))
+    pairs, whole = found.pairs(features), found.whole(features)
+    _, numbers, exact = torch.unique(pairs, return_inverse=True, return_counts=True)
+    exact[numbers[whole]] = least
+    kept = (exact[numbers] >= least).nonzero()[:, 0]
+    rank = np.lexsort((-found.likeness[kept].numpy(), ~whole[kept].numpy(), pairs[kept].numpy()))
+    return found[kept[torch.from_numpy(rank)]]
+
+
+def _matches(features: Features, found: _Found) -> Matches:
+    query, match = found.query.long(), found.match.long()
     a, b = features.picture[query], features.picture[match]
-    own, other = features.orientation[query], features.orientation[match]
-    turned = torch.where(change[:, :1], own[:, [0, 2, 1]], own) ^ change
-    turn = orientation_matrices(other) @ orientation_matrices(turned).transpose(1, 2)
+    swap = a > b
+    own = features.orientation[query]
+    turned = torch.where(found.change[:, :1], own[:, [0, 2, 1]], own) ^ found.change
+    turn = orientation_matrices(features.orientation[match]) @ orientation_matrices(turned).transpose(1, 2)
     forward = composed(composed(features.place[match], from_linear(turn)), inverse(features.place[query]))
     return Matches(
         first=torch.where(swap, b, a),
         second=torch.where(swap, a, b),
-        likeness=likeness,
-        whole=_whole(features, query) & _whole(features, match),
+        likeness=found.likeness,
+        whole=found.whole(features),
         centre=torch.where(swap[:, None], features.place[match, :, 2], features.place[query, :, 2]),
         transform=torch.where(swap[:, None, None], inverse(forward), forward),
     )
-
-
-def _whole(features: Features, rows: Tensor) -> Tensor:
-    """Tell which features are those of a whole picture, which comes first."""
-    return (rows == 0) | (features.picture[rows] != features.picture[rows - 1])
 
 
 @dataclass(frozen=True)
@@ -223,10 +253,8 @@ class _Index:
     order: Tensor
 
 
-def _looked_up(
-    index: _Index, asked: Tensor, queries: Tensor, change: Tensor
-) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Compare features, turned by a change, with those of nearly the same key: query, match, change, likeness."""
+def _looked_up(index: _Index, asked: Tensor, queries: Tensor, change: Tensor) -> list[_Found]:
+    """Compare features, turned by a change, with those of nearly the same key."""
     picture, described = index.features.picture, index.features.description
     keys = _keys(asked, index.bits)
     uncertain = asked[:, 2 : 2 + index.bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
@@ -248,5 +276,5 @@ def _looked_up(
         likeness = (asked[row].float() * described[found].float()).sum(dim=1) / LENGTH**2
         good = likeness >= MIN_LIKENESS
         row, found = row[good], found[good]
-        results.append((queries[row], found, change.expand(len(row), 3), likeness[good]))
+        results.append(_Found(queries[row].int(), found.int(), change.expand(len(row), 3), likeness[good]))
     return results
