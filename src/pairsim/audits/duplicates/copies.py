@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, combinations
 from typing import TypeAlias
 
@@ -86,13 +87,13 @@ class Copies:
         Returns:
             `None` if there is nothing to keep, or nothing else.
         """
-        everything = self._everything()
+        everything = self.everything
         candidates = [one for one in everything if self.read[one[1]].listed.reference or not against]
         others = [one for one in everything if not self.read[one[1]].listed.reference]
         if not candidates or not others or len(everything) == 1:
             return None
-        facts = {k: _facts(self.read[k]) for _, k in everything}
-        part, kept, reason = self._kept(candidates, facts)
+        facts = self.facts
+        part, kept, reason = self.kept_of_all if candidates == everything else self._kept(candidates)
         copies = [(other, k) for other, k in others if k != kept]
         members = [
             Duplicate(
@@ -109,21 +110,32 @@ class Copies:
 
     def pictures(self) -> list[int]:
         """Return the indices of all."""
-        return [k for _, k in self._everything()]
+        return [k for _, k in self.everything]
 
     def head(self) -> int:
         """Return the picture that stands for these."""
-        everything = self._everything()
-        return self._kept(everything, {k: _facts(self.read[k]) for _, k in everything})[1]
+        return self.kept_of_all[1]
 
-    def _everything(self) -> list[tuple[int, int]]:
+    @cached_property
+    def everything(self) -> list[tuple[int, int]]:
+        """The part and index of each picture."""
         return [(part, k) for part in self.parts for k in self.group.members[part]]
 
-    def _kept(self, candidates: Sequence[tuple[int, int]], facts: Mapping[int, FileFacts]) -> tuple[int, int, str]:
+    @cached_property
+    def facts(self) -> dict[int, FileFacts]:
+        """Facts on the file of each picture, by its index."""
+        return {k: _facts(self.read[k]) for _, k in self.everything}
+
+    @cached_property
+    def kept_of_all(self) -> tuple[int, int, str]:
+        """Part and index of the picture to keep, and why."""
+        return self._kept(self.everything)
+
+    def _kept(self, candidates: Sequence[tuple[int, int]]) -> tuple[int, int, str]:
         if len(candidates) == 1:
             return *candidates[0], "the only one in the folder compared against"
         listed = [self.read[k].listed for _, k in candidates]
-        files = [facts[k] for _, k in candidates]
+        files = [self.facts[k] for _, k in candidates]
         if self.group.transforms is None:
             order = sorted(range(len(listed)), key=lambda row: keep_order(files[row], listed[row].name))
             best, reason = order[0], keep_reason(files[order[0]], files[order[1]])
