@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -135,7 +136,7 @@ def find_duplicates(
     everything = listed(given, kept)
     rates = None
     relations: list[Relation] = []
-    with PictureIndex(index) as stored:
+    with PictureIndex(index) as stored, contextlib.nullcontext() if model is not None else _one_thread():
         for folder in (given, kept):
             if isinstance(folder, FolderScan):
                 stored.remove_others(folder.folder, everything)
@@ -163,6 +164,17 @@ def find_duplicates(
         left_out=tuple(one for folder in (given, kept) if isinstance(folder, FolderScan) for one in folder.left_out),
         rates=rates,
     )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: the pieces of work are so small that more would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _checked_threshold(threshold: float | None, model: SimilarityModel | None) -> float:

@@ -16,8 +16,10 @@ from PIL import Image
 from small_models import small_model
 
 from pairsim import SimilarityModel
+from pairsim.audits.duplicates import duplicate_search
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
+from pairsim.audits.duplicates.matching.registered_search import related
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 from pairsim.images import Preprocessing
 
@@ -88,6 +90,26 @@ def test_thresholds_decide_what_is_a_copy(folder: Path) -> None:
     assert {"002.png", "copies/lossy.jpg"} <= similar  # they are not lost
     for high, less in ((exact, usual), (usual, low)):
         assert all(any(group <= other for other in groups(less)) for group in groups(high))
+
+
+def test_one_thread_of_pytorch_is_used_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return related(*arguments)
+
+    monkeypatch.setattr(duplicate_search, "related", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        find_duplicates([small(0), small(1)])
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(ImageReadError):
+            find_duplicates([tmp_path / "gone.png"])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_files_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
