@@ -99,9 +99,10 @@ class PictureIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with self._explained():
-                self._rows.execute("DELETE FROM pictures WHERE path IS NULL")
-                self._rows.execute("COMMIT")
+            if self._rows.in_transaction:  # a full disk ends it
+                with self._explained():
+                    self._rows.execute("DELETE FROM pictures WHERE path IS NULL")
+                    self._rows.execute("COMMIT")
         finally:
             self._rows.close()
 
@@ -279,6 +280,11 @@ class PictureIndex:
                 raise RunError(f"Expected {what} to be free, but another process uses it. Wait for it.") from error
             if code == sqlite3.SQLITE_NOTADB:
                 raise RunError(_OTHER_FILE.format(what)) from error
+            if code == sqlite3.SQLITE_FULL:
+                raise RunError(
+                    f"Expected space for {what}, about 8 kB for each picture, but the disk is full. "
+                    "Free some, or use an index on another disk."
+                ) from error
             raise RunError(f"Expected to read and write {what}, but: {error}. {_ADVICE}") from error
 
 

@@ -214,6 +214,32 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert str(caught.value) == f"Expected {path} to be free, but another process uses it. Wait for it."
 
 
+@pytest.mark.parametrize("name", [None, "index"])
+def test_a_full_disk_is_named_and_what_was_there_stays(name: str | None, folder: Path, tmp_path: Path) -> None:
+    path = None if name is None else tmp_path / name
+    with PictureIndex(path) as index:
+        content = added(index, folder)
+
+    def overflow() -> None:
+        with PictureIndex(path) as index:
+            limit = index._rows.execute("PRAGMA page_count").fetchone()[0] + 2
+            index._rows.execute(f"PRAGMA max_page_count = {limit}")  # as if no more fitted on the disk
+            for number in range(100):
+                one = Listed(number, f"{number}.png", f"{number}.png", str(tmp_path / f"{number}.png"))
+                index.add(one, content[1][0], content[2][0])
+
+    with pytest.raises(RunError) as caught:
+        overflow()
+    what = "the temporary file of the search" if path is None else path
+    assert str(caught.value) == (
+        f"Expected space for {what}, about 8 kB for each picture, but the disk is full. "
+        "Free some, or use an index on another disk."
+    )
+    if path is not None:
+        with PictureIndex(path) as index:
+            expect_same(index, *content)
+
+
 @pytest.mark.parametrize("column", ["facts", "copies", "features"])
 def test_damage_is_named(column: str, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "index"
