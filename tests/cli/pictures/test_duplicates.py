@@ -103,3 +103,16 @@ def test_target_false_rate(place: Path) -> None:
     assert "--target-false-rate to be above 0" in failure(
         here("duplicates", "p", "--target-false-rate", "0", cwd=place), 2
     )
+
+
+def test_an_index(place: Path, tmp_path: Path) -> None:
+    index = tmp_path / "p.index"
+    first, second = (here("duplicates", "p", "--index", index, "--json", cwd=place) for _ in range(2))
+    assert first.status == second.status == 0
+    assert index.is_file()
+    assert second.json == first.json == here("duplicates", "p", "--json", cwd=place).json
+    model = failure(here("duplicates", "p", "--run", "run", "--threshold", "0.9", "--index", index, cwd=place), 2)
+    assert "--index without --run, as a model does not use what it holds. Give only one." in model
+    assert "--undo without FOLDER and without other options." in failure(
+        here("duplicates", "--undo", "j.jsonl", "--index", index, cwd=place), 2
+    )

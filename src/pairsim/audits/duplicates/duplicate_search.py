@@ -130,7 +130,7 @@ def find_duplicates(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Expected on_error to be 'raise' or 'skip', got {on_error!r}.")
     if index is not None and model is not None:
-        raise ValueError("Expected index without model, as it holds what is compared without one. Give one only.")
+        raise ValueError("Expected index without model, as a model does not use what it holds. Give only one.")
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
     kept = None if against is None else scan(against, on_error)
     everything = listed(given, kept)

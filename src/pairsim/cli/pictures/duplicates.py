@@ -94,7 +94,7 @@ def duplicates(
         expect(
             0.0 < target_false_rate < 1.0, f"--target-false-rate to be above 0 and below 1, got {target_false_rate}."
         )
-    expect(index is None or run is None, "--index without --run, as it holds what is compared without one. Give one.")
+    expect(index is None or run is None, "--index without --run, as a model does not use what it holds. Give only one.")
     expect(
         run is None or threshold is not None,
         "--threshold with --run, because the model's own separates classes, not duplicates. Start with 0.999.",

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def added(index: PictureIndex, folder: Path) -> tuple[list[Listed], list[Fingerp
     """Add all pictures of a folder."""
     pictures = listed(scan(folder))
     assert index.find(pictures) == {}
-    prints = [fingerprint(read_image(one.picture)) for one in pictures]
+    prints = [replace(fingerprint(read_image(one.picture)), frames=k + 1) for k, one in enumerate(pictures)]
     features = separated(described(prints))
     for one, found, own in zip(pictures, prints, features, strict=True):
         index.add(one, found, own)
@@ -81,7 +82,7 @@ def expect_same(index: PictureIndex, pictures: list[Listed], prints: list[Finger
         assert (entries[one.index].digest, entries[one.index].size) == (expected.digest, expected.size)
         found = index.fingerprint(entries[one.index].row)
         assert (found.digest, found.size, found.content) == (expected.digest, expected.size, expected.content)
-        assert (found.detail, found.noise) == (expected.detail, expected.noise)
+        assert (found.detail, found.noise, found.frames) == (expected.detail, expected.noise, expected.frames)
         assert np.array_equal(found.grey, expected.grey)
         assert np.array_equal(found.chroma, expected.chroma)
     order = [2, 0]
@@ -312,6 +313,31 @@ def test_a_second_search_reads_only_what_is_new(folder: Path, tmp_path: Path, co
     again = find_duplicates(folder, index=tmp_path / "index")
     assert counted == ["b.png", "more/d.png"]
     assert again.to_dict() == find_duplicates(folder).to_dict() != first.to_dict()
+
+
+def test_animations_stay_different_from_an_index(tmp_path: Path, counted: list[str]) -> None:
+    (tmp_path / "pictures").mkdir()
+    first, *others = (Image.fromarray(photograph(seed, 90, 120)) for seed in range(3))
+    for name, other in zip(("one.webp", "other.webp"), others, strict=True):
+        first.save(tmp_path / "pictures" / name, save_all=True, append_images=[other], duration=100, lossless=True)
+    reports = [find_duplicates(tmp_path / "pictures", index=tmp_path / "index") for _ in range(2)]
+    assert counted == ["one.webp", "other.webp"]
+    assert [(report.clusters, len(report.similar)) for report in reports] == [((), 1)] * 2
+
+
+def test_a_picture_takes_about_8_kb(folder: Path, tmp_path: Path) -> None:
+    path, count = tmp_path / "index", 200
+    with PictureIndex(path) as index:
+        _, (found, *_), (own, *_) = added(index, folder)
+        rows = torch.arange(41) % len(own)  # as many features as a picture can have
+        most = Features(rows * 0, own.place[rows], own.orientation[rows], own.description[rows])
+        before = index._rows.execute("PRAGMA page_count").fetchone()[0]
+        for number in range(count):
+            name = f"{number}.png"
+            index.add(Listed(10 + number, name, name, str(tmp_path / name)), found, most)
+        pages = index._rows.execute("PRAGMA page_count").fetchone()[0] - before
+        size = index._rows.execute("PRAGMA page_size").fetchone()[0]
+    assert 7000 < pages * size / count < 8800
 
 
 def test_folders_share_an_index(folder: Path, tmp_path: Path, counted: list[str]) -> None:

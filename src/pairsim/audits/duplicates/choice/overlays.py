@@ -11,11 +11,10 @@ from torch.nn import functional
 
 from pairsim._common.arrays import Float64Array
 from pairsim.audits.duplicates.matching.fingerprints import GREY_SIDE, Fingerprint
-from pairsim.audits.duplicates.matching.registration import in_blocks
+from pairsim.audits.duplicates.matching.registration import BLOCK, in_blocks
 from pairsim.errors import ImageReadError
 from pairsim.images import PictureLike, read_image
 
-_BLOCK = 8
 _DARK, _LIGHT = 8.0, 247.0
 """Grey levels beyond which tones are cut off."""
 _FITS = 4
@@ -96,8 +95,8 @@ def overlaid(kept: Fingerprint, grey: Tensor, copies: Tensor, both: Tensor) -> T
 
 def in_pixels(blocks: Tensor) -> Tensor:
     """Turn blocks `[m, 64]` into pixels `[m, 64, 64]`."""
-    count = GREY_SIDE // _BLOCK
-    return blocks.view(-1, count, count).repeat_interleave(_BLOCK, dim=1).repeat_interleave(_BLOCK, dim=2)
+    count = GREY_SIDE // BLOCK
+    return blocks.view(-1, count, count).repeat_interleave(BLOCK, dim=1).repeat_interleave(BLOCK, dim=2)
 
 
 def _tone_terms(kept: Fingerprint, grey: Tensor) -> Tensor:
@@ -129,9 +128,9 @@ def added(kept: Shown, copy: Shown, transform: Tensor, blocks: Tensor) -> bool:
     except ImageReadError:
         return True
     height, width = kept.print_.grey.shape
-    count = GREY_SIDE // _BLOCK
+    count = GREY_SIDE // BLOCK
     rows, columns = (
-        np.arange(size) * length // size // _BLOCK for size, length in zip(first.shape, (height, width), strict=True)
+        np.arange(size) * length // size // BLOCK for size, length in zip(first.shape, (height, width), strict=True)
     )
     where = blocks.view(count, count).numpy()[rows][:, columns]
     if where.all():

@@ -40,7 +40,8 @@ _LEAST_EVIDENCE = 0.2
 """Evidence of a picture of smooth shades, which still has some independent values."""
 _TEXTURE = 1.0
 """Sum of the squares of locally normalized pixels below which all that differs is rounding."""
-_BLOCK = 8
+BLOCK = 8
+"""Height and width of the blocks that are compared one by one, in pixels of the grey copy."""
 _MAX_STRETCH = 1.5
 """Ratio of the two scales of a map, at most."""
 _MIN_SHARED = 0.6
@@ -210,9 +211,9 @@ def paired_similarities(pixels: Tensor, inside: Tensor, others: Tensor, others_i
 
 def in_blocks(pixels: Tensor) -> Tensor:
     """Cut `[M, 64, 64]` into blocks, `[64, M, 64]`."""
-    count = GREY_SIDE // _BLOCK
-    blocks = pixels.view(-1, count, _BLOCK, count, _BLOCK).permute(1, 3, 0, 2, 4)
-    return blocks.reshape(count**2, -1, _BLOCK**2)
+    count = GREY_SIDE // BLOCK
+    blocks = pixels.view(-1, count, BLOCK, count, BLOCK).permute(1, 3, 0, 2, 4)
+    return blocks.reshape(count**2, -1, BLOCK**2)
 
 
 def _corners(pixels: Tensor) -> Tensor:
