@@ -150,7 +150,7 @@ def test_same_stream_for_any_workers_and_batch_size(num_workers: int, batch_size
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_same_stream_in_spawned_workers(num_workers: int) -> None:
-    pairs = PairDataset(numbered(), 512, seed=9)
+    pairs = PairDataset(numbered(), 150, seed=9)
     spawned = stream_hash(pairs, num_workers=num_workers, batch_size=7, multiprocessing_context="spawn")
     assert spawned == EXPECTED
 
