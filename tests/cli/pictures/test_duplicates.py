@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from picture_files import write_pictures
 from PIL import Image
 from run_command import failure, here
 from small_models import small_model
+
+from pairsim import Gallery
 
 BY_NAME = "first by name: equal in size, compression and metadata"
 
@@ -116,3 +119,24 @@ def test_an_index(place: Path, tmp_path: Path) -> None:
     assert "--undo without FOLDER and without other options." in failure(
         here("duplicates", "--undo", "j.jsonl", "--index", index, cwd=place), 2
     )
+
+
+def test_against_a_gallery(place: Path, tmp_path: Path) -> None:
+    model = small_model(12)
+    gallery = Gallery(model)
+    gallery.add([place / "p" / "a.png", place / "p" / "c.png"], ["first", "third"])
+    gallery.save(tmp_path / "gallery")
+    model.save_pretrained(tmp_path / "run")
+    given = ("duplicates", place / "p", "--against", tmp_path / "gallery", "--threshold", "0.9999999")
+    done = here(*given, "--run", tmp_path / "run", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    listed = {one["keep"]: [member["file"] for member in one["members"]] for one in done.json["clusters"]}
+    assert listed == {"first": ["a.png", "sub/copy.png"], "third": ["c.png"]}
+    assert done.json["num_images"] == 8
+    assert "Expected --run with --against GALLERY: the model that made it." in failure(here(*given, cwd=tmp_path), 2)
+    for option in (("--page", "p.html"), ("--move-to", tmp_path / "out"), ("--link",)):
+        said = failure(here(*given, "--run", tmp_path / "run", *option, cwd=tmp_path), 2)
+        assert "--against GALLERY without --page, --move-to and --link" in said
+    torch.manual_seed(1)
+    small_model(13).save_pretrained(tmp_path / "other")
+    assert "whose similarities to them mean nothing" in failure(here(*given, "--run", tmp_path / "other", cwd=tmp_path), 1)

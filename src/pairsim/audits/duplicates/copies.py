@@ -23,7 +23,7 @@ from pairsim.audits.duplicates.listed_pictures import Listed
 from pairsim.audits.duplicates.matching.disjoint_sets import DisjointSets
 from pairsim.audits.duplicates.matching.families import RELATED
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint
-from pairsim.audits.picture_matching import Size
+from pairsim.audits.picture_matching import Size, indices_by_key
 from pairsim.errors import ImageReadError
 
 Relation: TypeAlias = tuple[int, int, float]
@@ -124,7 +124,7 @@ class Copies:
     @cached_property
     def facts(self) -> dict[int, FileFacts]:
         """Facts on the file of each picture, by its index."""
-        return {k: _facts(self.read[k]) for _, k in self.everything}
+        return {k: facts_of(self.read[k]) for _, k in self.everything}
 
     @cached_property
     def kept_of_all(self) -> tuple[int, int, str]:
@@ -172,6 +172,12 @@ class Copies:
         return [load() for k in pictures if (load := self.read[k].fingerprint) is not None]
 
 
+def same_pixels(read: Sequence[Read]) -> list[list[int]]:
+    """Group pictures with the same pixels, by name."""
+    ranked = sorted(range(len(read)), key=lambda k: (read[k].listed.path is None, read[k].listed.name, k))
+    return [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]
+
+
 def similar_groups(parts: Sequence[Copies], relations: Sequence[Relation]) -> list[DuplicateCluster]:
     """Join pictures that are similar but no copies.
 
@@ -216,7 +222,8 @@ def _the_first(count: int) -> str:
     return "the first" if count == 1 else str(count)
 
 
-def _facts(picture: Read) -> FileFacts:
+def facts_of(picture: Read) -> FileFacts:
+    """Return facts on the file of a picture; only its size if the file no longer exists."""
     try:
         return file_facts(picture.listed.picture, picture.size)
     except ImageReadError:  # it was there when it was read

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
 from pairsim.audits.duplicates.animations import digest_of_all, num_frames, with_later_frames
-from pairsim.audits.duplicates.clusters import complete_linkage, connected
-from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, similar_groups
-from pairsim.audits.duplicates.duplicate_report import DuplicateReport
+from pairsim.audits.duplicates.clusters import complete_linkage
+from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, same_pixels, similar_groups
+from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
 from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.matching.registered_search import (
@@ -27,26 +27,27 @@ from pairsim.audits.duplicates.matching.registered_search import (
     related,
     separated,
 )
+from pairsim.audits.duplicates.model_search import found_in_gallery, near_groups
 from pairsim.audits.duplicates.picture_index import Entry, PictureIndex
 from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
-from pairsim.audits.picture_matching import Size, indices_by_key, pixel_digests
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import DataError, ImageReadError
+from pairsim.errors import ImageReadError
 from pairsim.images import PictureLike
-from pairsim.images.folders import FolderScan, scan
+from pairsim.images.folders import FolderScan, LeftOut, scan
 from pairsim.models import SimilarityModel
+from pairsim.search import Gallery
+from pairsim.search.gallery_files import is_gallery
 
 DUPLICATE_SIMILARITY = 0.8
 """Similarity from which two pictures are copies, by default."""
 
-_READ_AT_ONCE = 128
 _UNMOVED = torch.eye(2, 3)[None]
 
 
 def find_duplicates(
     pictures: str | os.PathLike[str] | Sequence[PictureLike],
     *,
-    against: str | os.PathLike[str] | None = None,
+    against: str | os.PathLike[str] | Gallery | None = None,
     model: SimilarityModel | None = None,
     threshold: float | None = None,
     target_false_rate: float | None = None,
@@ -84,10 +85,12 @@ def find_duplicates(
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
             (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their index.
         against: A second folder, whose pictures are kept: then each cluster has one of these, and its members are the
-            copies among `pictures`.
-        model: Compares pictures by its embeddings; by default pixels are compared.
+            copies among `pictures`. Or a gallery: then each picture is compared with its images by its model, and the
+            cluster of an image has the pictures to which it is the nearest, with a cosine of at least `threshold`. A
+            gallery has no pixels, so copies are of kind "near".
+        model: Compares pictures by its embeddings; by default pixels are compared. A gallery has its own.
         threshold: Similarity from which pictures are duplicates: of pixels in (0, 1], 0.8 by default; of a model's
-            embeddings in [-1, 1], required.
+            embeddings in [-1, 1], required with a model or gallery.
         target_false_rate: Instead of a threshold, the share of the pairs of different pictures that may be duplicates
             by chance, such as 1e-7. The threshold is then chosen so that the upper end of the 95 % interval of this
             share is at most the target, on up to 1000 of these pictures. Copies at the default threshold are left out
@@ -110,7 +113,8 @@ def find_duplicates(
         ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
         RunError: If `index` cannot be written, is another file, is damaged, or is in use.
         ValueError: If `threshold` is missing or out of range, `target_false_rate` is out of range or given with a
-            threshold or model, `index` is given with a model, or `on_error` is unknown.
+            threshold or model, `index` is given with a model, a gallery is empty, given by its folder or with a model,
+            or `on_error` is unknown.
 
     Example:
         >>> first, second = np.random.default_rng(0).integers(0, 200, (2, 40, 40, 3), dtype=np.uint8)
@@ -121,6 +125,14 @@ def find_duplicates(
         <BLANKLINE>
         4 pictures compared: 2 duplicates in 1 cluster
     """
+    if isinstance(against, Gallery):
+        if model is not None:
+            raise ValueError("Expected no model with a gallery, as its own model compares. Leave model out.")
+        model = against.model
+    elif against is not None and is_gallery(Path(against)):
+        raise ValueError(
+            f"Expected a loaded gallery, got its folder {os.fspath(against)}. Give Gallery.load(folder, model)."
+        )
     target = None if target_false_rate is None else checked_target(target_false_rate)
     if target is not None and (threshold is not None or model is not None):
         raise ValueError(
@@ -132,8 +144,12 @@ def find_duplicates(
     if index is not None and model is not None:
         raise ValueError("Expected index without model, as a model does not use what it holds. Give only one.")
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
-    kept = None if against is None else scan(against, on_error)
+    kept = None if against is None or isinstance(against, Gallery) else scan(against, on_error)
     everything = listed(given, kept)
+    left_out = tuple(one for folder in (given, kept) if isinstance(folder, FolderScan) for one in folder.left_out)
+    if isinstance(against, Gallery):
+        num_read, skipped, clusters = found_in_gallery(everything, against, threshold, on_error, progress)
+        return _report(num_read + len(against), clusters, threshold, skipped, left_out)
     rates = None
     relations: list[Relation] = []
     with PictureIndex(index) as stored, contextlib.nullcontext() if model is not None else _one_thread():
@@ -143,7 +159,7 @@ def find_duplicates(
         if model is None:
             read, skipped, groups, relations = _by_pixels(everything, stored, on_error, progress)
         else:
-            read, skipped, groups = _by_model(everything, model, threshold, on_error, progress)
+            read, skipped, groups = near_groups(everything, model, threshold, on_error, progress)
         if target is not None:
             distinct = _distinct(read, groups)
             rates = measured_rates(distinct, target, ceiling=threshold, on_error=on_error, progress=progress)
@@ -155,14 +171,26 @@ def find_duplicates(
         ]
         clusters = [one for part in parts if (one := part.cluster(against=against is not None)) is not None]
         similar = similar_groups(parts, relations) if model is None and against is None else []
-    return DuplicateReport(
-        num_images=len(read),
-        clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
+    return replace(
+        _report(len(read), clusters, threshold, skipped, left_out),
         similar=tuple(sorted(similar, key=lambda cluster: cluster.keep)),
+        rates=rates,
+    )
+
+
+def _report(
+    num_images: int,
+    clusters: Sequence[DuplicateCluster],
+    threshold: float,
+    skipped: Sequence[Skipped],
+    left_out: tuple[LeftOut, ...],
+) -> DuplicateReport:
+    return DuplicateReport(
+        num_images=num_images,
+        clusters=tuple(sorted(clusters, key=lambda cluster: cluster.keep)),
         threshold=threshold,
         skipped=tuple(sorted(skipped, key=lambda one: str(one.name))),
-        left_out=tuple(one for folder in (given, kept) if isinstance(folder, FolderScan) for one in folder.left_out),
-        rates=rates,
+        left_out=left_out,
     )
 
 
@@ -216,7 +244,7 @@ def _by_pixels(
     ]
     if not read:
         return read, skipped, [], []
-    same = _same_pixels(read)
+    same = same_pixels(read)
     first = [indices[0] for indices in same]
     different = [rows[k] for k in first]
     families, relations = related(index.frames(different), index.features(different), progress)
@@ -264,41 +292,3 @@ def _of_whole_file(one: Listed, first: Fingerprint, on_error: OnError) -> Finger
         if on_error == "raise":
             raise
         return Skipped(one.index, one.name, str(error))
-
-
-def _by_model(
-    pictures: Sequence[Listed], model: SimilarityModel, threshold: float, on_error: OnError, progress: bool | None
-) -> tuple[list[Read], list[Skipped], list[Group]]:
-    read: list[Read] = []
-    skipped: list[Skipped] = []
-    preprocessing = model.preprocessing
-
-    def reduced(image: Tensor) -> tuple[bytes, Size, Tensor]:
-        return pixel_digests(image[None])[0], (image.shape[1], image.shape[2]), preprocessing.read(image)
-
-    def inputs() -> Generator[Tensor]:
-        results = read_all(pictures, reduced, white=preprocessing.white, on_error=on_error, progress=progress)
-        for one, found in results:
-            if isinstance(found, Skipped):
-                skipped.append(found)
-            else:
-                read.append(Read(one, found[0], found[1]))
-                yield found[2]
-
-    pixels = inputs()
-    batches = iter(lambda: list(islice(pixels, _READ_AT_ONCE)), [])
-    embeddings = model.encode_batches(map(torch.stack, batches), progress=False).cpu()
-    if not bool(torch.isfinite(embeddings).all()):
-        raise DataError("Expected finite embeddings, the model gives NaN. Its weights are damaged: train it again.")
-    same = _same_pixels(read)
-    groups = []
-    for members, similarity in connected(embeddings[[indices[0] for indices in same]], threshold):
-        if len(members) > 1 or len(same[members[0]]) > 1:
-            groups.append(Group([same[k] for k in members], similarity, similarity, None))
-    return read, skipped, groups
-
-
-def _same_pixels(read: Sequence[Read]) -> list[list[int]]:
-    """Group pictures with the same pixels, by name."""
-    ranked = sorted(range(len(read)), key=lambda k: (read[k].listed.path is None, read[k].listed.name, k))
-    return [[ranked[row] for row in rows] for rows in indices_by_key(read[k].digest for k in ranked).values()]

@@ -53,6 +53,8 @@ def duplicates(
 
         pairsim duplicates archive --index archive.index
 
+        pairsim duplicates new-photos --against galleries/products --run runs/products --threshold 0.999
+
         pairsim duplicates photos --run runs/faces --threshold 0.999
 
         pairsim duplicates photos --page duplicates.html
@@ -60,7 +62,8 @@ def duplicates(
         pairsim duplicates photos --move-to photos-out --apply
 
     Args:
-        against: Second folder, whose pictures are kept: finds what of FOLDER is there already.
+        against: Second folder, whose pictures are kept: finds what of FOLDER is there already. With --run also a saved
+            gallery.
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
         threshold: Similarity from which pictures are duplicates: 0.8 by default; required with --run, where 0.999 is a
             good start.
@@ -106,12 +109,24 @@ def duplicates(
     if out is not None:
         check_out(out)
     from pairsim.images.folders import account
+    from pairsim.search.gallery_files import is_gallery
 
+    of_gallery = against is not None and is_gallery(against)
+    expect(not of_gallery or run is not None, "--run with --against GALLERY: the model that made it.")
+    expect(
+        not of_gallery or (page is None and move_to is None and not link),
+        "--against GALLERY without --page, --move-to and --link, as a gallery has no pictures that could be kept.",
+    )
     model = None if run is None else load_model(run, device)
+    kept: Path | pairsim.Gallery | None = against
+    if of_gallery:
+        assert against is not None
+        assert model is not None
+        kept, model = pairsim.Gallery.load(against, model), None  # a gallery has its model
     stamps = stamps_before(folder, on_error) if move_to is not None or link else {}
     report = pairsim.find_duplicates(
         folder,
-        against=against,
+        against=kept,
         model=model,
         threshold=threshold,
         target_false_rate=target_false_rate,

@@ -15,13 +15,11 @@ from photographs import Pixels, photograph
 from PIL import Image
 from small_models import small_model
 
-from pairsim import SimilarityModel
 from pairsim.audits.duplicates import duplicate_search
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
 from pairsim.audits.duplicates.matching.registered_search import related
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
-from pairsim.images import Preprocessing
 
 
 def small(seed: int, height: int = 90, width: int = 120) -> Pixels:
@@ -318,82 +316,6 @@ def test_the_order_changes_nothing(tmp_path: Path) -> None:
         assert [c.keep for c in report.clusters] == [c.keep for c in expected.clusters]
 
 
-# --- with a model ---
-
-
-@pytest.fixture(scope="module")
-def model() -> SimilarityModel:
-    return small_model(16, 16)
-
-
-def family(count: int) -> list[Pixels]:
-    """Pictures about three prototypes, near to and far from each other, with equal ones."""
-    generator = np.random.default_rng(2)
-    images: list[Pixels] = []
-    for number in range(count):
-        image = small(int(generator.integers(3)), 24, 24) + generator.normal(0, 25, (24, 24, 3)) * generator.random()
-        images.append(image.clip(0, 255).astype(np.uint8))
-        if number % 5 == 4:
-            images.append(images[int(generator.integers(len(images)))].copy())
-    return images
-
-
-@pytest.mark.parametrize("level", [0.9, 0.99, 0.999])
-def test_a_models_clusters_have_similar_pairs_and_none_can_be_joined(model: SimilarityModel, level: float) -> None:
-    images = family(30)
-    embeddings = model.encode(images).double()
-    cosine = (embeddings @ embeddings.T).clamp(-1, 1).numpy()
-    report = find_duplicates(images, model=model, threshold=level)
-    clusters = [[int(name[1:]) for name in group] for group in groups(report)]
-    assert clusters
-    assert all(cosine[np.ix_(one, one)].min() >= level - 1e-6 for one in clusters)
-    everything = clusters + [[k] for k in range(len(images)) if not any(k in one for one in clusters)]
-    for row, one in enumerate(everything):
-        assert all(cosine[np.ix_(one, other)].min() < level + 1e-6 for other in everything[:row])
-    for keep, file, similarity in report.pairs:
-        assert similarity == pytest.approx(cosine[int(keep[1:]), int(file[1:])], abs=1e-5)
-    kinds = {kind for _, _, kind in found(report)}
-    assert kinds <= {"near", "identical pixels"}
-    assert report.similar == ()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_model_sees_files_as_encode_reads_them(tmp_path: Path, channels: int) -> None:
-    torch.manual_seed(0)
-    model = small_model(16, 16, channels=channels)
-    colour = np.concatenate([small(8, 20, 30), small(9, 20, 30)[:, :, :1]], axis=2)
-    pictures = {
-        "a.png": Image.fromarray(colour[:, :, :3]),
-        "b.png": Image.fromarray(colour),  # with transparency
-        "c.png": Image.fromarray(colour[:, :, 0]),
-        "d.png": Image.fromarray(colour[:, :, 0].astype(np.uint16) * 256),
-        "e.jpg": Image.fromarray(colour[:, :, 1:]),
-    }
-    for name, picture in pictures.items():
-        picture.save(tmp_path / name)
-    report = find_duplicates(tmp_path, model=model, threshold=-1.0)
-    (cluster,) = report.clusters
-    assert cluster.keep == "b.png"  # of most bits
-    expected = {name: model.verify(tmp_path / "b.png", tmp_path / name).similarity for name in pictures}
-    assert {member.file: member.similarity for member in cluster.members} == pytest.approx(
-        {name: value for name, value in expected.items() if name != "b.png"}, abs=1e-5
-    )
-
-
-def test_a_model_still_tells_identical_files(model: SimilarityModel, folder: Path) -> None:
-    report = find_duplicates(folder, model=model, threshold=1.0)
-    assert found(report) >= EXACT
-
-
-def test_a_model_without_pictures_or_sense(model: SimilarityModel) -> None:
-    assert find_duplicates([], model=model, threshold=0.9).num_images == 0
-    broken = small_model(16, 16)
-    with torch.no_grad():
-        next(broken.embedding_net.parameters()).fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"found NaN or infinity in embedding_net\.conv\.0\.weight"):
-        find_duplicates([small(0), small(1)], model=broken, threshold=0.9)
-
-
 # --- refusals ---
 
 
@@ -411,13 +333,6 @@ def test_refused_options(options: dict[str, Any], said: str) -> None:
     assert said in str(error.value)
 
 
-def test_a_model_needs_a_threshold(model: SimilarityModel) -> None:
-    with pytest.raises(ValueError, match=r"the model's own separates classes, not duplicates\. Begin with"):
-        find_duplicates([], model=model)
-    with pytest.raises(ValueError, match=r"Expected threshold to be a cosine in \[-1, 1\], got 1\.5"):
-        find_duplicates([], model=model, threshold=1.5)
-
-
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="no such folder"):
         find_duplicates(tmp_path / "absent")
@@ -425,10 +340,6 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
         find_duplicates(tmp_path)
 
 
-def test_pictures_are_read_with_the_white_of_the_model(tmp_path: Path) -> None:
-    first, second = (small(seed)[:, :, 0] for seed in (0, 1))
-    for name, image in (("a.png", first), ("b.png", first.astype(np.uint16) << 4), ("c.png", second)):
-        Image.fromarray(image).save(tmp_path / name)
-    model = SimilarityModel(preprocessing=Preprocessing(image_size=(28, 28), channels=1, white=4095))
-    (cluster,) = find_duplicates(tmp_path, model=model, threshold=1.0).clusters
-    assert [(cluster.keep, one.file, one.kind) for one in cluster.members] == [("b.png", "a.png", "identical pixels")]
+def test_a_model_still_tells_identical_files(folder: Path) -> None:
+    report = find_duplicates(folder, model=small_model(16, 16), threshold=1.0)
+    assert found(report) >= EXACT
