@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import sys
@@ -208,6 +209,7 @@ def _cost(pictures: PictureSet, found: dict[str, _Search], one_core: dict[str, _
         (
             "Reading, hashing and comparing all pairs, after imports; child processes included.",
             "peak_MB: resident memory of the process at most, with PyTorch, which all of them import here.",
+            "largest_child_MB: that of the largest child process, which shares most of it with its parent.",
         ),
     )
 
@@ -252,10 +254,11 @@ def measure(arm: str, folder: str, out: str, cores: str, weights: str) -> dict[s
     content, codes = search(Path(folder))
     cost = {
         "cpu_seconds": _cpu_seconds() - cpu,
-        "decoding_seconds": sum(decoding),
+        "decoding_seconds": decoding.value,
         "wall_seconds": time.perf_counter() - wall,
         "peak_MB": resident_bytes("VmHWM") / 1e6,
         "peak_added_MB": max(resident_bytes("VmHWM") - before, 0) / 1e6,
+        "largest_child_MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
     }
     Path(f"{out}.json").write_text(json.dumps(content), encoding="utf-8")
     if codes is not None:
@@ -327,19 +330,20 @@ def _cnn(weights: Path) -> Callable[[Path], _Found]:
     return search
 
 
-def _timed_decoding() -> list[float]:
-    """From here on, list the processor's seconds that threads of this process decode in."""
+def _timed_decoding() -> Any:
+    """From here on, add up the processor's seconds that this process and those that it forks decode in, as `value`."""
     from PIL.ImageFile import ImageFile
 
     load: Any = ImageFile.load
-    spent: list[float] = []
+    spent = multiprocessing.Value("d", 0.0)
 
     def timed(image: ImageFile) -> Any:
         began = time.thread_time()
         try:
             return load(image)
         finally:
-            spent.append(time.thread_time() - began)
+            with spent:
+                spent.value += time.thread_time() - began
 
     patched: Any = ImageFile
     patched.load = timed
@@ -365,9 +369,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{given.edited}: {len(pictures.families):,} pictures, {len(pictures.copies):,} pairs of copies")
         return 0
     pictures = read_set(given.score)
-    began = time.perf_counter(), time.process_time()
+    began = time.perf_counter(), _cpu_seconds()
     content, _ = _by_pairsim(pictures.folder)
-    cost = {"wall_seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
+    cost = {"wall_seconds": time.perf_counter() - began[0], "cpu_seconds": _cpu_seconds() - began[1]}
     search = _Search(pictures, content, cost, None)
     print(to_markdown(_table(str(given.score), pictures, {PAIRSIM: search}, [json.dumps(cost)])))
     print(to_markdown(_by_edit(pictures, {PAIRSIM: search})))

@@ -139,4 +139,6 @@ def test_against_a_gallery(place: Path, tmp_path: Path) -> None:
         assert "--against GALLERY without --page, --move-to and --link" in said
     torch.manual_seed(1)
     small_model(13).save_pretrained(tmp_path / "other")
-    assert "whose similarities to them mean nothing" in failure(here(*given, "--run", tmp_path / "other", cwd=tmp_path), 1)
+    assert "whose similarities to them mean nothing" in failure(
+        here(*given, "--run", tmp_path / "other", cwd=tmp_path), 1
+    )

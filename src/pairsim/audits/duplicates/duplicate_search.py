@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,17 @@ import torch
 
 from pairsim._common.choices import OnError
 from pairsim._common.numbers import real_number
-from pairsim.audits.duplicates.animations import digest_of_all, num_frames, with_later_frames
+from pairsim.audits.duplicates.animations import with_later_frames
 from pairsim.audits.duplicates.clusters import complete_linkage
 from pairsim.audits.duplicates.copies import Copies, Group, Read, Relation, same_pixels, similar_groups
 from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
-from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
-from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
-from pairsim.audits.duplicates.matching.registered_search import (
-    DESCRIBED_AT_ONCE,
-    described,
-    related,
-    separated,
-)
+from pairsim.audits.duplicates.indexing import read_rows
+from pairsim.audits.duplicates.listed_pictures import Listed, listed
+from pairsim.audits.duplicates.matching.registered_search import related
 from pairsim.audits.duplicates.model_search import found_in_gallery, near_groups
 from pairsim.audits.duplicates.picture_index import Entry, PictureIndex
 from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import ImageReadError
 from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan, LeftOut, scan
 from pairsim.models import SimilarityModel
@@ -76,10 +69,10 @@ def find_duplicates(
     threshold separates classes, so all pictures of a class would be duplicates. There is no default: begin at 0.999
     and look at the result.
 
-    Each file is decoded once to find copies, even if several paths or links lead to it. Of copies, some are decoded
-    again to choose the one to keep and to name the changes. Small copies and features of the pictures are kept in a
-    SQLite file, about 8 kB a picture, which is temporary if no `index` is given. Memory holds the features of each
-    picture, or its embedding.
+    Each file is decoded once to find copies, even if several paths or links lead to it. From 512 files on this is done
+    in processes, one for each core, up to 16. Of copies, some are decoded again to choose the one to keep and to name
+    the changes. Small copies and features of the pictures are kept in a SQLite file, about 8 kB a picture, which is
+    temporary if no `index` is given. Memory holds the features of each picture, or its embedding.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
@@ -109,7 +102,7 @@ def find_duplicates(
     Raises:
         DatasetNotFoundError: If there is no such folder.
         DataError: If the folder has no pictures, too few of them for `target_false_rate` or some that are too much
-            alike, or the model gives NaN.
+            alike, the model gives NaN, or a process that reads pictures ends or hangs; the message names the picture.
         ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
         RunError: If `index` cannot be written, is another file, is damaged, or is in use.
         ValueError: If `threshold` is missing or out of range, `target_false_rate` is out of range or given with a
@@ -266,29 +259,9 @@ def _indexed(
     """Read the pictures that the index does not have: the entries of all by `Listed.index`, and what is skipped."""
     entries = index.find(pictures)
     skipped: list[Skipped] = []
-    unread = [one for one in pictures if one.index not in entries]
-    results = read_all(unread, fingerprint, white=None, on_error=on_error, progress=progress)
-    for block in iter(lambda: list(islice(results, DESCRIBED_AT_ONCE)), []):
-        found = []
-        for one, result in block:
-            whole = result if isinstance(result, Skipped) else _of_whole_file(one, result, on_error)
-            if isinstance(whole, Skipped):
-                skipped.append(whole)
-            else:
-                found.append((one, whole))
-        if found:
-            features = described([print_ for _, print_ in found])
-            for (one, print_), own in zip(found, separated(features), strict=True):
-                entries[one.index] = index.add(one, print_, own)
+    for one, found in read_rows([one for one in pictures if one.index not in entries], on_error, progress):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+        else:
+            entries[one.index] = index.add(one, found)
     return entries, skipped
-
-
-def _of_whole_file(one: Listed, first: Fingerprint, on_error: OnError) -> Fingerprint | Skipped:
-    """Take into account what a file has besides its first picture."""
-    try:
-        count = num_frames(one.picture)
-        return replace(first, digest=digest_of_all(one.picture, first.digest), frames=count) if count > 1 else first
-    except ImageReadError as error:
-        if on_error == "raise":
-            raise
-        return Skipped(one.index, one.name, str(error))

@@ -23,7 +23,8 @@ from pairsim.images.reading import decoded_picture
 Result = TypeVar("Result")
 
 _AHEAD = 128
-_MAX_THREADS = 4
+MAX_THREADS = 4
+"""Threads that read pictures, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,21 @@ def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None
     return sorted(unique.values(), key=lambda one: one.index)
 
 
+def pixels_of(one: Listed, *, white: int | None) -> Tensor:
+    """Decode a picture, uint8 `[3, H, W]`.
+
+    Args:
+        one: Of those listed.
+        white: As for `read_image`.
+
+    Raises:
+        ImageReadError: If it cannot be read.
+    """
+    decoded = decoded_picture(one.picture, channels=3, white=white)
+    # a view in which the channels come last in memory, as the file has them: turning it costs as much as decoding
+    return torch.from_numpy(np.array(decoded, dtype=np.uint8)).permute(2, 0, 1)
+
+
 def read_all(
     pictures: Sequence[Listed],
     reduce: Callable[[Tensor], Result],
@@ -90,15 +106,14 @@ def read_all(
 
     def load(one: Listed) -> tuple[Listed, Result | Skipped]:
         try:
-            decoded = decoded_picture(one.picture, channels=3, white=white)
+            pixels = pixels_of(one, white=white)
         except ImageReadError as error:
             if on_error == "raise":
                 raise
             return one, Skipped(one.index, one.name, str(error))
-        # a view in which the channels come last in memory, as the file has them: turning it costs as much as decoding
-        return one, reduce(torch.from_numpy(np.array(decoded, dtype=np.uint8)).permute(2, 0, 1))
+        return one, reduce(pixels)
 
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     with progress_bar(len(pictures), "reading pictures", "pictures", progress) as bar:
         for result in ordered_map(load, pictures, threads=threads, ahead=_AHEAD, name="pairsim-read"):
             bar.update()

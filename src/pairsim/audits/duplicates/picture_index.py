@@ -67,6 +67,46 @@ class Entry:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the index holds of a picture, as bytes with their checksums; made by `packed`.
+
+    Attributes:
+        digest: Of its pixels.
+        size: Height and width, pixels.
+        facts: On its file and pixels.
+        copies: The small copies of its colour and luminance.
+        features: Places, orientations and descriptions.
+    """
+
+    digest: bytes
+    size: tuple[int, int]
+    facts: bytes
+    copies: bytes
+    features: bytes
+
+
+def packed(found: Fingerprint, features: Features) -> Row:
+    """Pack what was read of a picture.
+
+    Args:
+        found: Its fingerprint.
+        features: Of this picture alone.
+    """
+    facts = _FACTS.pack(
+        found.digest, *found.size, *found.content, found.detail, found.noise, *found.grey.shape, found.frames
+    )
+    place = features.place.numpy()
+    places = np.stack([place[:, 0, 0], place[:, 1, 1], place[:, 0, 2], place[:, 1, 2]], axis=1)
+    flags = (features.orientation * _FLAGS).sum(dim=1, dtype=torch.uint8)
+    parts = (
+        facts,
+        found.chroma.tobytes() + squared(found.grey).tobytes(),
+        places.astype(_PLACE).tobytes() + flags.numpy().tobytes() + features.description.numpy().tobytes(),
+    )
+    return Row(found.digest, found.size, *map(_sealed, parts))
+
+
 class PictureIndex:
     """The pictures of earlier searches, and of this one.
 
@@ -144,29 +184,17 @@ class PictureIndex:
             gone = [row for row in below if row[0] not in kept]
             self._rows.executemany("DELETE FROM pictures WHERE path = ?", gone)
 
-    def add(self, picture: Listed, found: Fingerprint, features: Features) -> Entry:
+    def add(self, picture: Listed, found: Row) -> Entry:
         """Add a picture, in place of an earlier one at its path.
 
         Args:
             picture: As it was listed; `find` was asked for it.
             found: What was read of it.
-            features: Of this picture alone.
         """
-        facts = _FACTS.pack(
-            found.digest, *found.size, *found.content, found.detail, found.noise, *found.grey.shape, found.frames
-        )
-        place = features.place.numpy()
-        places = np.stack([place[:, 0, 0], place[:, 1, 1], place[:, 0, 2], place[:, 1, 2]], axis=1)
-        flags = (features.orientation * _FLAGS).sum(dim=1, dtype=torch.uint8)
-        parts = (
-            facts,
-            found.chroma.tobytes() + squared(found.grey).tobytes(),
-            places.astype(_PLACE).tobytes() + flags.numpy().tobytes() + features.description.numpy().tobytes(),
-        )
         with self._explained():
             row = self._rows.execute(
                 "INSERT OR REPLACE INTO pictures (path, stamp, facts, copies, features) VALUES (?, ?, ?, ?, ?)",
-                (_key(picture), self._stamps.get(picture.index, ""), *map(_sealed, parts)),
+                (_key(picture), self._stamps.get(picture.index, ""), found.facts, found.copies, found.features),
             ).lastrowid
             if time.monotonic() - self._committed > _COMMIT_SECONDS:
                 self._rows.execute("COMMIT")

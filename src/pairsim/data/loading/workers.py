@@ -103,12 +103,13 @@ class Watch:
         return over[0] if over else 0 if all_idle else None
 
 
-def read_by_workers(loader: Iterable[Any], watch: Watch | None = None) -> Iterator[Any]:
+def read_by_workers(loader: Iterable[Any], watch: Watch | None = None, advice: str = _ADVICE) -> Iterator[Any]:
     """Yield the batches of a `DataLoader`, or errors in place of them.
 
     Args:
         loader: With processes it has the timeout `POLL_S`.
         watch: What its processes read; needed if there are any.
+        advice: What to do if one of them ends.
 
     Raises:
         DataError: If its processes cannot be started, one ends early, or one hangs; the message names what it read. No
@@ -118,7 +119,7 @@ def read_by_workers(loader: Iterable[Any], watch: Watch | None = None) -> Iterat
         multiprocessing.Lock()  # where there can be none, PyTorch would print a traceback of its own
         batches = iter(loader)
     except OSError as error:
-        raise DataError(f"Processes that read images could not be started: {error.strerror}. {_ADVICE}") from error
+        raise DataError(f"Processes that read images could not be started: {error.strerror}. {advice}") from error
     if getattr(batches, "_worker_pids_set", False):
         # else PyTorch raises an error in whatever code runs when a process ends; it is found after POLL_S at most
         _remove_worker_pids(id(batches))
@@ -141,7 +142,7 @@ def read_by_workers(loader: Iterable[Any], watch: Watch | None = None) -> Iterat
                     f"Replace or remove it, or check the disk or the network."
                     if name
                     else f"Expected a batch of images within {_MAX_BATCH_S} seconds, but the processes that read them "
-                    f"do nothing. {_ADVICE}"
+                    f"do nothing. {advice}"
                 ) from None
             if isinstance(batch, PairsimError):
                 _end(batches)
@@ -154,9 +155,7 @@ def read_by_workers(loader: Iterable[Any], watch: Watch | None = None) -> Iterat
         names = [name for k in ended if watch is not None and (name := watch.name(k))]
         _end(batches)
         reason, at = " ".join(str(error).split()), f" while it read {names[0]}" if names else ""
-        raise DataError(
-            f"A process that reads images ended{at}, perhaps out of memory ({reason}). {_ADVICE}"
-        ) from error
+        raise DataError(f"A process that reads images ended{at}, perhaps out of memory ({reason}). {advice}") from error
 
 
 def _end(batches: Any) -> None:

@@ -24,12 +24,13 @@ from PIL import Image
 from pairsim import SimilarityModel
 from pairsim.audits.duplicates import duplicate_search, picture_index
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
-from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
+from pairsim.audits.duplicates.indexing import read_rows
+from pairsim.audits.duplicates.listed_pictures import Listed, listed
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.matching.local_features import Features
 from pairsim.audits.duplicates.matching.registered_search import described, separated
 from pairsim.audits.duplicates.matching.registration import frames
-from pairsim.audits.duplicates.picture_index import PictureIndex
+from pairsim.audits.duplicates.picture_index import PictureIndex, packed
 from pairsim.errors import ImageReadError, RunError
 from pairsim.images import read_image
 from pairsim.images.folders import scan
@@ -48,9 +49,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(pictures: Sequence[Listed], *arguments: Any, **options: Any) -> Any:
         names.extend(one.name for one in pictures)
-        return read_all(pictures, *arguments, **options)
+        return read_rows(pictures, *arguments, **options)
 
-    monkeypatch.setattr(duplicate_search, "read_all", counting)
+    monkeypatch.setattr(duplicate_search, "read_rows", counting)
     return names
 
 
@@ -70,7 +71,7 @@ def added(index: PictureIndex, folder: Path) -> tuple[list[Listed], list[Fingerp
     prints = [replace(fingerprint(read_image(one.picture)), frames=k + 1) for k, one in enumerate(pictures)]
     features = separated(described(prints))
     for one, found, own in zip(pictures, prints, features, strict=True):
-        index.add(one, found, own)
+        index.add(one, packed(found, own))
     return pictures, prints, features
 
 
@@ -133,7 +134,7 @@ def test_files_that_were_just_written_are_not_trusted(
 def test_a_picture_has_one_row(folder: Path, tmp_path: Path) -> None:
     with PictureIndex(tmp_path / "index") as index:
         (one, *_), (found, *_), (own, *_) = added(index, folder)
-        index.add(one, found, own)
+        index.add(one, packed(found, own))
     with sqlite3.connect(tmp_path / "index") as rows:
         assert rows.execute("SELECT count(*) FROM pictures").fetchone() == (3,)
     rows.close()
@@ -158,7 +159,7 @@ def test_pictures_in_memory_are_not_kept(tmp_path: Path) -> None:
     found = fingerprint(read_image(pixels))
     (own,) = separated(described([found]))
     with PictureIndex(tmp_path / "index") as index:
-        first, second = index.add(one, found, own), index.add(one, found, own)
+        first, second = index.add(one, packed(found, own)), index.add(one, packed(found, own))
         assert first.row != second.row
         assert index.find([one]) == {}
     with sqlite3.connect(tmp_path / "index") as rows:
@@ -227,7 +228,7 @@ def test_a_full_disk_is_named_and_what_was_there_stays(name: str | None, folder:
             index._rows.execute(f"PRAGMA max_page_count = {limit}")  # as if no more fitted on the disk
             for number in range(100):
                 one = Listed(number, f"{number}.png", f"{number}.png", str(tmp_path / f"{number}.png"))
-                index.add(one, content[1][0], content[2][0])
+                index.add(one, packed(content[1][0], content[2][0]))
 
     with pytest.raises(RunError) as caught:
         overflow()
@@ -334,7 +335,7 @@ def test_a_picture_takes_about_8_kb(folder: Path, tmp_path: Path) -> None:
         before = index._rows.execute("PRAGMA page_count").fetchone()[0]
         for number in range(count):
             name = f"{number}.png"
-            index.add(Listed(10 + number, name, name, str(tmp_path / name)), found, most)
+            index.add(Listed(10 + number, name, name, str(tmp_path / name)), packed(found, most))
         pages = index._rows.execute("PRAGMA page_count").fetchone()[0] - before
         size = index._rows.execute("PRAGMA page_size").fetchone()[0]
     assert 7000 < pages * size / count < 8800
@@ -350,10 +351,7 @@ def test_folders_share_an_index(folder: Path, tmp_path: Path, counted: list[str]
     assert counted == []
 
 
-def test_what_was_read_before_an_error_is_kept(
-    folder: Path, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(duplicate_search, "DESCRIBED_AT_ONCE", 1)
+def test_what_was_read_before_an_error_is_kept(folder: Path, tmp_path: Path, counted: list[str]) -> None:
     (folder / "more" / "z.png").write_text("no picture")
     with pytest.raises(ImageReadError, match=r"z\.png"):
         find_duplicates(folder, index=tmp_path / "index")

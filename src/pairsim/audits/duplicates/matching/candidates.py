@@ -8,14 +8,17 @@ that the pairs to register grow with the number of pictures.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.ordered_map import ordered_map
 from pairsim.audits.duplicates.matching.affine_maps import composed, from_linear, inverse
 from pairsim.audits.duplicates.matching.local_features import LENGTH, Features
 from pairsim.audits.duplicates.matching.orientations import nearly_standard, orientation_matrices, oriented
@@ -42,6 +45,7 @@ _UNCERTAIN = 3
 _MOST_IN_A_KEY = 32
 """Features of a key that are compared with a feature, at most: the next ones, so that all are connected."""
 _AT_ONCE = 1 << 12
+_MAX_THREADS = 4
 _KEYS_AT_ONCE = 1 << 20
 _BUCKETS = 1 << 24
 
@@ -85,9 +89,14 @@ def matching_features(features: Features, least: int = MIN_SUPPORT) -> Matches:
     begins = torch.cat([torch.searchsorted(ordered, some, out_int32=True) for some in every])
     index = _Index(features, bits, begins, order)
     parts = [_Found.nothing()]
-    for queries, change in nearly_standard(features.description):
-        for block in queries.split(_AT_ONCE):
-            parts += _looked_up(index, oriented(features.description[block], change), block, change)
+    blocks = (
+        (block, change)
+        for queries, change in nearly_standard(features.description)
+        for block in queries.split(_AT_ONCE)
+    )
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    for found in ordered_map(partial(_looked_up, index), blocks, threads=threads, ahead=threads, name="pairsim-match"):
+        parts += found
     return _matches(features, _supported(features, parts, least))
 
 
@@ -253,9 +262,11 @@ class _Index:
     order: Tensor
 
 
-def _looked_up(index: _Index, asked: Tensor, queries: Tensor, change: Tensor) -> list[_Found]:
-    """Compare features, turned by a change, with those of nearly the same key."""
+def _looked_up(index: _Index, block: tuple[Tensor, Tensor]) -> list[_Found]:
+    """Compare some features, turned by a change, with those of nearly the same key."""
+    queries, change = block
     picture, described = index.features.picture, index.features.description
+    asked = oriented(described[queries], change)
     keys = _keys(asked, index.bits)
     uncertain = asked[:, 2 : 2 + index.bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
     results = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +113,12 @@ def families(
                     edges[first[k]].append((second[k], transform))
                     edges[second[k]].append((first[k], inverse(transform)))
                     joined.join(first[k], second[k])
-    return [_family(pictures, members, edges) for members in joined.members(sorted(edges))], relations
+    groups = joined.members(sorted(edges))
+    found = zip(groups, _in_one_frame(pictures, groups, [edges] * len(groups)), strict=True)
+    return [
+        Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
+        for members, (similarity, likeness, transforms) in found
+    ], relations
 
 
 def compared(pictures: FrameSource, proposed: Proposals) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
@@ -137,12 +142,15 @@ def compared(pictures: FrameSource, proposed: Proposals) -> tuple[Float64Array, 
         fine = registered(a, b, coarse, FINE)
         better = _similarity_to(a, b, fine) > _similarity_to(a, b, coarse)
         maps.append(torch.where(better[:, None, None], fine, coarse))
+    pairs, edges, kept = [], [], []
     for row, transform in zip(rows.tolist(), torch.cat(maps), strict=True):
         one, other = int(proposed.first[row]), int(proposed.second[row])
         if plausible(transform[None], pictures.sizes[one : one + 1], pictures.sizes[other : other + 1]):
-            edges = {one: [(other, transform)], other: [(one, inverse(transform))]}
-            similarity, _, transforms = _in_one_frame(pictures, [one, other], edges)
-            result[row], copies[row] = similarity[0, 1], _of_copies(transforms)[0, 1]
+            pairs.append([one, other])
+            edges.append({one: [(other, transform)], other: [(one, inverse(transform))]})
+            kept.append(row)
+    for row, (similarity, _, transforms) in zip(kept, _in_one_frame(pictures, pairs, edges), strict=True):
+        result[row], copies[row] = similarity[0, 1], _of_copies(transforms)[0, 1]
     return result, copies
 
 
@@ -183,15 +191,38 @@ def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tens
     return torch.where(plausible(transforms, target.sizes, pictures.sizes), similarity, torch.zeros_like(similarity))
 
 
-def _family(pictures: FrameSource, members: list[int], edges: dict[int, list[tuple[int, Tensor]]]) -> Family:
-    similarity, likeness, transforms = _in_one_frame(pictures, members, edges)
-    return Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
-
-
 def _in_one_frame(
+    pictures: FrameSource, groups: Sequence[list[int]], edges: Sequence[Mapping[int, Sequence[tuple[int, Tensor]]]]
+) -> Iterator[tuple[Float64Array, Float64Array, Tensor]]:
+    """Compare all pictures of each family in the frame of the one that shows most: similarity, likeness and maps."""
+    if not groups:
+        return
+    placed = [_placed(pictures, members, own) for members, own in zip(groups, edges, strict=True)]
+    starts, count = [0], 0
+    for number, members in enumerate(groups):  # small families are registered together
+        count += len(members)
+        if count > _READ_AT_ONCE and number > starts[-1]:
+            starts.append(number)
+            count = len(members)
+    for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+        sizes = [len(members) for members in groups[start:end]]
+        family = pictures[torch.tensor([member for members in groups[start:end] for member in members])]
+        first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        frame = first + torch.tensor([place for place, _ in placed[start:end]])
+        target = family[torch.repeat_interleave(frame, torch.tensor(sizes))]
+        transforms = torch.cat([maps for _, maps in placed[start:end]])
+        better = registered(target, family, transforms, FINE)
+        worse = _similarity_to(target, family, better) < LINK
+        transforms = torch.where(worse[:, None, None], transforms, better)
+        parts = (one.split(sizes) for one in (*aligned(family, target, transforms), transforms))
+        for pixels, inside, maps in zip(*parts, strict=True):
+            yield *_compared(pixels, inside), maps
+
+
+def _placed(
     pictures: FrameSource, members: list[int], edges: Mapping[int, Sequence[tuple[int, Tensor]]]
-) -> tuple[Float64Array, Float64Array, Tensor]:
-    """Compare all pictures of a family in the frame of the one that shows most: similarity, likeness and maps."""
+) -> tuple[int, Tensor]:
+    """Return the place of the picture that shows most, and the maps from its frame to all."""
     start = members[0]
     maps = {start: torch.eye(2, 3)}
     reached = [start]
@@ -204,15 +235,8 @@ def _in_one_frame(
     sizes = pictures.sizes[members]
     shares = (sizes / sizes.amax(dim=1, keepdim=True)).prod(dim=1)
     extent = shares / torch.linalg.det(transforms[..., :2]).abs().clamp(min=1e-6)
-    frame = members[int(extent.argmax())]
-    transforms = composed(transforms, inverse(maps[frame]))
-    family = pictures[torch.tensor(members)]
-    own = family[torch.tensor([members.index(frame)])]
-    target = Frames(own.pixels.expand_as(family.pixels), own.sizes.expand_as(family.sizes))
-    better = registered(target, family, transforms, FINE)
-    worse = _similarity_to(target, family, better) < LINK
-    transforms = torch.where(worse[:, None, None], transforms, better)
-    return *similarities_in_frame(target, family, transforms), transforms
+    place = int(extent.argmax())
+    return place, composed(transforms, inverse(maps[members[place]]))
 
 
 def similarities_in_frame(target: Frames, pictures: Frames, transforms: Tensor) -> tuple[Float64Array, Float64Array]:
@@ -226,9 +250,11 @@ def similarities_in_frame(target: Frames, pictures: Frames, transforms: Tensor) 
     Returns:
         Similarity as copies and as pictures, in [0, 1] `[m, m]`.
     """
-    median, overall = (
-        matrix.clamp(min=0).double().numpy() for matrix in similarities(*aligned(pictures, target, transforms))
-    )
+    return _compared(*aligned(pictures, target, transforms))
+
+
+def _compared(pixels: Tensor, inside: Tensor) -> tuple[Float64Array, Float64Array]:
+    median, overall = (matrix.clamp(min=0).double().numpy() for matrix in similarities(pixels, inside))
     similarity = np.sqrt(np.minimum(median, median.T) * overall)
     return np.minimum(similarity, similarity.T), np.minimum(overall, overall.T)
 
