@@ -208,8 +208,8 @@ def _cost(pictures: PictureSet, found: dict[str, _Search], one_core: dict[str, _
         rows,
         (
             "Reading, hashing and comparing all pairs, after imports; child processes included.",
-            "peak_MB: resident memory of the process at most, with PyTorch, which all of them import here.",
-            "largest_child_MB: that of the largest child process, which shares most of it with its parent.",
+            "peak_MB: resident memory of the process at most, with PyTorch, which all of them import here; without "
+            "that of child processes.",
         ),
     )
 
@@ -258,7 +258,6 @@ def measure(arm: str, folder: str, out: str, cores: str, weights: str) -> dict[s
         "wall_seconds": time.perf_counter() - wall,
         "peak_MB": resident_bytes("VmHWM") / 1e6,
         "peak_added_MB": max(resident_bytes("VmHWM") - before, 0) / 1e6,
-        "largest_child_MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
     }
     Path(f"{out}.json").write_text(json.dumps(content), encoding="utf-8")
     if codes is not None:
