@@ -121,6 +121,8 @@ def find_duplicates(
     if isinstance(against, Gallery):
         if model is not None:
             raise ValueError("Expected no model with a gallery, as its own model compares. Leave model out.")
+        if not len(against):  # now, and not after all pictures were embedded
+            raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")
         model = against.model
     elif against is not None and is_gallery(Path(against)):
         raise ValueError(

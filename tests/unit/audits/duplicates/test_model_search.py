@@ -171,8 +171,10 @@ def test_a_folder_against_a_gallery_with_a_damaged_picture(model: SimilarityMode
 
 def test_refused_galleries(model: SimilarityModel, tmp_path: Path) -> None:
     gallery = Gallery(model)
+    gallery.add([small(0)], ["a"])
+    gallery.save(tmp_path / "saved")
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"against": gallery, "threshold": 0.9}, "Expected a gallery with images, found it empty."),
+        ({"against": Gallery(model), "threshold": 0.9}, "Expected a gallery with images, found it empty."),
         ({"against": gallery, "threshold": 0.9, "model": model}, "Expected no model with a gallery"),
         ({"against": gallery}, "Expected a threshold with a model"),
         ({"against": gallery, "threshold": 1.5}, "Expected threshold to be a cosine in [-1, 1], got 1.5."),
@@ -180,12 +182,9 @@ def test_refused_galleries(model: SimilarityModel, tmp_path: Path) -> None:
         ({"against": gallery, "threshold": 0.9, "index": tmp_path / "i"}, "Expected index without model"),
         ({"against": tmp_path / "saved", "threshold": 0.9}, "Expected a loaded gallery, got its folder"),
     ]
-    other = Gallery(model)
-    other.add([small(0)], ["a"])
-    other.save(tmp_path / "saved")
     for options, said in refused:
         with pytest.raises(ValueError, match="Expected") as error:
             find_duplicates([small(0)], **options)
         assert said in str(error.value)
-    assert find_duplicates([], against=other, threshold=0.9).num_images == 1
+    assert find_duplicates([], against=gallery, threshold=0.9).num_images == 1
     assert not (tmp_path / "i").exists()
