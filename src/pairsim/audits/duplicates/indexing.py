@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -46,7 +47,7 @@ def read_rows(
     cores = _num_cores()
     many = len(pictures) >= _MIN_FOR_PROCESSES and cores > 1 and all(one.path is not None for one in pictures)
     data = _Blocks(blocks)
-    if many and why_no_workers(data) is None:
+    if many and _can_start_processes(data):
         results = _in_processes(data, min(_MAX_PROCESSES, cores))
     else:
         threads = min(MAX_THREADS, cores)
@@ -82,6 +83,14 @@ class _Blocks(Dataset[tuple[Block, list[str]]]):
     def paths(self) -> list[str]:
         """Names of all pictures, for messages."""
         return [one.name for block in self.blocks for one in block]
+
+
+def _can_start_processes(data: _Blocks) -> bool:
+    try:
+        multiprocessing.Lock()
+    except OSError:  # there is no shared memory
+        return False
+    return why_no_workers(data) is None
 
 
 def _in_processes(data: _Blocks, num_processes: int) -> Generator[Block]:

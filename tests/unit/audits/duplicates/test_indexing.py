@@ -138,6 +138,17 @@ def test_pictures_in_memory_are_read_by_this_process(monkeypatch: pytest.MonkeyP
     assert readers == {os.getpid()}
 
 
+def test_without_shared_memory_this_process_reads(pictures: list[Listed], monkeypatch: pytest.MonkeyPatch) -> None:
+    use("processes", monkeypatch)
+
+    def no_lock() -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(multiprocessing, "Lock", no_lock)
+    monkeypatch.setattr(indexing, "_in_processes", None)
+    assert [one for one, _ in rows(pictures)] == pictures
+
+
 def test_many_files_are_read_by_others(pictures: list[Listed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use("processes", monkeypatch)
 
