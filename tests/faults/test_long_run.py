@@ -48,7 +48,8 @@ def test_memory_and_files_stay_flat_over_many_epochs(tmp_path: Path, monkeypatch
         f"{EPOCHS} epochs: {early / 1e6:.1f} MB after {WARM_UP}, {late / 1e6:.1f} MB at most, {watch.files[-1]} files"
     )
     assert late - early < MAX_GROWTH
-    assert set(watch.files[WARM_UP:]) == {watch.files[WARM_UP]}
+    # the garbage collector may close what other tests left open, and threads of theirs may open a file for a moment
+    assert min(watch.files[-WARM_UP:]) <= min(watch.files[WARM_UP : 2 * WARM_UP])
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == list(range(1, EPOCHS + 1))
     assert len((tmp_path / "run" / "timings.jsonl").read_text().splitlines()) == EPOCHS
