@@ -25,7 +25,7 @@ def main(folder: str, index: str, count: str) -> None:
     setattr(picture_index.PictureIndex, "add", counted)  # noqa: B010  mypy allows no assignment
     picture_index._COMMIT_SECONDS = -1.0 if left % 2 else 2.0  # commit each picture, or none
     picture_index._SETTLED_SECONDS = -1.0
-    indexing._MIN_FOR_PROCESSES = 1 if left % 2 else 1000  # read in processes, or in threads
+    indexing._MIN_FOR_PROCESSES = 1 if left >= 4 else 1000  # read in processes, or in threads
     find_duplicates(folder, index=index)
 
 

@@ -205,6 +205,7 @@ def everything() -> dict[str, Any]:
                     {"arm": f"{duplicates.PAIRSIM}, 1 core", "times_phash": 2.5},
                 ],
             ),
+            ("Made pictures of 256 x 256: 100,000", [{"arm": duplicates.PAIRSIM, "decoding": 0.06}]),
         ],
     )
 
@@ -251,6 +252,7 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
         ("2", "no"),
         ("0.00% (imagehash phash: 30.0%)", "no"),  # with a false pair
         ("2.5x", "yes"),
+        ("6.00%", "no"),
     ]
     assert table.rows[7]["at_least"] == "+0.05 points"
     assert table.rows[9]["at_least"] == "<= 3.0%"

@@ -72,7 +72,8 @@ def find_duplicates(
     Each file is decoded once to find copies, even if several paths or links lead to it. From 512 files on this is done
     in processes, one for each core, up to 16. Of copies, some are decoded again to choose the one to keep and to name
     the changes. Small copies and features of the pictures are kept in a SQLite file, about 8 kB a picture, which is
-    temporary if no `index` is given. Memory holds the features of each picture, or its embedding.
+    temporary if no `index` is given. Memory holds the features of all pictures and
+    their matches, or their embeddings.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures

@@ -28,7 +28,7 @@ from pairsim.errors import ImageReadError
 Block: TypeAlias = list[Row | ImageReadError]
 
 _MIN_FOR_PROCESSES = 512
-"""Pictures from which it pays to start processes."""
+"""Fewer pictures are read in threads."""
 _MAX_PROCESSES = 16
 _ADVICE = "Close other programs, and run the same search again: with an index it continues where it stopped."
 
@@ -101,11 +101,11 @@ def _in_processes(data: _Blocks, num_processes: int) -> Generator[Block]:
         collate_fn=_unchanged,
         num_workers=num_processes,
         timeout=POLL_S,
-        generator=torch.Generator().manual_seed(0),  # not the caller's, of which none is drawn
+        generator=torch.Generator().manual_seed(0),  # not the caller's; nothing here is random
     )
     warned = False
     for found, texts in read_by_workers(loader, data.watch, advice=_ADVICE):
-        if texts and not warned:  # there is but one kind, of which only the first is given
+        if texts and not warned:  # the reader has one kind of warning, and gives only the first
             warnings.warn(texts[0], UserWarning, stacklevel=2)
             warned = True
         yield found

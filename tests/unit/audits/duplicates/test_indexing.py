@@ -61,7 +61,8 @@ def rows(pictures: list[Listed], on_error: OnError = "raise") -> list[tuple[List
     return found
 
 
-def test_rows_are_those_of_each_picture_alone(pictures: list[Listed], way: str) -> None:
+@pytest.mark.usefixtures("way")
+def test_rows_are_those_of_each_picture_alone(pictures: list[Listed]) -> None:
     found = rows(pictures)
     assert [one for one, _ in found] == pictures
     for one, row in found[:-1]:
@@ -71,12 +72,10 @@ def test_rows_are_those_of_each_picture_alone(pictures: list[Listed], way: str) 
     assert isinstance(animation, Row)
     assert animation.digest != fingerprint(read_image(pictures[-1].picture)).digest
     assert rows([]) == []
-    assert way in WAYS
 
 
-def test_what_cannot_be_read_is_skipped_or_raised_in_its_place(
-    pictures: list[Listed], way: str, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("way")
+def test_what_cannot_be_read_is_skipped_or_raised_in_its_place(pictures: list[Listed], tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     given = listed([one.picture for one in pictures[:20]] + [bad] + [one.picture for one in pictures[20:]])
@@ -90,23 +89,22 @@ def test_what_cannot_be_read_is_skipped_or_raised_in_its_place(
     with pytest.raises(ImageReadError, match=r"bad\.png"):
         rows(given)
     assert multiprocessing.active_children() == []
-    assert way in WAYS
 
 
-def test_the_rows_before_one_that_fails_are_given(pictures: list[Listed], way: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("way")
+def test_the_rows_before_one_that_fails_are_given(pictures: list[Listed], tmp_path: Path) -> None:
     results = read_rows(listed([*(one.picture for one in pictures[:18]), tmp_path / "none.png"]), "raise", False)
     assert [next(results)[0].name for _ in range(18)] == [one.name for one in pictures[:18]]
     with pytest.raises(ImageReadError, match=r"none\.png"):
         next(results)
-    assert way in WAYS
 
 
-def test_a_search_that_is_given_up_leaves_no_process(pictures: list[Listed], way: str) -> None:
+@pytest.mark.usefixtures("way")
+def test_a_search_that_is_given_up_leaves_no_process(pictures: list[Listed]) -> None:
     results = read_rows(pictures, "raise", False)
     next(results)
     results.close()
     assert multiprocessing.active_children() == []
-    assert way in WAYS
 
 
 def test_a_warning_is_given_once_and_names_the_first(tmp_path: Path, way: str) -> None:
