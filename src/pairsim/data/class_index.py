@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.storage import sha256
+from pairsim.data.labels import as_labels
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError
 
@@ -54,18 +55,20 @@ class ClassIndex:
         return len(self.classes)
 
     @classmethod
-    def from_labels(cls, labels: npt.NDArray[Any]) -> ClassIndex:
+    def from_labels(cls, labels: Any) -> ClassIndex:
         """Build the index with one sort.
 
         Args:
-            labels: One label per image `[N]`, whole numbers or strings (see `read_labels`).
+            labels: One label per image `[N]`, whole numbers or strings: an array, or anything that `read_labels` takes.
 
         Returns:
             The index; its classes are the sorted labels.
 
         Raises:
-            DataError: If there are no labels.
+            DataError: If there are no labels, or they are neither whole numbers nor text.
         """
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "biuU":
+            labels = as_labels(labels)
         if len(labels) == 0:
             raise DataError("Expected a dataset with images, found none. Check the path, the split or the filter.")
         classes, codes = _encode(labels)
@@ -110,6 +113,16 @@ class ClassIndex:
         """Return numbers and a hash of the labels that identify the data: `num_images`, `num_classes`, `labels`."""
         digest = sha256(self.codes.astype("<i8").tobytes())
         return {"num_images": self.num_images, "num_classes": self.num_classes, "labels": digest}
+
+
+def check_index(index: ClassIndex) -> None:
+    """Check that this is an index of classes, not their labels.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if not isinstance(index, ClassIndex):
+        raise TypeError(f"Expected a ClassIndex, got {type(index).__name__}. Use ClassIndex.from_labels(labels).")
 
 
 def _encode(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], IntArray]:

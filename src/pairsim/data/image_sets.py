@@ -1,4 +1,4 @@
-"""Datasets of labelled images: with labels that are read once; in memory, a memory-mapped file, or picture files."""
+"""Datasets of labelled images: with labels that are read once; in memory, or picture files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.items import check_map_style, image_of
 from pairsim.data.labels import read_labels
+from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError, ImageReadError, PairsimError
 from pairsim.images import Fit, Interpolation, Preprocessing, read_image
@@ -37,7 +37,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
 
     Attributes:
         dataset: Map-style; items are `(image, ...)`, dictionaries or images.
-        targets: Label of each image `[N]`, whole numbers or strings (see `read_labels`).
+        targets: Label of each image `[N]`, whole numbers or strings: an array, or anything that `read_labels` takes.
         groups: What each image belongs to besides its class, such as the writer of genuine and forged signatures: text
             or whole numbers `[N]`. Images of a group are not split, and its classes come in the same batches (see
             `ClassBalancedBatches`). `None` without groups.
@@ -51,6 +51,11 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
     dataset: Any
     targets: npt.NDArray[Any]
     groups: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        targets: Any = self.targets
+        if not isinstance(targets, np.ndarray):
+            object.__setattr__(self, "targets", read_labels(self.dataset, targets))
 
     @classmethod
     def of(cls, dataset: Any, labels: Any = None) -> LabelledImages:
@@ -132,6 +137,7 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
 
     Raises:
         DataError: If the shapes do not fit or pixels are not finite.
+        TypeError: If the images are not a tensor.
 
     Example:
         >>> ImageTensors(torch.zeros(2, 28, 28, dtype=torch.uint8), [0, 1])[1][0].shape
@@ -139,6 +145,8 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
     """
 
     def __init__(self, images: Tensor, labels: Any) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(f"Expected images as one tensor, got {type(images).__name__}. Use torch.as_tensor(images).")
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4:
@@ -171,6 +179,7 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
 
     Raises:
         DataError: If there is not one label per file.
+        TypeError: If `paths` is one path.
     """
 
     def __init__(
@@ -182,6 +191,8 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         channels: int = 3,
         preprocessing: Preprocessing | None = None,
     ) -> None:
+        if isinstance(paths, str | os.PathLike):
+            raise TypeError(f"Expected a list of paths, got one: {os.fspath(paths)}. Put it in a list.")
         self.paths: list[str] = [os.fspath(path) for path in paths]
         self.targets: npt.NDArray[Any] = read_labels(self.paths, labels)
         self.preprocessing = preprocessing
@@ -202,42 +213,6 @@ class ImageFiles(Dataset[tuple[Tensor, Any]]):
         path, size = self.paths[index], self.image_size
         options: dict[str, Any] = {"fit": fit, "interpolation": interpolation, "white": self.white}
         return read_image(path, channels=self.channels, image_size=size, **options), self.targets[index].item()
-
-
-@dataclass(eq=False)
-class MappedImages(Dataset[tuple[Tensor, Any]]):
-    """Labelled images in a memory-mapped file of pixels.
-
-    Args:
-        path: The file; it is not changed while it is in use.
-        offset: Bytes before the first pixel.
-        shape: `(N, C, H, W)` of the uint8 pixels in it.
-        targets: Label of each image `[n]`.
-        indices: Which images of the file these are `[n]`.
-    """
-
-    path: Path
-    offset: int
-    shape: tuple[int, int, int, int]
-    targets: npt.NDArray[Any]
-    indices: Int64Array
-    _pixels: npt.NDArray[np.uint8] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_pixels": None}  # each worker maps the file itself
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        return self.batch(np.array([index]))[0], self.targets[index].item()
-
-    def batch(self, indices: npt.NDArray[np.integer]) -> Tensor:
-        """Read images as uint8 `[n, C, H, W]`."""
-        if self._pixels is None:
-            # Read-only, unlike torch.from_file: a writable map cannot be larger than the memory of the machine.
-            self._pixels = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=self.shape)
-        return torch.from_numpy(np.asarray(self._pixels).take(self.indices[indices], axis=0))
 
 
 def gather(images: Tensor, indices: Tensor) -> Tensor:

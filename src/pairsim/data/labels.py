@@ -46,7 +46,7 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
         ['cat', 'dog', 'cat']
     """
     check_map_style(dataset)
-    found = _labels_of(dataset) if labels is None else _as_labels(labels)
+    found = _labels_of(dataset) if labels is None else as_labels(labels)
     assert found is not None, "they are read if they are not stored"
     if len(found) != len(dataset):
         raise DataError(
@@ -67,7 +67,7 @@ def _labels_of(dataset: Any, *, read: bool = True) -> npt.NDArray[Any] | None:
             raise DataError(_MIXED)  # numpy would turn numbers into text, and 1 and "1" into one class
         joined = np.concatenate(known)
         # numpy joins unsigned and signed 64-bit numbers in floating point, which cannot hold them all
-        return joined if joined.dtype.kind != "f" else _as_labels([label for part in known for label in part.tolist()])
+        return joined if joined.dtype.kind != "f" else as_labels([label for part in known for label in part.tolist()])
     stored = _stored_labels(dataset)
     return _labels_by_reading(dataset) if stored is None and read else stored
 
@@ -79,16 +79,16 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
         return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
     columns = column_labels(dataset)
     if columns is not None:
-        return _as_labels(columns)
+        return as_labels(columns)
     for name in _ATTRIBUTES:
         values = getattr(dataset, name, None)
         if values is not None and not callable(values):
-            return _transformed(dataset, _as_labels(values))
+            return _transformed(dataset, as_labels(values))
     samples = getattr(dataset, "samples", None)
     if isinstance(samples, Sequence) and all(isinstance(item, tuple | list) and len(item) == 2 for item in samples[:1]):
-        return _transformed(dataset, _as_labels([label for _, label in samples]))
+        return _transformed(dataset, as_labels([label for _, label in samples]))
     if isinstance(dataset, TensorDataset) and dataset.tensors[-1].ndim == 1 and len(dataset.tensors) > 1:
-        return _as_labels(dataset.tensors[-1])
+        return as_labels(dataset.tensors[-1])
     wrapped = getattr(dataset, "dataset", None)
     # A wrapper with another number of items selects or repeats some, and which ones is not known.
     inner = _labels_of(wrapped, read=False) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
@@ -100,7 +100,7 @@ def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if transform is None:
         return labels
     distinct, inverse = np.unique(labels, return_inverse=True)
-    return _as_labels([transform(value) for value in distinct.tolist()])[inverse]
+    return as_labels([transform(value) for value in distinct.tolist()])[inverse]
 
 
 def _labels_by_reading(dataset: Any) -> npt.NDArray[Any]:
@@ -114,11 +114,16 @@ def _labels_by_reading(dataset: Any) -> npt.NDArray[Any]:
             except DataError as error:
                 raise DataError(f"{error} See item {index} of {name}, or pass labels=[...].") from error
             bar.update()
-    return _as_labels(values)
+    return as_labels(values)
 
 
-def _as_labels(values: Any) -> npt.NDArray[Any]:
-    """Convert to a checked one-dimensional array of whole numbers or strings."""
+def as_labels(values: Any) -> npt.NDArray[Any]:
+    """Convert labels to a one-dimensional array of whole numbers or strings, as `read_labels` does.
+
+    Raises:
+        DataError: If they are not one label per image, are missing, or neither whole numbers nor text.
+        TypeError: If they are not a list, array or column.
+    """
     if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
         raise TypeError(f"Expected a list or array with one label per image, got {type(values).__name__}.")
     if hasattr(values, "to_numpy"):  # a column of a table

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common import json_files, storage
-from pairsim.data.class_index import ClassIndex
+from pairsim.data.class_index import ClassIndex, check_index
 from pairsim.data.image_sets import subset
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.errors import RunError
@@ -61,6 +61,7 @@ def stratified_split(
         >>> len(kept), len(held)
         (16, 4)
     """
+    check_index(index)
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"Expected the fraction to hold out to be in (0, 1), got {fraction}.")
     share = np.minimum(np.floor(index.counts * fraction + 0.5).astype(np.int64), index.counts - 1)
@@ -140,6 +141,7 @@ def split_by_class(
         >>> seen.tolist(), unseen.tolist()
         ([1, 2], [0, 3, 4])
     """
+    check_index(index)
     labels = index.classes.tolist()
     bound = np.arange(len(labels)) if groups is None else index.bound_classes(groups)
     if isinstance(unseen, int | float | np.number):

@@ -337,11 +337,13 @@ def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
         pixels = samples.scaled(pixels, white)
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype != np.uint8 or not fits or pixels.size == 0:
+        scale = "Scale to 0..255 and convert to uint8."
+        advice = f"Give the value of white, such as white=4095, or {scale.lower()}" if is_whole else scale
+        if pixels.dtype == np.uint8 or not fits:
+            advice = "Give one picture, with its channels last in an array and first in a tensor."
         raise ValueError(
             "Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, "
-            f"got {pixels.dtype} {list(pixels.shape)} (channels last). "
-            f"{'Give the value of white, such as white=4095, or scale' if is_whole else 'Scale'} to 0..255 and convert "
-            "to uint8."
+            f"got {pixels.dtype} {list(pixels.shape)} (channels last). {advice}"
         )
     return pixels
 

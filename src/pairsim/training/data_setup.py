@@ -38,6 +38,7 @@ from pairsim.training.validation import Parts, all_pairs, given_pairs
 
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
+_MIN_PIXEL_RANGE = 8
 
 
 @dataclass
@@ -277,6 +278,8 @@ def _placed(
             f"Expected validation images as {kinds[0]}, as the training images are, got {kinds[1]}. "
             "Give both the same transform."
         )
+    if not validation:
+        placement.notes += _range_notes(batch)
     # the scale of training images is measured below
     with model.evaluating(), torch.no_grad(), nullcontext() if validation else model.without_scale_checks():
         model.embed(batch if augment is None else augment(batch, 0, 0))
@@ -298,3 +301,16 @@ def _placed(
             found |= {"channels": len(mean), "mean": mean, "std": std}
         model.preprocessing = dataclasses.replace(model.preprocessing, **found)
     return placed
+
+
+def _range_notes(batch: Tensor) -> list[str]:
+    """Say it if some training images have next to no contrast, as empty pictures have and masks of 0 and 1."""
+    low, high = (float(value) for value in torch.aminmax(batch))
+    if low == high:
+        return [f"All pixels of the {len(batch)} images that were looked at are {low:g}. Check the images."]
+    if batch.dtype == torch.uint8 and high - low < _MIN_PIXEL_RANGE:
+        return [
+            f"Pixels of the {len(batch)} images that were looked at are from {low:g} to {high:g}, of 0 to 255. "
+            "Multiply masks of 0 and 1 by 255."
+        ]
+    return []

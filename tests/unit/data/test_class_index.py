@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pairsim.data import ClassIndex
+from pairsim.data import ClassBalancedBatches, ClassIndex, PairSampler, split_by_class, stratified_split
 from pairsim.errors import DataError
 
 INTEGERS = arrays.arrays(
@@ -66,3 +68,32 @@ def test_long_arrays_are_worked_on_in_parts() -> None:
     index = ClassIndex.from_labels(labels)
     assert (index.classes[index.codes] == labels).all()
     assert (labels[index.order] == np.sort(labels)).all()
+
+
+@pytest.mark.parametrize("labels", [[7, 3, 7], (7, 3, 7), torch.tensor([7, 3, 7]), np.array([7.0, 3.0, 7.0])])
+def test_labels_of_any_kind(labels: Any) -> None:
+    index = ClassIndex.from_labels(labels)
+    assert (index.classes.tolist(), index.codes.tolist()) == ([3, 7], [1, 0, 1])
+
+
+def test_labels_that_are_none() -> None:
+    with pytest.raises(DataError, match=r"^Expected labels to be whole numbers or text, found fractions\."):
+        ClassIndex.from_labels([0.5, 1.0])
+    with pytest.raises(TypeError, match=r"^Expected a list or array with one label per image, got str\.$"):
+        ClassIndex.from_labels("cat")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda labels: stratified_split(labels, 0.5),
+        lambda labels: split_by_class(labels, unseen=0.5),
+        lambda labels: PairSampler(labels),
+        lambda labels: ClassBalancedBatches(labels, 2),
+    ],
+)
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], np.array([0, 0, 1, 1])])
+def test_labels_in_place_of_an_index(use: Callable[[Any], object], labels: Any) -> None:
+    name = type(labels).__name__
+    with pytest.raises(TypeError, match=rf"^Expected a ClassIndex, got {name}. Use ClassIndex.from_labels\(labels\).$"):
+        use(labels)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,12 @@ def test_bad_items() -> None:
         ImageTensors(torch.zeros(2, 2), [0, 1])
     with pytest.raises(DataError, match=r"got torch.int64. Use images.to\(torch.uint8\)"):
         ImageTensors(torch.zeros(2, 1, 2, 2, dtype=torch.int64), [0, 1])
+    for images in (np.zeros((2, 1, 2, 2), dtype=np.uint8), [torch.zeros(1, 2, 2)] * 2):
+        with pytest.raises(TypeError, match=r"^Expected images as one tensor, got (ndarray|list)\. Use"):
+            ImageTensors(images, [0, 1])  # type: ignore[arg-type]
+    for path in ("a.png", Path("a.png")):
+        with pytest.raises(TypeError, match=r"^Expected a list of paths, got one: a.png\. Put it in a list\.$"):
+            ImageFiles(path, ["a"])  # type: ignore[arg-type]
 
 
 def test_images_of_several_shapes_are_named() -> None:

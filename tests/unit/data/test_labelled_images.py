@@ -24,6 +24,7 @@ from pairsim import (
 from pairsim.data import ClassIndex, ImageTensors, LabelledData, LabelledImages, load_data, make_resident, read_labels
 from pairsim.data.image_sets import fetch_images, in_memory, subset
 from pairsim.data.random_transforms import is_known_fixed
+from pairsim.errors import DataError
 
 
 class Unlabelled(Dataset[Any]):
@@ -134,3 +135,15 @@ def test_evaluation_is_the_same_as_on_the_images_inside() -> None:
     assert calibrate(net, test, equal_errors=True) == calibrate(net, test.dataset, equal_errors=True)
     with pytest.raises(TypeError, match="dataset"):  # as for every dataset, whose images are read by encode_dataset
         Gallery(net).add(test)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [[7, 3], torch.tensor([7, 3]), torch.tensor([[7], [3]])])
+def test_labels_that_are_no_array(labels: Any) -> None:
+    images = LabelledImages(range(2), labels)
+    assert images.targets.tolist() == [7, 3]
+    assert images.index.num_classes == 2
+
+
+def test_another_number_of_labels() -> None:
+    with pytest.raises(DataError, match=r"^Expected one label for each of 2 images, found 3 labels\."):
+        LabelledImages(range(2), [1, 2, 3])  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairsim.data.class_index import ClassIndex
+from pairsim.data.class_index import ClassIndex, check_index
 from pairsim.data.pairs.pair_dataset import PairDataset
 from pairsim.data.random import Int64Array, permutation, random_bits, stream_key
 
@@ -96,6 +96,7 @@ class ClassBalancedBatches:
         groups: npt.NDArray[Any] | None = None,
         seed: int = 0,
     ) -> None:
+        check_index(index)
         if batch_size < 1 or images_per_class < 1:
             raise ValueError(
                 f"Expected batch_size and images_per_class to be at least 1, got {batch_size} and {images_per_class}."

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from pairsim.data.augment import Augmentation
 from pairsim.data.generators import seeded_generators
-from pairsim.data.image_sets import ImageTensors, MappedImages, fetch_images, gather, images_of
+from pairsim.data.image_sets import ImageTensors, fetch_images, gather, images_of
 from pairsim.data.loading.batches import BatchPlan
+from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.loading.turns import quarter_turned
 from pairsim.data.loading.workers import POLL_S, Watch, read_by_workers, shared, why_no_workers
 from pairsim.data.random import Int64Array, stream_key

@@ -18,7 +18,8 @@ import numpy as np
 
 from pairsim._common import storage
 from pairsim._common.progress import progress_bar
-from pairsim.data.image_sets import ImageFiles, MappedImages
+from pairsim.data.image_sets import ImageFiles
+from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.loading.resident import read_through
 from pairsim.errors import ImageReadError
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from pairsim.data.image_sets import ImageFiles, ImageTensors, MappedImages, images_of
+from pairsim.data.image_sets import ImageFiles, ImageTensors, images_of
 from pairsim.data.loading.loader import num_workers
+from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.loading.pixel_cache import cached_images
 from pairsim.data.loading.resident import image_shape, make_resident, memory_budget, why_not_repeatable
 from pairsim.data.random_transforms import is_known_fixed, random_transform

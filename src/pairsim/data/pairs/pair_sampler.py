@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pairsim._common.choices import NEGATIVES, Negatives
 from pairsim._common.numbers import real_number
 from pairsim._common.storage import sha256
-from pairsim.data.class_index import ClassIndex, IntArray
+from pairsim.data.class_index import ClassIndex, IntArray, check_index
 from pairsim.data.random import Int64Array, random_below, stream_key
 from pairsim.errors import DataError
 
@@ -73,6 +73,7 @@ class PairSampler:
     def __init__(
         self, index: ClassIndex, *, positive_fraction: float = 0.5, seed: int = 0, negatives: Negatives = "class"
     ) -> None:
+        check_index(index)
         if not 0.0 <= real_number(positive_fraction, "positive_fraction") <= 1.0:  # also catches NaN
             raise ValueError(f"Expected positive_fraction to be in [0, 1], got {positive_fraction}.")
         if negatives not in NEGATIVES:

@@ -12,7 +12,8 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from pairsim.data import ImageFiles, ImageTensors
-from pairsim.data.image_sets import MappedImages, fetch_images
+from pairsim.data.image_sets import fetch_images
+from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.loading.placement import Placement
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
