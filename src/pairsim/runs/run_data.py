@@ -23,7 +23,13 @@ from pairsim.models import SimilarityModel
 from pairsim.runs.calibration_records import calibration_classes
 from pairsim.runs.class_splits import FILE_NAME, ClassSplit
 from pairsim.runs.group_names import GroupNames, Names, find_group_names
-from pairsim.runs.run_pairs import lists_numbers, read_numbered_list, read_picture_list, validation_pairs_of
+from pairsim.runs.run_pairs import (
+    lists_numbers,
+    read_numbered_list,
+    read_picture_list,
+    repeats,
+    validation_pairs_of,
+)
 from pairsim.verification import VerificationReport
 from pairsim.verification.report_parts import Overlap
 
@@ -43,7 +49,8 @@ class Judged:
         unseen_classes: How many of these training did not have; `None` for given pairs, and where the run does not say.
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
-        warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
+        warning: One line where the threshold was chosen on classes of training, and these are others, or where given
+            pairs are listed with both targets or again; else empty.
         folds: Fold of each given pair; `None` if their file has none.
         skipped: What was left out of the given pairs.
         groups: Groups to report on; `None` if none were asked for.
@@ -115,12 +122,21 @@ def load_evaluation_data(
             folds = None if folds is None else skipped.of_kept(folds)
         account = "" if skipped is None else str(skipped)
         named = None if groups is None else find_group_names(listed, data, groups)
-        return Judged(listed, pictures.source, account=account, folds=folds, skipped=skipped, groups=named)
+        return Judged(
+            listed,
+            pictures.source,
+            account=account,
+            warning=repeats(listed),
+            folds=folds,
+            skipped=skipped,
+            groups=named,
+        )
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
     if pairs is not None:
         listed = read_numbered_list(pairs, loaded)
         named = None if groups is None else find_group_names(listed, data, groups)
-        return Judged(listed, f"{pairs.name}, {loaded.source}", folds=read_folds(pairs), groups=named)
+        source = f"{pairs.name}, {loaded.source}"
+        return Judged(listed, source, warning=repeats(listed), folds=read_folds(pairs), groups=named)
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split

@@ -10,6 +10,7 @@ import numpy as np
 
 from pairsim._common import storage
 from pairsim._common.choices import OnError
+from pairsim._common.numbers import counted
 from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset, PairList
 from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.data.named.class_folders import default_preprocessing
@@ -93,6 +94,24 @@ def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
         "negatives": dict(zip(names.tolist(), counts.tolist(), strict=True)),
         "sha256": listed.sha256,
     }
+
+
+def repeats(pairs: PairDataset) -> str:
+    """Say it if a list has both targets for two images, in either order, or lists a pair again; else an empty text."""
+    listed = pairs.all_pairs()
+    images = np.sort(np.stack((listed.first, listed.second)), axis=0)
+    distinct, number = np.unique(images, axis=1, return_inverse=True)
+    counts = np.bincount(2 * number.ravel() + listed.target, minlength=2 * distinct.shape[1]).reshape(-1, 2)
+    both, notes = np.flatnonzero(counts.all(axis=1)), []
+    if both.size:
+        names = getattr(pairs.dataset, "paths", range(len(pairs.dataset)))
+        first, second = (names[image] for image in distinct[:, both[0]].tolist())
+        what = f"{counted(both.size, 'pair')} {'is' if both.size == 1 else 'are'} listed with both targets"
+        notes.append(f"{what}, such as {first} and {second}: decide which is right.")
+    again = int((counts - 1).clip(min=0).sum())
+    if again:
+        notes.append(f"{counted(again, 'pair')} {'is' if again == 1 else 'are'} listed again, and counted each time.")
+    return " ".join(notes)
 
 
 def num_pictures(pairs: PairDataset) -> int:

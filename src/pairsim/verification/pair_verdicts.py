@@ -16,7 +16,8 @@ import torch
 from pairsim._common.csv_files import write_csv
 from pairsim._common.numbers import counted, similarity_threshold
 from pairsim._common.unit_similarity import lowest_match, pair_similarity
-from pairsim.data.pairs.pair_files import picture_path, read_table
+from pairsim.data.pairs.pair_files import read_table
+from pairsim.data.pairs.pair_text import picture_path
 from pairsim.encoding.pictures import Skipped, encode_pictures
 from pairsim.errors import DataError, printable
 from pairsim.models import SimilarityModel

@@ -77,7 +77,13 @@ class TrainingPairs:
             on_error: What happens to pairs of pictures that are missing or cannot be read.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
-        from pairsim.runs.run_pairs import describe_pairs, lists_numbers, read_numbered_list, read_picture_list
+        from pairsim.runs.run_pairs import (
+            describe_pairs,
+            lists_numbers,
+            read_numbered_list,
+            read_picture_list,
+            repeats,
+        )
 
         skipped: list[SkippedPairs | None] = []
         if lists_numbers(data):
@@ -95,15 +101,17 @@ class TrainingPairs:
                 on_error=on_error,
             )
             skipped.append(train.skipped)
-        notes, seed = [], options.seed
+        notes, seed = [repeats(train)], options.seed
         if val_pairs is None:
             split = split_pairs(train, options.val_fraction or VAL_FRACTION, seed=seed)
-            train, val, notes = split.train, split.val, [split.note]
+            train, val = split.train, split.val
+            notes.append(split.note)
         elif lists_numbers(data):
             val = read_numbered_list(val_pairs, images)
         else:
             val, _ = read_picture_list(val_pairs, data, _reading(train), on_error=on_error)
             skipped.append(val.skipped)
+            notes.append(repeats(val))
             common = len(set(train.dataset.paths) & set(val.dataset.paths))
             if common:
                 notes.append(
@@ -122,7 +130,7 @@ class TrainingPairs:
                 "different groups, so that the model learns these as well. Leave them out with --no-random-negatives."
             )
         left_out = [one for one in skipped if one is not None]
-        notes = [*filter(None, map(str, left_out)), *notes]
+        notes = list(filter(None, [*map(str, left_out), *notes]))
         record = {
             "file": str(pairs),
             "val_file": None if val_pairs is None else str(val_pairs),

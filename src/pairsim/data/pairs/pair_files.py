@@ -29,7 +29,7 @@ from pairsim._common.choices import OnError, check_on_error
 from pairsim._common.storage import sha256, write_file
 from pairsim.data.pairs.lfw_rows import is_lfw, lfw_rows
 from pairsim.data.pairs.pair_columns import Columns, header_columns, is_pair, rank, targets_of, without_empty_columns
-from pairsim.data.pairs.pair_text import Record, find_separator, read_text
+from pairsim.data.pairs.pair_text import Record, find_separator, picture_path, read_text
 from pairsim.data.pairs.skipped_pairs import SkippedPairs, check_exist, skip_pairs
 from pairsim.errors import DataError
 
@@ -163,7 +163,9 @@ def read_picture_pairs(
     table = read_table(path).with_names_in(folder)
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
-    paths = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
+    found = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
+    same = {os.path.abspath(path): path for path in reversed(found.values())}  # "a.png" and "./a.png" are one picture
+    paths = {name: same[os.path.abspath(path)] for name, path in found.items()}
     table = dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
     if on_error == "skip":
         skipped = skip_pairs(table.pairs, table.target or (), white)
@@ -282,14 +284,6 @@ def read_table(path: str | os.PathLike[str]) -> PairTable:
                 raise wrong(records[number], f"a {which} with its {name}", f"Fill in the column {name}, or remove it.")
     table = PairTable(text.file, pairs, target, folds or None, text.encoding, kinds, groups)
     return dataclasses.replace(table, frozen=_is_frozen(table, text.comments))
-
-
-def picture_path(folder: Path | None, name: str) -> str:
-    """Return the path of a picture that a list names; backslashes of a list from Windows separate folders elsewhere."""
-    path = name if folder is None else str(folder / name)
-    if "\\" in name and os.sep != "\\" and not os.path.isfile(path):
-        return path.replace("\\", "/")
-    return path
 
 
 def write_pair_file(

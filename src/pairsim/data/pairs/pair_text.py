@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -163,3 +164,11 @@ def _fields(line: str, separator: str) -> list[str]:
         return [field.strip() for field in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
     except csv.Error:
         return []
+
+
+def picture_path(folder: Path | None, name: str) -> str:
+    """Return the path of a picture that a list names; backslashes of a list from Windows separate folders elsewhere."""
+    path = name if folder is None else str(folder / name)
+    if "\\" in name and os.sep != "\\" and not os.path.isfile(path):
+        return path.replace("\\", "/")
+    return path

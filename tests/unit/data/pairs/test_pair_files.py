@@ -121,6 +121,17 @@ def test_a_picture_in_several_pairs_is_one_image(pictures: Path) -> None:
     assert pairs.all_pairs().first.tolist() == [0, 0]
 
 
+def test_a_picture_under_several_paths_is_one_image(pictures: Path) -> None:
+    file = pictures / "pairs.csv"
+    file.write_text(f"a.png,b.png,0\n./a.png,{pictures}/b.png,0\n{pictures}/x/../b.png,c.png,1\n")
+    pairs = PairDataset.from_csv(file)
+    assert (pairs.all_pairs().first.tolist(), pairs.all_pairs().second.tolist()) == ([0, 0, 1], [1, 1, 2])
+    assert [Path(path).name for path in pairs.dataset.paths] == ["a.png", "b.png", "c.png"]
+    file.write_text("a.png,b.png,0\na.png,./a.png,1\n")
+    with pytest.raises(DataError, match="found 1 pairs of an image with itself, the first at position 1"):
+        PairDataset.from_csv(file)
+
+
 def test_a_picture_paired_with_itself_is_refused(pictures: Path) -> None:
     (pictures / "pairs.csv").write_text("a.png,a.png,1\n")
     with pytest.raises(DataError, match="found 1 pairs of an image with itself"):
