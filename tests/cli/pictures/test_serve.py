@@ -34,13 +34,15 @@ class Served:
 
     process: subprocess.Popen[str]
     client: Client
+    said: str = ""
+    """What it said after its first line, once it has ended."""
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """End it by a signal; returns its exit status and its last line."""
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=120)
-        assert "Traceback" not in err
-        return self.process.returncode, err.splitlines()[-1]
+        _, self.said = self.process.communicate(timeout=120)
+        assert "Traceback" not in self.said
+        return self.process.returncode, self.said.splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -88,6 +90,7 @@ def test_a_service_from_start_to_end_and_again(place: Path) -> None:
         said = failure(pairsim("serve", "run", "--port", "0", "--gallery", "gallery", cwd=place), 1)
         assert f"to be free, but process {one.process.pid} on " in said
         assert one.end() == (0, "Stopped: every request that was accepted is answered.")
+        assert one.said.startswith("gallery is a new gallery: the first enrolment writes it.\n")
     assert Gallery.load(place / "gallery", SimilarityModel.from_pretrained(place / "run")).ids == ["b"]
     with served(place, "--gallery", "gallery") as again:
         assert "pairsim_gallery_pictures 1.0" in again.client.get("/metrics").body.decode()
@@ -95,6 +98,7 @@ def test_a_service_from_start_to_end_and_again(place: Path) -> None:
         assert [found["id"] for found in answer.json["results"]] == ["b", None]
         assert again.client.post("/enrol", [*pictures(png(0)), ("ids", "b")]).status == 409
         assert again.end(signal.SIGINT)[0] == 0
+        assert "new gallery" not in again.said
 
 
 @pytest.mark.slow

@@ -313,8 +313,10 @@ def test_a_model_that_changed_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_missing_and_foreign_folders(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"Expected a readable JSON file at .*gallery\.json"):
+    with pytest.raises(RunError, match=rf"^Expected a gallery at {tmp_path}, found no gallery\.json in it\. Make one "):
         Gallery.load(tmp_path, MODEL)
+    with pytest.raises(RunError, match=rf"^Expected a gallery at {tmp_path}/none, found no such folder\. Make one "):
+        Gallery.load(tmp_path / "none", MODEL)
     filled(["a"]).save(tmp_path)
     index = tmp_path / "gallery.json"
     text = index.read_text()

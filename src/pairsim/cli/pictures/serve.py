@@ -35,6 +35,7 @@ def serve(
     """
     from pairsim.integrations.service.access import VARIABLE, is_loopback, read_token
     from pairsim.integrations.service.http_service import ServerThread, Service, listen
+    from pairsim.search.gallery_files import is_gallery
 
     expect(0 <= port < 65536, f"--port from 0 to 65535, got {port}.")
     token = read_token(token_file)
@@ -51,6 +52,8 @@ def serve(
             at_next_step(server.stop)
             address = f"[{host}]" if ":" in host else host
             note(f"Serving on http://{address}:{listening.getsockname()[1]}; stop with Ctrl+C or SIGTERM.")
+            if gallery is not None and not is_gallery(gallery):
+                note(f"{printable(str(gallery))} is a new gallery: the first enrolment writes it.")
             server.join()
         finally:
             service.close()
