@@ -40,7 +40,9 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """End it by a signal; returns its exit status and its last line."""
         self.process.send_signal(number)
-        _, self.said = self.process.communicate(timeout=120)
+        assert self.process.stderr is not None
+        self.said = self.process.stderr.read()  # communicate would lose what was buffered with the first line
+        self.process.wait(timeout=120)
         assert "Traceback" not in self.said
         return self.process.returncode, self.said.splitlines()[-1]
 
