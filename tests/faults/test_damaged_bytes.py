@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,13 +51,19 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+@functools.cache
+def same_model() -> SimilarityModel:
+    """Made once, as that takes longer than to read a file; nothing may change it."""
+    return new_model()
+
+
 def read_model(folder: Path) -> Any:
-    model = SimilarityModel.from_pretrained(folder, embedding_net=new_model().embedding_net)
+    model = SimilarityModel.from_pretrained(folder, embedding_net=copy.deepcopy(same_model().embedding_net))
     return model.settings(), model.weights()
 
 
 def read_gallery(folder: Path) -> Any:
-    gallery = Gallery.load(folder, new_model())
+    gallery = Gallery.load(folder, same_model())
     return gallery.ids, gallery.embeddings
 
 
