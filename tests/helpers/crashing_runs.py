@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -18,21 +19,22 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # which optimizers load: here once, not in every fork
 from PIL import Image
 from small_runs import dropout_model, random_images
 from torch import nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim._common import storage
-from pairsim.cli.app import run as command
+from pairsim.cli import app
 from pairsim.data import ImageTensors
 from pairsim.errors import RunError
 from pairsim.models import pretrained
+from pairsim.training.adaptation import class_figures, head_choice
 
 RUN = Path("run")
 NOT_COMPARED = {"timings.jsonl"}
@@ -50,25 +52,36 @@ def adapted() -> None:
     torch.manual_seed(0)
     model = SimilarityModel(EmbeddingNet(nn.Conv2d(1, 8, 3), in_channels=1, image_size=8))
     config = TrainConfig(out=RUN, epochs=1, batch_size=16, precision="fp32", num_workers=0, progress=False)
+    class_figures._NUM_RESAMPLES, head_choice._MAX_FOLDS = 10, 2  # the choice of a head took most of the time
     adapt(model, config, train=ImageTensors(random_images().images, list(range(10)) * 6), head="whiten")
 
 
-def train_command(*more: str) -> None:
-    """The command on pictures, or on pairs of them."""
+def train_command(*more: str) -> Callable[[], None]:
+    """The command on pictures, or on pairs of them; its words are parsed here, which takes as long as the training."""
     options = "--backbone reference --image-size 8 --epochs 1 --batch-size 8 --no-report --num-workers 0"
-    status = command(["train", "../data", "--out", str(RUN), *options.split(), "--val-fraction", "0.3", *more])
-    assert status == 0, status
+    words = ["train", "../data", "--out", str(RUN), *options.split(), "--val-fraction", "0.3", *more]
+    parsed = app._parse(words)
+
+    def work() -> None:
+        app._parse = lambda tokens: parsed
+        status = app.run(words)
+        assert status == 0, status
+
+    return work
 
 
-SCENARIOS: dict[str, Callable[[], None]] = {
-    "pairs": lambda: trainer(objective="pairs", num_pairs=24),
-    "pairs, every step": lambda: trainer(objective="pairs", num_pairs=24, checkpoint_steps=1),
-    "all-pairs": lambda: trainer(objective="all-pairs", ema_decay=0.9, early_stopping=1),
-    "all-pairs, every 2 steps": lambda: trainer(objective="all-pairs", checkpoint_steps=2),
-    "adapt": adapted,
+SCENARIOS: dict[str, Callable[[], Callable[[], None]]] = {
+    "pairs": lambda: partial(trainer, objective="pairs", num_pairs=24),
+    "pairs, every step": lambda: partial(trainer, objective="pairs", num_pairs=24, checkpoint_steps=1),
+    "all-pairs": lambda: partial(trainer, objective="all-pairs", ema_decay=0.9, early_stopping=1),
+    "all-pairs, every 2 steps": lambda: partial(trainer, objective="all-pairs", checkpoint_steps=2),
+    "adapt": lambda: adapted,
     "command": train_command,
     "command with pairs": lambda: train_command("--pairs", "../data/pairs.csv"),
 }
+"""What makes each kind of run ready, and returns what is run in a fork."""
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where runs are written: to wait for a drive changes nothing in what a killed process leaves."""
 
 
 def write_pictures(folder: Path) -> None:
@@ -219,18 +232,31 @@ def fresh(above: Path, name: str) -> Path:
     return folder
 
 
+def run_whole(work: Callable[[], None], folder: Path) -> int:
+    """Run to the end and return the number of changes; import here what the run did, so that no later fork has to."""
+    reading, writing = os.pipe()
+
+    def listed() -> None:
+        work()
+        Path("imported.txt").write_text("\n".join(sys.modules))
+
+    assert status_of(start(listed, folder, count=writing)) == 0, errors(folder)
+    for name in (folder / "imported.txt").read_text().splitlines():
+        with contextlib.suppress(ImportError):  # a name that only stands for another module
+            importlib.import_module(name)
+    return int(os.read(reading, 20))
+
+
 def crash_points(names: list[str]) -> dict[str, Any]:
     """Kill runs at each of their changes, and run the same command again."""
     tried, wrong, not_loaded = 0, list[str](), list[str]()
-    with tempfile.TemporaryDirectory() as text:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as text:
         above = Path(text)
         write_pictures(above / "data")
         for name in names:
-            work = SCENARIOS[name]
+            work = SCENARIOS[name]()
             whole = fresh(above, "whole")
-            reading, writing = os.pipe()
-            assert status_of(start(work, whole, count=writing)) == 0, errors(whole)
-            num = int(os.read(reading, 20))
+            num = run_whole(work, whole)
             expected = content(whole)
             for at in range(1, num + 1):
                 folder = fresh(above, "killed")
@@ -249,11 +275,10 @@ def random_kills(num: int, seed: int) -> dict[str, Any]:
     """Kill runs at random moments, again and again until each has ended by itself."""
     chance, wrong, kills, not_loaded = random.Random(seed), list[str](), 0, list[str]()
 
-    def work() -> None:
-        trainer(objective="all-pairs", checkpoint_steps=1)
-
-    with tempfile.TemporaryDirectory() as text:
+    work = partial(trainer, objective="all-pairs", checkpoint_steps=1)
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as text:
         above = Path(text)
+        run_whole(work, fresh(above, "first"))
         whole = fresh(above, "whole")
         began = time.monotonic()
         assert status_of(start(work, whole)) == 0, errors(whole)
