@@ -31,12 +31,23 @@ CHEAPER = [
     (r"^(pairsim train .*)$", r"\1 --epochs 1"),
     (r"--epochs \d+ (.*)--epochs 1$", r"--epochs 1 \1"),
     (r"^(python examples/own_folder\.py)$", r"\1 --epochs 1"),
+    (r"^pairsim train faces ", "python train_briefly.py train faces --image-size 64 "),
     (r"^pairsim app .*$", "pairsim app --help"),
     (r"^pip install .*$", "true"),
     (r"--resamples \d+", "--resamples 50"),
     (r"--image-size 128x288", "--image-size 32x72"),
     (r"\b8000\b", "18467"),  # others may use the usual port
 ]
+TRAIN_BRIEFLY = """
+from pairsim.cli import main
+from pairsim.training.adaptation import class_figures, trained_heads
+
+class_figures._NUM_RESAMPLES = 50
+trained_heads._STEPS = 1  # of a few pictures a head is else trained for hundreds of epochs
+if __name__ == "__main__":
+    main()
+"""
+"""`pairsim train` that chooses the head of a pretrained net in less time."""
 # what depends on what a model has learned: names of classes, verdicts
 SAME_SHAPE = [
     (r"[A-Z][A-Za-z]+(_[A-Z][a-z]+)?_character", "C"),
@@ -215,6 +226,7 @@ def test_commands_run_and_print_what_is_shown(page: str, tmp_path: Path, monkeyp
     if page in ("new-products", "shop", "signatures", "groups"):
         write_weights(tmp_path / "data" / "weights")
         monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path / "data"))
+    (tmp_path / "train_briefly.py").write_text(TRAIN_BRIEFLY)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     found = steps(page)
     assert found
