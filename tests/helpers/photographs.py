@@ -32,6 +32,17 @@ def photograph(seed: int, height: int = 180, width: int = 240) -> Pixels:
     return pixels
 
 
+def smooth_photograph(seed: int, height: int = 180, width: int = 240) -> Pixels:
+    """Draw shades with faint structure, in which few blobs are found, uint8 `[height, width, 3]`."""
+    generator = np.random.default_rng(seed)
+    layers = []
+    for shape, low, high in (((3, 4, 3), 90, 170), ((30, 40, 3), 0, 20)):
+        values = generator.integers(low, high, shape, dtype=np.uint8)
+        layers.append(np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)))
+    pixels: Pixels = layers[0] // 5 * 4 + layers[1]
+    return pixels
+
+
 def photograph_tensor(seed: int, height: int = 180, width: int = 240) -> Tensor:
     """The same as uint8 `[3, height, width]`."""
     return torch.from_numpy(photograph(seed, height, width)).permute(2, 0, 1).contiguous()

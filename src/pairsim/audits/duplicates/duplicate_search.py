@@ -59,7 +59,8 @@ def find_duplicates(
     Features of the pictures (blobs and their surroundings) propose pairs. The pixels of a pair, at up to 64 x 64, are
     then registered and compared; the similarity is the geometric mean of their correlation and of the median of the
     correlations of 8 x 8 blocks, on which an added text has little effect. It is less where the pictures have little
-    texture or little in common. Pictures that match, but are skewed or tilted against each other, show the same things
+    texture or little in common. It is at least the one that both have to each of four other pictures, so that two edits
+    of one picture stay together. Pictures that match, but are skewed or tilted against each other, show the same things
     from another place; they and others that are alike but not enough are listed as similar, and not as duplicates.
 
     All pairs of a cluster have at least `threshold`. Clusters are made by complete linkage, so a lower threshold never

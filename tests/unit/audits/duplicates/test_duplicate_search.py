@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photographs import Pixels, photograph
+from photographs import Pixels, photograph, smooth_photograph
 from PIL import Image
 from small_models import small_model
 
@@ -19,6 +19,7 @@ from pairsim.audits.duplicates import duplicate_search
 from pairsim.audits.duplicates.duplicate_report import DuplicateReport
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
 from pairsim.audits.duplicates.matching.registered_search import related
+from pairsim.audits.duplicates.rates.edits import EDITS
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError
 
 
@@ -88,6 +89,24 @@ def test_thresholds_decide_what_is_a_copy(folder: Path) -> None:
     assert {"002.png", "copies/lossy.jpg"} <= similar  # they are not lost
     for high, less in ((exact, usual), (usual, low)):
         assert all(any(group <= other for other in groups(less)) for group in groups(high))
+
+
+@pytest.mark.parametrize("name", ["brighter x1.4", "logo added", "rotated 2 degrees"])
+def test_edits_of_smooth_pictures_are_found(name: str) -> None:
+    pictures = [smooth_photograph(seed) for seed in range(2, 8)]
+    pixels = torch.from_numpy(pictures[0]).permute(2, 0, 1).contiguous()
+    edited = next(edit for edit in EDITS if edit.name == name).apply(pixels).pixels
+    report = find_duplicates([*pictures, edited.permute(1, 2, 0).numpy()])
+    assert groups(report) == {frozenset(("#0", "#6"))}
+
+
+def test_copies_of_one_picture_are_one_cluster() -> None:
+    """Though an edit with a logo and a crop, or one that is brighter, are less like each other than the threshold."""
+    pixels = torch.from_numpy(photograph(3)).permute(2, 0, 1).contiguous()
+    images = [photograph(3), photograph(4), *(edit.apply(pixels).pixels.permute(1, 2, 0).numpy() for edit in EDITS)]
+    (cluster,) = find_duplicates(images).clusters
+    assert len(cluster.members) == len(EDITS)
+    assert all(member.similarity >= 0.8 for member in cluster.members)
 
 
 def test_one_thread_of_pytorch_is_used_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

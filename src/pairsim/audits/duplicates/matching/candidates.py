@@ -2,8 +2,8 @@
 
 Each feature has a key: the signs of its lowest coefficients, in its standard orientation. Features of two pictures with
 one key, whose descriptions are alike, propose a pair. A look-up also tries the keys that differ in the least certain
-signs, and the orientations that are nearly as standard. Of the proposals of a picture, the twelve best are kept, so
-that the pairs to register grow with the number of pictures.
+signs, and the orientations that are nearly as standard. Pictures with few features are also compared as a whole. Of
+the proposals of a picture, the twelve best are kept, so that the pairs to register grow with the number of pictures.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pairsim._common.ordered_map import ordered_map
 from pairsim.audits.duplicates.matching.affine_maps import composed, from_linear, inverse
 from pairsim.audits.duplicates.matching.local_features import LENGTH, Features
 from pairsim.audits.duplicates.matching.orientations import nearly_standard, orientation_matrices, oriented
+from pairsim.audits.duplicates.matching.whole_pictures import alike_as_wholes
 
 MIN_LIKENESS = 0.8
 """Cosine of the descriptions of two features, at least."""
@@ -97,6 +98,8 @@ def matching_features(features: Features, least: int = MIN_SUPPORT) -> Matches:
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
     for found in ordered_map(partial(_looked_up, index), blocks, threads=threads, ahead=threads, name="pairsim-match"):
         parts += found
+    query, match, change, likeness = alike_as_wholes(features)
+    parts.append(_Found(query.int(), match.int(), change, likeness))
     return _matches(features, _supported(features, parts, least))
 
 

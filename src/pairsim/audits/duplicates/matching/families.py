@@ -15,6 +15,7 @@ from pairsim._common.arrays import Float64Array
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicates.matching.affine_maps import composed, inverse
 from pairsim.audits.duplicates.matching.candidates import Proposals
+from pairsim.audits.duplicates.matching.common_copies import with_common_copies
 from pairsim.audits.duplicates.matching.disjoint_sets import DisjointSets
 from pairsim.audits.duplicates.matching.registration import (
     COARSE,
@@ -54,7 +55,7 @@ class Family:
     Attributes:
         members: Indices of the pictures, ascending `[m]`.
         similarity: Of all pairs, as copies, in [0, 1] `[m, m]`; 0 for pairs of which one is skewed or tilted against
-            the other.
+            the other, and no less than through common copies, see `with_common_copies`.
         likeness: Of all pairs, as pictures, in [0, 1] `[m, m]`.
         transforms: Coordinates of the frame in which they were compared to those of each picture, `[m, 2, 3]`.
     """
@@ -116,7 +117,12 @@ def families(
     groups = joined.members(sorted(edges))
     found = zip(groups, _in_one_frame(pictures, groups, [edges] * len(groups)), strict=True)
     return [
-        Family(tuple(members), np.where(_of_copies(transforms), similarity, 0.0), likeness, transforms)
+        Family(
+            tuple(members),
+            with_common_copies(np.where(_of_copies(transforms), similarity, 0.0)),
+            likeness,
+            transforms,
+        )
         for members, (similarity, likeness, transforms) in found
     ], relations
 

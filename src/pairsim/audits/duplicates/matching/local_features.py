@@ -187,13 +187,40 @@ def _wholes(canvases: Tensor, sizes: Tensor) -> Tensor:
 
 def _described(patches: Tensor) -> Tensor:
     """Describe patches by their lowest cosine coefficients but the mean, int8 `[F, D]`."""
-    grid = torch.linspace(-1 + 1 / _PATCH_SIDE, 1 - 1 / _PATCH_SIDE, _PATCH_SIDE, dtype=torch.float64)
-    window = torch.exp(-(grid**2) / (2 * 0.9**2))
+    window = _window()
     window = window[:, None] * window[None, :]
     values = patches.double()  # so that the rounding below does not depend on how many are described at once
     mean = (values * window).sum(dim=(1, 2), keepdim=True) / window.sum()
-    waves = torch.arange(_ORDER)[:, None] * (torch.arange(_PATCH_SIDE) + 0.5) / _PATCH_SIDE
-    basis = torch.cos(math.pi * waves.double())
+    basis = _basis()
     coefficients = basis @ ((values - mean) * window) @ basis.T
     flat = coefficients.flatten(1)[:, COEFFICIENTS] * _WEIGHTS
     return (LENGTH * functional.normalize(flat, dim=1, eps=_TINY)).round().to(torch.int8)
+
+
+def _window() -> Tensor:
+    """Weights of the rows, and of the columns, of a patch `[P]`."""
+    grid = torch.linspace(-1 + 1 / _PATCH_SIDE, 1 - 1 / _PATCH_SIDE, _PATCH_SIDE, dtype=torch.float64)
+    return torch.exp(-(grid**2) / (2 * 0.9**2))
+
+
+def _basis() -> Tensor:
+    """Cosine waves `[O, P]`."""
+    waves = torch.arange(_ORDER)[:, None] * (torch.arange(_PATCH_SIDE) + 0.5) / _PATCH_SIDE
+    return torch.cos(math.pi * waves.double())
+
+
+def coarse_values(grid: int) -> Tensor:
+    """Return what each coefficient of a description adds to the values of a patch, averaged to a grid.
+
+    Args:
+        grid: Rows and columns, a divisor of 16.
+
+    Returns:
+        float64 `[D, G, G]`.
+    """
+    columns = _basis() / _window()
+    columns[1:] *= 2
+    averaged = columns.view(_ORDER, grid, -1).mean(dim=2)
+    both = averaged[:, None, :, None] * averaged[None, :, None, :]
+    values: Tensor = both.flatten(0, 1)[COEFFICIENTS] / _WEIGHTS[:, None, None]
+    return values

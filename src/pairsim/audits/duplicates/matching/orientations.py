@@ -46,6 +46,11 @@ def oriented(descriptions: Tensor, orientations: Tensor) -> Tensor:
     return transposed * signs * torch.where(orientations[..., 2:], FLIP_Y, torch.ones_like(FLIP_Y))
 
 
+def inverses(orientations: Tensor) -> Tensor:
+    """Return the orientations `[F, 3]` that undo others."""
+    return torch.where(orientations[:, :1], orientations[:, [0, 2, 1]], orientations)
+
+
 def nearly_standard(descriptions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """For each of eight changes, find the patches for which the result could as well be standard.
 

@@ -14,6 +14,7 @@ from pairsim.audits.duplicates.matching.local_features import (
     LENGTH,
     NUM_FEATURES,
     Features,
+    coarse_values,
     describe_pictures,
 )
 from pairsim.audits.duplicates.matching.orientations import FLIP_X, FLIP_Y, FREQUENCIES, TRANSPOSED
@@ -108,6 +109,16 @@ def test_frequencies_are_those_of_a_cosine_transform() -> None:
     scaled = np.array(expected) * LENGTH / np.linalg.norm(expected)
     found = as_it_is(describe_pictures(picture[None], torch.tensor([[SIDE, SIDE]]))).numpy()
     assert np.abs(found - scaled).max() < 0.51
+
+
+@pytest.mark.parametrize("grid", [4, 8])
+def test_a_description_gives_back_coarse_values(grid: int) -> None:
+    rows, columns = torch.meshgrid(torch.arange(SIDE) / SIDE, torch.arange(SIDE) / SIDE, indexing="ij")
+    picture = 100 + 40 * torch.sin(3 * columns + 1) * torch.cos(4 * rows) + 20 * columns
+    own = as_it_is(describe_pictures(picture[None], torch.tensor([[SIDE, SIDE]])))
+    found = torch.einsum("d,dyx->yx", own.double(), coarse_values(grid)).flatten()
+    means = picture.view(grid, SIDE // grid, grid, SIDE // grid).mean(dim=(1, 3)).flatten()
+    assert np.corrcoef(found, means)[0, 1] > 0.99
 
 
 def test_signs_and_order_of_turned_pictures() -> None:

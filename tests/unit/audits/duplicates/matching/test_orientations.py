@@ -12,6 +12,7 @@ from torch import Tensor
 from pairsim._common.arrays import Float64Array
 from pairsim.audits.duplicates.matching.orientations import (
     FREQUENCIES,
+    inverses,
     nearly_standard,
     orientation_matrices,
     oriented,
@@ -53,6 +54,12 @@ def test_coefficients_are_those_of_the_turned_patch(orientation: tuple[bool, boo
     patch = np.random.default_rng(0).normal(size=(16, 16))
     found = oriented(coefficients(patch), torch.tensor([orientation]))
     assert torch.equal(found, coefficients(turned(patch, orientation)))
+
+
+def test_inverses_undo_orientations() -> None:
+    orientations = torch.tensor(ORIENTATIONS)
+    patches = coefficients(np.random.default_rng(1).normal(size=(16, 16))).expand(8, -1)
+    assert torch.equal(oriented(oriented(patches, orientations), inverses(orientations)), patches)
 
 
 @pytest.mark.parametrize("seed", range(5))
