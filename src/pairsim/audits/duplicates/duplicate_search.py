@@ -73,8 +73,7 @@ def find_duplicates(
     Each file is decoded once to find copies, even if several paths or links lead to it. From 512 files on this is done
     in processes, one for each core, up to 16. Of copies, some are decoded again to choose the one to keep and to name
     the changes. Small copies and features of the pictures are kept in a SQLite file, about 8 kB a picture, which is
-    temporary if no `index` is given. Memory holds the features of all pictures and
-    their matches, or their embeddings.
+    temporary if no `index` is given. Memory holds the features of all pictures and their matches, or their embeddings.
 
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
@@ -233,12 +232,12 @@ def _by_pixels(
     pictures: Sequence[Listed], index: PictureIndex, on_error: OnError, progress: bool | None
 ) -> tuple[list[Read], list[Skipped], list[Group], list[Relation]]:
     entries, skipped = _indexed(pictures, index, on_error, progress)
-    rows = [entries[one.index].row for one in pictures if one.index in entries]
-    read = [
-        Read(one, entry.digest, entry.size, partial(index.fingerprint, entry.row))
-        for one in pictures
-        if (entry := entries.get(one.index)) is not None
-    ]
+    load = index.fingerprint
+    read, rows = [], []
+    for one in pictures:
+        if (entry := entries.pop(one.index, None)) is not None:
+            read.append(Read(one, entry.digest, entry.size, partial(load, entry.row)))
+            rows.append(entry.row)
     if not read:
         return read, skipped, [], []
     same = same_pixels(read)
@@ -251,7 +250,7 @@ def _by_pixels(
     for family in families:
         members = [different[k] for k in family.members]
         files = [read[first[k]].listed.picture for k in family.members]
-        similarity = with_later_frames(family.similarity, files, map(index.fingerprint, members), family.transforms)
+        similarity = with_later_frames(family.similarity, files, map(load, members), family.transforms)
         groups.append(Group([same[k] for k in family.members], similarity, family.likeness, family.transforms))
     groups += [Group([same[k]], np.ones((1, 1)), np.ones((1, 1)), _UNMOVED) for k in sorted(alone)]
     return read, skipped, groups, [(first[a], first[b], similarity) for a, b, similarity in relations]

@@ -55,10 +55,10 @@ def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None
     """
     found = []
     if against is not None:
-        found = [Listed(0, path, os.fspath(path), os.fspath(path), True) for path in against.pictures]
+        found = [Listed(0, path, path, path, True) for path in map(os.fspath, against.pictures)]
     if isinstance(given, FolderScan):
-        named = zip(given.pictures, given.names, strict=True)
-        found += [Listed(0, path, name, os.fspath(path)) for path, name in named]
+        named = zip(map(os.fspath, given.pictures), given.names, strict=True)
+        found += [Listed(0, path, name, path) for path, name in named]
     else:
         for index, picture in enumerate(given):
             path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None

@@ -42,7 +42,7 @@ _CHROMA_BYTES = 2 * CHROMA_SIDE**2
 _COMMIT_SECONDS = 2.0
 _SETTLED_SECONDS = 2.0
 """Age from which the times of a file tell a later change; some file systems round them to two seconds."""
-_CACHE_KIB = 1 << 16
+_CACHE_KIB = 1 << 14
 _TABLE = """CREATE TABLE pictures (
     id INTEGER PRIMARY KEY, path BLOB UNIQUE, stamp TEXT NOT NULL,
     facts BLOB NOT NULL, copies BLOB NOT NULL, features BLOB NOT NULL)"""
@@ -161,10 +161,11 @@ class PictureIndex:
                 stamp = _stamp(one)
                 if stamp is None:
                     continue
-                self._stamps[one.index] = stamp
                 query = "SELECT id, facts FROM pictures WHERE path = ? AND stamp = ?"
                 found = self._rows.execute(query, (_key(one), stamp)).fetchone()
-                if found is not None:
+                if found is None:
+                    self._stamps[one.index] = stamp
+                else:
                     known[one.index] = self._entry(*found)
         return known
 
@@ -194,7 +195,7 @@ class PictureIndex:
         with self._explained():
             row = self._rows.execute(
                 "INSERT OR REPLACE INTO pictures (path, stamp, facts, copies, features) VALUES (?, ?, ?, ?, ?)",
-                (_key(picture), self._stamps.get(picture.index, ""), found.facts, found.copies, found.features),
+                (_key(picture), self._stamps.pop(picture.index, ""), found.facts, found.copies, found.features),
             ).lastrowid
             if time.monotonic() - self._committed > _COMMIT_SECONDS:
                 self._rows.execute("COMMIT")
@@ -243,7 +244,7 @@ class PictureIndex:
             flags += content[count * width : count * (width + 1)]
             descriptions += content[count * (width + 1) :]
             counts.append(count)
-        numbers = torch.from_numpy(np.frombuffer(places, dtype=_PLACE).astype(np.float32).reshape(-1, 4))
+        numbers = torch.from_numpy(np.frombuffer(places, dtype=_PLACE).astype(np.float32, copy=False).reshape(-1, 4))
         place = torch.zeros(len(numbers), 2, 3)
         place[:, 0, 0], place[:, 1, 1], place[:, 0, 2], place[:, 1, 2] = numbers.unbind(dim=1)
         return Features(

@@ -80,27 +80,34 @@ def matching_features(features: Features, least: int = MIN_SUPPORT) -> Matches:
         least: Matches of a pair of pictures, at least, unless they are alike as a whole; others are left out.
 
     Returns:
-        Matches, sorted by pictures.
+        The best matches of each pair, sorted by pictures.
     """
+    return _matches(features, _supported(features, _alike(features), least))
+
+
+def _indexed(features: Features) -> _Index:
     bits = min(_MAX_BITS, max(_MIN_BITS, int(np.log2(max(len(features), 1))) + 4))
     keys = torch.cat([_keys(part, bits) for part in features.description.split(_AT_ONCE)])
-    order = torch.argsort(keys, stable=True)
-    ordered = keys[order]
-    every = torch.arange(2**bits + 1, dtype=torch.int32).split(_KEYS_AT_ONCE)
-    begins = torch.cat([torch.searchsorted(ordered, some, out_int32=True) for some in every])
-    index = _Index(features, bits, begins, order)
-    parts = [_Found.nothing()]
+    ordered, order = keys.sort(stable=True)
+    begins = torch.empty(2**bits + 1, dtype=torch.int32)
+    for start, part in zip(range(0, len(begins), _KEYS_AT_ONCE), begins.split(_KEYS_AT_ONCE), strict=True):
+        some = torch.arange(start, start + len(part), dtype=torch.int32)
+        torch.searchsorted(ordered, some, out_int32=True, out=part)
+    return _Index(features, bits, begins, order.int())
+
+
+def _alike(features: Features) -> list[_Found]:
+    """Look up all features; what serves only for that is freed at the end."""
+    index = _indexed(features)
     blocks = (
         (block, change)
         for queries, change in nearly_standard(features.description)
         for block in queries.split(_AT_ONCE)
     )
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    for found in ordered_map(partial(_looked_up, index), blocks, threads=threads, ahead=threads, name="pairsim-match"):
-        parts += found
+    found = ordered_map(partial(_looked_up, index), blocks, threads=threads, ahead=threads, name="pairsim-match")
     query, match, change, likeness = alike_as_wholes(features)
-    parts.append(_Found(query.int(), match.int(), change, likeness))
-    return _matches(features, _supported(features, parts, least))
+    return [*found, _Found(query.int(), match.int(), change, likeness)]
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class _Found:
     def __getitem__(self, rows: Tensor) -> _Found:
         return _Found(self.query[rows], self.match[rows], self.change[rows], self.likeness[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[_Found]) -> _Found:
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+
     def pairs(self, features: Features) -> Tensor:
         """Return a number for the two pictures of each `[M]`, which sorts them."""
         first, second = features.picture[self.query], features.picture[self.match]
@@ -140,18 +151,20 @@ class _Found:
 
 
 def _supported(features: Features, parts: Sequence[_Found], least: int) -> _Found:
-    """Keep matches of pairs that have at least some, or are alike as a whole, sorted by pictures."""
+    """Keep the best matches of pairs that have at least some, or are alike as a whole, sorted by pictures."""
     counts = torch.zeros(_BUCKETS, dtype=torch.int32)  # most pairs have one match, and need no exact count
     for part in parts:
         counts.index_add_(0, part.pairs(features) % _BUCKETS, torch.ones_like(part.query))
     some = [part[(counts[part.pairs(features) % _BUCKETS] >= least) | part.whole(features)] for part in parts]
-    found = _Found(*(torch.cat([getattr(part, name) for part in some]) for name in vars(parts[0])))
+    found = _Found.joined(some)
     pairs, whole = found.pairs(features), found.whole(features)
     _, numbers, exact = torch.unique(pairs, return_inverse=True, return_counts=True)
     exact[numbers[whole]] = least
     kept = (exact[numbers] >= least).nonzero()[:, 0]
     rank = np.lexsort((-found.likeness[kept].numpy(), ~whole[kept].numpy(), pairs[kept].numpy()))
-    return found[kept[torch.from_numpy(rank)]]
+    kept = kept[torch.from_numpy(rank)]
+    ordered = pairs[kept]
+    return found[kept[torch.arange(len(kept)) - torch.searchsorted(ordered, ordered) < _VOTERS]]
 
 
 def _matches(features: Features, found: _Found) -> Matches:
@@ -256,7 +269,7 @@ class _Index:
         features: All features.
         bits: Signs in a key.
         begins: Place in `order` of the first feature of each key, and of the end, int32 `[2 ** bits + 1]`.
-        order: Features by their keys.
+        order: Features by their keys, int32 `[F]`.
     """
 
     features: Features
@@ -265,14 +278,14 @@ class _Index:
     order: Tensor
 
 
-def _looked_up(index: _Index, block: tuple[Tensor, Tensor]) -> list[_Found]:
+def _looked_up(index: _Index, block: tuple[Tensor, Tensor]) -> _Found:
     """Compare some features, turned by a change, with those of nearly the same key."""
     queries, change = block
     picture, described = index.features.picture, index.features.description
     asked = oriented(described[queries], change)
     keys = _keys(asked, index.bits)
     uncertain = asked[:, 2 : 2 + index.bits].abs().float().topk(_UNCERTAIN, dim=1, largest=False).indices
-    results = []
+    results = [_Found.nothing()]
     for flips in product((0, 1), repeat=_UNCERTAIN):
         probe = keys ^ (torch.tensor(flips) << uncertain).sum(dim=1).to(torch.int32)
         begin, end = index.begins[probe].long(), index.begins[probe + 1].long()
@@ -284,11 +297,11 @@ def _looked_up(index: _Index, block: tuple[Tensor, Tensor]) -> list[_Found]:
             continue
         step = torch.arange(len(row)) - torch.repeat_interleave(count.cumsum(0) - count, count)
         first = queries % width.clamp(min=1)
-        found = index.order[begin[row] + (first[row] + step) % width[row]]
+        found = index.order[begin[row] + (first[row] + step) % width[row]].long()
         other = picture[queries[row]] != picture[found]
         row, found = row[other], found[other]
         likeness = (asked[row].float() * described[found].float()).sum(dim=1) / LENGTH**2
         good = likeness >= MIN_LIKENESS
         row, found = row[good], found[good]
         results.append(_Found(queries[row].int(), found.int(), change.expand(len(row), 3), likeness[good]))
-    return results
+    return _Found.joined(results)

@@ -44,8 +44,8 @@ _WELL_SUPPORTED = 4
 _MAX_TRIES = 4
 """Proposals that are tried between two families."""
 _AT_ONCE = 4096
-_READ_AT_ONCE = 512
-"""Pairs whose pixels are in memory at once: 16 MB for 512."""
+_READ_AT_ONCE = 128
+"""Pairs whose pixels are in memory at once: 4 MB for 128."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def related(
         features: Of them.
         progress: Whether to show progress bars.
     """
-    return families(pictures, proposals(matching_features(features)), progress)
+    proposed = proposals(matching_features(features))
+    del features  # those of many pictures need more memory than what follows
+    return families(pictures, proposed, progress)
 
 
 def chosen_features(features: Features, pictures: Sequence[int]) -> Features:

@@ -75,6 +75,14 @@ def test_what_is_alike_and_sorted() -> None:
         torch.testing.assert_close(transform, torch.eye(2, 3), atol=1e-3, rtol=0)
 
 
+def test_twelve_matches_of_a_pair_are_kept_and_these_are_the_best() -> None:
+    matches = matching_features(features_of([photograph(4), photograph(4)]))
+    assert matches.whole.tolist() == [True] + [False] * 11
+    others = matches.likeness[1:].tolist()
+    assert others == sorted(others, reverse=True)
+    assert others[-1] > 0.97  # of equal features
+
+
 def test_thousands_of_equal_features_stay_connected() -> None:
     """A crowded key is not compared pair by pair, but no picture is left alone."""
     one = features_of([photograph(7, 60, 60)])
