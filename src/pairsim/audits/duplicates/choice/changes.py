@@ -123,8 +123,7 @@ def changes(
         return []
     target = frames([kept.grey] * len(copies))
     pixels, inside = moved(frames([copy.grey for copy in copies]), target, transforms)
-    unmoved = torch.eye(2, 3).expand(len(copies), 2, 3)
-    own, own_inside = moved(target, target, unmoved)
+    own, own_inside = moved(target[:1], target[:1], torch.eye(2, 3)[None])
     both = inside * own_inside
     lie = [geometry(kept, copy, transform) for copy, transform in zip(copies, transforms, strict=True)]
     blocks = overlaid(kept, own[0], pixels, both)

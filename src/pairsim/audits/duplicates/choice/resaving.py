@@ -9,8 +9,8 @@ import os
 import numpy as np
 
 from pairsim.errors import ImageReadError
-from pairsim.images import PictureFile, PictureLike, read_image
-from pairsim.images.reading import undecoded
+from pairsim.images import PictureFile, PictureLike
+from pairsim.images.reading import decoded_picture, undecoded
 
 _SAME = 0.25
 """Mean difference of pixels, in grey levels, within which a second saving gives the same picture."""
@@ -47,7 +47,7 @@ def _difference(source: PictureLike, copy: PictureLike) -> float:
                 return math.inf
             tables = getattr(image, "quantization", {})
             sampling = JpegImagePlugin.get_sampling(image)
-        first, second = (read_image(one).permute(1, 2, 0).numpy() for one in (source, copy))
+        first, second = (np.asarray(decoded_picture(one, channels=3)) for one in (source, copy))
     except ImageReadError:
         return math.inf
     if first.shape != second.shape or not tables or sampling < 0:
@@ -55,6 +55,6 @@ def _difference(source: PictureLike, copy: PictureLike) -> float:
     if max(map(max, tables.values())) > _MAX_ENTRY:
         return math.inf
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(first)).save(file, "JPEG", qtables=tables, subsampling=sampling)
-    again = read_image(Image.open(file)).permute(1, 2, 0).numpy()
+    Image.fromarray(first).save(file, "JPEG", qtables=tables, subsampling=sampling)
+    again = np.asarray(decoded_picture(Image.open(file), channels=3))
     return float(np.abs(again.astype(np.int16) - second).mean())

@@ -146,7 +146,8 @@ def compared(pictures: FrameSource, proposed: Proposals) -> tuple[Float64Array, 
         a, b = pictures[proposed.first[block]], pictures[proposed.second[block]]
         coarse = registered(a, b, proposed.transform[block], COARSE)
         fine = registered(a, b, coarse, FINE)
-        better = _similarity_to(a, b, fine) > _similarity_to(a, b, coarse)
+        shown = _unmoved(a)
+        better = _similarity_to(a, shown, b, fine) > _similarity_to(a, shown, b, coarse)
         maps.append(torch.where(better[:, None, None], fine, coarse))
     pairs, edges, kept = [], [], []
     for row, transform in zip(rows.tolist(), torch.cat(maps), strict=True):
@@ -179,21 +180,25 @@ def _linked(
     for rows in torch.tensor(batch, dtype=torch.int64).split(_READ_AT_ONCE):
         a, b = pictures[proposed.first[rows]], pictures[proposed.second[rows]]
         transforms = registered(a, b, proposed.transform[rows], COARSE)
-        similarity = _similarity_to(a, b, transforms)
+        pixels, inside = _unmoved(a)
+        similarity = _similarity_to(a, (pixels, inside), b, transforms)
         # whether a map is skewed is seen when it has settled
         near = (similarity >= _WORTH_REFINING).nonzero()[:, 0]
         transforms[near] = registered(a[near], b[near], transforms[near], FINE)
-        similarity[near] = _similarity_to(a[near], b[near], transforms[near])
+        similarity[near] = _similarity_to(a[near], (pixels[near], inside[near]), b[near], transforms[near])
         maps += list(transforms)
         found += similarity.tolist()
         copies += _as_copies(transforms[..., :2]).tolist()
     return maps, found, copies
 
 
-def _similarity_to(target: Frames, pictures: Frames, transforms: Tensor) -> Tensor:
-    """Compare pictures with the target to which they were registered; 0 for maps that no copy has."""
-    unmoved = torch.eye(2, 3).expand(len(transforms), 2, 3)
-    similarity = paired_similarities(*aligned(pictures, target, transforms), *aligned(target, target, unmoved))
+def _unmoved(pictures: Frames) -> tuple[Tensor, Tensor]:
+    return aligned(pictures, pictures, torch.eye(2, 3).expand(len(pictures.sizes), 2, 3))
+
+
+def _similarity_to(target: Frames, shown: tuple[Tensor, Tensor], pictures: Frames, transforms: Tensor) -> Tensor:
+    """Compare pictures with the target, `shown` unmoved, to which they were registered; 0 for maps no copy has."""
+    similarity = paired_similarities(*aligned(pictures, target, transforms), *shown)
     return torch.where(plausible(transforms, target.sizes, pictures.sizes), similarity, torch.zeros_like(similarity))
 
 
@@ -218,7 +223,7 @@ def _in_one_frame(
         target = family[torch.repeat_interleave(frame, torch.tensor(sizes))]
         transforms = torch.cat([maps for _, maps in placed[start:end]])
         better = registered(target, family, transforms, FINE)
-        worse = _similarity_to(target, family, better) < LINK
+        worse = _similarity_to(target, _unmoved(target), family, better) < LINK
         transforms = torch.where(worse[:, None, None], transforms, better)
         parts = (one.split(sizes) for one in (*aligned(family, target, transforms), transforms))
         for pixels, inside, maps in zip(*parts, strict=True):
