@@ -187,7 +187,11 @@ def _by_edit(pictures: PictureSet, found: dict[str, _Search]) -> Table:
     return Table(
         f"{BY_EDIT}: original and edited copy",
         rows,
-        ("change_named: of the copies beside their original, those whose change pairsim names.",),
+        (
+            "All edits of a photograph are in one set, so its other copies can raise the similarity of a pair "
+            "(decision 21).",
+            "change_named: of the copies beside their original, those whose change pairsim names.",
+        ),
     )
 
 

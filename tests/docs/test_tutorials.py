@@ -43,7 +43,7 @@ from pairsim.cli import main
 from pairsim.training.adaptation import class_figures, trained_heads
 
 class_figures._NUM_RESAMPLES = 50
-trained_heads._STEPS = 1  # of a few pictures a head is else trained for hundreds of epochs
+trained_heads._STEPS = 1  # otherwise a head is trained for hundreds of epochs on a few pictures
 if __name__ == "__main__":
     main()
 """

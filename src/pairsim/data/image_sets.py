@@ -146,7 +146,9 @@ class ImageTensors(Dataset[tuple[Tensor, Any]]):
 
     def __init__(self, images: Tensor, labels: Any) -> None:
         if not isinstance(images, Tensor):
-            raise TypeError(f"Expected images as one tensor, got {type(images).__name__}. Use torch.as_tensor(images).")
+            raise TypeError(
+                f"Expected images as one tensor, got {type(images).__name__}. Use torch.from_numpy or torch.stack."
+            )
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4:

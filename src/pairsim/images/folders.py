@@ -158,7 +158,7 @@ def picture_endings() -> frozenset[str]:
     from PIL import Image
 
     register_plug_ins()
-    Image.preinit()  # usual formats are then tried before those that are recognised by reading them
+    Image.preinit()  # Pillow then tries the usual formats first
     Image.init()
     readable = {*Image.OPEN, "MPO"} - _NO_PICTURES  # an MPO is opened as a JPEG
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in readable}

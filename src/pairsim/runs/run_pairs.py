@@ -97,20 +97,21 @@ def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
 
 
 def repeats(pairs: PairDataset) -> str:
-    """Say it if a list has both targets for two images, in either order, or lists a pair again; else an empty text."""
-    listed = pairs.all_pairs()
-    images = np.sort(np.stack((listed.first, listed.second)), axis=0)
-    distinct, number = np.unique(images, axis=1, return_inverse=True)
-    counts = np.bincount(2 * number.ravel() + listed.target, minlength=2 * distinct.shape[1]).reshape(-1, 2)
+    """Describe pairs that are listed more than once, in either order; an empty text if there are none."""
+    listed, num_images = pairs.all_pairs(), len(pairs.dataset)
+    keys = np.minimum(listed.first, listed.second) * num_images + np.maximum(listed.first, listed.second)
+    distinct, number = np.unique(keys, return_inverse=True)
+    counts = np.bincount(2 * number + listed.target, minlength=2 * len(distinct)).reshape(-1, 2)
     both, notes = np.flatnonzero(counts.all(axis=1)), []
     if both.size:
-        names = getattr(pairs.dataset, "paths", range(len(pairs.dataset)))
-        first, second = (names[image] for image in distinct[:, both[0]].tolist())
+        names = getattr(pairs.dataset, "paths", range(num_images))
+        first, second = (names[image] for image in divmod(int(distinct[both[0]]), num_images))
         what = f"{counted(both.size, 'pair')} {'is' if both.size == 1 else 'are'} listed with both targets"
-        notes.append(f"{what}, such as {first} and {second}: decide which is right.")
+        notes.append(f"{what}, such as {first} and {second}. Keep the right one.")
     again = int((counts - 1).clip(min=0).sum())
     if again:
-        notes.append(f"{counted(again, 'pair')} {'is' if again == 1 else 'are'} listed again, and counted each time.")
+        what = f"{counted(again, 'repeated pair')} {'counts' if again == 1 else 'count'} each time"
+        notes.append(f"{what}. Remove repeats that are not intended.")
     return " ".join(notes)
 
 

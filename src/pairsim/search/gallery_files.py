@@ -206,13 +206,16 @@ def load(folder: Path, embedding_sha256: str | None) -> SavedGallery:
 def read_index(folder: Path, embedding_sha256: str | None) -> dict[str, Any]:
     """Read the index of a gallery, and check its format and that it is of a model; raises as `load`."""
     path = folder / INDEX
-    if not os.path.lexists(path):
+    try:
+        index = json_files.read_sealed(path)
+    except RunError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         what = f"no {INDEX} in it" if os.path.isdir(folder) else "no such folder"
         raise RunError(
             f"Expected a gallery at {folder}, found {what}. Make one with Gallery.save, or with: pairsim gallery add "
             f"{folder} PICTURES --run RUN."
-        )
-    index = json_files.read_sealed(path)
+        ) from error
     pretrained.check_format(index, FORMAT, FORMAT_VERSION, path)
     made_by = str(index.get("model_sha256"))
     if embedding_sha256 not in (made_by, None):

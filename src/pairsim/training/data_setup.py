@@ -39,6 +39,7 @@ from pairsim.training.validation import Parts, all_pairs, given_pairs
 _MAX_VAL_IMAGES = 10_000
 _STATISTICS_IMAGES = 2_000
 _MIN_PIXEL_RANGE = 8
+"""Difference of the darkest and brightest pixel, of 255, below which a note says that there is next to no contrast."""
 
 
 @dataclass
@@ -304,13 +305,13 @@ def _placed(
 
 
 def _range_notes(batch: Tensor) -> list[str]:
-    """Say it if some training images have next to no contrast, as empty pictures have and masks of 0 and 1."""
+    """Describe sampled training images with next to no contrast, such as empty pictures or masks of 0 and 1."""
     low, high = (float(value) for value in torch.aminmax(batch))
     if low == high:
-        return [f"All pixels of the {len(batch)} images that were looked at are {low:g}. Check the images."]
+        return [f"All pixels of {len(batch)} sampled images are {low:g}. Check the images."]
     if batch.dtype == torch.uint8 and high - low < _MIN_PIXEL_RANGE:
         return [
-            f"Pixels of the {len(batch)} images that were looked at are from {low:g} to {high:g}, of 0 to 255. "
-            "Multiply masks of 0 and 1 by 255."
+            f"All pixels of {len(batch)} sampled images are from {low:g} to {high:g}, of 255: next to no contrast. "
+            "Check the images, and multiply masks of 0 and 1 by 255."
         ]
     return []

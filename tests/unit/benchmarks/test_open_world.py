@@ -30,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for number in range(4):
                 noisy = np.clip(picture + random.integers(-40, 41, picture.shape), 0, 255).astype(np.uint8)
                 Image.fromarray(noisy).save(place / f"{number}.png")
-    # of so few pictures a head is else trained for hundreds of epochs, in each fold of its choice
+    # otherwise a head is trained for hundreds of epochs on so few pictures, in each fold of its choice
     monkeypatch.setattr(trained_heads, "_STEPS", 1)
     (tmp_path / "weights").mkdir()
     torch.save(mobilenet_v2().state_dict(), tmp_path / "weights" / "mobilenet_v2.pth")

@@ -76,7 +76,7 @@ def test_labels_of_any_kind(labels: Any) -> None:
     assert (index.classes.tolist(), index.codes.tolist()) == ([3, 7], [1, 0, 1])
 
 
-def test_labels_that_are_none() -> None:
+def test_bad_labels() -> None:
     with pytest.raises(DataError, match=r"^Expected labels to be whole numbers or text, found fractions\."):
         ClassIndex.from_labels([0.5, 1.0])
     with pytest.raises(TypeError, match=r"^Expected a list or array with one label per image, got str\.$"):

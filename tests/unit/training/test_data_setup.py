@@ -248,12 +248,12 @@ def test_a_class_with_one_image_is_noted() -> None:
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [
-        (torch.zeros(8, 1, 8, 8, dtype=torch.uint8), "All pixels of the 8 images that were looked at are 0."),
-        (torch.full((8, 1, 8, 8), 0.5), "All pixels of the 8 images that were looked at are 0.5."),
-        (torch.arange(512).view(8, 1, 8, 8) % 2, "Pixels of the 8 images that were looked at are from 0 to 1, of 0 to"),
+        (torch.zeros(8, 1, 8, 8, dtype=torch.uint8), "All pixels of 8 sampled images are 0."),
+        (torch.full((8, 1, 8, 8), 0.5), "All pixels of 8 sampled images are 0.5."),
+        (torch.arange(512).view(8, 1, 8, 8) % 2, "All pixels of 8 sampled images are from 0 to 1, of 255"),
         (
             torch.arange(512).view(8, 1, 8, 8) % 8 + 200,
-            "Pixels of the 8 images that were looked at are from 200 to",
+            "All pixels of 8 sampled images are from 200 to 207, of 255",
         ),
         (torch.arange(512).view(8, 1, 8, 8) % 9, None),
         (torch.arange(512).view(8, 1, 8, 8) % 2 / 2, None),
@@ -262,7 +262,7 @@ def test_a_class_with_one_image_is_noted() -> None:
 def test_images_without_contrast_are_noted(pixels: Tensor, expected: str | None) -> None:
     pixels = pixels if pixels.is_floating_point() else pixels.to(torch.uint8)
     trainer = trainer_of(ImageTensors(pixels.repeat(4, 1, 1, 1), [0, 1] * 16))
-    found = [note for note in trainer.history.notes if "were looked at" in note]
+    found = [note for note in trainer.history.notes if "sampled images" in note]
     assert [note.startswith(expected) for note in found] == [True] if expected else found == []
 
 

@@ -1,4 +1,7 @@
-"""Split the text of a list of pairs into fields: encodings, line ends, comments, separators and quotes of all kinds."""
+"""Split the text of a list of pairs into fields, and find the pictures that these name.
+
+It may have any encoding, line ends, comments, separators and quotes.
+"""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class Family:
 
     Attributes:
         members: Indices of the pictures, ascending `[m]`.
-        similarity: Of all pairs, as copies, in [0, 1] `[m, m]`; 0 for pairs of which one is skewed or tilted against
-            the other, and no less than through common copies, see `with_common_copies`.
+        similarity: Of all pairs, as copies, in [0, 1] `[m, m]`: 0 for pairs of which one is skewed or tilted against
+            the other, then raised by `with_common_copies`.
         likeness: Of all pairs, as pictures, in [0, 1] `[m, m]`.
         transforms: Coordinates of the frame in which they were compared to those of each picture, `[m, 2, 3]`.
     """
