@@ -160,8 +160,10 @@ def model_from_onnx(path: str | os.PathLike[str]) -> SimilarityModel:
         raise RunError(
             f"Expected {path} to map pictures to embeddings, found {found}. Export the model with kind embed."
         )
-    channels = preprocessing.channels  # the file scales and normalises
-    scaled = dataclasses.replace(preprocessing, mean=(0.0,) * channels, std=(1.0,) * channels, float_range=None)
+    channels = preprocessing.channels  # the file cuts, scales and normalises
+    scaled = dataclasses.replace(
+        preprocessing, mean=(0.0,) * channels, std=(1.0,) * channels, float_range=None, central_fraction=1.0
+    )
     model = SimilarityModel(EmbeddingNet(os.fspath(path), head="none"), preprocessing=scaled)
     weight, bias = description.projection
     with torch.no_grad():

@@ -8,22 +8,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pairsim._common.choices import Fit
-from pairsim._common.numbers import whole_number
+from pairsim._common.numbers import real_number, whole_number
 from pairsim.images.reading import Interpolation, PictureLike, check_image_size, check_resizing, read_image
 from pairsim.images.samples import check_white
 
-_LATER_FIELDS = ("float_range", "white")
+_LATER_FIELDS = {"float_range": None, "white": None, "central_fraction": 1.0}
+"""Fields that older versions did not have, with their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """Size, channels and normalisation of the images that a model takes.
+    """Size, channels, part and normalisation of the images that a model takes.
 
     uint8 images are pixels of a picture, 0 to 255. Grey ones are repeated for a model in colour, those in colour are
-    converted to luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Floating
-    point images are taken as preprocessed and returned unchanged.
+    converted to luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Of
+    `central_fraction` below 1 the central part is enlarged to the size that the image has. Floating point images are
+    taken as preprocessed and returned unchanged.
 
     Args:
         image_size: Height and width in pixels.
@@ -35,11 +38,12 @@ class Preprocessing:
         float_range: Smallest and largest value of the floating point images that the model was trained on, which
             training sets; `None` if it was trained on pixels.
         white: Value of white of samples of more than 8 bits, such as 4095 (see `read_image`).
+        central_fraction: Share of height and width that the net sees, in the centre of the image, in (0, 1].
 
     Raises:
-        TypeError: If `channels` is not a whole number.
+        TypeError: If `channels` is not a whole number, or `central_fraction` no number.
         ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, there is no such
-            `fit` or `interpolation`, or `white` is less than 1.
+            `fit` or `interpolation`, `white` is less than 1, or `central_fraction` is not in (0, 1].
 
     Example:
         >>> mnist = Preprocessing(image_size=(28, 28), channels=1, mean=(0.1307,), std=(0.3081,))
@@ -55,6 +59,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     float_range: tuple[float, float] | None = None
     white: int | None = None
+    central_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
@@ -70,6 +75,10 @@ class Preprocessing:
             raise ValueError(f"Expected std to be positive, got {self.std}.")
         check_resizing(self.fit, self.interpolation)
         check_white(self.white)
+        if not 0.0 < real_number(self.central_fraction, "central_fraction") <= 1.0:  # also catches NaN
+            raise ValueError(
+                f"Expected central_fraction to be in (0, 1], got {self.central_fraction}. Use 1 for whole images."
+            )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch.
@@ -78,8 +87,8 @@ class Preprocessing:
             images: `[N, C, H, W]`, uint8 pixels, or a floating dtype that is returned unchanged.
 
         Returns:
-            Floating point `[N, C, H, W]` on the same device. Pixels with 1 channel get 3, and those with 3 get 1, where
-            the model has that number; other numbers stay.
+            Floating point `[N, C, H, W]` on the same device, H and W as given. Pixels with 1 channel get 3, and those
+            with 3 get 1, where the model has that number; other numbers stay.
 
         Raises:
             ValueError: If pixels are given and would get another scale than the images of training had.
@@ -88,12 +97,17 @@ class Preprocessing:
             return images
         if self.float_range is not None:
             self._check_pixels(self.float_range)
-        scaled = in_channels(images, self.channels).to(torch.float32)
+        part = central_part(images, self.central_fraction)
+        scaled = in_channels(part, self.channels).to(torch.float32)
         if self.mean is None or self.std is None:
-            return scaled / 255.0
-        # (x / 255 - mean) / std as one multiplication and one addition
-        factor, offset = _constants(self.mean, self.std, images.device)
-        return scaled * factor - offset
+            scaled = scaled / 255.0
+        else:
+            # (x / 255 - mean) / std as one multiplication and one addition
+            factor, offset = _constants(self.mean, self.std, images.device)
+            scaled = scaled * factor - offset
+        if part is images:
+            return scaled
+        return functional.interpolate(scaled, size=images.shape[2:], mode="bilinear", align_corners=False)
 
     @property
     def of_vectors(self) -> bool:
@@ -142,7 +156,7 @@ class Preprocessing:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if value is not None or name not in _LATER_FIELDS
+            if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
         }
 
     @classmethod
@@ -159,7 +173,29 @@ class Preprocessing:
             interpolation=values.get("interpolation", "bilinear"),
             float_range=None if floats is None else (float(floats[0]), float(floats[1])),
             white=values.get("white"),
+            central_fraction=float(values.get("central_fraction", 1.0)),
         )
+
+
+def central_part(images: Tensor, fraction: float) -> Tensor:
+    """Cut the central part out of images, as a view.
+
+    Args:
+        images: `[..., H, W]`.
+        fraction: Share of height and width, in (0, 1]. As many pixels go on one side as on the other.
+
+    Returns:
+        `[..., h, w]` with at least one pixel; `images` itself for a fraction of 1.
+
+    Example:
+        >>> central_part(torch.arange(6).view(1, 6), 0.5)
+        tensor([[1, 2, 3, 4]])
+    """
+    if fraction == 1.0:
+        return images
+    height, width = images.shape[-2:]
+    top, left = (min(round(side * (1 - fraction) / 2), (side - 1) // 2) for side in (height, width))
+    return images[..., top : height - top, left : width - left]
 
 
 def other_scale(found: tuple[float, float], expected: tuple[float, float], *, margin: float) -> bool:

@@ -6,8 +6,8 @@ from pairsim._common import lazy
 
 if TYPE_CHECKING:
     from pairsim.data.loading.batches import BatchPlan as BatchPlan
-    from pairsim.training.adaptation.adapt import Adaptation as Adaptation
     from pairsim.training.adaptation.adapt import adapt as adapt
+    from pairsim.training.adaptation.adaptation_result import Adaptation as Adaptation
     from pairsim.training.callbacks import Callback as Callback
     from pairsim.training.config import TrainConfig as TrainConfig
     from pairsim.training.history import EpochRecord as EpochRecord

@@ -102,7 +102,7 @@ def test_a_model_that_runs_the_file(tmp_path: Path, recwarn: pytest.WarningsReco
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     own = small_model(calibration=isotonic() if calibrated else None)
-    own.preprocessing = replace(own.preprocessing, fit="pad", interpolation="bicubic", white=4095)
+    own.preprocessing = replace(own.preprocessing, fit="pad", interpolation="bicubic", white=4095, central_fraction=0.6)
     own.operating_point = OperatingPoint(0.6, 0.02, 0.1, 20, 80, "a test")
     with torch.no_grad():
         own.projection.weight.fill_(7.0)
@@ -122,6 +122,7 @@ def test_a_model_that_runs_the_file(tmp_path: Path, recwarn: pytest.WarningsReco
         assert verdict.probability == pytest.approx(expected.probability, abs=1e-4)
         assert (verdict.match, verdict.threshold, verdict.fmr) == (expected.match, expected.threshold, expected.fmr)
         assert model.operating_point == own.operating_point
+        assert model.preprocessing.central_fraction == 1  # the file cuts it out
         same = ("image_size", "channels", "fit", "interpolation", "white")
         assert [getattr(model.preprocessing, name) for name in same] == [
             getattr(own.preprocessing, name) for name in same

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from pairsim.images import Preprocessing
-from pairsim.images.preprocessing import channel_statistics
+from pairsim.images.preprocessing import central_part, channel_statistics
 
 
 def test_equals_to_tensor_and_normalize() -> None:
@@ -42,6 +45,7 @@ def test_round_trip() -> None:
         Preprocessing(image_size=(4, 5), channels=1),
         Preprocessing(image_size=(4, 5), channels=1, mean=(0.1,), std=(0.2,)),
         Preprocessing(image_size=(4, 5), channels=1, white=4095),
+        Preprocessing(image_size=(4, 5), channels=1, central_fraction=0.6),
     ):
         assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
 
@@ -93,11 +97,39 @@ def test_pixels_in_grey_and_in_colour_turn_into_each_other() -> None:
         ({"mean": (0.1,)}, "Expected mean and std together"),
         ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "Expected mean to have one number for each of 1 channels"),
         ({"mean": (0.1,), "std": (0.0,)}, "Expected std to be positive"),
+        ({"central_fraction": 0.0}, r"Expected central_fraction to be in \(0, 1\], got 0.0. Use 1 for whole images"),
+        ({"central_fraction": 1.5}, "Expected central_fraction to be in"),
+        ({"central_fraction": float("nan")}, "Expected central_fraction to be in"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Preprocessing(**{"image_size": (4, 4), "channels": 1, **settings})
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.001, 1.0))
+def test_the_central_part_is_central(height: int, width: int, fraction: float) -> None:
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    for part, side in ((central_part(rows, fraction)[:, 0], height), (central_part(columns, fraction)[0], width)):
+        assert part[0] == side - 1 - part[-1]
+        assert abs(len(part) - fraction * side) <= 1 or len(part) in (1, 2)
+
+
+def test_the_central_part_is_enlarged_to_the_size_of_the_image() -> None:
+    from torchvision.transforms.v2 import functional as oracle
+
+    pixels = torch.randint(0, 256, (3, 3, 30, 40), dtype=torch.uint8)
+    scale: dict[str, Any] = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
+    whole = Preprocessing(image_size=(30, 40), channels=3, **scale)
+    part = replace(whole, central_fraction=0.6)
+    cut = oracle.center_crop(whole(pixels), [18, 24])
+    expected = oracle.resize(cut, [30, 40], interpolation=oracle.InterpolationMode.BILINEAR, antialias=False)
+    torch.testing.assert_close(part(pixels), expected, rtol=0, atol=1e-5)
+    grey = Preprocessing(image_size=(30, 40), channels=1, central_fraction=0.6)
+    torch.testing.assert_close(grey(pixels), grey(torch.stack([grey.read(image) for image in pixels])))
+    floats = torch.rand(2, 3, 30, 40)
+    assert part(floats) is floats
+    assert torch.equal(replace(part, central_fraction=1.0)(pixels), whole(pixels))
 
 
 def test_constants_are_sent_to_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:

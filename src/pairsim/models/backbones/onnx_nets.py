@@ -24,7 +24,8 @@ CPU: Final = ("CPUExecutionProvider",)
 _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}
 _PROPERTY = "pairsim."
 """Beginning of the names of the properties in a file that pairsim exported."""
-_KEYS = ("image_size", "channels", "mean", "std", "fit", "interpolation")
+_OF_FILE = ("image_size", "channels", "mean", "std", "fit", "interpolation")
+_KEYS = (*_OF_FILE, "central_fraction")
 _DEFAULT_SIZE = 224
 
 
@@ -152,7 +153,7 @@ class OnnxNet(nn.Module):
     def exported(self) -> dict[str, Any]:
         """Return the preprocessing that pairsim wrote into a file that it exported; nothing for other files."""
         properties = self._session.run.get_modelmeta().custom_metadata_map
-        return {key: json.loads(properties[_PROPERTY + key]) for key in _KEYS if _PROPERTY + key in properties}
+        return {key: json.loads(properties[_PROPERTY + key]) for key in _OF_FILE if _PROPERTY + key in properties}
 
     def extra_repr(self) -> str:
         """Name the file."""
@@ -204,7 +205,8 @@ def read_onnx_net(
     """Read an ONNX file as a backbone, with the preprocessing of its images.
 
     Preprocessing is read from the properties of a file that pairsim exported, else from `NAME.json` beside `NAME.onnx`
-    with the keys `image_size`, `channels`, `mean`, `std`, `fit` and `interpolation` of `Preprocessing`, all optional.
+    with the keys `image_size`, `channels`, `mean`, `std`, `fit`, `interpolation` and `central_fraction` of
+    `Preprocessing`, all optional.
     What nothing states is assumed, with a warning: pixels scaled to [0, 1] and normalised as for ImageNet.
 
     Args:

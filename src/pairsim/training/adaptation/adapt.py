@@ -1,4 +1,4 @@
-"""`adapt`: choose a head for a pretrained backbone, fine-tune it, and keep what is better on new classes."""
+"""`adapt`: choose image part and head for a pretrained backbone, fine-tune it, and keep what is better."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import copy
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -26,12 +25,13 @@ from pairsim.models.embedding_net import unit_length
 from pairsim.models.given_model import check_model
 from pairsim.models.heads.closed_form import SHRINKAGE
 from pairsim.models.weight_names import unwrapped
+from pairsim.training.adaptation.adaptation_result import Adaptation, lines_of
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
-from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, HeadResult, candidates, choose_head
+from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, candidates, choose_head
+from pairsim.training.adaptation.part_choice import PartResult, choose_central_fraction
 from pairsim.training.callbacks import Callback
 from pairsim.training.checkpointing.run_lock import locked
 from pairsim.training.config import TrainConfig
-from pairsim.training.history import History
 from pairsim.training.optimize.optimizers import has_parameters
 from pairsim.training.run_setup import RunSetup
 from pairsim.training.trainer import Trainer
@@ -47,73 +47,6 @@ _STANDARD_ERROR = 0.683
 """Coverage of an interval of one standard error to either side."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Adaptation:
-    """What `adapt` tried, with figures on the validation images, and what it kept.
-
-    Attributes:
-        kept: `"frozen"`: the backbone as it was, with a head; `"trained"`: the fine-tuned net.
-        head: The head of the kept model.
-        heads: Each head that was tried, with its figures in the cross-validation over the training classes.
-        baseline: The backbone's own features, without a head.
-        frozen: The frozen backbone with the chosen head.
-        trained: The fine-tuned net; `None` without fine-tuning.
-        difference: 95 % interval of the EER of the fine-tuned net minus that of the frozen one.
-        history: The epochs of fine-tuning.
-        val: The validation images.
-    """
-
-    kept: Literal["frozen", "trained"]
-    head: str
-    heads: tuple[HeadResult, ...]
-    baseline: ClassFigures
-    frozen: ClassFigures
-    trained: ClassFigures | None
-    difference: tuple[float, float] | None
-    history: History
-    val: LabelledImages
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
-        return {
-            "kept": self.kept,
-            "head": self.head,
-            "baseline": _values(self.baseline),
-            "frozen": _values(self.frozen),
-            "trained": None if self.trained is None else _values(self.trained),
-            "difference": self.difference,
-            "heads": [
-                {"head": str(one.head), **_values(one.figures), "difference": one.difference} for one in self.heads
-            ],
-        }
-
-    def __str__(self) -> str:
-        return "\n".join([*_head_lines(self.heads), self.outcome])
-
-    @property
-    def outcome(self) -> str:
-        """The figures on the validation images and what was kept, in some lines."""
-        lines = [
-            "On the validation images:",
-            f"  {_line('backbone alone', self.baseline)}",
-            f"  {_line('frozen, with head', self.frozen)}",
-        ]
-        if self.trained is None or self.difference is None:
-            lines.append(f"Kept the frozen backbone with head {self.head}.")
-            return "\n".join(lines)
-        low, high = self.difference
-        lines.append(f"  {_line('fine-tuned', self.trained)}  EER differs by [{low:+.2%}, {high:+.2%}]")
-        if self.kept == "trained":
-            lines.append(f"Kept the fine-tuned net, as its EER is lower, with head {self.head}.")
-        else:
-            lines.append(f"Kept the frozen backbone with head {self.head}: fine-tuning did not lower the EER enough.")
-        return "\n".join(lines)
-
-
-def _head_lines(heads: Sequence[HeadResult]) -> list[str]:
-    return ["Heads, cross-validated over the training classes:", *(f"  {one}" for one in heads)] if heads else []
-
-
 def adapt(
     model: SimilarityModel,
     config: TrainConfig | None = None,
@@ -126,11 +59,12 @@ def adapt(
 ) -> Adaptation:
     """Adapt a pretrained backbone to labelled images.
 
-    The features of the backbone are computed once for each image. The head is chosen by cross-validation over the
-    training classes: the simplest whose EER is within a standard error of the best. From it the net is fine-tuned,
-    unless `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch norm stay as they
-    are, and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER on the validation
-    images is lower than that of the frozen one by at least a standard error.
+    The part of the image that the net sees, with `head="auto"`, and the head are chosen by cross-validation over the
+    training classes: the largest part of 1, 0.8 and 0.6 of height and width, and the simplest head, whose EER is within
+    a standard error of the best. The features of the backbone are computed once for each image. From that head the net
+    is fine-tuned, unless `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch
+    norm stay as they are, and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER
+    on the validation images is lower than that of the frozen one by at least a standard error.
 
     The validation images should be of classes that `train` does not have. They then tell how good the model is on new
     classes, and the threshold holds for them.
@@ -141,7 +75,8 @@ def adapt(
             images, and as many passes as give 6,000 images, at least 3 and at most 8.
         train: A labelled dataset.
         val: Likewise; by default a fifth of the classes of `train`.
-        head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen.
+        head: `"auto"`, or the head to use, of the images as they are. Of `"whiten"` the shrinkage is still chosen. A
+            `central_fraction` that the model's preprocessing has already is not changed.
         callbacks: As for `Trainer`.
         resume: As for `Trainer.fit`.
 
@@ -201,11 +136,15 @@ def _adapt(
         progress=settings.progress,
     )
     codes, val_codes = (torch.from_numpy(images.index.codes.astype("int64")) for images in (train, val))
-    features, val_features = features_of(train), features_of(val)
+    val_features = features_of(val)
+    baseline = class_figures([(val_features, val_codes)])
+    parts = _choose_part(model, train, codes, features_of, settings.seed) if head == "auto" else []
+    if parts and model.preprocessing.central_fraction < 1:
+        val_features = features_of(val)
+    features = features_of(train)
     dim = net.embedding_dim if head == net.head_name and head in ("linear", "mlp") else None
     chosen, results = choose_head(features, codes, candidates(head), dim=dim, seed=settings.seed)
     _set_head(net, chosen, *chosen.fitted(features, codes, dim, settings.seed))
-    baseline = class_figures([(val_features, val_codes)])
     frozen = _with_head(net.head, val_features, val_codes)
     _fit_projection_to(model, features, codes)
     before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
@@ -217,7 +156,7 @@ def _adapt(
         callbacks=callbacks,
     )
     trainer.data.split = split
-    trainer.history.notes += [*_head_lines(results), f"Head {chosen}."]
+    trainer.history.notes += [*lines_of("Parts of the image", parts), *lines_of("Heads", results), f"Head {chosen}."]
     kept: Literal["frozen", "trained"] = "frozen"
     trained, difference, name = None, None, str(chosen)
     if fine_tunes:
@@ -235,6 +174,8 @@ def _adapt(
     return Adaptation(
         kept=kept,
         head=name,
+        central_fraction=model.preprocessing.central_fraction,
+        parts=tuple(parts),
         heads=tuple(results),
         baseline=baseline,
         frozen=frozen,
@@ -243,6 +184,23 @@ def _adapt(
         history=trainer.history,
         val=val,
     )
+
+
+def _choose_part(
+    model: SimilarityModel, train: LabelledImages, codes: Tensor, features_of: Callable[[Any], Tensor], seed: int
+) -> list[PartResult]:
+    """Set the part of pixels that the model sees, unless that is set already; return what was tried."""
+    given = model.preprocessing
+    if given.central_fraction != 1 or given.of_vectors or given.float_range is not None:
+        return []
+
+    def of_part(fraction: float, images: Tensor) -> Tensor:
+        model.preprocessing = dataclasses.replace(given, central_fraction=fraction)
+        return features_of(subset(train, images.numpy()))
+
+    chosen, results = choose_central_fraction(of_part, codes, seed=seed)
+    model.preprocessing = dataclasses.replace(given, central_fraction=chosen)
+    return results
 
 
 def _labelled(
@@ -355,11 +313,3 @@ def early_parts(backbone: nn.Module) -> list[str]:
             break
         early.append(prefix)
     return early
-
-
-def _values(figures: ClassFigures) -> dict[str, float]:
-    return {"eer": figures.eer, "recall_at_1": figures.recall_at_1}
-
-
-def _line(name: str, figures: ClassFigures) -> str:
-    return f"{name:<22}EER {figures.eer:6.2%}  recall@1 {figures.recall_at_1:.3f}"

@@ -121,24 +121,47 @@ def choose_head(
     folds = class_folds(codes, seed)
     if len(heads) == 1 or folds is None:
         return heads[0], []
-    figures: list[ClassFigures] = []
-    for head in heads:
-        judged = []
-        for fold in range(int(folds.max()) + 1):
-            inside = folds[codes] == fold
-            fitted, _ = head.fitted(features[~inside], codes[~inside], dim, seed)
-            with torch.no_grad():
-                judged.append((fitted(features[inside]), codes[inside]))
-        figures.append(class_figures(judged))
-    best = min(figures, key=lambda one: one.eer)
-    chosen = next(
-        number for number, one in enumerate(figures) if one is best or one.difference(best, _STANDARD_ERROR)[0] <= 0
-    )
+    figures = [cross_validated(head, features, codes, folds, dim=dim, seed=seed) for head in heads]
+    chosen = simplest(figures)
     results = [
         HeadResult(head=head, figures=one, difference=one.difference(figures[chosen]))
         for head, one in zip(heads, figures, strict=True)
     ]
     return heads[chosen], results
+
+
+def cross_validated(
+    head: Head, features: Tensor, codes: Tensor, folds: Tensor, *, dim: int | None = None, seed: int = 0
+) -> ClassFigures:
+    """Fit a head to the classes of all folds but one, and judge it on that one, for each.
+
+    Args:
+        head: To be fitted.
+        features: `[N, F]`, float32.
+        codes: Class number of each image `[N]`, from 0 without gaps.
+        folds: The fold of each class, see `class_folds`.
+        dim: Length of an embedding; by default that of the head.
+        seed: Seed of trained heads.
+    """
+    judged = []
+    for fold in range(int(folds.max()) + 1):
+        inside = folds[codes] == fold
+        fitted, _ = head.fitted(features[~inside], codes[~inside], dim, seed)
+        with torch.no_grad():
+            judged.append((fitted(features[inside]), codes[inside]))
+    return class_figures(judged)
+
+
+def simplest(figures: Sequence[ClassFigures]) -> int:
+    """Return the first whose EER is within a standard error of the best.
+
+    Args:
+        figures: Of the same images, those of the simplest first.
+    """
+    best = min(figures, key=lambda one: one.eer)
+    return next(
+        number for number, one in enumerate(figures) if one is best or one.difference(best, _STANDARD_ERROR)[0] <= 0
+    )
 
 
 def class_folds(codes: Tensor, seed: int) -> Tensor | None:

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,12 @@ def test_preprocessing_is_stated_beside_the_file_or_assumed(tmp_path: Path) -> N
     )
     beside = tmp_path / "net.json"
     stated = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1], "fit": "pad", "interpolation": "bicubic", "image_size": 8}
-    beside.write_text(json.dumps(stated))
+    beside.write_text(json.dumps({**stated, "central_fraction": 0.7}))
     _, known = read_onnx_net(file)
     assert (known.mean, known.std, known.fit, known.interpolation) == ((0.5,) * 3, (0.25, 0.5, 1.0), "pad", "bicubic")
+    assert known.central_fraction == 0.7
     for wrong, message in (
-        ({"means": [0.5] * 3}, "to have the keys image_size, channels, mean, std, fit, interpolation, found means"),
+        ({"means": [0.5] * 3}, "to have the keys image_size, channels, mean, std, .*, central_fraction, found means"),
         ({"mean": 0.5, "std": 0.5}, "to describe the images of net.onnx, but"),
         ({"mean": [0.5], "std": [0.5]}, "to have one number for each of 3 channels"),
     ):
@@ -163,6 +165,7 @@ def test_what_pairsim_exported_states_its_preprocessing(tmp_path: Path, recwarn:
     from pairsim.export import export_onnx
 
     model = SimilarityModel(EmbeddingNet(image_size=(8, 12), embedding_dim=6)).eval()
+    model.preprocessing = replace(model.preprocessing, central_fraction=0.6)  # which the file cuts out itself
     export_onnx(model, tmp_path / "own.onnx")
     recwarn.clear()
     again = SimilarityModel(EmbeddingNet(str(tmp_path / "own.onnx")))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim.data import ClassBalancedBatches, ImageTensors, LabelledImages
 from pairsim.data.splits import read_split
+from pairsim.encoding.features import backbone_features
 from pairsim.errors import DataError, TrainingError
 from pairsim.training.adaptation import adapt as module
 from pairsim.training.adaptation.adapt import early_parts
@@ -67,6 +69,48 @@ def worse(monkeypatch: pytest.MonkeyPatch) -> None:
         return history
 
     monkeypatch.setattr(Trainer, "fit", fit)
+
+
+def make_centred(num_classes: int = 15, each: int = 6, seed: int = 0) -> ImageTensors:
+    """Images whose classes differ in the middle, in front of noise."""
+    images = make_images(num_classes, each)
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, images.images.shape, dtype=torch.uint8, generator=generator)
+    pixels[..., 3:9, 3:9] = images.images[..., 3:9, 3:9]
+    return ImageTensors(pixels, images.targets)
+
+
+def test_the_part_that_is_best_on_new_classes_is_kept_in_the_model(tmp_path: Path) -> None:
+    model, images, val = make_model(), make_centred(), make_centred(seed=9)
+    with few_head_steps():
+        result = adapt(model, frozen(tmp_path / "run"), train=images, val=val)
+    assert result.central_fraction == model.preprocessing.central_fraction < 1
+    assert [one.central_fraction for one in result.parts] == [1.0, 0.8, 0.6]
+    alone = make_model()
+    alone.preprocessing = replace(model.preprocessing, central_fraction=1.0)
+    whole = eer_and_recall(backbone_features(alone, val), torch.from_numpy(val.targets))
+    assert result.baseline.eer == pytest.approx(whole["eer"], abs=1e-3)
+    found = eer_and_recall(model.encode(val.images), torch.from_numpy(val.targets))
+    assert result.frozen.eer == pytest.approx(found["eer"], abs=1e-3)
+    loaded = SimilarityModel.from_pretrained(tmp_path / "run", embedding_net=model.embedding_net)
+    assert loaded.preprocessing == model.preprocessing
+    fresh = SimilarityModel(EmbeddingNet(net_of(make_model()).backbone, in_channels=1, image_size=12))
+    net_of(fresh).set_head(result.heads[0].head.name, net_of(model).head, net_of(model).embedding_dim)
+    fresh.load_state_dict(torch.load(tmp_path / "run" / "best_model.pt", weights_only=True))
+    assert fresh.preprocessing == model.preprocessing
+    torch.testing.assert_close(fresh.encode(val.images), model.encode(val.images))
+    for line in ("Parts of the image, cross-validated", "The model sees the central "):
+        assert line in str(result)
+
+
+def test_the_part_is_not_chosen_where_it_is_given_or_the_head_is() -> None:
+    model, images = make_model(), make_centred()
+    assert adapt(model, frozen(), train=images, head="none").parts == ()
+    assert model.preprocessing.central_fraction == 1
+    model.preprocessing = replace(model.preprocessing, central_fraction=0.9)
+    with few_head_steps():
+        result = adapt(model, frozen(), train=images)
+    assert (result.parts, result.central_fraction) == ((), 0.9)
 
 
 def test_figures_of_the_baseline_are_those_of_the_backbone_alone() -> None:
