@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.mnist_quality import SEEDS
-from benchmarks.open_world import FROZEN, NET, QUICK_CLASSES, model_of
+from benchmarks.open_world import FROZEN, NET, QUICK_CLASSES, model_of, what_was_kept
 from benchmarks.options import Options
 from benchmarks.report import Table, means
 from benchmarks.timing import Row
@@ -153,7 +153,7 @@ def measured(arm: str, seed: int, options: Options, weights: Path, *, train: Ima
         "seed": seed,
         **figures(model, pairs),
         "seconds": seconds,
-        "kept": f"{result.kept}: {result.head}",
+        "kept": what_was_kept(result),
     }
 
 

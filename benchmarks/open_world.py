@@ -30,7 +30,7 @@ from benchmarks.mnist_quality import SEEDS
 from benchmarks.options import Options
 from benchmarks.report import Table, means
 from benchmarks.timing import Row
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
+from pairsim import Adaptation, EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim._common.precision import resolve_precision
 from pairsim.data import Compose, ImageTensors, RandomCrop, RandomFlip, load_data
 from pairsim.data.image_sets import subset
@@ -201,7 +201,13 @@ def adapted(parts: Parts, seed: int, options: Options, weights: Path) -> Result:
     began = time.perf_counter()
     result = adapt(model, config, train=parts.train, val=parts.val)
     seconds = time.perf_counter() - began
-    return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds, f"{result.kept}: {result.head}")
+    return Result(model.encode(parts.test.images, precision="auto").cpu(), seconds, what_was_kept(result))
+
+
+def what_was_kept(result: Adaptation) -> str:
+    """Net, head and part of the image."""
+    part = "" if result.central_fraction == 1 else f", central {result.central_fraction:.0%}"
+    return f"{result.kept}: {result.head}{part}"
 
 
 def from_scratch(folder: Path, seed: int, options: Options) -> Result:
