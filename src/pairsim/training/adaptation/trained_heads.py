@@ -13,6 +13,7 @@ from pairsim.models.heads.head_modules import HeadName
 from pairsim.training.config import TrainConfig
 
 _EPOCHS, _STEPS, _BATCH_SIZE, _RATE = 10, 60, 128, 1e-3
+"""At least so many epochs and steps. Fewer images than a batch have that many epochs, of one step each."""
 
 
 def train_head(
@@ -42,7 +43,7 @@ def train_head(
         _scale_inputs(start, scale)
     vectors = ImageTensors((features / scale)[:, :, None, None], labels.numpy())
     config = TrainConfig(
-        epochs=max(_EPOCHS, math.ceil(_STEPS * _BATCH_SIZE / len(features))),
+        epochs=max(_EPOCHS, min(_STEPS, math.ceil(_STEPS * _BATCH_SIZE / len(features)))),
         batch_size=_BATCH_SIZE,
         learning_rate=_RATE,
         optimizer="adamw",

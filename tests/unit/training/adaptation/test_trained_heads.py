@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from pairsim import Trainer
 from pairsim.models.heads.head_modules import HeadName
 from pairsim.training.adaptation.class_figures import eer_and_recall
 from pairsim.training.adaptation.head_choice import candidates
+from pairsim.training.adaptation.trained_heads import train_head
 
 
 def make_features() -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,6 +36,16 @@ def test_the_scale_of_features_does_not_matter(name: HeadName) -> None:
     with torch.no_grad():
         embeddings, others = trained(features), scaled(256 * features)
     torch.testing.assert_close(others, embeddings, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("num_images", "epochs"), [(8, 60), (128, 60), (200, 39), (2_000, 10)])
+def test_few_images_have_no_more_epochs_than_steps(
+    monkeypatch: pytest.MonkeyPatch, num_images: int, epochs: int
+) -> None:
+    found = list[int | None]()
+    monkeypatch.setattr(Trainer, "fit", lambda self: found.append(self.config.epochs))
+    train_head("linear", torch.rand(num_images, 4), torch.arange(num_images) % 4, 4, seed=0)
+    assert found == [epochs]
 
 
 def test_the_seed_gives_the_weights() -> None:
