@@ -72,7 +72,7 @@ def similarity_saliency(
             at the edge.
 
     Returns:
-        The maps, of the size of the images that go into the net.
+        The maps, of the size of the images that go into the net; of their central part if the model sees only that.
 
     Raises:
         ImageReadError: If a file cannot be read; the message names it.

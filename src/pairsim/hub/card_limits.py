@@ -25,8 +25,10 @@ def limits(records: RunRecords) -> list[str]:
     grey = records.model.get("preprocessing", {}).get("channels") == 1
     calibration = records.model.get("calibration")
     prior = 0.5 if calibration is None else calibration.get("prior")
+    part = records.model.get("preprocessing", {}).get("central_fraction", 1)
     return [
         f"It takes {image_kind(records)}. Other images are resized{', and colour is dropped' if grey else ''}.",
+        *([f"It sees the central {part:.0%} of their height and width."] if part != 1 else []),
         _unseen_classes(records, evaluation),
         f"Its probabilities hold where {rate(prior)} of pairs are positive, and are wrong elsewhere. Similarity and "
         "threshold do not depend on that share.",

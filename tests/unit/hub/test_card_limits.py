@@ -96,3 +96,6 @@ def test_image_kind() -> None:
     for channels, expected in ((3, "colour images of"), (4, "images of 4 channels of")):
         changed = {"preprocessing": {"image_size": [8, 12], "channels": channels}}
         assert f"It takes {expected} 8 x 12 pixels (height x width). Other images are resized." in text(changed)
+        assert "It sees the central" not in text(changed)
+    part = {"preprocessing": {"image_size": [8, 12], "channels": 3, "central_fraction": 0.6}}
+    assert "It sees the central 60% of their height and width." in text(part)
