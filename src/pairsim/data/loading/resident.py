@@ -161,7 +161,9 @@ def make_resident(
             layout = torch.channels_last if channels_last and images.shape[1] > 1 else torch.contiguous_format
             shape = (len(dataset), *images.shape[1:])
             held = torch.empty(shape, dtype=images.dtype, device=device, memory_format=layout)
-        held[number * _READ_AT_ONCE :][: len(images)] = images
+        # from page-locked memory a copy to a GPU does not wait for the one before
+        source = images.pin_memory() if held.device.type == "cuda" else images
+        held[number * _READ_AT_ONCE :][: len(images)].copy_(source, non_blocking=True)
     return ImageTensors(held, targets)
 
 

@@ -33,7 +33,7 @@ class TrainingStep:
     and the gradients of the embeddings need no communication. The gradients of the weights are then summed over the
     processes, once per update. So an update is that of the whole batch, whatever the number of processes.
 
-    A step does not wait for the device, except in fp16, where the gradient scaler reads whether a gradient is infinite.
+    A step does not wait for the device, except in fp16, where it reads whether a gradient was infinite.
 
     Args:
         model: Trained in place; on its device.
@@ -80,6 +80,7 @@ class TrainingStep:
             world.broadcast((*objective.state.parameters(), *objective.state.buffers()))
         self.optimizer: Optimizer = make_optimizer(config, model, objective.state, recordable=reason is None)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
+        self._scale: float | None = None  # of the scaler after the last update: reading it waits for the device
         self._has_gradient: list[bool] | None = None
         self._graphed: GraphedStep | None = None
         if reason is None:
@@ -239,11 +240,11 @@ class TrainingStep:
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self._trained(), self.config.grad_clip)
-        scale = self._scaler.get_scale()  # 1 unless fp16
+        scale = self._scaler.get_scale() if self._scale is None else self._scale  # 1 unless fp16
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        now = self._scaler.get_scale()
-        self.skipped = now < scale or now == 0.0  # which half of it may be
+        self._scale = self._scaler.get_scale()
+        self.skipped = self._scale < scale or self._scale == 0.0  # which half of it may be
         self._drop_gradients()
 
     def _drop_gradients(self) -> None:
@@ -276,6 +277,7 @@ class TrainingStep:
             if isinstance(group["lr"], Tensor):
                 group["lr"] = group["lr"].to(group["params"][0].device)
         self._scaler.load_state_dict(state["scaler"])
+        self._scale = None
         if self.objective.state is not None:
             self.objective.state.load_state_dict(state["memory"])
 

@@ -50,6 +50,33 @@ def batch(num: int = 16) -> tuple[Tensor, Tensor]:
     return torch.rand(num, 1, 2, 2, generator=torch.Generator().manual_seed(1)), torch.arange(num) % 3
 
 
+def test_the_scale_of_fp16_is_read_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it waits for the device."""
+    reads, own = list[float](), torch.amp.GradScaler.get_scale
+
+    def get_scale(scaler: torch.amp.GradScaler) -> float:
+        reads.append(own(scaler))
+        return reads[-1]
+
+    monkeypatch.setattr(torch.amp.GradScaler, "get_scale", get_scale)
+    net = Limited(99)
+    config = TrainConfig().resolved()
+    step = TrainingStep(
+        SimilarityModel(net), objective_for(config), config, Precision("fp16", "cpu"), note=print, world=World()
+    )
+    skipped = []
+    for number in range(5):
+        images, targets = batch()
+        step(images * (torch.inf if number in (1, 2) else 1), targets, update=True)
+        skipped.append(step.skipped)
+    assert skipped == [False, True, True, False, False]
+    assert len(reads) == 6  # also before the first
+    step.load_state_dict(step.state_dict())
+    reads.clear()
+    step(*batch(), update=True)
+    assert len(reads) == 2
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_out_of_memory_names_a_batch_size_that_fits(error: type[RuntimeError]) -> None:
     net = Limited(5, error)
