@@ -159,7 +159,8 @@ def winners(results: Results) -> list[str]:
         *aligned_table(["", *ARMS, PUBLISHED], [contest.cells(results) for contest in CONTESTS]),
         "- Bold: the best mean, and what is as good in at least one split. Nothing is bold without a competitor.",
         "- `pairsim train` is one arm, chosen without test classes. Of heads and of losses the best by these test "
-        "figures is shown, which is in their favour.",
+        "figures is shown, which is in their favour. `pairsim train` also chooses the part of the image, by training "
+        "classes; the other arms see whole images.",
         "- Signatures: with groups, so that genuine and forged signatures of a writer come in the same batches.",
         f"- Omniglot: {omniglot.ARMS[0].name}. Published figures are as their authors state them, with other training "
         "characters and other pairs. Prototypical and matching nets also had other test characters, so there is no "
