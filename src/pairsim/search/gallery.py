@@ -311,6 +311,11 @@ class Gallery(GalleryRows):
 
     def _check_search(self, k: int) -> int:
         count = check_count(k, "k", 1, 10)
-        if not len(self):
-            raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")
+        check_not_empty(self)
         return count
+
+
+def check_not_empty(gallery: Gallery) -> None:
+    """Raise ValueError if a gallery has no images, as nothing can be found in it."""
+    if not len(gallery):
+        raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")

@@ -28,7 +28,7 @@ from pairsim.encoding.pictures import Skipped
 from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan, LeftOut, scan
 from pairsim.models import SimilarityModel
-from pairsim.search import Gallery
+from pairsim.search.gallery import Gallery, check_not_empty
 from pairsim.search.gallery_files import is_gallery
 
 DUPLICATE_SIMILARITY = 0.8
@@ -122,8 +122,7 @@ def find_duplicates(
     if isinstance(against, Gallery):
         if model is not None:
             raise ValueError("Expected no model with a gallery, as its own model compares. Leave model out.")
-        if not len(against):  # now, and not after all pictures were embedded
-            raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")
+        check_not_empty(against)  # now, and not after all pictures were embedded
         model = against.model
     elif against is not None and is_gallery(Path(against)):
         raise ValueError(

@@ -16,7 +16,7 @@ from pairsim._common.unit_similarity import lowest_match
 from pairsim.data.labels import read_labels
 from pairsim.encoding import encode_dataset
 from pairsim.evaluation.identification import Searches
-from pairsim.search.gallery import Gallery
+from pairsim.search.gallery import Gallery, check_not_empty
 from pairsim.search.identification.outcomes import outcomes
 from pairsim.search.identification.search_conditions import POLICY, ImagesEach, SearchConditions, origin_in_words
 
@@ -175,8 +175,7 @@ def evaluate_gallery(
     References:
         ISO/IEC 19795-1:2021, Biometric performance testing and reporting, part 1.
     """
-    if not len(gallery):
-        raise ValueError("Expected a gallery with images, found it empty. Add some first: gallery.add(images).")
+    check_not_empty(gallery)
     origin = origin_in_words(threshold, gallery.calibration)
     if threshold is not None:
         threshold = similarity_threshold(threshold)
