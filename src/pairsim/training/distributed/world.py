@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import datetime
 import hashlib
 import io
 import json
@@ -28,6 +29,9 @@ T = TypeVar("T")
 _CPU = torch.device("cpu")
 _BUCKET_BYTES = 64 * 2**20
 """Tensors are concatenated to messages of about this size: few calls, and little memory for the copy."""
+
+_MAX_WAIT = datetime.timedelta(hours=12)
+"""Time that the first process may spend on what the others wait for, such as reading images into a cache."""
 
 _PER_PROCESS = {"out", "progress"}
 """Settings that may differ between processes."""
@@ -136,15 +140,22 @@ class World:
 
     @contextlib.contextmanager
     def main_first(self, wanted: bool = True) -> Iterator[None]:
-        """Run the block in the first process of each machine, then in its other processes."""
+        """Run the block in the first process of each machine, then in its other processes.
+
+        They wait on the host and for hours: an operation of NCCL that waits for ten minutes ends all processes.
+        """
+        if self.size == 1 or not wanted:
+            yield
+            return
+        group = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_MAX_WAIT))
         is_first = self.local_rank == 0
-        if wanted and not is_first:
-            self.barrier()
+        if not is_first:
+            dist.barrier(group)
         try:
             yield
         finally:
-            if wanted and is_first:
-                self.barrier()
+            if is_first:
+                dist.barrier(group)
 
     def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, with the same bits in all of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,27 @@ def test_messages_have_one_dtype_and_a_limited_size(monkeypatch: pytest.MonkeyPa
     buckets = list(world_module._buckets(tensors))
     assert [[tensor.numel() for tensor in bucket] for bucket in buckets] == [[3, 1], [2], [9, 0]]
     assert all(len({tensor.dtype for tensor in bucket}) == 1 for bucket in buckets)
+
+
+def test_others_may_wait_for_the_first_process_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's own limit is ten minutes."""
+    calls = list[Any]()
+
+    def new_group(*, backend: str, timeout: datetime.timedelta) -> str:
+        calls.append((backend, timeout))
+        return "group"
+
+    monkeypatch.setattr(torch.distributed, "new_group", new_group)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda group: calls.append(("barrier", group)))
+    made = ("gloo", datetime.timedelta(hours=12))
+    for rank, expected in ((0, [made, "block", ("barrier", "group")]), (1, [made, ("barrier", "group"), "block"])):
+        calls.clear()
+        with World(rank=rank, size=2, local_rank=rank, local_size=2).main_first():
+            calls.append("block")
+        assert calls == expected
+    with World(rank=0, size=2).main_first(False):
+        pass
+    assert calls == expected  # nothing more
 
 
 # --- two and three processes ---
