@@ -60,11 +60,12 @@ def adapt(
     """Adapt a pretrained backbone to labelled images.
 
     The part of the image that the net sees, with `head="auto"`, and the head are chosen by cross-validation over the
-    training classes: the largest part of 1, 0.8 and 0.6 of height and width, and the simplest head, whose EER is within
-    a standard error of the best. The features of the backbone are computed once for each image. From that head the net
-    is fine-tuned, unless `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch
-    norm stay as they are, and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER
-    on the validation images is lower than that of the frozen one by at least a standard error.
+    training classes: the largest part of 1, 0.8 and 0.6 of height and width, and the simplest head, whose EER is
+    within a standard error of the best; the whole is left only if its EER is higher with 95 % confidence. The
+    features of the backbone are computed once for each image. From that head the net is fine-tuned, unless
+    `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch norm stay as they are,
+    and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER on the validation
+    images is lower than that of the frozen one by at least a standard error.
 
     The validation images should be of classes that `train` does not have. They then tell how good the model is on new
     classes, and the threshold holds for them.

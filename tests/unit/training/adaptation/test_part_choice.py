@@ -48,6 +48,14 @@ def test_the_whole_is_chosen_where_parts_are_no_better() -> None:
     assert choose_central_fraction(lambda _, images: features_of(0.8, images), codes)[0] == 1
 
 
+def test_the_whole_is_not_left_without_a_clear_reason() -> None:
+    _, codes, features_of = features_by({1.0: 0.8, 0.8: 0.85, 0.6: 0.85})
+    chosen, (whole, *parts) = choose_central_fraction(features_of, codes)
+    best = min(parts, key=lambda part: part.figures.eer).figures
+    assert whole.figures.difference(best, 0.683)[0] > 0 > whole.figures.difference(best)[0]
+    assert chosen == 1
+
+
 def test_nothing_is_computed_for_too_few_classes() -> None:
     asked, _, features_of = features_by(dict.fromkeys(FRACTIONS, 0.5))
     assert choose_central_fraction(features_of, torch.arange(3).repeat(5)) == (1.0, [])
