@@ -48,6 +48,17 @@ class ClassFigures:
         low, high = np.percentile(differences, [tail, 100 - tail])
         return float(low), float(high)
 
+    def line(self, name: str, difference: tuple[float, float]) -> str:
+        """Return the figures in a line.
+
+        Args:
+            name: What they are of.
+            difference: Interval of the difference of the EER to that of another; not shown if both ends are 0.
+        """
+        low, high = difference
+        text = f"{name:<24}EER {self.eer:6.2%}  recall@1 {self.recall_at_1:.3f}"
+        return text if low == high == 0 else f"{text}  EER differs by [{low:+.2%}, {high:+.2%}]"
+
 
 def class_figures(sets: Sequence[tuple[Tensor, Tensor]]) -> ClassFigures:
     """Compute the figures of sets of classes, each set with embeddings of its own, and their mean.

@@ -77,9 +77,7 @@ class HeadResult:
     difference: tuple[float, float]
 
     def __str__(self) -> str:
-        low, high = self.difference
-        line = f"{self.head!s:<24}EER {self.figures.eer:6.2%}  recall@1 {self.figures.recall_at_1:.3f}"
-        return line if low == high == 0 else f"{line}  EER differs by [{low:+.2%}, {high:+.2%}]"
+        return self.figures.line(str(self.head), self.difference)
 
 
 def candidates(name: HeadChoiceName) -> list[Head]:

@@ -33,9 +33,7 @@ class PartResult:
 
     def __str__(self) -> str:
         name = "whole" if self.central_fraction == 1 else f"central {self.central_fraction:.0%}"
-        line = f"{name:<24}EER {self.figures.eer:6.2%}  recall@1 {self.figures.recall_at_1:.3f}"
-        low, high = self.difference
-        return line if low == high == 0 else f"{line}  EER differs by [{low:+.2%}, {high:+.2%}]"
+        return self.figures.line(name, self.difference)
 
 
 def choose_central_fraction(
