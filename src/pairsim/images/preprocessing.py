@@ -188,8 +188,8 @@ def central_part(images: Tensor, fraction: float) -> Tensor:
         `[..., h, w]` with at least one pixel; `images` itself for a fraction of 1.
 
     Example:
-        >>> central_part(torch.arange(6).view(1, 6), 0.5)
-        tensor([[1, 2, 3, 4]])
+        >>> central_part(torch.arange(8).view(1, 8), 0.5)
+        tensor([[2, 3, 4, 5]])
     """
     if fraction == 1.0:
         return images
