@@ -162,7 +162,7 @@ def make_resident(
             shape = (len(dataset), *images.shape[1:])
             held = torch.empty(shape, dtype=images.dtype, device=device, memory_format=layout)
         # from page-locked memory a copy to a GPU does not wait for the one before
-        source = images.pin_memory() if held.device.type == "cuda" else images
+        source = images.pin_memory() if held.is_cuda and not images.is_cuda else images
         held[number * _READ_AT_ONCE :][: len(images)].copy_(source, non_blocking=True)
     return ImageTensors(held, targets)
 

@@ -59,13 +59,13 @@ def adapt(
 ) -> Adaptation:
     """Adapt a pretrained backbone to labelled images.
 
-    The part of the image that the net sees, with `head="auto"`, and the head are chosen by cross-validation over the
-    training classes: the largest part of 1, 0.8 and 0.6 of height and width, and the simplest head, whose EER is
-    within a standard error of the best; the whole is left only if its EER is higher with 95 % confidence. The
-    features of the backbone are computed once for each image. From that head the net is fine-tuned, unless
-    `config.freeze` is `"backbone"` or the backbone is an ONNX file: its first layers and batch norm stay as they are,
-    and the best epoch is chosen by the validation images. The fine-tuned net is kept if its EER on the validation
-    images is lower than that of the frozen one by at least a standard error.
+    With `head="auto"`, the part of the image that the net sees is chosen first, by cross-validation over the training
+    classes: the largest of 1, 0.8 and 0.6 of height and width whose EER is within a standard error of the best; less
+    than the whole only if the EER of the whole is higher with 95 % confidence. The features of the backbone are then
+    computed once for each image, and the head is chosen likewise: the simplest whose EER is within a standard error of
+    the best. From it the net is fine-tuned, unless `config.freeze` is `"backbone"` or the backbone is an ONNX file: its
+    first layers and batch norm stay as they are, and the best epoch is chosen by the validation images. The fine-tuned
+    net is kept if its EER on the validation images is lower than that of the frozen one by at least a standard error.
 
     The validation images should be of classes that `train` does not have. They then tell how good the model is on new
     classes, and the threshold holds for them.
@@ -76,8 +76,8 @@ def adapt(
             images, and as many passes as give 6,000 images, at least 3 and at most 8.
         train: A labelled dataset.
         val: Likewise; by default a fifth of the classes of `train`.
-        head: `"auto"`, or the head to use, of the images as they are. Of `"whiten"` the shrinkage is still chosen. A
-            `central_fraction` that the model's preprocessing has already is not changed.
+        head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen. The part of the image is chosen
+            only with `"auto"`, and only if the model's preprocessing has no `central_fraction` below 1.
         callbacks: As for `Trainer`.
         resume: As for `Trainer.fit`.
 

@@ -70,20 +70,18 @@ class Adaptation:
         """The figures on the validation images and what was kept, in some lines."""
         lines = [
             "On the validation images:",
-            f"  {_line('backbone alone', self.baseline)}",
-            f"  {_line('frozen, with head', self.frozen)}",
+            f"  {self.baseline.line('backbone alone')}",
+            f"  {self.frozen.line('frozen, with head')}",
         ]
+        kept = f"Kept the frozen backbone with head {self.head}."
+        if self.trained is not None and self.difference is not None:
+            lines.append(f"  {self.trained.line('fine-tuned', self.difference)}")
+            kept = f"Kept the frozen backbone with head {self.head}: fine-tuning did not lower the EER enough."
+        if self.kept == "trained":
+            kept = f"Kept the fine-tuned net, as its EER is lower, with head {self.head}."
         if self.central_fraction < 1:
             lines.append(f"The model sees the central {self.central_fraction:.0%} of height and width of an image.")
-        if self.trained is None or self.difference is None:
-            lines.append(f"Kept the frozen backbone with head {self.head}.")
-            return "\n".join(lines)
-        low, high = self.difference
-        lines.insert(3, f"  {_line('fine-tuned', self.trained)}  EER differs by [{low:+.2%}, {high:+.2%}]")
-        if self.kept == "trained":
-            lines.append(f"Kept the fine-tuned net, as its EER is lower, with head {self.head}.")
-        else:
-            lines.append(f"Kept the frozen backbone with head {self.head}: fine-tuning did not lower the EER enough.")
+        lines.append(kept)
         return "\n".join(lines)
 
 
@@ -94,7 +92,3 @@ def lines_of(what: str, results: Sequence[PartResult | HeadResult]) -> list[str]
 
 def _values(figures: ClassFigures) -> dict[str, float]:
     return {"eer": figures.eer, "recall_at_1": figures.recall_at_1}
-
-
-def _line(name: str, figures: ClassFigures) -> str:
-    return f"{name:<22}EER {figures.eer:6.2%}  recall@1 {figures.recall_at_1:.3f}"

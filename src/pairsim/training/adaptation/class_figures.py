@@ -48,7 +48,7 @@ class ClassFigures:
         low, high = np.percentile(differences, [tail, 100 - tail])
         return float(low), float(high)
 
-    def line(self, name: str, difference: tuple[float, float]) -> str:
+    def line(self, name: str, difference: tuple[float, float] = (0.0, 0.0)) -> str:
         """Return the figures in a line.
 
         Args:
@@ -56,7 +56,7 @@ class ClassFigures:
             difference: Interval of the difference of the EER to that of another; not shown if both ends are 0.
         """
         low, high = difference
-        text = f"{name:<24}EER {self.eer:6.2%}  recall@1 {self.recall_at_1:.3f}"
+        text = f"{name:<22}EER {self.eer:6.2%}  recall@1 {self.recall_at_1:.3f}"
         return text if low == high == 0 else f"{text}  EER differs by [{low:+.2%}, {high:+.2%}]"
 
 

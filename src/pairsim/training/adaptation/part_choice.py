@@ -39,11 +39,11 @@ class PartResult:
 def choose_central_fraction(
     features_of: Callable[[float, Tensor], Tensor], codes: Tensor, *, seed: int = 0
 ) -> tuple[float, list[PartResult]]:
-    """Choose the largest part whose EER on new classes is within a standard error of the best, if it beats the whole.
+    """Choose how much of the image a net sees.
 
-    It does if the 95 % interval of the difference is above 0: what is cut out is lost for all later images, so the
-    whole is left only for a clear reason. At most 384 images are compared, with a whitening that is fitted to the
-    classes of the other folds.
+    It is the largest part whose EER on new classes is within a standard error of the best. The whole image is taken
+    instead unless the 95 % interval says that its EER is higher, as later images lose what is outside the part. At most
+    384 images are compared, with a whitening that is fitted to the classes of the other folds.
 
     Args:
         features_of: Called with a share of height and width and numbers of images, it returns their features `[n, F]`.

@@ -123,3 +123,11 @@ def test_free_memory_heeds_the_limit_of_a_container(tmp_path: Path, monkeypatch:
 def test_a_tensor_dataset_in_memory_passes() -> None:
     images = ImageTensors(torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2), [0, 1])
     assert torch.equal(make_resident(images, progress=False).images, images.images)
+
+
+@pytest.mark.gpu
+def test_images_on_a_gpu_are_those_given() -> None:
+    images = torch.randint(0, 256, (600, 1, 4, 4), dtype=torch.uint8)
+    held = make_resident(ImageTensors(images, range(600)), device="cuda")
+    assert torch.equal(held.images.cpu(), images)
+    assert torch.equal(make_resident(held, device="cuda").images.cpu(), images)

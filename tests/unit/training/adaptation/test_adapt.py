@@ -95,7 +95,7 @@ def test_the_part_that_is_best_on_new_classes_is_kept_in_the_model(tmp_path: Pat
     loaded = SimilarityModel.from_pretrained(tmp_path / "run", embedding_net=model.embedding_net)
     assert loaded.preprocessing == model.preprocessing
     fresh = SimilarityModel(EmbeddingNet(net_of(make_model()).backbone, in_channels=1, image_size=12))
-    net_of(fresh).set_head(result.heads[0].head.name, net_of(model).head, net_of(model).embedding_dim)
+    net_of(fresh).set_head(net_of(model).head_name, net_of(model).head, net_of(model).embedding_dim)
     fresh.load_state_dict(torch.load(tmp_path / "run" / "best_model.pt", weights_only=True))
     assert fresh.preprocessing == model.preprocessing
     torch.testing.assert_close(fresh.encode(val.images), model.encode(val.images))
