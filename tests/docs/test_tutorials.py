@@ -31,7 +31,7 @@ CHEAPER = [
     (r"^(pairsim train .*)$", r"\1 --epochs 1"),
     (r"--epochs \d+ (.*)--epochs 1$", r"--epochs 1 \1"),
     (r"^(python examples/own_folder\.py)$", r"\1 --epochs 1"),
-    (r"^pairsim train faces ", "python train_briefly.py train faces --image-size 64 "),
+    (r"^pairsim train (faces|products) ", r"python train_briefly.py train \1 --image-size 64 "),
     (r"^pairsim app .*$", "pairsim app --help"),
     (r"^pip install .*$", "true"),
     (r"--resamples \d+", "--resamples 50"),
@@ -40,9 +40,10 @@ CHEAPER = [
 ]
 TRAIN_BRIEFLY = """
 from pairsim.cli import main
-from pairsim.training.adaptation import class_figures, trained_heads
+from pairsim.training.adaptation import class_figures, part_choice, trained_heads
 
 class_figures._NUM_RESAMPLES = 50
+part_choice._MAX_IMAGES = 32
 trained_heads._STEPS = 1  # otherwise a head is trained for hundreds of epochs on a few pictures
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from pairsim.data.named import load_data
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
-NUM_IMAGES, SHARE = 12_000, 0.02
+NUM_IMAGES, SHARE = 6_000, 0.02
 
 
 def test_the_first_half_of_the_flips_is_found_almost_purely(mnist_root: Path) -> None:

@@ -27,7 +27,6 @@ from pairsim.runs.run_pairs import (
     lists_numbers,
     read_numbered_list,
     read_picture_list,
-    repeats,
     validation_pairs_of,
 )
 from pairsim.verification import VerificationReport
@@ -49,8 +48,7 @@ class Judged:
         unseen_classes: How many of these training did not have; `None` for given pairs, and where the run does not say.
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
-        warning: One line where the threshold was chosen on classes of training, and these are others, or where given
-            pairs are listed with both targets or again; else empty.
+        warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
         folds: Fold of each given pair; `None` if their file has none.
         skipped: What was left out of the given pairs.
         groups: Groups to report on; `None` if none were asked for.
@@ -126,7 +124,6 @@ def load_evaluation_data(
             listed,
             pictures.source,
             account=account,
-            warning=repeats(listed),
             folds=folds,
             skipped=skipped,
             groups=named,
@@ -136,7 +133,7 @@ def load_evaluation_data(
         listed = read_numbered_list(pairs, loaded)
         named = None if groups is None else find_group_names(listed, data, groups)
         source = f"{pairs.name}, {loaded.source}"
-        return Judged(listed, source, warning=repeats(listed), folds=read_folds(pairs), groups=named)
+        return Judged(listed, source, folds=read_folds(pairs), groups=named)
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split

@@ -10,11 +10,11 @@ import numpy as np
 
 from pairsim._common import storage
 from pairsim._common.choices import OnError
-from pairsim._common.numbers import counted
 from pairsim.data import ImageFiles, LabelledData, LabelledImages, PairDataset, PairList
 from pairsim.data.named import NAMES, is_embedding_file
 from pairsim.data.named.class_folders import default_preprocessing
 from pairsim.data.pairs.pair_files import write_pair_file
+from pairsim.data.pairs.repeated_pairs import warn_of_repeats
 from pairsim.errors import RunError
 from pairsim.images import Fit, Preprocessing
 
@@ -77,9 +77,11 @@ def read_picture_list(
 def read_numbered_list(file: Path, images: LabelledData) -> PairDataset:
     """Read pairs of images of a named dataset, or of embeddings in a file, by their numbers."""
     listed = PairList.load(file)
-    return PairDataset.from_pairs(
+    pairs = PairDataset.from_pairs(
         images, listed.first, listed.second, listed.target, kind=listed.kind, group=listed.group
     )
+    warn_of_repeats(pairs, range(len(images)))
+    return pairs
 
 
 def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
@@ -94,25 +96,6 @@ def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
         "negatives": dict(zip(names.tolist(), counts.tolist(), strict=True)),
         "sha256": listed.sha256,
     }
-
-
-def repeats(pairs: PairDataset) -> str:
-    """Describe pairs that are listed more than once, in either order; an empty text if there are none."""
-    listed, num_images = pairs.all_pairs(), len(pairs.dataset)
-    keys = np.minimum(listed.first, listed.second) * num_images + np.maximum(listed.first, listed.second)
-    distinct, number = np.unique(keys, return_inverse=True)
-    counts = np.bincount(2 * number + listed.target, minlength=2 * len(distinct)).reshape(-1, 2)
-    both, notes = np.flatnonzero(counts.all(axis=1)), []
-    if both.size:
-        names = getattr(pairs.dataset, "paths", range(num_images))
-        first, second = (names[image] for image in divmod(int(distinct[both[0]]), num_images))
-        what = f"{counted(both.size, 'pair')} {'is' if both.size == 1 else 'are'} listed with both targets"
-        notes.append(f"{what}, such as {first} and {second}. Keep the right one.")
-    again = int((counts - 1).clip(min=0).sum())
-    if again:
-        what = f"{counted(again, 'repeated pair')} {'counts' if again == 1 else 'count'} each time"
-        notes.append(f"{what}. Remove repeats that are not intended.")
-    return " ".join(notes)
 
 
 def num_pictures(pairs: PairDataset) -> int:

@@ -40,6 +40,7 @@ def test_evaluate_numbered_pairs(run: Path, tmp_path: Path) -> None:
     assert (done.json["num_pairs"], done.json["num_positive"]) == (4, 2)
 
 
+@pytest.mark.filterwarnings("ignore:3 repeated pairs count")
 def test_evaluate_pairs_with_folds(run: Path, tmp_path: Path) -> None:
     test = load_data("digits", "test").dataset
     PairList.of(PairDataset(test, num_pairs=200, seed=1), folds=5).save(tmp_path / "pairs.csv")

@@ -61,6 +61,7 @@ def test_the_run_records_its_pairs(run: Path) -> None:
     assert (run / "report.html").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:12 repeated pairs count")
 def test_commands_use_the_validation_pairs_of_the_run(run: Path) -> None:
     place = run.parent
     done = here("evaluate", "run", "pics", "--split", "val", "--json", cwd=place)

@@ -17,7 +17,6 @@ from pairsim.runs.run_pairs import (
     describe_pairs,
     read_numbered_list,
     read_picture_list,
-    repeats,
     validation_pairs_of,
     write_validation_pairs,
 )
@@ -54,38 +53,6 @@ def test_counts(place: Path) -> None:
     plain = describe_pairs(PairDataset.from_pairs(pairs.dataset, listed.first, listed.second, listed.target))
     assert (plain["num_groups"], plain["negatives"]) == (None, {"negative": 1})
     assert plain["sha256"] != found["sha256"]
-
-
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        ("", ""),
-        ("b/3.png,b/2.png,1,,w\n", "1 repeated pair counts each time. Remove repeats that are not intended."),
-        (
-            "a/1.png,a/0.png,0,random,v\n",
-            "1 pair is listed with both targets, such as {0}/a/0.png and {0}/a/1.png. Keep the right one.",
-        ),
-        (
-            "b/2.png,a/0.png,1,,v\nb/2.png,a/0.png,1,,v\na/0.png,b/2.png,0,random,w\nb/3.png,b/2.png,0,random,w\n",
-            "2 pairs are listed with both targets, such as {0}/a/0.png and {0}/b/2.png. Keep the right one. "
-            "2 repeated pairs count each time. Remove repeats that are not intended.",
-        ),
-    ],
-)
-def test_repeats(place: Path, rows: str, expected: str) -> None:
-    (place / "pairs.csv").write_text(LIST + rows)
-    pairs, _ = read_picture_list(place / "pairs.csv", str(place / "data"), None)
-    assert repeats(pairs) == expected.format(place / "data")
-    model = small_model()
-    assert load_evaluation_data(
-        place, model, str(place / "data"), "test", pairs=place / "pairs.csv", data_dir=None
-    ).warning == repeats(pairs)
-
-
-def test_repeats_by_number() -> None:
-    images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
-    pairs = PairDataset.from_pairs(ImageTensors(images, [0, 0, 1]), [0, 1, 1], [1, 0, 2], [1, 0, 0])
-    assert repeats(pairs) == "1 pair is listed with both targets, such as 0 and 1. Keep the right one."
 
 
 def test_validation_pairs_are_read_again_with_the_pictures_moved(place: Path) -> None:

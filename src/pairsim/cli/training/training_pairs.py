@@ -77,13 +77,7 @@ class TrainingPairs:
             on_error: What happens to pairs of pictures that are missing or cannot be read.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
-        from pairsim.runs.run_pairs import (
-            describe_pairs,
-            lists_numbers,
-            read_numbered_list,
-            read_picture_list,
-            repeats,
-        )
+        from pairsim.runs.run_pairs import describe_pairs, lists_numbers, read_numbered_list, read_picture_list
 
         skipped: list[SkippedPairs | None] = []
         if lists_numbers(data):
@@ -101,7 +95,7 @@ class TrainingPairs:
                 on_error=on_error,
             )
             skipped.append(train.skipped)
-        notes, seed = [repeats(train)], options.seed
+        notes, seed = list[str](), options.seed
         if val_pairs is None:
             split = split_pairs(train, options.val_fraction or VAL_FRACTION, seed=seed)
             train, val = split.train, split.val
@@ -111,7 +105,6 @@ class TrainingPairs:
         else:
             val, _ = read_picture_list(val_pairs, data, _reading(train), on_error=on_error)
             skipped.append(val.skipped)
-            notes.append(repeats(val))
             common = len(set(train.dataset.paths) & set(val.dataset.paths))
             if common:
                 notes.append(

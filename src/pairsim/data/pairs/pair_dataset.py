@@ -19,6 +19,7 @@ from pairsim.data.items import image_of
 from pairsim.data.pairs.pair_files import read_picture_pairs
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
+from pairsim.data.pairs.repeated_pairs import warn_of_repeats
 from pairsim.data.pairs.skipped_pairs import SkippedPairs
 from pairsim.errors import DataError, require
 from pairsim.images import Preprocessing
@@ -164,6 +165,9 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             on_error: `"raise"` stops at pictures that are missing; `"skip"` reads all pictures once, leaves out the
                 pairs of those that are missing or cannot be read, and lists them in `skipped` of the result.
 
+        Warns:
+            UserWarning: If pairs are listed more than once, in either order, with both targets or with one.
+
         Raises:
             DataError: If a row cannot be parsed (the message gives its line), or no pair is left.
             ImageReadError: If a picture is missing, unless skipped; the message names it.
@@ -185,6 +189,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         target = [target for *_, target in table.rows]
         pairs = cls.from_pairs(dataset, first, second, target, kind=table.kinds, group=table.groups)
         pairs.skipped = skipped
+        warn_of_repeats(pairs, files.paths)
         return pairs
 
     @property

@@ -121,6 +121,7 @@ def test_a_picture_in_several_pairs_is_one_image(pictures: Path) -> None:
     assert pairs.all_pairs().first.tolist() == [0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:1 repeated pair counts")
 def test_a_picture_under_several_paths_is_one_image(pictures: Path) -> None:
     file = pictures / "pairs.csv"
     file.write_text(f"a.png,b.png,0\n./a.png,{pictures}/b.png,0\n{pictures}/x/../b.png,c.png,1\n")
