@@ -152,6 +152,8 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
     ) -> PairDataset:
         """Return the pairs of a file: a CSV of pairs, or the `pairs.txt` of Labeled Faces in the Wild.
 
+        Pairs that are listed more than once, in either order, with both targets or with one, cause a warning.
+
         Args:
             path: The file. A CSV, also with semicolons, tabs or bars, has the columns `first,second,target`, and if you
                 like `kind`, `group` and `fold`; a header may name them in any order, also as `path1,path2,label`. It is
@@ -164,9 +166,6 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             transform: Applied to each uint8 `[C, H, W]`.
             on_error: `"raise"` stops at pictures that are missing; `"skip"` reads all pictures once, leaves out the
                 pairs of those that are missing or cannot be read, and lists them in `skipped` of the result.
-
-        Warns:
-            UserWarning: If pairs are listed more than once, in either order, with both targets or with one.
 
         Raises:
             DataError: If a row cannot be parsed (the message gives its line), or no pair is left.
