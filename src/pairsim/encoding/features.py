@@ -28,7 +28,7 @@ from pairsim.errors import RunError
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.collecting import collect
 from pairsim.models.embedding_net import eval_mode, pooled
-from pairsim.models.inference.inference_nets import InferenceNets, default_batch_size
+from pairsim.models.inference.inference_nets import InferenceNet, InferenceNets, default_batch_size
 from pairsim.models.pretrained import deserialize, serialize
 from pairsim.models.weight_names import unwrapped
 
@@ -114,15 +114,16 @@ def backbone_features(
         preprocessing=model.preprocessing,
         num_workers=num_workers(images, workers),
     )
-    nets = InferenceNets()
+    chosen: InferenceNet | None = None
 
     def features_of(batch: Tensor) -> Tensor:
+        nonlocal chosen
         pixels = model.preprocessed(batch.to(model.device))
-        chosen = nets.get(backbone, pixels, dtype)
-        with eval_mode(backbone):
-            return chosen(pixels).float().cpu()
+        if chosen is None:  # the first batch selects the net that runs
+            chosen = InferenceNets().get(backbone, pixels, dtype)
+        return chosen(pixels).float().cpu()
 
-    with torch.no_grad(), all_named(images):
+    with torch.no_grad(), all_named(images), eval_mode(backbone):
         batches = (features_of(batch) for batch, _ in loader.epoch(0))
         features = collect(batches, len(images), progress=progress)
     assert features is not None, "a loader has images"

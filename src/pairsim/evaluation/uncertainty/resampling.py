@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ from pairsim._common.arrays import (
 from pairsim._common.choices import Unit
 from pairsim.evaluation.pairs.pair_figures import PairFigures
 from pairsim.evaluation.pairs.pair_scores import PairScores, all_pair_scores
+from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.pairs.similarities import by_class, similarity_blocks
 from pairsim.evaluation.uncertainty.spread import Intervals, check_confidence, fnmr_name, point_estimates
 
@@ -50,6 +52,7 @@ _CURVE_POINTS = 201
 _AROUND_TARGET = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 4.0)
 _EVENLY = tuple(count / 20 for count in range(1, 20))  # for curves with large errors
 _RESAMPLES_AT_ONCE = 128  # weights of 10,000 images then stay in a cache
+_PAIRS_AT_ONCE = 1 << 20  # their weights have exact sums in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,19 +143,21 @@ def bootstrap(
     counts = [torch.zeros(2 * num_cells, chunk.shape[1], dtype=torch.float64) for chunk in chunks]
     bounds = torch.from_numpy(figures.edges)
     for start, products in similarity_blocks(vectors, block_size, upper=True):
-        cells = torch.bucketize(torch.from_numpy(products).double(), bounds, right=True).to(torch.int32).numpy()
-        for row in range(len(products)):
-            image, end = start + row, int(ends[start + row])
-            keys = cells[row, row + 1 :].astype(np.uint16)
-            keys[end - image - 1 :] += np.uint16(num_cells)
-            rows = torch.from_numpy(np.argsort(keys, kind="stable") + image + 1)
+        cells = torch.bucketize(torch.from_numpy(products).double(), bounds, right=True).numpy().astype(np.uint16)
+        for first, last in _rows_of_equal_weight(codes[start : start + len(products)], len(codes), unit):
+            parts = [cells[row, row + 1 :] for row in range(first, last)]
+            for row, part in zip(range(first, last), parts, strict=True):
+                part[int(ends[start + row]) - start - row - 1 :] += np.uint16(num_cells)
+            keys = np.concatenate(parts)
+            others = np.concatenate([np.arange(start + row + 1, len(codes)) for row in range(first, last)])
+            rows = torch.from_numpy(others[np.argsort(keys, kind="stable")])
             offsets = _offsets(keys, 2 * num_cells)
             for chunk, count in zip(chunks, counts, strict=True):
                 sums = _bag_sums(rows, chunk, offsets)
                 if unit == "classes":  # a class with itself has the weight k, not k squared
                     sizes = offsets.diff(append=torch.tensor([len(keys)]))
                     sums[:num_cells] = sizes[:num_cells, None].float()
-                count.addcmul_(sums.double(), chunk[image].double())
+                count.addcmul_(sums.double(), chunk[start + first].double())
     return figures.resampled(counts, unit, num_units, seed)
 
 
@@ -360,6 +365,17 @@ def _weights(num_units: int, num_resamples: int, seed: int) -> Tensor:
     for number in range(count):
         drawn[:, number] = np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
     return torch.from_numpy(drawn)
+
+
+def _rows_of_equal_weight(codes: IntArray, num_images: int, unit: Unit) -> list[tuple[int, int]]:
+    """Divide the rows of a block into those that are drawn together: the images of a class, or each image alone."""
+    if unit == "images":
+        return [(row, row + 1) for row in range(len(codes))]
+    at_once = max(1, _PAIRS_AT_ONCE // num_images)
+    bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    return [
+        (first, min(first + at_once, end)) for begin, end in pairwise(bounds) for first in range(begin, end, at_once)
+    ]
 
 
 def _offsets(keys: np.ndarray[tuple[int], np.dtype[np.integer]], num_keys: int) -> Tensor:

@@ -139,10 +139,10 @@ def _adapt(
     codes, val_codes = (torch.from_numpy(images.index.codes.astype("int64")) for images in (train, val))
     val_features = features_of(val)
     baseline = class_figures([(val_features, val_codes)])
-    parts = _choose_part(model, train, codes, features_of, settings.seed) if head == "auto" else []
+    parts, known = _choose_part(model, train, codes, features_of, settings.seed) if head == "auto" else ([], None)
     if parts and model.preprocessing.central_fraction < 1:
         val_features = features_of(val)
-    features = features_of(train)
+    features = features_of(train) if known is None else _completed(train, *known, features_of)
     dim = net.embedding_dim if head == net.head_name and head in ("linear", "mlp") else None
     chosen, results = choose_head(features, codes, candidates(head), dim=dim, seed=settings.seed)
     _set_head(net, chosen, *chosen.fitted(features, codes, dim, settings.seed))
@@ -189,19 +189,35 @@ def _adapt(
 
 def _choose_part(
     model: SimilarityModel, train: LabelledImages, codes: Tensor, features_of: Callable[[Any], Tensor], seed: int
-) -> list[PartResult]:
-    """Set the part of pixels that the model sees, unless that is set already; return what was tried."""
+) -> tuple[list[PartResult], tuple[Tensor, Tensor] | None]:
+    """Set the part of pixels that the model sees, unless that is set already.
+
+    Returns:
+        What was tried, and the numbers and features of the images it was tried on; `None` if nothing was tried.
+    """
     given = model.preprocessing
     if given.central_fraction != 1 or given.of_vectors or given.float_range is not None:
-        return []
+        return [], None
+    known: dict[float, tuple[Tensor, Tensor]] = {}
 
     def of_part(fraction: float, images: Tensor) -> Tensor:
         model.preprocessing = dataclasses.replace(given, central_fraction=fraction)
-        return features_of(subset(train, images.numpy()))
+        known[fraction] = images, features_of(subset(train, images.numpy()))
+        return known[fraction][1]
 
     chosen, results = choose_central_fraction(of_part, codes, seed=seed)
     model.preprocessing = dataclasses.replace(given, central_fraction=chosen)
-    return results
+    return results, known.get(chosen)
+
+
+def _completed(train: LabelledImages, images: Tensor, known: Tensor, features_of: Callable[[Any], Tensor]) -> Tensor:
+    """Return the features of all training images, of which those of some images are known."""
+    features = known.new_empty(len(train), known.shape[1])
+    features[images] = known
+    others = torch.ones(len(train), dtype=torch.bool).index_fill_(0, images, False).nonzero().flatten()
+    if len(others):
+        features[others] = features_of(subset(train, others.numpy()))
+    return features
 
 
 def _labelled(

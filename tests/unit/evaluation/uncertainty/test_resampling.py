@@ -16,6 +16,7 @@ from pairsim.evaluation import (
     fnmr_at_fmr,
     paired_differences,
 )
+from pairsim.evaluation.uncertainty import resampling
 from pairsim.evaluation.uncertainty.resampling import _percentiles, _weights
 
 THRESHOLD = 0.4
@@ -186,3 +187,18 @@ def test_messages_of_differences() -> None:
             paired_differences(resampled, other)
     with pytest.raises(ValueError, match="confidence between 0 and 1"):
         paired_differences(resampled, resampled, confidence=1.0)
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 100, 1 << 20])
+def test_classes_have_the_same_figures_for_any_number_of_pairs_at_once(
+    pairs_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.sort(rng.integers(0, 6, 40))
+    vectors = rng.normal(size=(6, 5))[labels] + rng.normal(size=(40, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = bootstrap(vectors, labels, 0.3, unit="classes", num_resamples=20)
+    monkeypatch.setattr(resampling, "_PAIRS_AT_ONCE", pairs_at_once)
+    found = bootstrap(vectors, labels, 0.3, unit="classes", num_resamples=20, block_size=7)
+    for name, values in expected.figures.items():
+        np.testing.assert_array_equal(found.figures[name], values)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from quick_heads import few_head_steps
-from torch import nn
+from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim.data import ClassBalancedBatches, ImageTensors, LabelledImages
@@ -18,8 +18,10 @@ from pairsim.data.splits import read_split
 from pairsim.encoding.features import backbone_features
 from pairsim.errors import DataError, TrainingError
 from pairsim.training.adaptation import adapt as module
+from pairsim.training.adaptation import part_choice
 from pairsim.training.adaptation.adapt import early_parts
 from pairsim.training.adaptation.class_figures import ClassFigures, eer_and_recall
+from pairsim.training.adaptation.head_choice import choose_head
 
 
 def make_images(num_classes: int = 15, each: int = 6, seed: int = 0) -> ImageTensors:
@@ -101,6 +103,28 @@ def test_the_part_that_is_best_on_new_classes_is_kept_in_the_model(tmp_path: Pat
     torch.testing.assert_close(fresh.encode(val.images), model.encode(val.images))
     for line in ("Parts of the image, cross-validated", "The model sees the central "):
         assert line in str(result)
+
+
+def test_features_of_the_chosen_part_are_computed_once_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_choice, "_MAX_IMAGES", 150)
+    computed, fitted_to = list[tuple[float, int]](), list[Tensor]()
+
+    def counted(model: SimilarityModel, images: Any, **options: Any) -> Tensor:
+        computed.append((model.preprocessing.central_fraction, len(images)))
+        return backbone_features(model, images, **options)
+
+    def noted(features: Tensor, *given: Any, **options: Any) -> Any:
+        fitted_to.append(features)
+        return choose_head(features, *given, **options)
+
+    monkeypatch.setattr(module, "backbone_features", counted)
+    monkeypatch.setattr(module, "choose_head", noted)
+    model, images, val = make_model(), make_centred(each=12), make_centred(seed=9)
+    with few_head_steps():
+        part = adapt(model, frozen(), train=images, val=val).central_fraction
+    rest = len(images) - 150
+    assert computed == [(1.0, len(val)), (1.0, 150), (0.8, 150), (0.6, 150), (part, len(val)), (part, rest)]
+    torch.testing.assert_close(fitted_to[0], backbone_features(model, images))
 
 
 def test_the_part_is_not_chosen_where_it_is_given_or_the_head_is() -> None:
