@@ -98,10 +98,11 @@ def describe_pairs(pairs: PairDataset) -> dict[str, Any]:
     }
 
 
-def num_pictures(pairs: PairDataset) -> int:
-    """Return the number of pictures that given pairs have."""
+def pictures_of(pairs: PairDataset) -> set[str | int]:
+    """Return the pictures that given pairs have, by path or number."""
     listed = pairs.all_pairs()
-    return len(np.unique(np.concatenate((listed.first, listed.second))))
+    names = getattr(pairs.dataset, "paths", range(len(pairs.dataset)))
+    return {names[number] for number in np.unique(np.concatenate((listed.first, listed.second))).tolist()}
 
 
 def write_validation_pairs(run: Path, pairs: PairDataset, data: str) -> None:

@@ -182,7 +182,8 @@ def _labelled(
     index = images.index
     if index.num_classes < 2:
         raise DataError(
-            f"Expected images of at least two classes, found only {index.classes[0]!r}. Add images of another class."
+            f"Expected images of at least two classes, found only {index.classes.tolist()[0]!r}. "
+            "Add images of another class."
         )
     if index.counts.max() < 2:
         raise DataError(
@@ -201,6 +202,12 @@ def _labelled(
             notes.append(f"Split off {len(held_out):,} of {len(labelled):,} images as validation data.")
             split = ValidationSplit(held_out, index.fingerprint())
             images, val = subset(images, kept), subset(images, held_out)
+            if val.index.counts.max() < 2:
+                notes.append(
+                    "The validation images are of different classes, so they have no positive pair: the best epoch is "
+                    "chosen by negative pairs alone, balanced accuracy is of these alone, and no threshold is set. "
+                    f"Raise val_fraction ({config.val_fraction}), or keep whole classes for validation."
+                )
     single = images.index.classes[images.index.counts == 1]
     if len(single):
         some = ", ".join(str(name) for name in single[:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +28,7 @@ from pairsim.training.optimize.optimizers import FrozenParts, Scheduler
 from pairsim.training.optimize.step import TrainingStep
 from pairsim.training.validation import Parts, Validation, fit_projection, fitted_projection, validate
 
+_MAX_TEXT = 300
 _COLLAPSED = 0.01
 """Variance of the embeddings, 0 if all are equal and at most 1, below which they carry hardly any information."""
 
@@ -92,12 +94,12 @@ class TrainingState:
         """Restore what `state_dict` returned. Lists and tensors are changed in place.
 
         Raises:
-            RunError: If the state does not fit this run, or pictures are read with another white than before.
+            RunError: If the state does not fit this run, or pictures are read in another way than before.
         """
         try:
             self._restore(state)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            text = " ".join(str(error).split())
+            text = textwrap.shorten(str(error), _MAX_TEXT).rstrip(".")
             raise RunError(
                 f"Expected a checkpoint of this net and these settings, found one that does not fit: "
                 f"{type(error).__name__}: {text}. Start again with --resume never, or choose another --out."
@@ -105,12 +107,13 @@ class TrainingState:
 
     def _restore(self, state: dict[str, Any]) -> None:
         preprocessing = Preprocessing.from_dict(state["preprocessing"])
-        before, now = preprocessing.white, self.model.preprocessing.white
-        if before != now:
-            raise RunError(
-                f"Expected the white that the run was started with ({before}), found {now}. Restore it, choose another "
-                "--out, or start again with --resume never."
-            )
+        for name in ("white", "fit", "interpolation", "image_size", "channels", "central_fraction"):
+            before, now = getattr(preprocessing, name), getattr(self.model.preprocessing, name)
+            if before != now:
+                raise RunError(
+                    f"Expected the {name} that the run was started with ({before}), found {now}. Restore it, choose "
+                    "another --out, or start again with --resume never."
+                )
         self.model.preprocessing = preprocessing
         state = {"skipped": 0, **state}  # which earlier versions did not count
         for name, value in vars(self).items():

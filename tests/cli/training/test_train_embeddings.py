@@ -155,3 +155,19 @@ def test_embeddings_of_another_length(place: Path) -> None:
     np.savez(place / "short.npz", embeddings=np.eye(4), labels=[0, 0, 1, 1])
     message = failure(here("evaluate", "run", "short.npz", cwd=place), 1)
     assert "Expected embeddings of 12 numbers, as the model was trained on, found 4 in short.npz" in message
+
+
+def test_pairs_of_embeddings_in_both_lists_are_noted(place: Path) -> None:
+    for name, rows in (("a", "0,1,1\n0,20,0\n1,30,0\n"), ("b", "1,2,1\n5,40,0\n")):
+        (place / f"{name}.csv").write_text(f"first,second,target\n{rows}")
+    lists = ("--pairs", "a.csv", "--val-pairs", "b.csv", "--epochs", "1", "--no-report")
+    done = succeeded(here("train", "train.npz", *lists, "--out", "paired", cwd=place))
+    assert "1 picture is in a.csv and in b.csv: results on the latter will look better" in done.err
+
+
+@pytest.mark.parametrize(("options", "expected"), [(("--head", "none"), 12), (("--embedding-dim", "5"), 5)])
+def test_the_head_and_the_length_asked_for(place: Path, options: tuple[str, str], expected: int) -> None:
+    out = f"run{expected}"
+    succeeded(here("train", "train.npz", "--out", out, "--epochs", "1", "--no-report", *options, cwd=place))
+    model = SimilarityModel.from_pretrained(place / out)
+    assert model.encode(load(place / "test.npz", "all", None).dataset.images).shape[1] == expected

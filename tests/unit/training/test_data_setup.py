@@ -357,6 +357,14 @@ def test_too_few_images_to_split() -> None:
     assert any(note.startswith("Too few images to split off validation data (val_fraction=0.1)") for note in data.notes)
 
 
+def test_validation_without_a_positive_pair_is_noted() -> None:
+    images = ImageTensors(torch.randint(0, 256, (48, 1, 8, 8), dtype=torch.uint8), np.arange(48) % 6)
+    notes = {share: set_up(World(), images, val_fraction=share, batch_size=4).notes for share in (0.1, 0.3)}
+    said = "The validation images are of different classes, so they have no positive pair"
+    assert [note.startswith(said) for note in notes[0.1]].count(True) == 1
+    assert not any(note.startswith(said) for note in notes[0.3])
+
+
 @pytest.mark.parametrize("resident", [True, False])
 def test_labelled_validation_images_are_kept_with_their_labels(files: ImageFiles, resident: bool) -> None:
     data = trainer_of(files, channels=3, resident=resident).data

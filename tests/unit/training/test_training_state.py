@@ -200,11 +200,20 @@ def test_embeddings_that_are_not_finite_end_the_training() -> None:
         trainer.fit()
 
 
-def test_pictures_are_not_read_with_another_white() -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"white": 4095}, r"the white that the run was started with \(None\), found 4095. Restore it, choose another"),
+        ({"fit": "pad"}, r"the fit that the run was started with \(stretch\), found pad. Restore it"),
+        ({"interpolation": "bicubic"}, r"the interpolation that the run was started with \(bilinear\), found bicubic."),
+        ({"central_fraction": 0.8}, r"the central_fraction that the run was started with \(1.0\), found 0.8."),
+        ({"image_size": (9, 7)}, r"the image_size that the run was started with \(.*\), found \(9, 7\)."),
+    ],
+)
+def test_pictures_are_not_read_in_another_way(change: dict[str, Any], said: str) -> None:
     saved, state = stored(trained_state()), new_state()
-    state.model.preprocessing = dataclasses.replace(state.model.preprocessing, white=4095)
-    said = r"Expected the white that the run was started with \(None\), found 4095. Restore it, choose another"
-    with pytest.raises(RunError, match=said):
+    state.model.preprocessing = dataclasses.replace(state.model.preprocessing, **change)
+    with pytest.raises(RunError, match=f"^Expected {said}"):
         state.load_state_dict(saved)
 
 

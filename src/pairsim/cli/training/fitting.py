@@ -122,6 +122,7 @@ def fit_model(
     options: TrainOptions,
     *,
     head: Literal["auto"] | HeadName | None,
+    embedding_dim: int | None,
     tensorboard: bool,
     resume: Resume,
 ) -> Fitted | None:
@@ -134,6 +135,7 @@ def fit_model(
         net: The choice of the net.
         options: How to train.
         head: --head.
+        embedding_dim: --embedding-dim.
         tensorboard: Whether to write a log for TensorBoard.
         resume: --resume.
 
@@ -164,7 +166,14 @@ def fit_model(
     if adapts:
         _print(beginning)
         adapted = pairsim.adapt(
-            model, options, train=loaded, val=val, head=head or "auto", callbacks=callbacks, resume=resume
+            model,
+            options,
+            train=loaded,
+            val=val,
+            head=head or "auto",
+            embedding_dim=embedding_dim,
+            callbacks=callbacks,
+            resume=resume,
         )
         return Fitted(
             history=adapted.history,

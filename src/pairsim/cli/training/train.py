@@ -161,7 +161,17 @@ def train(
         size, num = images.train.image_size, images.train.channels if net.backbone is None else channels
         model = make_model(in_channels=num, image_size=size)
     with locked(out if is_main_process() else None):
-        fitted = fit_model(model, data, images, net, options, head=head, tensorboard=tensorboard, resume=resume)
+        fitted = fit_model(
+            model,
+            data,
+            images,
+            net,
+            options,
+            head=head,
+            embedding_dim=embedding_dim,
+            tensorboard=tensorboard,
+            resume=resume,
+        )
         if fitted is None:
             return
         written = write_pages(out, model, data, fitted) if report else []

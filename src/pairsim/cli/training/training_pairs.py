@@ -77,7 +77,13 @@ class TrainingPairs:
             on_error: What happens to pairs of pictures that are missing or cannot be read.
         """
         from pairsim.data import load_data, split_pairs, with_random_negatives
-        from pairsim.runs.run_pairs import describe_pairs, lists_numbers, read_numbered_list, read_picture_list
+        from pairsim.runs.run_pairs import (
+            describe_pairs,
+            lists_numbers,
+            pictures_of,
+            read_numbered_list,
+            read_picture_list,
+        )
 
         skipped: list[SkippedPairs | None] = []
         if lists_numbers(data):
@@ -105,12 +111,12 @@ class TrainingPairs:
         else:
             val, _ = read_picture_list(val_pairs, data, _reading(train), on_error=on_error)
             skipped.append(val.skipped)
-            common = len(set(train.dataset.paths) & set(val.dataset.paths))
-            if common:
-                notes.append(
-                    f"{counted(common, 'picture')} {'is' if common == 1 else 'are'} in {pairs.name} and in "
-                    f"{val_pairs.name}: results on the latter will look better than on other pictures."
-                )
+        common = 0 if val is None or val_pairs is None else len(pictures_of(train) & pictures_of(val))
+        if common and val_pairs is not None:
+            notes.append(
+                f"{counted(common, 'picture')} {'is' if common == 1 else 'are'} in {pairs.name} and in "
+                f"{val_pairs.name}: results on the latter will look better than on other pictures."
+            )
         added = 0
         if random_negatives:
             before, train = len(train), with_random_negatives(train, seed=seed)
@@ -148,11 +154,11 @@ class TrainingPairs:
 
     def counts(self, split: object) -> dict[str, Any]:  # noqa: ARG002
         """Count the images, as values for JSON."""
-        from pairsim.runs.run_pairs import num_pictures
+        from pairsim.runs.run_pairs import pictures_of
 
         return {
-            "num_train": num_pictures(self.pairs),
-            "num_val": 0 if self.val is None else num_pictures(self.val),
+            "num_train": len(pictures_of(self.pairs)),
+            "num_val": 0 if self.val is None else len(pictures_of(self.val)),
             "num_test": 0,
             "unseen_classes": [],
             "left_out": (),

@@ -89,6 +89,7 @@ def read_embeddings(path: str | Path, dim: int | None = None) -> Embeddings:
     try:
         if "labels" in columns:
             labels = read_labels(rows, columns["labels"])
+            _check_not_empty(labels)
         if "ids" in columns:
             ids = read_labels(rows, columns["ids"]).tolist()
     except PairsimError as error:
@@ -110,12 +111,14 @@ def load(path: Path, split: str, preprocessing: Preprocessing | None) -> Labelle
         preprocessing: Of a model, which takes embeddings of one length; `None` for any length.
 
     Raises:
-        DataError: If it has no labels, or the split is `"val"`; and as `read_embeddings`.
+        DataError: If it has no labels, the split is `"val"`, or the model takes pictures; and as `read_embeddings`.
     """
     if split == "val":
         raise DataError(
             f"{path} has no validation split of its own: the trainer splits one off train. Use train or test."
         )
+    if preprocessing is not None and not preprocessing.of_vectors:
+        raise DataError(f"Expected pictures, as the model was trained on, found embeddings in {path}. Give pictures.")
     found = read_embeddings(path, None if preprocessing is None else preprocessing.channels)
     if found.labels is None:
         raise DataError(f"Expected labels in {path}, found none. Give {_FORMAT}.")
@@ -125,6 +128,15 @@ def load(path: Path, split: str, preprocessing: Preprocessing | None) -> Labelle
     return LabelledData(
         dataset=part, class_names=names, image_size=(1, 1), channels=found.images.shape[1], source=found.source
     )
+
+
+def _check_not_empty(labels: npt.NDArray[Any]) -> None:
+    empty = [number for number, label in enumerate(labels.tolist()) if isinstance(label, str) and not label.strip()]
+    if empty:
+        raise DataError(
+            f"Expected a label for each embedding, found none for {len(empty):,} of {len(labels):,}, the first in row "
+            f"{empty[0]}. Fill it in, or remove the row from labels and embeddings."
+        )
 
 
 def _checked(values: npt.NDArray[Any], file: Path) -> npt.NDArray[np.float32]:
@@ -174,14 +186,16 @@ def _read_npy(file: Path) -> dict[str, Any]:
     if storage.is_file(table):
         try:
             text = read_table_file(table).decode("utf-8-sig")
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+            head = [name.strip().lower() for name in next(lines, [])]
+            rows = [dict(zip(head, (value.strip() for value in line), strict=False)) for line in lines if line]
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(
                 f"Expected a table with the columns label and id at {table}, but: {error}. Save it as CSV in UTF-8."
             ) from error
         for name, column in _NAMES.items():
             if rows and column in rows[0]:
-                columns[name] = [row[column] for row in rows]
+                columns[name] = [row.get(column, "") for row in rows]
     return columns
 
 

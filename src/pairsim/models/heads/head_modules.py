@@ -86,8 +86,8 @@ def embedding_dim_of(name: HeadName, num_features: int, wanted: int | None) -> i
     if name == "whiten":
         if wanted is not None and wanted > num_features:
             raise ValueError(
-                f'Expected embedding_dim of at most {num_features}, the features of the backbone, for head "whiten", '
-                f"got {wanted}. Lower it, or leave it out."
+                f"Expected embedding_dim of at most {num_features}, the features of the backbone, got {wanted}. "
+                "Lower it, or leave it out."
             )
         return wanted or min(_WHITENED_DIM, num_features)
     return wanted or _LINEAR_DIM

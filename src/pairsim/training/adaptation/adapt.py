@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pairsim._common.choices import Resume
+from pairsim._common.numbers import whole_number
 from pairsim.data import LabelledImages, split_by_class
 from pairsim.data.image_sets import fetch_images, subset
 from pairsim.data.splits import ValidationSplit
@@ -54,6 +55,7 @@ def adapt(
     train: Any,
     val: Any = None,
     head: HeadChoiceName = "auto",
+    embedding_dim: int | None = None,
     callbacks: Sequence[Callback] = (),
     resume: Resume = "auto",
 ) -> Adaptation:
@@ -78,6 +80,8 @@ def adapt(
         val: Likewise; by default a fifth of the classes of `train`.
         head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen. The part of the image is chosen
             only with `"auto"`, and only if the model's preprocessing has no `central_fraction` below 1.
+        embedding_dim: Length of an embedding, D; by default that of the head. `"auto"` then chooses among the heads
+            that can have it: `"none"` and `"standardize"` have the number of features of the backbone.
         callbacks: As for `Trainer`.
         resume: As for `Trainer.fit`.
 
@@ -87,7 +91,9 @@ def adapt(
     Raises:
         DataError: If there are too few classes or images.
         RunError: If the run folder cannot be used or written, or another training uses it.
-        ValueError: If the model has no backbone, or `adapt` runs in one of several processes.
+        TypeError: If `embedding_dim` is not a whole number.
+        ValueError: If the model has no backbone, the head cannot have `embedding_dim`, or `adapt` runs in one of
+            several processes.
 
     Example:
         >>> from pairsim.data import ImageTensors
@@ -102,9 +108,21 @@ def adapt(
         raise ValueError("Expected a model with a backbone, found none. Build EmbeddingNet(backbone, weights=...).")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
+    if embedding_dim is not None:
+        whole_number(embedding_dim, "embedding_dim", 1)
     settings = config or TrainConfig()
     with locked(settings.out):
-        return _adapt(model, net, settings, train=train, val=val, head=head, callbacks=callbacks, resume=resume)
+        return _adapt(
+            model,
+            net,
+            settings,
+            train=train,
+            val=val,
+            head=head,
+            dim=embedding_dim,
+            callbacks=callbacks,
+            resume=resume,
+        )
 
 
 def _adapt(
@@ -115,6 +133,7 @@ def _adapt(
     train: Any,
     val: Any,
     head: HeadChoiceName,
+    dim: int | None,
     callbacks: Sequence[Callback],
     resume: Resume,
 ) -> Adaptation:
@@ -143,9 +162,11 @@ def _adapt(
     if parts and model.preprocessing.central_fraction < 1:
         val_features = features_of(val)
     features = features_of(train) if known is None else _completed(train, *known, features_of)
-    dim = net.embedding_dim if head == net.head_name and head in ("linear", "mlp") else None
-    chosen, results = choose_head(features, codes, candidates(head), dim=dim, seed=settings.seed)
-    _set_head(net, chosen, *chosen.fitted(features, codes, dim, settings.seed))
+    if dim is None and head == net.head_name and head in ("linear", "mlp"):
+        dim = min(net.embedding_dim, net.num_features) if head == "linear" else net.embedding_dim
+    heads = candidates(head, other_length=dim not in (None, net.num_features))
+    chosen, results = choose_head(features, codes, heads, dim=dim, seed=settings.seed)
+    _set_head(model, chosen, *chosen.fitted(features, codes, dim, settings.seed))
     frozen = _with_head(net.head, val_features, val_codes)
     _fit_projection_to(model, features, codes)
     before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
@@ -163,12 +184,12 @@ def _adapt(
     if fine_tunes:
         trainer.fit(resume=resume)
         features = features_of(train, folder=None)  # nobody asks for them again
-        best, trained = _best_head(net, features, codes, features_of(val, folder=None), val_codes)
+        best, trained = _best_head(net, features, codes, features_of(val, folder=None), val_codes, dim=dim)
         difference = trained.difference(frozen)
         if trained.difference(frozen, _STANDARD_ERROR)[1] < 0:
             kept, name = "trained", "as fine-tuned" if best is None else f"{best}, fitted again"
             if best is not None:
-                _set_head(net, best, *best.fitted(features, codes, None, settings.seed))
+                _set_head(model, best, *best.fitted(features, codes, dim, settings.seed))
         else:
             net.load_state_dict(before)
     trainer.save_current()
@@ -248,19 +269,27 @@ def _fit_projection_to(model: SimilarityModel, features: Tensor, codes: Tensor) 
         fit_projection(model, all_pairs(embeddings, codes[kept]))
 
 
-def _set_head(net: EmbeddingNet, head: Head, module: nn.Module, dim: int) -> None:
-    device = next(net.parameters()).device
-    net.set_head(head.name, module.to(device), dim)
+def _set_head(model: SimilarityModel, head: Head, module: nn.Module, dim: int) -> None:
+    net = unwrapped(model.embedding_net)
+    assert isinstance(net, EmbeddingNet), "it was checked"
+    net.set_head(head.name, module.to(model.device), dim)
 
 
 def _best_head(
-    net: EmbeddingNet, features: Tensor, codes: Tensor, val_features: Tensor, val_codes: Tensor
+    net: EmbeddingNet,
+    features: Tensor,
+    codes: Tensor,
+    val_features: Tensor,
+    val_codes: Tensor,
+    *,
+    dim: int | None = None,
 ) -> tuple[Head | None, ClassFigures]:
     """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
     best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
-    for head in (Head(name="none"), Head(name="whiten", shrinkage=SHRINKAGE)):
+    again = [Head(name="none")] if dim in (None, net.num_features) else []
+    for head in (*again, Head(name="whiten", shrinkage=SHRINKAGE)):
         try:
-            fitted, _ = head.fitted(features, codes, None, 0)
+            fitted, _ = head.fitted(features, codes, dim, 0)
         except ValueError:  # fine-tuning made all features equal
             continue
         figures = _with_head(fitted, val_features, val_codes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pairsim.data.random import random_bits, stream_key
 from pairsim.models.heads.closed_form import SHRINKAGE, computed_head
-from pairsim.models.heads.head_modules import HeadName
+from pairsim.models.heads.head_modules import HeadName, embedding_dim_of
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures
 from pairsim.training.adaptation.trained_heads import train_head
 
@@ -51,11 +51,11 @@ class Head:
             The head, from `[N, F]` to `[N, D]`, and D.
         """
         if self.name == "none":
-            return nn.Identity(), features.shape[1]
+            return nn.Identity(), embedding_dim_of(self.name, features.shape[1], dim)
         if self.name == "mlp":
             return train_head(self.name, features, labels, dim or 128, seed=seed), dim or 128
         if self.name == "standardize":
-            return computed_head(self.name, features, labels)
+            return computed_head(self.name, features, labels, dim)
         head, length = computed_head("whiten", features, labels, dim, shrinkage=self.shrinkage or SHRINKAGE)
         if self.name == "linear":
             head = train_head(self.name, features, labels, length, seed=seed, start=head)
@@ -80,18 +80,20 @@ class HeadResult:
         return self.figures.line(str(self.head), self.difference)
 
 
-def candidates(name: HeadChoiceName) -> list[Head]:
+def candidates(name: HeadChoiceName, *, other_length: bool = False) -> list[Head]:
     """List the heads to choose from, the simplest first; one for a head without a strength.
 
     Args:
         name: A head, or `"auto"` for all.
+        other_length: Whether embeddings are to have another length than the features.
     """
     whitened = [Head(name="whiten", shrinkage=strength) for strength in _STRENGTHS]
     if name == "whiten":
         return whitened
     if name != "auto":
         return [Head(name=name)]
-    return [Head(name="none"), Head(name="standardize"), *whitened, Head(name="linear"), Head(name="mlp")]
+    plain = [] if other_length else [Head(name="none"), Head(name="standardize")]
+    return [*plain, *whitened, Head(name="linear"), Head(name="mlp")]
 
 
 def choose_head(

@@ -19,6 +19,7 @@ from pairsim.data import load_data
 from pairsim.data.named import is_embedding_file
 from pairsim.data.named.embedding_files import _checked, load, read_embeddings
 from pairsim.errors import DataError, DatasetNotFoundError
+from pairsim.images import Preprocessing
 
 VECTORS: npt.NDArray[np.float32] = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32) * 7
 LABELS = np.array([f"p{number % 4}" for number in range(40)])
@@ -100,12 +101,23 @@ def changed(row: int, value: float) -> npt.NDArray[np.float32]:
         ({"labels": LABELS[:5]}, "Expected one label for each of 40 images, found 5 labels.* See .*npz"),
         ({"labels": np.array([None] * 40)}, "holds Python objects, which are not read; save labels and ids with"),
         ({"labels": np.full(40, np.nan)}, "Expected a label for every image, found 40 NaN"),
+        (
+            {"labels": np.where(np.arange(40) % 20 == 7, " ", LABELS)},
+            r"Expected a label for each embedding, found none for 2 of 40, the first in row 7\. Fill it in.* See .*npz",
+        ),
     ],
-    ids=["one vector", "whole numbers", "none", "nan", "infinity", "zeros", "few labels", "objects", "nan labels"],
+    ids=["one vector", "whole numbers", "none", "nan", "infinity", "zeros", "few labels", "objects", "nan", "empty"],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(write(tmp_path / "a.npz", **columns), "train")
+
+
+def test_a_model_of_pictures_takes_no_embeddings(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="Expected pictures, as the model was trained on, found embeddings in"
+    ):
+        load(write(tmp_path / "a.npz"), "all", Preprocessing(image_size=(28, 28), channels=1))
 
 
 def test_missing_parts(tmp_path: Path) -> None:
@@ -138,6 +150,10 @@ def test_npy_with_a_table_beside_it(tmp_path: Path) -> None:
     found = read_embeddings(tmp_path / "a.npy")
     assert found.labels is not None
     assert (found.ids[3], found.labels.tolist()) == ("name, 3", LABELS.tolist())
+    (tmp_path / "a.csv").write_text("ID, Label\n" + "".join(f"{k}, {label} \n" for k, label in enumerate(LABELS)))
+    found = read_embeddings(tmp_path / "a.npy")
+    assert found.labels is not None
+    assert (found.ids[3], found.labels.tolist()) == ("3", LABELS.tolist())
     (tmp_path / "a.csv").write_text("id,label\nx,y\n")
     with pytest.raises(DataError, match="Expected one label for each of 40 images, found 1 labels"):
         read_embeddings(tmp_path / "a.npy")

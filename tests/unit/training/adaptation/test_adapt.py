@@ -137,6 +137,45 @@ def test_the_part_is_not_chosen_where_it_is_given_or_the_head_is() -> None:
     assert (result.parts, result.central_fraction) == ((), 0.9)
 
 
+def test_a_backbone_without_parameters_gets_a_head(tmp_path: Path) -> None:
+    for head in ("none", "whiten"):
+        net = EmbeddingNet(nn.AvgPool2d(4), in_channels=1, image_size=12, head="none")
+        result = adapt(SimilarityModel(net), frozen(), train=make_images(), head=head)
+        assert result.kept == "frozen"
+        assert net.head_name == head
+
+
+@pytest.mark.parametrize("fine_tuned", [False, True])
+@pytest.mark.parametrize("head", ["auto", "whiten", "linear"])
+def test_the_length_asked_for_is_that_of_the_embeddings(head: Any, fine_tuned: bool) -> None:
+    model = make_model()
+    with few_head_steps():
+        settings = config(epochs=1) if fine_tuned else frozen()
+        result = adapt(model, settings, train=make_images(), head=head, embedding_dim=6)
+    assert model.encode(make_images().images).shape[1] == net_of(model).embedding_dim == 6
+    assert not {"none", "standardize"} & {one.head.name for one in result.heads}
+
+
+def test_a_linear_head_is_no_longer_than_the_features() -> None:
+    model = make_model()  # 32 features, and 128 numbers by default
+    with few_head_steps():
+        adapt(model, frozen(), train=make_images(), head="linear")
+    assert net_of(model).embedding_dim in (31, 32)  # in 31 directions they vary
+
+
+@pytest.mark.parametrize(
+    ("head", "dim", "said"),
+    [
+        ("standardize", 8, 'Expected embedding_dim 32, the features of the backbone, for head "standardize", got 8'),
+        ("whiten", 33, "Expected embedding_dim of at most 32, the features of the backbone, got 33. Lower it"),
+        ("whiten", 0, "Expected embedding_dim to be at least 1"),
+    ],
+)
+def test_lengths_that_a_head_cannot_have(head: Any, dim: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        adapt(make_model(), frozen(), train=make_images(), head=head, embedding_dim=dim)
+
+
 def test_figures_of_the_baseline_are_those_of_the_backbone_alone() -> None:
     model, images, val = make_model(), make_images(), make_images(seed=9)
     result = adapt(model, frozen(), train=images, val=val, head="standardize")
@@ -194,8 +233,8 @@ def test_what_got_worse_is_not_kept(tmp_path: Path) -> None:
 def test_what_is_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     own = module._best_head
 
-    def lower(*args: Any) -> Any:
-        best, figures = own(*args)
+    def lower(*args: Any, **options: Any) -> Any:
+        best, figures = own(*args, **options)
         return best, ClassFigures(figures.eer / 2, figures.recall_at_1, figures.draws - 1)
 
     monkeypatch.setattr(module, "_best_head", lower)
