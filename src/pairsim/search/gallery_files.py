@@ -255,6 +255,17 @@ def is_gallery(folder: Path) -> bool:
     return os.path.isfile(folder / INDEX)
 
 
+def other_files(folder: Path) -> list[str]:
+    """Return the names of files that make a folder no place for a gallery; none if it holds one already.
+
+    A first save that was killed leaves files that nothing lists, which the next one deletes.
+    """
+    if is_gallery(folder):
+        return []
+    own = {match.string for match in shard_files(folder)}
+    return sorted(name for name in os.listdir(folder) if name not in own and not name.startswith("."))
+
+
 def _index_sha256(folder: Path) -> str | None:
     try:
         return storage.sha256(storage.to_json(json_files.read_sealed(folder / INDEX)))

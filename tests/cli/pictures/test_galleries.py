@@ -125,6 +125,23 @@ def test_poor_quality_is_named_and_counted(shop_place: Path, tmp_path: Path, poo
     with pytest.warns(UserWarning, match="Poor quality"):
         done = here(*arguments, "--replace", cwd=shop_place)
     assert done.out.splitlines()[0] == "0 pictures enrolled, 4 replaced, 2 of poor quality"
+    done = here(*arguments, "--replace", "--quality", "refuse", cwd=shop_place)
+    assert done.out.splitlines()[0] == "0 pictures enrolled, 2 replaced, 2 failed to enrol, 2 of poor quality"
+    assert loaded(shop_place, tmp_path / "g").ids == ["x/one.png", "x/two.png"]
+
+
+def test_a_gallery_shares_no_folder_with_other_files(shop_place: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop_place / "single", tmp_path / "pictures")
+    said = "gallery, or a new one, got {}, which has other files, such as one.png. Choose another folder."
+    place = str(tmp_path / "pictures")
+    for arguments in (
+        ("gallery", "add", place, "single", "--run", "run"),
+        ("search", "run", "single", "single/one.png", "--save", place),
+    ):
+        assert said.format(place) in failure(here(*arguments, cwd=shop_place), 2)
+    assert sorted(file.name for file in (tmp_path / "pictures").iterdir()) == ["one.png", "two.png"]
+    (tmp_path / "empty").mkdir()
+    assert here("gallery", "add", tmp_path / "empty", "single", "--run", "run", cwd=shop_place).status == 0
 
 
 def test_poor_quality_is_refused_on_request(shop_place: Path, tmp_path: Path, poor: Path) -> None:

@@ -54,7 +54,8 @@ def add(
         replace: Replace pictures that are enrolled under the same path; otherwise they are an error.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and counts it.
         quality: "warn" names pictures that are too small, too dark, without contrast or blurred; "refuse" also leaves
-            them out and counts them as failed to enrol; "off" does not look.
+            them out, with --replace also where they were enrolled before, and counts them as failed to enrol; "off"
+            does not look.
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
@@ -63,6 +64,7 @@ def add(
 
     check_writable(gallery, "a folder")
     with locked_folder(gallery):
+        expect_no_other_files(gallery, "a folder")
         model = load_model(run, device)
         stored = None if replace else open_stored(gallery, model)
         is_loaded = stored is None and is_gallery(gallery)
@@ -72,11 +74,15 @@ def add(
         known = [name for name in ids if name in there]
         expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
-        enrol, before = changed.update if replace else changed.add, len(changed)
+        enrol = changed.update if replace else changed.add
         skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
         for picture in skipped:
             note(f"Skipped: {picture.reason}")
-        added, replaced = len(changed) - before, len(ids) - len(skipped) - (len(changed) - before)
+        refused = [ids[picture.index] for picture in skipped.flawed if quality == "refuse"]
+        if leaving := [name for name in refused if name in changed]:  # enrolled before, from the same files
+            changed.remove(leaving)
+        replaced = len({*known} - {ids[picture.index] for picture in skipped})
+        added = len(ids) - len(skipped) - replaced
         kept: pairsim.Gallery | StoredGallery = changed
         if stored is None:
             changed.save(gallery)
@@ -265,6 +271,7 @@ def reembed(
 
     taken = f"--out to name a folder without a gallery, got {out}, which has one. Choose another folder."
     expect(not is_gallery(out), taken)
+    expect_no_other_files(out, "--out to name a folder")
     check_writable(out, "a folder")
     kept, agreement = reembedded(gallery, folder, load_model(run, device), batch_size=batch_size)
     kept.save(out)
@@ -272,6 +279,15 @@ def reembed(
 
 
 COMMANDS = (add, remove, list_, info, calibrate, evaluate, reembed)
+
+
+def expect_no_other_files(folder: Path, what: str) -> None:
+    """Check that a folder is new, empty or a gallery: a gallery does not share a folder with pictures or a run."""
+    from pairsim.search.gallery_files import other_files
+
+    other = [] if not os.path.isdir(folder) else other_files(folder)
+    expect(not other, f"{what} of a gallery, or a new one, got {folder}, which has other files, such as "
+           f"{printable(other[0]) if other else ''}. Choose another folder.")  # fmt: skip
 
 
 def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:

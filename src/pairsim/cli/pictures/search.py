@@ -42,6 +42,7 @@ def search(
     """
     from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
+    from pairsim.cli.pictures.galleries import expect_no_other_files
     from pairsim.data.unreadable import unreadable, unreadable_error
     from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
@@ -55,6 +56,7 @@ def search(
             f"--save to name a folder without a gallery, got {save}, which has one. Choose another folder, or add "
             "pictures to that gallery: pairsim gallery add.",
         )
+        expect_no_other_files(save, "--save to name a folder")
         check_writable(save, "a folder")
     model = load_model(run, device)
     of_vectors, is_saved = model.preprocessing.of_vectors, is_gallery(gallery_folder)

@@ -1,12 +1,12 @@
 """The paths of the service, and their OpenAPI schema. Annotations are evaluated: FastAPI reads them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pairsim._common import unit_similarity
 from pairsim._common.numbers import similarity_threshold
-from pairsim.errors import ImageReadError, is_out_of_memory, require
+from pairsim.errors import ImageReadError, is_out_of_memory, printable, require
 from pairsim.images import PictureFile
 from pairsim.integrations.service.answers import (
     Changed,
@@ -76,6 +76,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
     async def with_form(request: Any, work: Callable[[Form], Awaitable[object]]) -> Any:
         """Read the form of a request, answer it, and give back its memory."""
         try:
+            _check_no_parameters(request.query_params)
             form, size = await service.uploads.read(request)
             try:
                 return answer(await work(form))
@@ -143,9 +144,11 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
 
         return await with_form(request, work)
 
-    async def remove(id: Annotated[str, Query(min_length=1, max_length=_MAX_ID)]) -> Any:
+    async def remove(request: Request, id: Annotated[str, Query(min_length=1, max_length=_MAX_ID)]) -> Any:
         """Remove a picture from the gallery by its id, or an identity with all of its pictures."""
         try:
+            if len(request.query_params.multi_items()) > 1:
+                raise Rejected(422, "Expected one parameter, id, once, got more. Send a request for each.")
             keeper = service.gallery()
             await keeper.remove([id])
             return answer(Changed([id], len(keeper)))
@@ -216,6 +219,12 @@ def _form_schema(properties: dict[str, Any], required: Sequence[str]) -> dict[st
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem} for status in statuses}
+
+
+def _check_no_parameters(given: Mapping[str, str]) -> None:
+    if given:
+        name = printable(next(iter(given))[:80])
+        raise Rejected(422, f"Expected no parameters in the address, got {name!r}. Send it as a field of the form.")
 
 
 def _threshold(form: Form) -> float | None:

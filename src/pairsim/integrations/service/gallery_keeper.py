@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from pairsim.search import gallery_files
 from pairsim.search.gallery import Gallery
 from pairsim.search.gallery_ids import Id
 from pairsim.search.identification.decisions import Identification
-from pairsim.training.checkpointing.run_lock import HOLDER, LOCK, locked_folder
+from pairsim.training.checkpointing.run_lock import locked_folder
 
 _MAX_WAITING = 256
 """Requests that wait for the gallery."""
@@ -220,9 +219,7 @@ class GalleryKeeper:
             gallery = Gallery.load(self._folder, self._model)
             self._has_numbers = len(gallery) > 0 and isinstance(gallery.ids[0], int)
             return gallery
-        # a first save that was killed leaves files that nothing lists, which the next one deletes
-        own = {LOCK, HOLDER, *(match.string for match in gallery_files.shard_files(self._folder))}
-        if not own.issuperset(os.listdir(self._folder)):
+        if gallery_files.other_files(self._folder):
             raise RunError(
                 f"Expected {self._folder} to be a saved gallery or empty, found other files. Choose another --gallery, "
                 "or make one of a folder of pictures with: pairsim gallery add GALLERY FOLDER --run RUN"

@@ -114,9 +114,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: dict[str, Any], mess
 
 
 def test_a_model_of_pictures_takes_no_embeddings(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="Expected pictures, as the model was trained on, found embeddings in"
-    ):
+    with pytest.raises(DataError, match="Expected pictures, as the model was trained on, found embeddings in"):
         load(write(tmp_path / "a.npz"), "all", Preprocessing(image_size=(28, 28), channels=1))
 
 

@@ -102,6 +102,15 @@ def test_a_picture_is_enrolled_identified_and_removed(client: Client) -> None:
     assert client.remove("a/1.png").json["num_images"] == 0
 
 
+def test_parameters_in_the_address_are_not_left_out_in_silence(client: Client) -> None:
+    answer = client.post("/enrol?identity=tea", [*pictures(png(1)), ("ids", "a")])
+    assert (answer.status, "no parameters in the address, got 'identity'. Send it as" in answer.problem) == (422, True)
+    assert client.post("/enrol", [*pictures(png(1), png(2)), ("ids", "a"), ("ids", "b")]).status == 200
+    answer = client.request("DELETE", "/gallery?id=a&id=b")
+    assert (answer.status, "Expected one parameter, id, once" in answer.problem) == (422, True)
+    assert client.remove("a").json == {"ids": ["a"], "num_images": 1}
+
+
 def test_poor_pictures_are_enrolled_and_named(client: Client) -> None:
     answer = client.post("/enrol", [*pictures(png(1), png(2, (1, 1))), ("ids", "a"), ("ids", "b")])
     assert (answer.status, answer.json["num_images"]) == (200, 2)
