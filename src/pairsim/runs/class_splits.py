@@ -82,7 +82,8 @@ class ClassSplit:
                 raise
             raise DataError(
                 f"Expected two classes each for training and validation, that share no group, besides those of the "
-                f"test, found {others.num_classes} classes for both. Use a smaller --unseen, or add classes."
+                f"test, found {others.num_classes} classes for both. Use a smaller --unseen or --val-fraction, or "
+                "add classes or groups."
             ) from error
         numbers = {"train": rest[kept], "val": rest[held], "test": test}
         parts = {name: subset(images, part) for name, part in numbers.items()}

@@ -194,9 +194,14 @@ def _labelled(
         assert config.val_fraction is not None, "the config is resolved"
         kept, held_out = stratified_split(index, config.val_fraction, seed=config.seed, groups=labelled.groups)
         if len(held_out) < 2:
+            what = (
+                "Too few images to split off"
+                if labelled.groups is None
+                else "No whole groups of images to split off as"
+            )
             notes.append(
-                f"Too few images to split off validation data (val_fraction={config.val_fraction}): "
-                "the model of the last epoch counts as the best."
+                f"{what} validation data (val_fraction={config.val_fraction}): the model of the last epoch counts as "
+                "the best. Keep whole classes for validation, or add images."
             )
         else:
             notes.append(f"Split off {len(held_out):,} of {len(labelled):,} images as validation data.")

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
-from pairsim.data import ImageFiles, ImageTensors
+from pairsim.data import ImageFiles, ImageTensors, LabelledImages
 from pairsim.data.loading.placement import Placement
 from pairsim.errors import DataError, ImageReadError
 from pairsim.training.data_setup import TrainingData, set_up_data
@@ -355,6 +355,14 @@ def test_too_few_images_to_split() -> None:
     data = set_up(World(), random_images(6), val_fraction=0.1, batch_size=4)
     assert data.validation is None
     assert any(note.startswith("Too few images to split off validation data (val_fraction=0.1)") for note in data.notes)
+
+
+def test_groups_that_are_whole_classes_give_no_validation_data() -> None:
+    images = ImageTensors(torch.randint(0, 256, (48, 1, 8, 8), dtype=torch.uint8), np.arange(48) % 6)
+    data = set_up(World(), LabelledImages(images, images.targets, groups=images.targets), batch_size=4)
+    assert data.validation is None
+    said = "No whole groups of images to split off as validation data (val_fraction=0.1): the model of the last epoch"
+    assert any(note.startswith(said) for note in data.notes)
 
 
 def test_validation_without_a_positive_pair_is_noted() -> None:

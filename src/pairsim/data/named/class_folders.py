@@ -182,7 +182,8 @@ def _splits(labels: FolderLabels, *, hold_out: bool) -> dict[Split, list[Labelle
     names = [picture.name for picture in pictures]
     train, test = stratified_split(index, TEST_FRACTION, names=names, groups=groups)
     how = "one in five of each class" if groups is None else "about one in five of each class, in whole groups"
-    labels.notes.append(f"Test images are held out: {how}")
+    nothing = "No test images are held out: each class would lose all or none of its images"
+    labels.notes.append(f"Test images are held out: {how}" if len(test) else nothing)
     halves: dict[Split, Int64Array] = {"train": train, "test": test}
     return {split: [pictures[number] for number in numbers] for split, numbers in halves.items() if len(numbers)}
 

@@ -48,3 +48,9 @@ def test_images_that_are_held_out(tmp_path: Path) -> None:
 def test_other_data_has_none(name: str) -> None:
     pytest.importorskip("sklearn")
     assert load_data(name, "train").account is None
+
+
+def test_a_folder_of_too_few_pictures_for_a_test_says_so(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [f"{name}/{k}.png" for name in "ab" for k in range(2)])
+    said = "No test images are held out: each class would lose all or none of its images."
+    assert account_of(tmp_path).line("train") == f"{tmp_path}: 4 pictures of 2 classes (train 4). {said}"
