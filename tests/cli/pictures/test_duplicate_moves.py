@@ -61,6 +61,71 @@ def test_links_and_back(place: Path) -> None:
     assert (done.json["moves"]["applied"], done.json["moves"]["journal"]) == (False, None)
 
 
+@pytest.fixture
+def archived(place: Path) -> Path:
+    """The same place with an archive, reached by a link too, that has `a.png` and another picture."""
+    write_pictures(place / "archive", ("other.png",), (30, 20))
+    (place / "archive" / "sub").mkdir()
+    (place / "archive" / "sub" / "a.png").write_bytes((place / "p" / "a.png").read_bytes())
+    (place / "way").symlink_to(place / "archive")
+    return place
+
+
+@pytest.mark.parametrize("archive", ["archive", "way", "absolute"])
+def test_what_an_archive_has_is_moved_and_comes_back(archived: Path, archive: str) -> None:
+    before, kept_before = state(archived / "p"), state(archived / "archive")
+    other = str(archived / "archive") if archive == "absolute" else archive
+    options = ("p", "--against", other, "--move-to", "out")
+    done = here("duplicates", *options, cwd=archived)
+    assert "Would move 3 files, 0.0 MB:" in done.out, done.err
+    done = here("duplicates", *options, "--apply", "--json", cwd=archived)
+    assert done.status == 0, done.err
+    moves = done.json["moves"]
+    assert (sorted(moves["files"]), moves["left"]) == (["a.png", "caf\udce9.png", "sub/copy.png"], [])
+    assert done.json["clusters"][0]["keep"] == f"{archived}/archive/sub/a.png"
+    assert names_in(archived / "p") == ["b.png", "c.png"]
+    assert state(archived / "archive") == kept_before
+    done = here("duplicates", "--undo", moves["journal"], cwd=archived)
+    assert (done.status, done.out) == (0, "Restored 3 files.\n"), done.err
+    assert state(archived / "p") == before
+
+
+def test_what_an_archive_has_is_linked_to_it_and_comes_back(archived: Path) -> None:
+    before, kept_before = state(archived / "p"), state(archived / "archive")
+    done = here("duplicates", "p", "--against", "archive", "--link", "--apply", "--json", cwd=archived)
+    assert done.status == 0, done.err
+    assert len(done.json["moves"]["files"]) == 3
+    assert (archived / "archive" / "sub" / "a.png").stat().st_nlink == 4
+    done = here("duplicates", "--undo", done.json["moves"]["journal"], cwd=archived)
+    assert (done.status, done.out) == (0, "Restored 3 files.\n"), done.err
+    assert (state(archived / "p"), state(archived / "archive")) == (before, kept_before)
+
+
+def test_nothing_is_moved_into_the_archive(archived: Path) -> None:
+    done = here("duplicates", "p", "--against", "archive", "--move-to", "archive/out", cwd=archived)
+    assert "Expected to move files to a folder outside of archive and not above it" in failure(done, 1)
+
+
+def test_decisions_keep_what_is_archived(archived: Path) -> None:
+    kept = f"{archived}/archive/sub/a.png"
+    options = ("p", "--against", "archive", "--move-to", "out", "--decisions", "decisions.json", "--json")
+    values = {"format": "pairsim-decisions", "keep": [kept, "caf\udce9.png"], "go": ["a.png", "sub/copy.png"]}
+    (archived / "decisions.json").write_text(json.dumps(values))
+    done = here("duplicates", *options, cwd=archived)
+    assert sorted(done.json["moves"]["files"]) == ["a.png", "sub/copy.png"]
+    (archived / "decisions.json").write_text(json.dumps({**values, "keep": ["a.png"], "go": [kept]}))
+    said = failure(here("duplicates", *options, cwd=archived), 1)
+    assert f"to keep the pictures of the folder compared against, found {kept} among those that may go" in said
+
+
+def test_a_page_shows_what_is_archived(archived: Path) -> None:
+    done = here("duplicates", "p", "--against", "archive", "--page", "page.html", cwd=archived)
+    assert done.status == 0, done.err
+    page = (archived / "page.html").read_text()
+    assert f"{archived}/archive/sub/a.png" in page
+    assert "It can no longer be read." not in page
+
+
 def test_what_is_refused_is_named_and_fails(place: Path) -> None:
     journal = here("duplicates", "p", "--move-to", "out", "--apply", "--json", cwd=place).json["moves"]["journal"]
     (place / "p" / "sub" / "copy.png").write_bytes(b"new")

@@ -78,10 +78,10 @@ def find_duplicates(
     Args:
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
             (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their index.
-        against: A second folder, whose pictures are kept: then each cluster has one of these, and its members are the
-            copies among `pictures`. Or a gallery: then each picture is compared with its images by its model, and the
-            cluster of an image has the pictures to which it is the nearest, with a cosine of at least `threshold`. A
-            gallery has no pixels, so copies are of kind "near".
+        against: A second folder, whose pictures are kept: then each cluster has one of these, named by its whole path,
+            and its members are the copies among `pictures`. Or a gallery: then each picture is compared with its images
+            by its model, and the cluster of an image has the pictures to which it is the nearest, with a cosine of at
+            least `threshold`. A gallery has no pixels, so copies are of kind "near".
         model: Compares pictures by its embeddings; by default pixels are compared. A gallery has its own.
         threshold: Similarity from which pictures are duplicates: of pixels in (0, 1], 0.8 by default; of a model's
             embeddings in [-1, 1], required with a model or gallery.

@@ -51,11 +51,14 @@ def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None
 
     Args:
         given: What is searched.
-        against: A second folder; a file that is in both belongs to it. Its pictures are named by their whole paths.
+        against: A second folder; a file that is in both belongs to it. Its pictures are named by their whole paths,
+            without links above them, so that no name depends on where the command runs or is also one of `given`.
     """
     found = []
     if against is not None:
-        found = [Listed(0, path, path, path, True) for path in map(os.fspath, against.pictures)]
+        root = os.path.realpath(against.folder)
+        named = zip(map(os.fspath, against.pictures), against.names, strict=True)
+        found = [Listed(0, path, os.path.join(root, name), path, True) for path, name in named]
     if isinstance(given, FolderScan):
         named = zip(map(os.fspath, given.pictures), given.names, strict=True)
         found += [Listed(0, path, name, path) for path, name in named]

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def check_options(
-    folder: Path, page: Path | None, move_to: Path | None, link: bool, decisions: Path | None, *, apply: bool
+    folder: Path,
+    against: Path | None,
+    page: Path | None,
+    move_to: Path | None,
+    *,
+    link: bool,
+    decisions: Path | None,
+    apply: bool,
 ) -> None:
     """Check the options before the search.
 
@@ -34,19 +41,23 @@ def check_options(
     if move_to is not None:
         from pairsim.audits.duplicates.moving.moves import check_target
 
-        check_target(folder, move_to)
+        for searched in (folder, against):
+            if searched is not None:
+                check_target(searched, move_to)
     if decisions is not None:
         from pairsim._common.storage import read_json
 
         read_json(decisions)
 
 
-def stamps_before(folder: Path, on_error: OnError) -> Stamps:
-    """Take the stamps of the pictures of a folder before they are read."""
+def stamps_before(folder: Path, against: Path | None, on_error: OnError) -> Stamps:
+    """Take the stamps of the pictures of a folder, and of one compared against, before they are read."""
+    from pairsim.audits.duplicates.listed_pictures import listed
     from pairsim.audits.duplicates.moving.moves import stamps_of
     from pairsim.images.folders import scan
 
-    return stamps_of(folder, scan(folder, on_error).names)
+    pictures = listed(scan(folder, on_error), None if against is None else scan(against, on_error))
+    return stamps_of(folder, [one.name for one in pictures])
 
 
 def write_page(report: DuplicateReport, folder: Path, page: Path) -> None:

@@ -74,7 +74,8 @@ def duplicates(
             reads only new and changed files, and so does one after an interruption.
         out: CSV file for the clusters: cluster, file, similarity, kind, keep.
         page: HTML page to write: the pictures of each cluster side by side, and how they differ.
-        move_to: Folder outside of FOLDER to move duplicates to, with their sub-folders; those that are kept stay.
+        move_to: Folder outside of FOLDER and of --against to move duplicates to, with their sub-folders; those that
+            are kept stay.
         link: Replace files that are identical byte by byte by hard links to the one that is kept.
         decisions: File decisions.json of the page, for --move-to or --link: what to keep and what may go.
         apply: Do what --move-to or --link says.
@@ -88,7 +89,7 @@ def duplicates(
         return
     expect(folder is not None, "FOLDER, or --undo JOURNAL.")
     assert folder is not None
-    check_options(folder, page, move_to, link, decisions, apply=apply)
+    check_options(folder, against, page, move_to, link=link, decisions=decisions, apply=apply)
     expect(
         target_false_rate is None or (threshold is None and run is None),
         "--target-false-rate without --threshold and --run, as it chooses a threshold for pixels. Give one only.",
@@ -123,7 +124,7 @@ def duplicates(
         assert against is not None
         assert model is not None
         kept, model = pairsim.Gallery.load(against, model), None  # a gallery has its model
-    stamps = stamps_before(folder, on_error) if move_to is not None or link else {}
+    stamps = stamps_before(folder, against, on_error) if move_to is not None or link else {}
     report = pairsim.find_duplicates(
         folder,
         against=kept,

@@ -71,6 +71,15 @@ def test_a_file_of_two_folders_belongs_to_the_one_compared_against(tmp_path: Pat
     assert [one.index for one in found] == sorted(one.index for one in found)
 
 
+def test_pictures_compared_against_have_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path, ["kept/sub/a.png", "new/b.png", "new/kept/sub/a.png"])
+    (tmp_path / "way").symlink_to(tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+    for kept in ("kept", "way", "new/../kept"):
+        found = listed(scan("new", "raise"), scan(kept, "raise"))
+        assert sorted(names(found)) == [f"{tmp_path}/kept/sub/a.png", "b.png", "kept/sub/a.png"]
+
+
 def read(pictures: list[Listed], on_error: OnError = "raise") -> list[tuple[Listed, int | Skipped]]:
     def brightness(image: Tensor) -> int:
         assert image.shape[0] == 3

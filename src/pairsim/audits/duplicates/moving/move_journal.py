@@ -29,7 +29,7 @@ class Step:
 
     Attributes:
         name: The file, as a path below the folder that was searched.
-        kept: The picture that is kept, likewise.
+        kept: The picture that is kept, likewise, or its whole path if it is of another folder.
         temporary: Name of the temporary file that the step may use, and nothing else.
         size: Bytes of the file.
         content_sha256: SHA-256 of its content.
@@ -37,7 +37,7 @@ class Step:
         mode: Its permissions.
         inode: Its number on its file system.
         kept_inode: The number of the picture that is kept.
-        links: Its other names below the folder, which are hard links to the same file.
+        links: Its other names, likewise, which are hard links to the same file.
     """
 
     name: str
@@ -181,7 +181,8 @@ def _step(record: Mapping[str, Any], path: Path, number: int) -> Step | str:
         or not all(type(record[key]) is int and abs(record[key]) < 2**64 for key in numbers)
         or not 0 <= record["mode"] <= 0o7777
         or not isinstance(links, list)
-        or not all(map(_is_inside, (record["name"], record["kept"], *links)))
+        or not _is_inside(record["name"])
+        or not all(_is_inside(name) or _is_whole(name) for name in (record["kept"], *links))
         or not storage.is_leftover(record["temporary"])
         or not storage.is_bare(record["temporary"])
     ):
@@ -196,6 +197,11 @@ def _is_absolute(path: str) -> bool:
 def _is_inside(name: object) -> bool:
     """Whether a name is of something below a folder."""
     return isinstance(name, str) and "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def _is_whole(name: object) -> bool:
+    """Whether a name is a whole path, without `..`."""
+    return isinstance(name, str) and _is_absolute(name) and name == os.path.normpath(name)
 
 
 def _damaged(path: Path, number: int) -> RunError:

@@ -50,7 +50,7 @@ class MovePlan:
         action: "move" or "link".
         folder: The folder that was searched, without links.
         target: The folder that files are moved to, without links; for links `folder`.
-        files: Each file with the one that is kept.
+        files: Each file with the one that is kept; one of another folder by its whole path.
         left: Duplicates that stay where they are.
         num_bytes: Size of the files together.
     """
@@ -112,7 +112,8 @@ def stamps_of(folder: Path, names: Iterable[str]) -> Stamps:
 
     Args:
         folder: The folder.
-        names: Paths below it. What is no regular file, or cannot be looked at, is left out.
+        names: Paths below it, and whole paths of pictures of another folder. What is no regular file, or cannot be
+            looked at, is left out.
     """
     found = {}
     for name in names:
@@ -145,7 +146,8 @@ def plan_moves(report: DuplicateReport, folder: Path, stamps: Stamps, target: Pa
     """Plan what happens to the duplicates of a report; nothing is changed.
 
     Args:
-        report: Of `find_duplicates(folder)`. Pictures that are kept, and those that are only similar, always stay.
+        report: Of `find_duplicates(folder)`, also with another folder as `against`. Pictures that are kept, and those
+            that are only similar, always stay.
         folder: The folder that was searched.
         stamps: Of its files, from before the search.
         target: The folder to move duplicates to, which need not exist; `None` to replace identical files by hard links

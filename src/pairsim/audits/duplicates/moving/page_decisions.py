@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def decided(report: DuplicateReport, path: Path) -> DuplicateReport:
         go, and the first that is kept is the one that is kept. A file that neither list names is kept.
 
     Raises:
-        DataError: If no picture of a cluster would be kept, or a file is in both lists.
+        DataError: If no picture of a cluster would be kept, a picture of the folder compared against would not, or a
+            file is in both lists.
         RunError: If the file cannot be read or is not such a file.
     """
     values = storage.read_json(path)
@@ -46,6 +48,11 @@ def _decided(cluster: DuplicateCluster, kept: set[str], going: set[str], path: P
     names = [cluster.keep, *(member.file for member in cluster.members)]
     if not (kept | going) & set(names):
         return cluster
+    if os.path.isabs(cluster.keep) and cluster.keep in going:
+        raise DataError(
+            f"Expected {path} to keep the pictures of the folder compared against, found {cluster.keep} among those "
+            "that may go. Keep it on the page."
+        )
     staying = [name for name in names if name not in going]
     if not staying:
         raise DataError(

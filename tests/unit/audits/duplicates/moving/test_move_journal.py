@@ -88,6 +88,7 @@ def test_each_cut_gives_the_steps_before_it(tmp_path: Path) -> None:
         ([HEAD, {**vars(STEP), "name": "/etc/passwd"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "name": "a/../../b"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "links": ["../b"]}], "line 2, found other content"),
+        ([HEAD, {**vars(STEP), "kept": "/a/../b"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "temporary": "a.png"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "temporary": "../.move.0123456789abcdef.tmp"}], "line 2, found other content"),
         ([HEAD, {**vars(STEP), "size": "3"}], "line 2, found other content"),

@@ -169,6 +169,46 @@ def test_files_that_were_changed_stay(folder: Path, tmp_path: Path) -> None:
     assert (folder / COPIES[3]).read_bytes() == b"changed after the plan"
 
 
+@pytest.mark.parametrize("action", ["move", "move to another file system", "link"])
+def test_pictures_of_another_folder_are_kept(folder: Path, tmp_path: Path, action: str) -> None:
+    kept, linked = tmp_path / "archive" / "a.png", tmp_path / "archive" / "linked.png"
+    kept.parent.mkdir()
+    kept.write_bytes((folder / "a.png").read_bytes())
+    os.link(folder / COPIES[0], linked)  # restored as a hard link to a picture of the other folder
+    report = report_on_folder()
+    members = (Duplicate(file="a.png", similarity=1.0, kind="identical file"), *report.clusters[0].members)
+    report = replace(report, clusters=(DuplicateCluster(keep=str(kept), members=members),))
+    names = [*names_in(folder), str(kept), str(linked)]
+    before, kept_before = state(tmp_path), kept.stat()
+    out = None if action == "link" else tmp_path / "out"
+    with two_file_systems(border(tmp_path, action)):
+        stamps = stamps_of(folder, names)
+        plan = plan_moves(report, folder, stamps, out)
+        done = apply_moves(plan, stamps, plan.target / "pairsim-journal-0.jsonl")
+        assert (done.files, done.left) == (("a.png", *COPIES), ())
+        assert done.journal is not None
+        assert undo_moves(done.journal).refused == ()
+    if out is not None:
+        assert names_in(out) == []
+    after = {name: one for name, one in state(tmp_path).items() if "pairsim-journal" not in name and "lock" not in name}
+    assert after == before
+    assert kept.stat().st_ino == kept_before.st_ino
+
+
+def test_files_stay_if_the_picture_of_another_folder_was_changed(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "archive.png"
+    kept.write_bytes(b"like the second")
+    near = (Duplicate(file="near.png", similarity=1.0, kind="identical file"),)
+    report = replace(report_on_folder(), clusters=(DuplicateCluster(keep=str(kept), members=near),))
+    stamps = stamps_of(folder, [*names_in(folder), str(kept)])
+    plan = plan_moves(report, folder, stamps, tmp_path / "out")
+    assert plan.files == (("near.png", str(kept)),)
+    kept.write_bytes(b"changed after the plan")
+    expected = (LeftFile("near.png", "the picture that is kept was changed since the search began"),)
+    assert apply_moves(plan, stamps, tmp_path / "out" / "journal.jsonl").left == expected
+    assert plan_moves(report, folder, stamps, tmp_path / "out").left == expected
+
+
 def test_only_bytes_that_agree_are_linked(folder: Path) -> None:
     wrong = Duplicate(file="near.png", similarity=1.0, kind="identical file")
     report = replace(report_on_folder(), clusters=(DuplicateCluster(keep="b.png", members=(wrong,)),))
