@@ -140,6 +140,14 @@ def test_decisions(place: Path) -> None:
     (place / "decisions.json").write_text(json.dumps(values))
     done = here("duplicates", "p", "--move-to", "out", "--decisions", "decisions.json", "--json", cwd=place)
     assert done.json["moves"]["files"] == ["sub/copy.png"]
+    options = ("p", "--move-to", "out", "--decisions", "decisions.json", "--json")
+    for _ in range(2):  # the same command again has nothing left to do
+        done = here("duplicates", *options, "--apply", cwd=place)
+        assert done.status == 0, done.err
+    assert done.json["moves"]["files"] == []
+    assert names_in(place / "p") == ["a.png", "b.png", "c.png", "caf\udce9.png"]
+    said = failure(here("duplicates", "p/sub/..", "--link", "--decisions", "decisions.json", cwd=place), 1)
+    assert "found sub/copy.png, of none of them. Make the page for this folder again" in said
 
 
 def test_page(place: Path) -> None:

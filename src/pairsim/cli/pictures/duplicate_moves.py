@@ -83,7 +83,7 @@ def clean_up(
     from pairsim.audits.duplicates.moving.page_decisions import decided
 
     if decisions is not None:
-        report = decided(report, decisions)
+        report = decided(report, decisions, folder, move_to)
     plan = plan_moves(report, folder, stamps, move_to)
     if not apply:
         return plan

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pairsim._common import storage
 from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
-from pairsim.errors import DataError, RunError
+from pairsim.errors import DataError, RunError, printable
 
 _FORMAT = "pairsim-decisions"
 
 
-def decided(report: DuplicateReport, path: Path) -> DuplicateReport:
+def decided(report: DuplicateReport, path: Path, folder: Path, target: Path | None = None) -> DuplicateReport:
     """Return a report with the decisions of a file in place of its own.
 
     Args:
         report: Of the folder.
         path: The file `decisions.json` of the page: the names of files to keep and of files that may go.
+        folder: The folder that was searched.
+        target: The folder that files are moved to; those that are there already were moved by an earlier command.
 
     Returns:
         The report. Clusters that the file does not name are unchanged. Of the others, members are the files that may
         go, and the first that is kept is the one that is kept. A file that neither list names is kept.
 
     Raises:
-        DataError: If no picture of a cluster would be kept, a picture of the folder compared against would not, or a
-            file is in both lists.
+        DataError: If no picture of a cluster would be kept, a picture of the folder compared against would not, a file
+            is in both lists, a file that may go is in no cluster, or one to keep is not there.
         RunError: If the file cannot be read or is not such a file.
     """
     values = storage.read_json(path)
@@ -36,12 +39,32 @@ def decided(report: DuplicateReport, path: Path) -> DuplicateReport:
     kept, going = set(keep or ()), set(go or ())
     for name in sorted(kept & going):
         raise DataError(f"Expected {path} to keep {name} or to let it go, found both. Decide on the page again.")
+    unknown = _unknown(report, keep or (), go or (), folder, target)
+    if unknown:
+        others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+        raise DataError(
+            f"Expected {path} to name pictures of the clusters in {folder}, found {printable(unknown[0])}{others}, of "
+            "none of them. Make the page for this folder again, with the same options, and decide on it."
+        )
     clusters = [_decided(cluster, kept, going, path) for cluster in report.clusters]
     return replace(report, clusters=tuple(cluster for cluster in clusters if cluster.members))
 
 
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _unknown(
+    report: DuplicateReport, keep: Iterable[str], go: Iterable[str], folder: Path, target: Path | None
+) -> list[str]:
+    """Return the names of other pictures; those that a command moved already are in no cluster any more."""
+    clustered = {name for one in report.clusters for name in (one.keep, *(member.file for member in one.members))}
+    found = [name for name in keep if name not in clustered and not os.path.lexists(folder / name)]
+    for name in go:
+        is_moved = target is not None and not os.path.lexists(folder / name) and os.path.lexists(target / name)
+        if name not in clustered and not is_moved:
+            found.append(name)
+    return found
 
 
 def _decided(cluster: DuplicateCluster, kept: set[str], going: set[str], path: Path) -> DuplicateCluster:
