@@ -101,6 +101,18 @@ def test_what_an_archive_has_is_linked_to_it_and_comes_back(archived: Path) -> N
     assert (state(archived / "p"), state(archived / "archive")) == (before, kept_before)
 
 
+def test_a_folder_inside_of_the_archive(place: Path) -> None:
+    before = state(place / "p")
+    done = here("duplicates", "p/sub", "--against", "p", "--move-to", "out", "--apply", "--json", cwd=place)
+    assert (done.status, done.json["moves"]["files"]) == (0, ["copy.png"]), done.err
+    assert names_in(place / "p") == ["a.png", "b.png", "c.png", "caf\udce9.png"]
+    here("duplicates", "--undo", done.json["moves"]["journal"], cwd=place)
+    assert state(place / "p") == before
+    for options in ([], ["--link"], ["--page", "page.html"]):
+        said = failure(here("duplicates", "p", "--against", f"{place}/p/sub/..", *options, cwd=place), 1)
+        assert "to have pictures that are not searched, to compare with, found none: all 5 are" in said
+
+
 def test_nothing_is_moved_into_the_archive(archived: Path) -> None:
     done = here("duplicates", "p", "--against", "archive", "--move-to", "archive/out", cwd=archived)
     assert "Expected to move files to a folder outside of archive and not above it" in failure(done, 1)

@@ -79,8 +79,9 @@ def find_duplicates(
         pictures: A folder, of which all pictures are taken, with those of its sub-folders; or a sequence of pictures
             (see `read_image`). In-memory pictures are named `#0`, `#1`, ... by their index.
         against: A second folder, whose pictures are kept: then each cluster has one of these, named by its whole path,
-            and its members are the copies among `pictures`. Or a gallery: then each picture is compared with its images
-            by its model, and the cluster of an image has the pictures to which it is the nearest, with a cosine of at
+            and its members are the copies among `pictures`. It may have `pictures` inside of it, which are compared
+            with its others, and may itself be inside. Or a gallery: then each picture is compared with its images by
+            its model, and the cluster of an image has the pictures to which it is the nearest, with a cosine of at
             least `threshold`. A gallery has no pixels, so copies are of kind "near".
         model: Compares pictures by its embeddings; by default pixels are compared. A gallery has its own.
         threshold: Similarity from which pictures are duplicates: of pixels in (0, 1], 0.8 by default; of a model's
@@ -103,7 +104,8 @@ def find_duplicates(
     Raises:
         DatasetNotFoundError: If there is no such folder.
         DataError: If the folder has no pictures, too few of them for `target_false_rate` or some that are too much
-            alike, the model gives NaN, or a process that reads pictures ends or hangs; the message names the picture.
+            alike, `against` has no others, the model gives NaN, or a process that reads pictures ends or hangs; the
+            message names the picture.
         ImageReadError: If a file or folder cannot be read, unless skipped; the message names it.
         RunError: If `index` cannot be written, is another file, is damaged, or is in use.
         ValueError: If `threshold` is missing or out of range, `target_false_rate` is out of range or given with a

@@ -15,7 +15,7 @@ from pairsim._common.choices import OnError
 from pairsim._common.ordered_map import ordered_map
 from pairsim._common.progress import progress_bar
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import ImageReadError
+from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan
 from pairsim.images.reading import decoded_picture
@@ -51,8 +51,13 @@ def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None
 
     Args:
         given: What is searched.
-        against: A second folder; a file that is in both belongs to it. Its pictures are named by their whole paths,
-            without links above them, so that no name depends on where the command runs or is also one of `given`.
+        against: A second folder. A file that is in both belongs to it; if all of `given` are, as of a folder inside of
+            it, those that are no links belong to `given`, and are compared with the others. Its pictures are named by
+            their whole paths, without links above them, so that no name depends on where the command runs or is also
+            one of `given`.
+
+    Raises:
+        DataError: If both have the same files, so that there is nothing to compare with.
     """
     found = []
     if against is not None:
@@ -69,8 +74,21 @@ def listed(given: FolderScan | Sequence[PictureLike], against: FolderScan | None
     found = [replace(one, index=index) for index, one in enumerate(found)]
     unique: dict[str | int, Listed] = {}
     is_link = {one.index: one.path is not None and os.path.islink(one.path) for one in found}
-    for one in sorted(found, key=lambda one: (not one.reference, is_link[one.index], one.name)):
-        unique.setdefault(one.index if one.path is None else os.path.realpath(one.path), one)
+    file = {one.index: one.index if one.path is None else os.path.realpath(one.path) for one in found}
+    searched, others = ({file[one.index] for one in found if one.reference is which} for which in (False, True))
+    if against is not None and searched == others:
+        raise DataError(
+            f"Expected {against.folder} to have pictures that are not searched, to compare with, found none: all "
+            f"{len(others):,} are. Give another folder, or search one folder alone."
+        )
+    inside = searched <= others
+
+    def place(one: Listed) -> tuple[bool, bool, str]:
+        link = is_link[one.index]
+        return (link, one.reference, one.name) if inside else (not one.reference, link, one.name)
+
+    for one in sorted(found, key=place):
+        unique.setdefault(file[one.index], one)
     return sorted(unique.values(), key=lambda one: one.index)
 
 

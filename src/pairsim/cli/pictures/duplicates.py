@@ -62,8 +62,8 @@ def duplicates(
         pairsim duplicates photos --move-to photos-out --apply
 
     Args:
-        against: Second folder, whose pictures are kept: finds what of FOLDER is there already. With --run also a saved
-            gallery.
+        against: Second folder, whose pictures are kept: finds what of FOLDER is there already. One of the two may be
+            inside of the other. With --run also a saved gallery.
         run: Run or model folder, to compare pictures by its model, on --device; by default their pixels are compared.
         threshold: Similarity from which pictures are duplicates: 0.8 by default; required with --run, where 0.999 is a
             good start.

@@ -13,7 +13,7 @@ from torch import Tensor
 from pairsim._common.choices import OnError
 from pairsim.audits.duplicates.listed_pictures import Listed, listed, read_all
 from pairsim.encoding.pictures import Skipped
-from pairsim.errors import ImageReadError
+from pairsim.errors import DataError, ImageReadError
 from pairsim.images import PictureFile, PictureLike
 from pairsim.images.folders import scan
 
@@ -69,6 +69,29 @@ def test_a_file_of_two_folders_belongs_to_the_one_compared_against(tmp_path: Pat
     found = listed(scan(tmp_path, "raise"), scan(tmp_path / "kept", "raise"))
     assert sorted(name for name in names(found) if not os.path.isabs(name)) == ["new/c.png"]
     assert [one.index for one in found] == sorted(one.index for one in found)
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_folder_inside_of_the_one_compared_against(tmp_path: Path, as_folder: bool) -> None:
+    write_pictures(tmp_path, ["all/a.png", "all/sub/b.png", "all/sub/deep/c.png", "all/sub2/d.png"])
+    (tmp_path / "way").symlink_to(tmp_path / "all" / "sub")
+    (tmp_path / "all" / "sub" / "link.png").symlink_to(tmp_path / "all" / "a.png")
+    for place in (tmp_path / "all" / "sub", tmp_path / "way"):
+        given = scan(place, "raise")
+        found = listed(given if as_folder else list(given.pictures), scan(tmp_path / "all", "raise"))
+        searched = {os.path.realpath(str(one.path)) for one in found if not one.reference}
+        assert {os.path.relpath(path, tmp_path) for path in searched} == {"all/sub/b.png", "all/sub/deep/c.png"}
+        assert [one.name for one in found if one.reference] == [f"{tmp_path}/all/a.png", f"{tmp_path}/all/sub2/d.png"]
+
+
+def test_a_folder_against_itself(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, ["all/sub/a.png", "all/sub/b.png"])
+    (tmp_path / "way").symlink_to(tmp_path / "all")
+    against = scan(tmp_path / "all", "raise")
+    for given in (against, scan(tmp_path / "way", "raise"), scan(tmp_path / "all" / "sub", "raise"), paths):
+        with pytest.raises(DataError, match=r"all to have pictures that are not searched, .*, found none: all 2 are"):
+            listed(given, against)
+    assert len(listed([], against)) == 2
 
 
 def test_pictures_compared_against_have_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
