@@ -41,6 +41,7 @@ from pairsim.evaluation.uncertainty.pair_tail import PairTail, fitted_tail, pois
 MAX_EXTRAPOLATION = 1000
 """How many times as rare as one pair in all a false pair may be, at most, for a rate to be stated."""
 
+_LEAST_PICTURES = 3
 _MAX_PICTURES = 1000
 _MAX_OTHERS = 2000
 """Pairs with a single match that are compared, at most."""
@@ -155,13 +156,15 @@ def measured_rates(
         progress: Whether to show progress bars.
 
     Raises:
-        DataError: If these pictures are too few, or too much alike, to say anything about the target.
+        DataError: If these pictures are too few, or too much alike, to say anything about the target, or it is too
+            rare for any pictures.
     """
-    _expect_enough(len(pictures), target)
+    _expect_some(len(pictures))
+    _expect_within_reach(target)
     sample = drawn(pictures, _MAX_PICTURES)
     prints, features = _read(sample, on_error, progress)
     count = len(prints)
-    _expect_enough(count, target)
+    _expect_some(count)
     proposed, are_proposed = _with_one_match(matching_features(features, least=1), count)
     similarity, copies = compared(frames([one.grey for one in prints]), proposed)
     copies &= are_proposed
@@ -254,38 +257,66 @@ class FalseRates:
         Raises:
             DataError: If there is none, or the rate is too rare for the number of pairs.
         """
-        steps = round((_LARGEST - _SMALLEST) / _STEP)
-        for step in range(steps + 1):
-            threshold = round(_SMALLEST + step * _STEP, 4)
-            if self.rate(threshold)[2] <= target:
-                return threshold
-        smallest = _rounded_up(self.rate(_LARGEST)[2])
+        needed = _needed(target)
+        if self.num_pictures >= needed:
+            steps = round((_LARGEST - _SMALLEST) / _STEP)
+            for step in range(steps + 1):
+                threshold = round(_SMALLEST + step * _STEP, 4)
+                if self.rate(threshold)[2] <= target:
+                    return threshold
+        smallest = _rounded_up(max(self.rate(_LARGEST)[2], _rarest(self.num_pictures)))
+        works = float(smallest) < 1.0
+        instead = f"use a target of {smallest}" if works else "give a threshold instead"
+        got = f"got {self.num_pictures:,}; copies are not counted"
+        if self.num_pictures < needed:
+            raise DataError(
+                f"Expected at least {needed:,} different pictures for a target_false_rate of {target:.3g}, {got}. "
+                f"Add pictures, or {instead}."
+            )
+        best = f", and these support {smallest} at best" if works else ""
         if self.tail is None:
             why = "are too few to tell how rare higher similarities are: add pictures"
         else:
             why = "are too much alike: remove those that show the same things"
         raise DataError(
-            f"Expected pictures that support a target_false_rate of {target:.3g}, got {self.num_pictures:,}, which "
-            f"support {smallest} at best. Their {len(self.similarity):,} similar pairs {why}, or use {smallest}."
+            f"Expected different pictures that support a target_false_rate of {target:.3g}, {got}{best}. Their "
+            f"{len(self.similarity):,} similar pairs {why}, or {instead}."
         )
 
 
-def _expect_enough(count: int, target: float) -> None:
+def _expect_some(count: int) -> None:
+    if count < _LEAST_PICTURES:
+        raise DataError(
+            f"Expected at least {_LEAST_PICTURES} different pictures for a target_false_rate, got {count:,}; copies "
+            "are not counted. Add pictures, or give a threshold instead."
+        )
+
+
+def _expect_within_reach(target: float) -> None:
+    if _needed(target) > _MAX_PICTURES:
+        raise DataError(
+            f"Expected a target_false_rate that {_MAX_PICTURES:,} pictures can show, which are compared at most, got "
+            f"{target:.3g}. Use a target of {_rounded_up(_rarest(_MAX_PICTURES))} or more."
+        )
+
+
+def _needed(target: float) -> int:
+    """Return how many different pictures have to be compared for a target, at least."""
     pairs = 1 / (MAX_EXTRAPOLATION * target)
-    needed = max(math.ceil((1 + math.sqrt(1 + 8 * pairs)) / 2 - 1e-9), 3)
-    if count >= needed:
-        return
-    smallest = 1 / (MAX_EXTRAPOLATION * max(_pairs(count), 1))
-    raise DataError(
-        f"Expected at least {needed:,} different pictures for a target_false_rate of {target:.3g}, got {count:,}, "
-        f"which support {_rounded_up(smallest)} at best. Add pictures, or use a target of {_rounded_up(smallest)}."
-    )
+    return max(math.ceil((1 + math.sqrt(1 + 8 * pairs)) / 2 - 1e-9), _LEAST_PICTURES)
+
+
+def _rarest(count: int) -> float:
+    """Return the smallest target for a number of pictures, whatever they are."""
+    return 1 / (MAX_EXTRAPOLATION * _pairs(count))
 
 
 def _rounded_up(rate: float) -> str:
     """Write a rate with two digits that are not less."""
     scale = 10.0 ** (math.floor(math.log10(rate)) - 1)
-    return f"{math.ceil(rate / scale - 1e-9) * scale:.2g}"
+    digits = math.ceil(rate / scale - 1e-9)
+    text = f"{digits * scale:.2g}"
+    return text if float(text) >= rate else f"{(digits + 1) * scale:.2g}"
 
 
 def _pairs(count: int) -> int:

@@ -81,8 +81,9 @@ def test_pairs_are_counted_where_they_have_no_tail() -> None:
     assert (estimate, low) == (0.0, 0.0)
     assert high == pytest.approx(1 - 0.025 ** (1 / 4950), rel=1e-3)  # Clopper and Pearson's
     assert rates.threshold(1e-3) == 0.5
-    with pytest.raises(DataError, match=r"of 1e-05, got 100, which support 0.00075 at best. .* too few"):
+    with pytest.raises(DataError, match=r"of 1e-05, got 100; .*, and these support 0.00075 at best. .* too few"):
         rates.threshold(1e-5)
+    assert rates.threshold(0.00075) == 0.5
 
 
 def test_pictures_that_are_too_much_alike() -> None:
@@ -148,9 +149,48 @@ def test_order_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert first == second
 
 
-def test_too_few_pictures(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"at least 142 different pictures .* of 1e-07, got 40, which support 1.3e-06"):
+def test_too_few_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_recall, "EDITS", EDITS[:1])
+    expected = r"at least 142 different pictures .* of 1e-07, got 40; copies are not counted\. Add pictures, or use a "
+    with pytest.raises(DataError, match=expected + r"target of [0-9.e-]+\.$") as caught:
         find_duplicates(folder, target_false_rate=1e-7, progress=False)
+    suggested = float(str(caught.value).split()[-1].rstrip("."))
+    rates = find_duplicates(folder, target_false_rate=suggested, progress=False).rates
+    assert rates is not None
+    assert rates.target == suggested
+
+
+def no_similar_pairs(pictures: int) -> FalseRates:
+    nothing = np.zeros(0)
+    none = nothing.astype(np.int64)
+    return FalseRates.fitted(nothing, none.astype(bool), none, none, num_pictures=pictures, ceiling=0.8)
+
+
+@pytest.mark.parametrize("pictures", [4, 5, 6, 12, 40, 100, 317, 1000])
+@pytest.mark.parametrize("target", [2.1e-9, 1e-7, 1e-6])
+def test_a_target_that_is_suggested_works(pictures: int, target: float) -> None:
+    rates = no_similar_pairs(pictures)
+    with pytest.raises(DataError, match="or use a target of ") as caught:
+        rates.threshold(target)
+    suggested = float(str(caught.value).split("or use a target of ")[1].rstrip("."))
+    assert checked_target(suggested) > target
+    assert rates.threshold(suggested) >= 0.5
+
+
+def test_no_target_is_suggested_where_none_works(folder: Path) -> None:
+    for target in (1e-4, 1e-3, 0.9):
+        with pytest.raises(DataError, match=r"different pictures .* got 3; copies are not counted.* threshold instead"):
+            no_similar_pairs(3).threshold(target)
+    for paths in ([folder / "00.png", folder / "01.png"], [folder / name for name in ("00.png", "07.png", "copy.jpg")]):
+        with pytest.raises(DataError, match=r"at least 3 different pictures .* got 2; copies are not counted"):
+            find_duplicates(paths, target_false_rate=1e-3, progress=False)
+
+
+def test_a_target_that_no_pictures_support(folder: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"that 1,000 pictures can show, .*, got 1e-09. Use a target of 2.1e-09 or more"
+    ):
+        find_duplicates(folder, target_false_rate=1e-9, progress=False)
 
 
 def test_a_target_is_no_threshold(folder: Path) -> None:
