@@ -231,6 +231,8 @@ def test_unknown_pictures_from_a_folder(shop_place: Path, shop: Path) -> None:
     assert done.status == 0, done.err
     found = done.json["calibration"]
     assert (found["num_searches"], found["num_unknown"], found["source"]) == (36, 12, "unknown")
+    enrolled = ("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.1", "--unknown", "enrolled")
+    assert "found e00 and 14 more in the gallery. Leave them out" in failure(here(*enrolled, cwd=shop_place), 1)
 
 
 def test_reembed(shop_place: Path, shop: Path, tmp_path: Path) -> None:

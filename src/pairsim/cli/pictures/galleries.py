@@ -185,7 +185,8 @@ def calibrate(
 
     Args:
         target_fpir: Highest false positive identification rate, such as 0.01.
-        unknown: Folder of pictures that are not of the gallery's identities, with one sub-folder per identity.
+        unknown: Folder of pictures that are not of the gallery's identities, with one sub-folder per identity; none
+            may be named like an identity of the gallery.
         prior: Share of pictures in use that are of enrolled identities, for probabilities.
     """
     from pairsim.training.checkpointing.run_lock import locked_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.labels import read_labels
 from pairsim.encoding import encode_dataset
+from pairsim.errors import DataError, printable
 from pairsim.evaluation import PairScores, fit_platt
 from pairsim.evaluation.fpir_growth import FpirGrowth, grown
 from pairsim.evaluation.fpir_threshold import fpir_threshold
@@ -52,8 +54,8 @@ def calibrate_gallery(
     Args:
         gallery: The gallery; its `calibration` is replaced.
         target_fpir: Highest share in (0, 1) of searches for unknown identities that may find somebody.
-        unknown: A labelled dataset of identities that are not in the gallery; better than the gallery's own images if
-            they are what queries are like, and the only way for a gallery of few identities.
+        unknown: A labelled dataset of identities that are not in the gallery, nor named like one of it; better than the
+            gallery's own images if they are what queries are like, and the only way for a gallery of few identities.
         prior: Share of searches in use, in (0, 1), that are for enrolled identities. Probabilities depend on it.
         max_searches: Images to search at most, drawn at random; at least 1.
         source: Name of the unknown identities, stored with the calibration.
@@ -64,7 +66,7 @@ def calibrate_gallery(
         The stored calibration, with predictions for the gallery at up to 20 times its size.
 
     Raises:
-        DataError: If `unknown` has no labels.
+        DataError: If `unknown` has no labels, or one that is an identity of the gallery, as of an image of it.
         TypeError: If a number is text.
         ValueError: If the gallery is empty, there are fewer than 3 / `target_fpir` searches for unknown identities
             (rule of three), these are fewer than 10 or than 1 / `target_fpir` - 1, or an argument is out of range. The
@@ -88,8 +90,9 @@ def calibrate_gallery(
     check_share(target_fpir, "target_fpir")
     searches, counts = leave_one_out(gallery, max_searches=whole_number(max_searches, "max_searches", 1))
     if unknown is not None:
-        # whatever their labels, they are nobody who is enrolled
-        shown = [("unknown", code) for code in ClassIndex.from_labels(read_labels(unknown)).codes.tolist()]
+        labels = read_labels(unknown)
+        _expect_others(labels.tolist(), gallery)
+        shown = [("unknown", code) for code in ClassIndex.from_labels(labels).codes.tolist()]
         queries = encode_dataset(gallery.model, unknown, batch_size=batch_size, progress=progress)
         others, counts = outcomes(gallery, queries, shown)
         searches = mated_and_non_mated(searches, others)
@@ -138,6 +141,18 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
         fnir=searches.fnir(floor) if searches.num_mated else None,
         fnir_interval=searches.fnir_interval(floor) if searches.num_mated else None,
     )
+
+
+def _expect_others(labels: Sequence[Hashable], gallery: Gallery) -> None:
+    """Raise if images of unknown identities have labels of enrolled ones: what finds these would count as an error."""
+    identities = set(gallery.identities)
+    enrolled = list(dict.fromkeys(label for label in labels if label in identities))
+    if enrolled:
+        others = f" and {len(enrolled) - 1:,} more" if len(enrolled) > 1 else ""
+        raise DataError(
+            f"Expected unknown identities, none of which is enrolled, found {printable(str(enrolled[0]))}{others} in "
+            "the gallery. Leave them out, or give them other names if they are not the same."
+        )
 
 
 def _enough_unknown(searches: Searches, target_fpir: float) -> int:

@@ -12,6 +12,7 @@ from small_models import small_model
 from pairsim import Calibration, Gallery, calibrate_gallery
 from pairsim._common.unit_similarity import lowest_match
 from pairsim.data import ImageTensors
+from pairsim.errors import DataError
 from pairsim.search.identification.calibrating import gallery_calibration, with_probabilities
 from pairsim.search.identification.outcomes import leave_one_out
 
@@ -49,8 +50,12 @@ def test_unknown_images_as_a_dataset() -> None:
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(0, 256, (60, 8, 8), dtype=torch.uint8, generator=generator)
     gallery.add(images[:30, None], identities=[number // 2 for number in range(30)])
+    for labels, said in ((list(range(14, 29)), "found 14 in"), (list(range(13, 28)), "found 13 and 1 more in")):
+        with pytest.raises(DataError, match=f"Expected unknown identities, none of which is enrolled, {said} the gall"):
+            calibrate_gallery(gallery, target_fpir=0.2, unknown=ImageTensors(images[30:], labels * 2))
+    assert gallery.calibration is None
     calibration = calibrate_gallery(
-        gallery, target_fpir=0.2, unknown=ImageTensors(images[30:], list(range(15)) * 2), source="others"
+        gallery, target_fpir=0.2, unknown=ImageTensors(images[30:], list(range(15, 30)) * 2), source="others"
     )
     assert (calibration.num_searches, calibration.num_unknown, calibration.source) == (30, 15, "others")
     found = gallery.identify(images[30:, None])
