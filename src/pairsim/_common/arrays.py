@@ -347,7 +347,7 @@ def check_fraction(value: float, name: str) -> float:
 
 
 def check_share(value: float, name: str) -> float:
-    """Return a share of positive pairs as a float; raise if it is not in (0, 1).
+    """Return a share, as of positive pairs or of searches, as a float; raise if it is not in (0, 1).
 
     Args:
         value: The share.
@@ -366,7 +366,7 @@ def check_share(value: float, name: str) -> float:
     share = real_number(value, name)
     if not 0.0 < share < 1.0:
         raise ValueError(
-            f"Expected {name} to be between 0 and 1, got {value}. Give a share of positive pairs, such as 0.01."
+            f"Expected {name} to be between 0 and 1, got {value}. Give a share above 0, below 1, such as 0.01 for 1 %."
         )
     return share
 

@@ -35,7 +35,10 @@ def test_add_remove_and_list(shop_place: Path, shop: Path) -> None:
     assert listed["identities"][-1] == {"id": "two.png", "images": ["two.png"]}
     done = here("gallery", "remove", shop, "e01", "e00/1.png", "--run", "run", cwd=shop_place)
     assert done.out == "5 pictures removed\n43 pictures of 16 identities\n"
-    text = here("gallery", "list", shop, "--run", "run", cwd=shop_place).out.splitlines()
+    said = failure(here("gallery", "remove", shop, "nobody", "--run", "run", cwd=shop_place), 1)
+    suggested = said.split(" See those with: pairsim ")[1].split(" (")[0].split()
+    assert suggested == ["gallery", "list", str(shop), "--run", "run"]
+    text = here(*suggested, cwd=shop_place).out.splitlines()
     assert text[0].split() == ["2", "e00"]
     assert not any("e01" in line for line in text)
 
@@ -283,6 +286,19 @@ def test_evaluate(shop_place: Path, shop: Path) -> None:
     assert found["threshold"] == 0.5
     text = here("gallery", "evaluate", shop, "unknown", "--run", "run", cwd=shop_place).out
     assert text == "0 searches for 0 of 14 enrolled identities, 36 for 12 others\n"
+
+
+def test_evaluate_without_one_kind_of_searches(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    for folder, given in (("unknown", "u00"), ("enrolled", "e00")):
+        shutil.copytree(shop_place / folder, tmp_path / folder)
+        (tmp_path / folder / given / "bad.png").write_text("no picture")
+    skipping = ("--run", "run", "--on-error", "skip")
+    text = here("gallery", "evaluate", shop, tmp_path / "unknown", *skipping, cwd=shop_place).out
+    assert text.endswith("\n1 picture could not be read (2.70%)\n")
+    for folder, said in (("unknown", ", FNIR no such searches\n"), ("enrolled", ": FPIR no such searches, FNIR ")):
+        done = here("gallery", "evaluate", shop, tmp_path / folder, *skipping, "--threshold", "0.5", cwd=shop_place)
+        assert "nan" not in done.out
+        assert said in done.out.split("as searches that find nobody")[1]
 
 
 def test_evaluate_writes_a_page(shop_place: Path, shop: Path, tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ def test_identify_with_another_threshold(shop_place: Path, shop: Path) -> None:
     assert (result["id"], result["fpir"], done.json["threshold"]) == (result["nearest"], None, -1.0)
     done = here("identify", "run", shop, "single/one.png", "--target-fpir", "0.2", "--json", cwd=shop_place)
     assert done.json["fpir"] <= 0.2
+    lines = done.err.splitlines()
+    assert lines[-2].startswith("threshold ")
+    assert lines[-1].startswith("FNIR ")
+    assert "\\n" not in done.err
     stored = json.loads((shop / "gallery.json").read_text())
     assert "calibration" not in stored  # for this call only
     said = failure(

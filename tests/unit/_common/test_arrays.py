@@ -145,11 +145,13 @@ def test_counts() -> None:
             check_count(wrong, "k", 1, 10)  # type: ignore[arg-type]
 
 
-def test_shares_of_positive_pairs() -> None:
+def test_shares() -> None:
     assert check_share(0.25, "prior") == 0.25
-    for wrong in (0.0, 1.0, -0.5, float("nan")):
-        with pytest.raises(ValueError, match="Expected prior to be between 0 and 1, got"):
-            check_share(wrong, "prior")
+    for name in ("prior", "target_fpir"):
+        for wrong in (0.0, 1.0, -0.5, float("nan")):
+            with pytest.raises(ValueError, match=f"Expected {name} to be between 0 and 1, got") as caught:
+                check_share(wrong, name)
+            assert str(caught.value).endswith(". Give a share above 0, below 1, such as 0.01 for 1 %.")
 
 
 def test_embeddings_keep_their_dtype_and_labels_become_whole_numbers() -> None:

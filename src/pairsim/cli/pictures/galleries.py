@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -121,9 +122,10 @@ def remove(
         for name in names:
             found = kept.images_of(name) or ([name] if name in kept else [])
             if not found:
+                listing = shlex.join(["pairsim", "gallery", "list", str(gallery), "--run", str(run)])
                 raise DataError(
                     f"Expected identities or pictures of the gallery, got {printable(name)!r}, which is neither. "
-                    f"Nothing was removed. See: pairsim gallery list {gallery}"
+                    f"Nothing was removed. See those with: {listing} (--json for pictures)."
                 )
             leaving += found
         kept.remove(leaving)

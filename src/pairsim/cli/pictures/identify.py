@@ -44,7 +44,8 @@ def identify(
     kept = pairsim.Gallery.load(gallery, load_model(run, device))
     if target_fpir is not None:
         calibration = pairsim.calibrate_gallery(kept, target_fpir=target_fpir)
-        note(str(calibration))
+        for line in str(calibration).split("\n"):
+            note(line)
     elif threshold is None and kept.calibration is None:
         from pairsim.errors import DataError
 

@@ -124,16 +124,21 @@ class IdentificationReport:
                 ("FPIR", "unknown, but taken for somebody", self.fpir, self.fpir_interval),
                 ("FNIR", "enrolled, but not found", self.fnir, self.fnir_interval),
             ):
-                shown = "no such searches" if math.isnan(rate) else f"{rate:.2%} [{low:.2%}, {high:.2%}]"
-                lines.append(f"  {name} ({meaning}): {shown}")
+                interval = "" if math.isnan(rate) else f" [{low:.2%}, {high:.2%}]"
+                lines.append(f"  {name} ({meaning}): {_rate(rate)}{interval}")
         lines += [f"FNIR at an FPIR of {target}: {rate:.2%}" for target, rate in self.fnir_at_fpir.items()]
         of = self.conditions
         if of is not None and of.num_failed_to_acquire:
-            lines.append(
-                f"{counted(of.num_failed_to_acquire, 'picture')} could not be read ({of.failure_to_acquire:.2%}); as "
-                f"searches that find nobody: FPIR {of.generalized_fpir:.2%}, FNIR {of.generalized_fnir:.2%}"
-            )
+            line = f"{counted(of.num_failed_to_acquire, 'picture')} could not be read ({of.failure_to_acquire:.2%})"
+            if not math.isnan(self.threshold):
+                rates = f"FPIR {_rate(of.generalized_fpir)}, FNIR {_rate(of.generalized_fnir)}"
+                line = f"{line}; as searches that find nobody: {rates}"
+            lines.append(line)
         return "\n".join(lines)
+
+
+def _rate(value: float) -> str:
+    return "no such searches" if math.isnan(value) else f"{value:.2%}"
 
 
 def evaluate_gallery(
