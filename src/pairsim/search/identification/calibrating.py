@@ -66,7 +66,7 @@ def calibrate_gallery(
         The stored calibration, with predictions for the gallery at up to 20 times its size.
 
     Raises:
-        DataError: If `unknown` has no labels, or one that is an identity of the gallery, as of an image of it.
+        DataError: If `unknown` has no labels, or a name as label that is an identity of the gallery.
         TypeError: If a number is text.
         ValueError: If the gallery is empty, there are fewer than 3 / `target_fpir` searches for unknown identities
             (rule of three), these are fewer than 10 or than 1 / `target_fpir` - 1, or an argument is out of range. The
@@ -144,9 +144,12 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
 
 
 def _expect_others(labels: Sequence[Hashable], gallery: Gallery) -> None:
-    """Raise if images of unknown identities have labels of enrolled ones: what finds these would count as an error."""
+    """Raise if images of unknown identities have names of enrolled ones: what finds these would count as an error.
+
+    Equal numbers mean nothing, as a gallery numbers images that were added without ids.
+    """
     identities = set(gallery.identities)
-    enrolled = list(dict.fromkeys(label for label in labels if label in identities))
+    enrolled = list(dict.fromkeys(label for label in labels if isinstance(label, str) and label in identities))
     if enrolled:
         others = f" and {len(enrolled) - 1:,} more" if len(enrolled) > 1 else ""
         raise DataError(
