@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from photographs import photograph
 from PIL import Image
 from torch import Tensor
@@ -20,7 +21,7 @@ from pairsim.audits.duplicates.indexing import read_rows
 from pairsim.audits.duplicates.listed_pictures import Listed, listed
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint, fingerprint
 from pairsim.audits.duplicates.matching.registered_search import described, separated
-from pairsim.audits.duplicates.picture_index import Row, packed
+from pairsim.audits.duplicates.picture_index import PictureIndex, Row, packed
 from pairsim.encoding.pictures import Skipped
 from pairsim.errors import DataError, ImageReadError
 from pairsim.images import read_image
@@ -65,9 +66,24 @@ def rows(pictures: list[Listed], on_error: OnError = "raise") -> list[tuple[List
 def test_rows_are_those_of_each_picture_alone(pictures: list[Listed]) -> None:
     found = rows(pictures)
     assert [one for one, _ in found] == pictures
-    for one, row in found[:-1]:
-        alone = fingerprint(read_image(one.picture))
-        assert row == packed(alone, separated(described([alone]))[0])
+    with PictureIndex() as index:
+        index.find(pictures)
+        for one, row in found[:-1]:
+            assert isinstance(row, Row)
+            alone = fingerprint(read_image(one.picture))
+            expected = separated(described([alone]))[0]
+            known = packed(alone, expected)
+            assert (row.digest, row.size, row.facts, row.copies) == (
+                known.digest,
+                known.size,
+                known.facts,
+                known.copies,
+            )
+            features = index.features([index.add(one, row).row])
+            # a matrix product may round otherwise for several pictures at once, and so may what is made of it
+            torch.testing.assert_close(features.place, expected.place, atol=1e-5, rtol=0)
+            assert torch.equal(features.orientation, expected.orientation)
+            torch.testing.assert_close(features.description, expected.description, atol=1, rtol=0)
     animation = found[-1][1]
     assert isinstance(animation, Row)
     assert animation.digest != fingerprint(read_image(pictures[-1].picture)).digest
