@@ -41,8 +41,11 @@ class Served:
         """End it by a signal; returns its exit status and its last line."""
         self.process.send_signal(number)
         assert self.process.stderr is not None
+        too_late = threading.Timer(120, self.process.kill)
+        too_late.start()
         self.said = self.process.stderr.read()  # communicate would lose what was buffered with the first line
-        self.process.wait(timeout=120)
+        self.process.wait()
+        too_late.cancel()
         assert "Traceback" not in self.said
         return self.process.returncode, self.said.splitlines()[-1]
 
