@@ -39,6 +39,7 @@ from pairsim.search.gallery_ids import Id, IdTable
 from pairsim.search.gallery_shards import SavedState, Shard, pieces, whole
 from pairsim.search.growing_rows import GrowingRows, with_room
 from pairsim.search.identification.gallery_calibration import GalleryCalibration
+from pairsim.training.checkpointing.run_lock import HOLDER, LOCK
 
 FORMAT = "pairsim-gallery"
 FORMAT_VERSION = 3
@@ -262,8 +263,8 @@ def other_files(folder: Path) -> list[str]:
     """
     if is_gallery(folder):
         return []
-    own = {match.string for match in shard_files(folder)}
-    return sorted(name for name in os.listdir(folder) if name not in own and not name.startswith("."))
+    own = {LOCK, HOLDER, *(match.string for match in shard_files(folder))}
+    return sorted(name for name in os.listdir(folder) if name not in own and not storage.is_leftover(name))
 
 
 def _index_sha256(folder: Path) -> str | None:

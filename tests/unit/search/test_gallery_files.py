@@ -332,3 +332,12 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=rf"Expected .*{name} to be readable"):
             Gallery.load(tmp_path, MODEL)
         (tmp_path / "away").rename(tmp_path / name)
+
+
+def test_only_files_of_its_own_leave_a_folder_for_a_gallery(tmp_path: Path) -> None:
+    for name in (".lock", ".lock.json", "embeddings-00.safetensors", "ids-00.json", ".ids-00.json.0a1b2c3d.tmp"):
+        (tmp_path / name).touch()
+    assert gallery_files.other_files(tmp_path) == []
+    for name in (".notes", "a.png"):
+        (tmp_path / name).touch()
+    assert gallery_files.other_files(tmp_path) == [".notes", "a.png"]

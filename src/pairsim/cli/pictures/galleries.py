@@ -13,7 +13,7 @@ from cyclopts import Parameter
 import pairsim
 from pairsim._common.choices import OnError, QualityGate
 from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, check_out, load_model
-from pairsim.cli.output import expect, note, print_result
+from pairsim.cli.output import UsageError, expect, note, print_result
 from pairsim.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -288,9 +288,12 @@ def expect_no_other_files(folder: Path, what: str) -> None:
     """Check that a folder is new, empty or a gallery: a gallery does not share a folder with pictures or a run."""
     from pairsim.search.gallery_files import other_files
 
-    other = [] if not os.path.isdir(folder) else other_files(folder)
-    expect(not other, f"{what} of a gallery, or a new one, got {folder}, which has other files, such as "
-           f"{printable(other[0]) if other else ''}. Choose another folder.")  # fmt: skip
+    other = other_files(folder) if os.path.isdir(folder) else []
+    if other:
+        raise UsageError(
+            f"Expected {what} of a gallery, or a new one, got {folder}, which has other files, such as "
+            f"{printable(other[0])}. Choose another folder."
+        )
 
 
 def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:

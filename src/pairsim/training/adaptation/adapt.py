@@ -162,11 +162,12 @@ def _adapt(
     if parts and model.preprocessing.central_fraction < 1:
         val_features = features_of(val)
     features = features_of(train) if known is None else _completed(train, *known, features_of)
+    length = dim
     if dim is None and head == net.head_name and head in ("linear", "mlp"):
-        dim = min(net.embedding_dim, net.num_features) if head == "linear" else net.embedding_dim
+        length = min(net.embedding_dim, net.num_features) if head == "linear" else net.embedding_dim
     heads = candidates(head, other_length=dim not in (None, net.num_features))
-    chosen, results = choose_head(features, codes, heads, dim=dim, seed=settings.seed)
-    _set_head(model, chosen, *chosen.fitted(features, codes, dim, settings.seed))
+    chosen, results = choose_head(features, codes, heads, dim=length, seed=settings.seed)
+    _set_head(model, chosen, *chosen.fitted(features, codes, length, settings.seed))
     frozen = _with_head(net.head, val_features, val_codes)
     _fit_projection_to(model, features, codes)
     before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
@@ -282,7 +283,7 @@ def _best_head(
     val_features: Tensor,
     val_codes: Tensor,
     *,
-    dim: int | None = None,
+    dim: int | None,
 ) -> tuple[Head | None, ClassFigures]:
     """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
     best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)

@@ -73,12 +73,8 @@ def test_rows_are_those_of_each_picture_alone(pictures: list[Listed]) -> None:
             alone = fingerprint(read_image(one.picture))
             expected = separated(described([alone]))[0]
             known = packed(alone, expected)
-            assert (row.digest, row.size, row.facts, row.copies) == (
-                known.digest,
-                known.size,
-                known.facts,
-                known.copies,
-            )
+            assert (row.digest, row.size) == (known.digest, known.size)
+            assert (row.facts, row.copies) == (known.facts, known.copies)
             features = index.features([index.add(one, row).row])
             # a matrix product may round otherwise for several pictures at once, and so may what is made of it
             torch.testing.assert_close(features.place, expected.place, atol=1e-5, rtol=0)

@@ -156,6 +156,22 @@ def test_the_length_asked_for_is_that_of_the_embeddings(head: Any, fine_tuned: b
     assert not {"none", "standardize"} & {one.head.name for one in result.heads}
 
 
+@pytest.mark.parametrize("asked", [None, 6])
+def test_only_a_length_asked_for_limits_the_heads_after_fine_tuning(
+    asked: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, lengths = module._best_head, list[int | None]()
+
+    def noted(*args: Any, dim: int | None) -> Any:
+        lengths.append(dim)
+        return own(*args, dim=dim)
+
+    monkeypatch.setattr(module, "_best_head", noted)
+    with few_head_steps():
+        adapt(make_model(), config(epochs=1), train=make_images(), head="linear", embedding_dim=asked)
+    assert lengths == [asked]
+
+
 def test_a_linear_head_is_no_longer_than_the_features() -> None:
     model = make_model()  # 32 features, and 128 numbers by default
     with few_head_steps():
