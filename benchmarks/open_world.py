@@ -42,7 +42,7 @@ from pairsim.models.backbones.automatic import PRETRAINED_SIZE
 from pairsim.models.backbones.weight_files import find_weights, weight_folders
 from pairsim.runs.class_splits import ClassSplit
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, eer_and_recall
-from pairsim.training.adaptation.head_choice import Head
+from pairsim.training.adaptation.head_choice import Head, TrainingFeatures
 
 SETS = ("groceries", "lfw-people")
 NET, SIZE, UNSEEN = "mobilenet_v2", PRETRAINED_SIZE, 0.5
@@ -184,7 +184,7 @@ def arms(
 
 def fitted(head: Head, features: Tensor, codes: Tensor, seed: int) -> nn.Module:
     """A head of pairsim, fitted to features."""
-    return head.fitted(features, codes, None, seed)[0]
+    return head.fitted(TrainingFeatures(features, codes, seed=seed))[0]
 
 
 def pixels(images: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from pairsim.encoding.features import backbone_features
 from pairsim.evaluation import equal_error_rate
 from pairsim.models.backbones.weight_files import find_weights, weight_folders
 from pairsim.runs.class_splits import ClassSplit
-from pairsim.training.adaptation.head_choice import Head
+from pairsim.training.adaptation.head_choice import Head, TrainingFeatures
 
 FOLDER, GROUPS, GENUINE = "signatures", r"(w\d+)_", "_genuine"
 SIZE, UNSEEN = (128, 288), 0.22
@@ -110,7 +110,7 @@ def arms(
     yield "frozen, cosine", partial(frozen, nn.Identity)
     yield (
         "frozen, whiten",
-        partial(frozen, lambda: Head(name="whiten", shrinkage=0.5).fitted(features, codes, None, 0)[0]),
+        partial(frozen, lambda: Head(name="whiten", shrinkage=0.5).fitted(TrainingFeatures(features, codes))[0]),
     )
     yield "pairsim train, without groups", partial(adapted, groups=False)
     yield "pairsim train, with groups", partial(adapted, groups=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,65 @@ def principal_axes(features: Tensor, num: int) -> tuple[Tensor, Tensor]:
     return torch.nn.functional.normalize(axes, dim=1), mean
 
 
+@dataclass(frozen=True, kw_only=True)
+class WithinClass:
+    """How images of one class differ, along the principal axes of all images; whitenings of any shrinkage share it.
+
+    Attributes:
+        axes: Principal axes `[D, F]`, orthonormal.
+        mean: Of the features `[F]`.
+        variances: Within-class variances `[D]` along `directions`, at least 0.
+        directions: Eigenvectors of the within-class covariance, in the columns `[D, D]`.
+    """
+
+    axes: Tensor
+    mean: Tensor
+    variances: Tensor
+    directions: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, labels: Tensor, dim: int) -> Self:
+        """Compute it in float64.
+
+        Args:
+            features: `[N, F]`.
+            labels: Class numbers `[N]`; at least one class has two images.
+            dim: Largest number of axes.
+
+        Raises:
+            ValueError: If no class has two images that differ.
+        """
+        axes, mean = principal_axes(features, dim)
+        reduced = (features.double() - mean) @ axes.T
+        codes = torch.unique(labels, return_inverse=True)[1]
+        counts = torch.bincount(codes)
+        sums = reduced.new_zeros(len(counts), reduced.shape[1]).index_add_(0, codes, reduced)
+        within = reduced - (sums / counts[:, None])[codes]
+        freedom = len(codes) - len(counts)
+        covariance = within.T @ within / max(freedom, 1)
+        if freedom < 1 or not covariance.trace() > 0:
+            raise ValueError(
+                "Expected a class with two images that differ, found none. Add images of the same classes."
+            )
+        variances, directions = torch.linalg.eigh(covariance)
+        return cls(axes=axes, mean=mean, variances=variances.clamp_min(0), directions=directions)
+
+    def whitening(self, shrinkage: float) -> tuple[Tensor, Tensor]:
+        """Compute weight `[D, F]` and bias `[D]` of `whitening`.
+
+        Args:
+            shrinkage: As for `whitening`.
+
+        Raises:
+            ValueError: If `shrinkage` is out of range.
+        """
+        if not 0.0 < shrinkage <= 1.0:
+            raise ValueError(f"Expected shrinkage to be in (0, 1], got {shrinkage}.")
+        shrunk = (1 - shrinkage) * self.variances + shrinkage * self.variances.mean()
+        weight = (self.directions * shrunk.rsqrt()) @ (self.directions.T @ self.axes)
+        return weight, -(weight @ self.mean)
+
+
 def whitening(features: Tensor, labels: Tensor, dim: int, *, shrinkage: float) -> tuple[Tensor, Tensor]:
     r"""Compute the map after which images of one class differ equally in all directions.
 
@@ -95,23 +155,7 @@ def whitening(features: Tensor, labels: Tensor, dim: int, *, shrinkage: float) -
         Hatch, Kajarekar and Stolcke: Within-class covariance normalization for SVM-based speaker recognition, 2006.
         Ledoit and Wolf: A well-conditioned estimator for large-dimensional covariance matrices, 2004.
     """
-    if not 0.0 < shrinkage <= 1.0:
-        raise ValueError(f"Expected shrinkage to be in (0, 1], got {shrinkage}.")
-    axes, mean = principal_axes(features, dim)
-    reduced = (features.double() - mean) @ axes.T
-    codes = torch.unique(labels, return_inverse=True)[1]
-    counts = torch.bincount(codes)
-    sums = reduced.new_zeros(len(counts), reduced.shape[1]).index_add_(0, codes, reduced)
-    within = reduced - (sums / counts[:, None])[codes]
-    freedom = len(codes) - len(counts)
-    covariance = within.T @ within / max(freedom, 1)
-    variance = float(covariance.trace()) / max(len(covariance), 1)
-    if freedom < 1 or variance <= 0:
-        raise ValueError("Expected a class with two images that differ, found none. Add images of the same classes.")
-    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * torch.eye(len(covariance), dtype=covariance.dtype)
-    values, vectors = torch.linalg.eigh(shrunk)
-    weight = (vectors * values.rsqrt()) @ vectors.T @ axes
-    return weight, -(weight @ mean)
+    return WithinClass.of(features, labels, dim).whitening(shrinkage)
 
 
 def computed_head(
@@ -121,6 +165,7 @@ def computed_head(
     dim: int | None = None,
     *,
     shrinkage: float = SHRINKAGE,
+    within: WithinClass | None = None,
 ) -> tuple[nn.Module, int]:
     """Compute a head from features.
 
@@ -130,6 +175,7 @@ def computed_head(
         labels: Class numbers `[N]`.
         dim: Length of an embedding; by default that of the head.
         shrinkage: Of `"whiten"`.
+        within: That of these features with this `dim`, if it is known.
 
     Returns:
         The head, from `[N, F]` to `[N, D]`, float32 on the CPU, and D.
@@ -148,7 +194,7 @@ def computed_head(
     if name == "standardize":
         module, (weight, bias) = Standardize(num_features), standardization(features)
     else:
-        weight, bias = whitening(features, labels, dim, shrinkage=shrinkage)
+        weight, bias = (within or WithinClass.of(features, labels, dim)).whitening(shrinkage)
         module, dim = nn.Linear(num_features, len(weight)), len(weight)
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), (weight, bias), strict=True):

@@ -28,7 +28,13 @@ from pairsim.models.heads.closed_form import SHRINKAGE
 from pairsim.models.weight_names import unwrapped
 from pairsim.training.adaptation.adaptation_result import Adaptation, lines_of
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
-from pairsim.training.adaptation.head_choice import Head, HeadChoiceName, candidates, choose_head
+from pairsim.training.adaptation.head_choice import (
+    Head,
+    HeadChoiceName,
+    TrainingFeatures,
+    candidates,
+    choose_head,
+)
 from pairsim.training.adaptation.part_choice import PartResult, choose_central_fraction
 from pairsim.training.callbacks import Callback
 from pairsim.training.checkpointing.run_lock import locked
@@ -167,7 +173,7 @@ def _adapt(
         length = min(net.embedding_dim, net.num_features) if head == "linear" else net.embedding_dim
     heads = candidates(head, other_length=dim not in (None, net.num_features))
     chosen, results = choose_head(features, codes, heads, dim=length, seed=settings.seed)
-    _set_head(model, chosen, *chosen.fitted(features, codes, length, settings.seed))
+    _set_head(model, chosen, *chosen.fitted(TrainingFeatures(features, codes, length, settings.seed)))
     frozen = _with_head(net.head, val_features, val_codes)
     _fit_projection_to(model, features, codes)
     before = copy.deepcopy(net.state_dict()) if fine_tunes else {}
@@ -185,12 +191,13 @@ def _adapt(
     if fine_tunes:
         trainer.fit(resume=resume)
         features = features_of(train, folder=None)  # nobody asks for them again
-        best, trained = _best_head(net, features, codes, features_of(val, folder=None), val_codes, dim=dim)
+        data = TrainingFeatures(features, codes, dim, settings.seed)
+        best, trained = _best_head(net, data, features_of(val, folder=None), val_codes)
         difference = trained.difference(frozen)
         if trained.difference(frozen, _STANDARD_ERROR)[1] < 0:
             kept, name = "trained", "as fine-tuned" if best is None else f"{best}, fitted again"
             if best is not None:
-                _set_head(model, best, *best.fitted(features, codes, dim, settings.seed))
+                _set_head(model, best, *best.fitted(data))
         else:
             net.load_state_dict(before)
     trainer.save_current()
@@ -277,20 +284,14 @@ def _set_head(model: SimilarityModel, head: Head, module: nn.Module, dim: int) -
 
 
 def _best_head(
-    net: EmbeddingNet,
-    features: Tensor,
-    codes: Tensor,
-    val_features: Tensor,
-    val_codes: Tensor,
-    *,
-    dim: int | None,
+    net: EmbeddingNet, data: TrainingFeatures, val_features: Tensor, val_codes: Tensor
 ) -> tuple[Head | None, ClassFigures]:
     """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
     best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
-    again = [Head(name="none")] if dim in (None, net.num_features) else []
+    again = [Head(name="none")] if data.dim in (None, net.num_features) else []
     for head in (*again, Head(name="whiten", shrinkage=SHRINKAGE)):
         try:
-            fitted, _ = head.fitted(features, codes, dim, 0)
+            fitted, _ = head.fitted(data)
         except ValueError:  # fine-tuning made all features equal
             continue
         figures = _with_head(fitted, val_features, val_codes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pairsim.data.random import random_bits, stream_key
-from pairsim.models.heads.closed_form import SHRINKAGE, computed_head
+from pairsim.models.heads.closed_form import SHRINKAGE, WithinClass, computed_head
 from pairsim.models.heads.head_modules import HeadName, embedding_dim_of
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures
 from pairsim.training.adaptation.trained_heads import train_head
@@ -21,6 +23,29 @@ _MAX_FOLDS, _CLASSES_OF_A_FOLD = 4, 2
 _STRENGTHS = (0.8, 0.5, 0.3, 0.1)
 _STANDARD_ERROR = 0.683
 """Coverage of an interval of one standard error to either side."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFeatures:
+    """Features that heads are fitted to.
+
+    Attributes:
+        features: `[N, F]`, float32.
+        labels: Class numbers `[N]`.
+        dim: Length of an embedding; by default that of the head.
+        seed: Seed of trained heads.
+    """
+
+    features: Tensor
+    labels: Tensor
+    dim: int | None = None
+    seed: int = 0
+
+    @cached_property
+    def within_class(self) -> WithinClass:
+        """How images of a class differ, which is computed once for all whitenings."""
+        dim = embedding_dim_of("whiten", self.features.shape[1], self.dim)
+        return WithinClass.of(self.features, self.labels, dim)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,27 +63,26 @@ class Head:
     def __str__(self) -> str:
         return self.name if self.shrinkage is None else f"{self.name}, shrinkage {self.shrinkage:g}"
 
-    def fitted(self, features: Tensor, labels: Tensor, dim: int | None, seed: int) -> tuple[nn.Module, int]:
+    def fitted(self, data: TrainingFeatures) -> tuple[nn.Module, int]:
         """Fit a head to features. Training of `"linear"` starts from the whitening.
 
         Args:
-            features: `[N, F]`, float32.
-            labels: Class numbers `[N]`.
-            dim: Length of an embedding; by default that of the head.
-            seed: Seed of trained heads.
+            data: Features and labels.
 
         Returns:
             The head, from `[N, F]` to `[N, D]`, and D.
         """
+        features, labels, dim = data.features, data.labels, data.dim
         if self.name == "none":
             return nn.Identity(), embedding_dim_of(self.name, features.shape[1], dim)
         if self.name == "mlp":
-            return train_head(self.name, features, labels, dim or 128, seed=seed), dim or 128
+            return train_head(self.name, features, labels, dim or 128, seed=data.seed), dim or 128
         if self.name == "standardize":
             return computed_head(self.name, features, labels, dim)
-        head, length = computed_head("whiten", features, labels, dim, shrinkage=self.shrinkage or SHRINKAGE)
+        shrinkage = self.shrinkage or SHRINKAGE
+        head, length = computed_head("whiten", features, labels, dim, shrinkage=shrinkage, within=data.within_class)
         if self.name == "linear":
-            head = train_head(self.name, features, labels, length, seed=seed, start=head)
+            head = train_head(self.name, features, labels, length, seed=data.seed, start=head)
         return head, length
 
 
@@ -121,7 +145,7 @@ def choose_head(
     folds = class_folds(codes, seed)
     if len(heads) == 1 or folds is None:
         return heads[0], []
-    figures = [cross_validated(head, features, codes, folds, dim=dim, seed=seed) for head in heads]
+    figures = cross_validated(heads, TrainingFeatures(features, codes, dim, seed), folds)
     chosen = simplest(figures)
     results = [
         HeadResult(head=head, figures=one, difference=one.difference(figures[chosen]))
@@ -130,26 +154,26 @@ def choose_head(
     return heads[chosen], results
 
 
-def cross_validated(
-    head: Head, features: Tensor, codes: Tensor, folds: Tensor, *, dim: int | None = None, seed: int = 0
-) -> ClassFigures:
-    """Fit a head to the classes of all folds but one, and judge it on that one, for each.
+def cross_validated(heads: Sequence[Head], data: TrainingFeatures, folds: Tensor) -> list[ClassFigures]:
+    """Fit heads to the classes of all folds but one, and judge them on that one, for each.
 
     Args:
-        head: To be fitted.
-        features: `[N, F]`, float32.
-        codes: Class number of each image `[N]`, from 0 without gaps.
+        heads: To be fitted.
+        data: Features of all folds; labels are from 0 without gaps.
         folds: The fold of each class, see `class_folds`.
-        dim: Length of an embedding; by default that of the head.
-        seed: Seed of trained heads.
+
+    Returns:
+        The figures of each head.
     """
-    judged = []
+    judged: list[list[tuple[Tensor, Tensor]]] = [[] for _ in heads]
     for fold in range(int(folds.max()) + 1):
-        inside = folds[codes] == fold
-        fitted, _ = head.fitted(features[~inside], codes[~inside], dim, seed)
-        with torch.no_grad():
-            judged.append((fitted(features[inside]), codes[inside]))
-    return class_figures(judged)
+        inside = folds[data.labels] == fold
+        rest = dataclasses.replace(data, features=data.features[~inside], labels=data.labels[~inside])
+        for head, sets in zip(heads, judged, strict=True):
+            fitted, _ = head.fitted(rest)
+            with torch.no_grad():
+                sets.append((fitted(data.features[inside]), data.labels[inside]))
+    return [class_figures(sets) for sets in judged]
 
 
 def simplest(figures: Sequence[ClassFigures]) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pairsim.models.heads.closed_form import SHRINKAGE
 from pairsim.training.adaptation.class_figures import ClassFigures
-from pairsim.training.adaptation.head_choice import Head, class_folds, cross_validated, simplest
+from pairsim.training.adaptation.head_choice import Head, TrainingFeatures, class_folds, cross_validated, simplest
 
 FRACTIONS = (1.0, 0.8, 0.6)
 """Shares of height and width to choose from, the whole first."""
@@ -58,8 +58,10 @@ def choose_central_fraction(
     folds = class_folds(own, seed)
     if folds is None:
         return FRACTIONS[0], []
-    head = Head(name="whiten", shrinkage=SHRINKAGE)
-    figures = [cross_validated(head, features_of(fraction, kept), own, folds, seed=seed) for fraction in FRACTIONS]
+    heads = [Head(name="whiten", shrinkage=SHRINKAGE)]
+    figures = [
+        cross_validated(heads, TrainingFeatures(features_of(fraction, kept), own), folds)[0] for fraction in FRACTIONS
+    ]
     chosen = simplest(figures)
     if not figures[0].difference(figures[chosen])[0] > 0:  # also of NaN
         chosen = 0

@@ -6,11 +6,14 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from pairsim.data import ImageTensors
+from pairsim.errors import TrainingError
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.heads.head_modules import HeadName
 from pairsim.training.config import TrainConfig
+from pairsim.training.history import History
 
 _EPOCHS, _STEPS, _BATCH_SIZE, _RATE = 10, 60, 128, 1e-3
 """At least so many epochs and steps. Fewer images than a batch have that many epochs, of one step each."""
@@ -31,8 +34,11 @@ def train_head(
 
     Returns:
         The head, from `[N, F]` to `[N, D]`.
+
+    Raises:
+        TrainingError: If its weights are not finite.
     """
-    from pairsim.training.trainer import Trainer
+    from pairsim.training.run_setup import RunSetup
 
     scale = float(features.std().clamp_min(1e-12))  # steps are right for features of about size 1
     with torch.random.fork_rng(devices=[]):
@@ -52,8 +58,17 @@ def train_head(
         seed=seed,
         progress=False,
     )
-    # the same images validate: the last epochs are then the best, as the learning rate goes to zero
-    Trainer(SimilarityModel(net), config, train=vectors, val=vectors).fit()
+    # no epoch is validated: the last one is the best on the training images, as the learning rate goes to zero
+    model = SimilarityModel(net)
+    setup = RunSetup(model, config, vectors, vectors)
+    state = setup.new_state(model, History())
+    assert isinstance(state.scheduler, LRScheduler), "the recipe of the objective has a schedule by steps"
+    for epoch in range(setup.num_epochs):
+        for images, targets in setup.data.loader.epoch(epoch):
+            state.training_step(images, targets, update=True)
+            state.scheduler.step()
+    if (found := state.not_finite()) is not None:
+        raise TrainingError(f"Expected {found} in head {name}, found NaN or infinity. Choose another head.")
     _scale_inputs(net.head, 1 / scale)
     return net.head.eval()
 

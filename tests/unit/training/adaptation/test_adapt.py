@@ -21,7 +21,7 @@ from pairsim.training.adaptation import adapt as module
 from pairsim.training.adaptation import part_choice
 from pairsim.training.adaptation.adapt import early_parts
 from pairsim.training.adaptation.class_figures import ClassFigures, eer_and_recall
-from pairsim.training.adaptation.head_choice import choose_head
+from pairsim.training.adaptation.head_choice import TrainingFeatures, choose_head
 
 
 def make_images(num_classes: int = 15, each: int = 6, seed: int = 0) -> ImageTensors:
@@ -162,9 +162,9 @@ def test_only_a_length_asked_for_limits_the_heads_after_fine_tuning(
 ) -> None:
     own, lengths = module._best_head, list[int | None]()
 
-    def noted(*args: Any, dim: int | None) -> Any:
-        lengths.append(dim)
-        return own(*args, dim=dim)
+    def noted(net: EmbeddingNet, data: TrainingFeatures, *args: Any) -> Any:
+        lengths.append(data.dim)
+        return own(net, data, *args)
 
     monkeypatch.setattr(module, "_best_head", noted)
     with few_head_steps():

@@ -1,10 +1,13 @@
 """The choice of a head by cross-validation over classes."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from quick_heads import few_head_steps
 
-from pairsim.training.adaptation.head_choice import Head, candidates, choose_head, class_folds
+from pairsim.models.heads.closed_form import WithinClass
+from pairsim.training.adaptation.head_choice import Head, TrainingFeatures, candidates, choose_head, class_folds
 
 PLAIN = [head for head in candidates("auto") if head.name not in ("linear", "mlp")]
 
@@ -40,14 +43,23 @@ def test_a_head_is_judged_on_classes_that_it_was_not_fitted_to(monkeypatch: pyte
     fitted: list[set[int]] = []
     own = Head.fitted
 
-    def spy(self: Head, features: torch.Tensor, labels: torch.Tensor, *rest: int) -> object:
-        fitted.append(set(labels.tolist()))
-        return own(self, features, labels, *rest)
+    def spy(self: Head, data: TrainingFeatures) -> object:
+        fitted.append(set(data.labels.tolist()))
+        return own(self, data)
 
     monkeypatch.setattr(Head, "fitted", spy)
     choose_head(features, labels, PLAIN[:2])
     assert [len(classes) for classes in fitted] == [6] * 8
-    assert set.union(*({*range(8)} - classes for classes in fitted[:4])) == {*range(8)}
+    assert set.union(*({*range(8)} - classes for classes in fitted[::2])) == {*range(8)}
+
+
+def test_whitenings_share_their_eigenvectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = make_features((0.3,) * 4, num_classes=8)
+    computed = Mock(side_effect=WithinClass.of)
+    monkeypatch.setattr(WithinClass, "of", computed)
+    _, results = choose_head(features, labels, candidates("whiten"))
+    assert len(results) == 4
+    assert computed.call_count == 4  # one for each fold
 
 
 def test_the_same_in_every_call() -> None:
