@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-_FOLDABLE: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
+FOLDABLE: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
     nn.BatchNorm1d: (nn.Linear, nn.Conv1d),
     nn.BatchNorm2d: (nn.Conv2d,),
     nn.BatchNorm3d: (nn.Conv3d,),
@@ -77,7 +77,7 @@ def inference_copy(net: nn.Module, example: Tensor, *, dtype: torch.dtype | None
     """
     kinds = Counter(type(module) for module in net.modules())
     has_2d = kinds[nn.Conv2d] > 1  # one alone, as in a ViT, does not get faster
-    if dtype is None and not has_2d and not any(kinds[norm] for norm in _FOLDABLE):
+    if dtype is None and not has_2d and not any(kinds[norm] for norm in FOLDABLE):
         return None
     for layout in (torch.channels_last, torch.contiguous_format) if has_2d else (torch.contiguous_format,):
         # A module that cannot be copied, or cannot run in another layout, raises anything: then try the next layout.
@@ -116,15 +116,28 @@ def fold_batch_norm(net: nn.Module, example: Tensor) -> int:
     Returns:
         The number of folded batch norms.
     """
-    # Twice, with one image and with two: a net may run other code on a batch of one image.
-    one, two = (_foldable_pairs(net, torch.cat((example, example))[:size]) for size in (1, 2))
-    pairs = [pair for pair in one if pair in two]
+    pairs = foldable_pairs(net, example)
     modules: dict[str, Any] = dict(net.named_modules())
     for layer_name, norm_name in pairs:
         fuse: Any = fuse_linear_bn_eval if isinstance(modules[layer_name], nn.Linear) else fuse_conv_bn_eval
         net.set_submodule(layer_name, fuse(modules[layer_name], modules[norm_name]))
         net.set_submodule(norm_name, nn.Identity())
     return len(pairs)
+
+
+def foldable_pairs(net: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Find the batch norms that can be folded, by running the net.
+
+    Args:
+        net: In eval mode.
+        example: Images that the net takes.
+
+    Returns:
+        Names of layers, each with that of the batch norm that is the only user of its output.
+    """
+    # Twice, with one image and with two: a net may run other code on a batch of one image.
+    one, two = (_foldable_pairs(net, torch.cat((example, example))[:size]) for size in (1, 2))
+    return [pair for pair in one if pair in two]
 
 
 class PairwiseMax(nn.Module):
@@ -178,7 +191,7 @@ def _foldable_pairs(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
 
     hooks = [module.register_forward_hook(after_layer) for module in names if type(module) in _LAYERS]
     for module in names:
-        if type(module) in _FOLDABLE:
+        if type(module) in FOLDABLE:
             hooks += [module.register_forward_pre_hook(before_norm), module.register_forward_hook(after_norm)]
     try:
         with CountUses():
@@ -194,7 +207,7 @@ def _foldable_pairs(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
         and uses[key] == 0
         and result is not output
         and calls[layer] == calls[norm] == places[layer] == places[norm] == 1
-        and type(layer) in _FOLDABLE[type(norm)]
+        and type(layer) in FOLDABLE[type(norm)]
         and norm.running_mean is not None
         and len(norm.running_mean) == len(layer.weight)
     ]

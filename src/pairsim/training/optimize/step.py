@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from pairsim.models.backbones.onnx_nets import OnnxNet
 from pairsim.training.config import TrainConfig
 from pairsim.training.distributed.world import World
 from pairsim.training.objectives.objective import Objective
+from pairsim.training.optimize.frozen_norms import FrozenNorms
 from pairsim.training.optimize.graphed_step import GraphedStep, GraphRecorder
-from pairsim.training.optimize.optimizers import make_optimizer
+from pairsim.training.optimize.optimizers import FrozenParts, make_optimizer
 
 _TINY = 1e-12
 """Keeps the length of a gradient from being 0."""
@@ -82,6 +84,9 @@ class TrainingStep:
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=precision.scales_gradients)
         self._scale: float | None = None  # of the scaler after the last update: reading it waits for the device
         self._has_gradient: list[bool] | None = None
+        self._norms: FrozenNorms | None = None  # the compiler fuses them by itself
+        if not config.compile:
+            self._norms = FrozenNorms(model, FrozenParts(model, config.freeze))
         self._graphed: GraphedStep | None = None
         if reason is None:
             self._graphed = GraphedStep(
@@ -145,7 +150,7 @@ class TrainingStep:
         return None
 
     def _step(self, images: Tensor, targets: Tensor, update: bool = True) -> Tensor:
-        with self.precision.fp32_convolutions():
+        with self.precision.fp32_convolutions(), nullcontext() if self._norms is None else self._norms.folded(images):
             loss = self._accumulate(images, targets)
             if update and self.config.sam_rho:
                 self._take_gradient_uphill(images, targets, self.config.sam_rho)
