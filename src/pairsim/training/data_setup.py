@@ -98,9 +98,11 @@ def set_up_data(
         world: The processes that train together.
 
     Raises:
-        DataError: If the data cannot be trained on.
+        DataError: If the data cannot be trained on, or given validation pairs are all positive or all negative.
         TypeError: If `train` is a `PairDataset`, and the objective or turns need labelled images.
     """
+    if isinstance(val, PairDataset):
+        _check_kinds(val)
     device, notes, split = model.device, list[str](), None
     pictures = {"images": train, "val_images": val}
     workers = config.num_workers
@@ -154,7 +156,10 @@ def set_up_data(
     train_loader = loader(placed, plan, num_workers=num_workers(placed, workers), augment=augment, turns=config.turns)
     if val is None:
         return TrainingData(train_loader, None, fingerprint, notes, split)
-    val = val if isinstance(val, PairDataset) else LabelledImages.of(val)
+    if not isinstance(val, PairDataset):
+        val = LabelledImages.of(val)
+        share = None if split is None else config.val_fraction
+        notes += _missing_kind(val, share)
     images, indices, similarities = _validation_pairs(val, config, placement)
     if not (isinstance(train, PairDataset) and isinstance(val, PairDataset) and val.dataset is train.dataset):
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, validation=True)
@@ -207,12 +212,6 @@ def _labelled(
             notes.append(f"Split off {len(held_out):,} of {len(labelled):,} images as validation data.")
             split = ValidationSplit(held_out, index.fingerprint())
             images, val = subset(images, kept), subset(images, held_out)
-            if val.index.counts.max() < 2:
-                notes.append(
-                    "The validation images are of different classes, so they have no positive pair: the best epoch is "
-                    "chosen by negative pairs alone, balanced accuracy is of these alone, and no threshold is set. "
-                    f"Raise val_fraction ({config.val_fraction}), or keep whole classes for validation."
-                )
     single = images.index.classes[images.index.counts == 1]
     if len(single):
         some = ", ".join(str(name) for name in single[:3])
@@ -220,6 +219,33 @@ def _labelled(
             f"{len(single)} classes have one image ({some}): it serves in negative pairs, never in positive ones."
         )
     return images, val, split
+
+
+def _check_kinds(val: PairDataset) -> None:
+    """Check that given validation pairs are of both kinds: with one, the best epoch would be the most extreme one."""
+    target = val.all_pairs().target
+    positive = int(np.count_nonzero(target))
+    if positive in (0, len(target)):
+        raise DataError(
+            f"Expected positive and negative pairs for validation, found {positive:,} and {len(target) - positive:,}. "
+            "Best epoch and threshold need both: add pairs of the other kind, or leave the validation pairs out."
+        )
+
+
+def _missing_kind(val: LabelledImages, share: float | None) -> list[str]:
+    """Return a line if labelled validation images have pairs of one kind only; `share` of the images was split off."""
+    if val.index.counts.max() < 2:
+        found, missing, left = "different classes", "positive", "negative"
+    elif val.index.num_classes < 2:
+        found, missing, left = "one class", "negative", "positive"
+    else:
+        return []
+    advice = "Add validation images" if share is None else f"Raise val_fraction ({share})"
+    return [
+        f"The validation images are of {found}, so they have no {missing} pair: the best epoch is chosen by {left} "
+        f"pairs alone, balanced accuracy is of these alone, and no threshold is set. {advice}, or keep whole classes "
+        "for validation."
+    ]
 
 
 def _validation_pairs(

@@ -61,7 +61,8 @@ class Trainer:
         config: All settings; with `config.out` a run folder is written.
         train: A labelled dataset of `(image, label)`, or a `PairDataset` for objective "pairs". Images are uint8
             pixels, which the model's preprocessing normalises, or preprocessed floating point.
-        val: The same kinds of data; by default `config.val_fraction` of the images of a labelled `train` is split off.
+        val: The same kinds of data, given pairs of both kinds; by default `config.val_fraction` of the images of a
+            labelled `train` is split off.
         callbacks: Called at the hooks of `Callback`.
 
     Attributes:

@@ -168,11 +168,17 @@ def test_pairs_of_missing_and_broken_pictures_are_skipped_and_counted(place: Pat
         (("--val-pairs", "test.csv"), 2, "Expected --pairs FILE together with --val-pairs, found none."),
         (("--pairs", "absent.csv"), 1, "Expected a readable list of pairs at absent.csv"),
         (("--pairs", "wrong.csv"), 1, "Expected line 2 of wrong.csv to be path1,path2,label with label 1 (same)"),
+        (
+            ("--pairs", "train.csv", "--val-pairs", "alike.csv"),
+            1,
+            "positive and negative pairs for validation, found 1",
+        ),
         (("--pairs", "missing.csv"), 1, "Expected the 2 pictures of missing.csv to exist, 1 picture (pics/w9_g1"),
     ],
 )
 def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
     (place / "wrong.csv").write_text("first,second,target\nw0_g0.png,w0_g1.png,2\n")
+    (place / "alike.csv").write_text("first,second,target\nw0_g0.png,w0_g1.png,1\n")
     (place / "missing.csv").write_text("first,second,target\nw0_g0.png,w9_g1.png,1\n")
     assert said in failure(here("train", "pics", "--out", "other", *arguments, *TRAIN, cwd=place), status)
     assert not (place / "other").exists()

@@ -373,6 +373,28 @@ def test_validation_without_a_positive_pair_is_noted() -> None:
     assert not any(note.startswith(said) for note in notes[0.3])
 
 
+@pytest.mark.parametrize(
+    ("labels", "found", "alone"),
+    [([0] * 8, "one class, so they have no negative", "positive"),
+     (range(8), "different classes, so they have no positive", "negative")],
+)  # fmt: skip
+def test_given_validation_images_with_pairs_of_one_kind_are_noted(labels: Any, found: str, alone: str) -> None:
+    val = ImageTensors(random_images(8).images, list(labels))
+    data = trainer_of(random_images(), val).data
+    said = f"The validation images are of {found} pair: the best epoch is chosen by {alone} pairs alone"
+    (note,) = (note for note in data.notes if note.startswith(said))
+    assert note.endswith("Add validation images, or keep whole classes for validation.")
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_validation_pairs_of_one_kind_are_rejected(target: int) -> None:
+    images = random_images(8)
+    val = PairDataset.from_pairs(images, np.arange(4), np.arange(4) + 4, [target] * 4)
+    found = f"found {4 * target} and {4 * (1 - target)}"
+    with pytest.raises(DataError, match=f"Expected positive and negative pairs for validation, {found}. Best epoch"):
+        trainer_of(random_images(), val)
+
+
 @pytest.mark.parametrize("resident", [True, False])
 def test_labelled_validation_images_are_kept_with_their_labels(files: ImageFiles, resident: bool) -> None:
     data = trainer_of(files, channels=3, resident=resident).data

@@ -90,7 +90,7 @@ def train(
         pairs: CSV file of the pairs to train on, in place of labels: first,second,target with paths from DATA, and if
             you like kind and group, such as the writer. Validation pairs are split off by group. The net is then the
             reference network unless --backbone is given.
-        val_pairs: CSV file of the pairs to validate on, with --pairs.
+        val_pairs: CSV file of the pairs to validate on, positive and negative, with --pairs.
         on_error: "raise" stops before the first epoch at pictures or folders that cannot be read and names them; "skip"
             leaves them out, with their --pairs, and counts them.
         random_negatives: Add pairs of pictures of different groups where all negative pairs are within groups.
