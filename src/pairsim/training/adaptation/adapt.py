@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from pairsim.data.image_sets import fetch_images, subset
 from pairsim.data.splits import ValidationSplit
 from pairsim.encoding.features import backbone_features
 from pairsim.errors import DataError
+from pairsim.images import Preprocessing
 from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.embedding_net import unit_length
 from pairsim.models.given_model import check_model
@@ -37,6 +39,7 @@ from pairsim.training.adaptation.head_choice import (
 )
 from pairsim.training.adaptation.part_choice import PartResult, choose_central_fraction
 from pairsim.training.callbacks import Callback
+from pairsim.training.checkpointing.run_folder import load_checkpoint
 from pairsim.training.checkpointing.run_lock import locked
 from pairsim.training.config import TrainConfig
 from pairsim.training.optimize.optimizers import has_parameters
@@ -89,7 +92,7 @@ def adapt(
         embedding_dim: Length of an embedding, D; by default that of the head. `"auto"` then chooses among the heads
             that can have it: `"none"` and `"standardize"` have the number of features of the backbone.
         callbacks: As for `Trainer`.
-        resume: As for `Trainer.fit`.
+        resume: As for `Trainer.fit`. A run that is resumed keeps the part of the image that it was begun with.
 
     Returns:
         What was tried and kept; the kept model is in `model`, with a threshold from the validation pairs.
@@ -164,7 +167,10 @@ def _adapt(
     codes, val_codes = (torch.from_numpy(images.index.codes.astype("int64")) for images in (train, val))
     val_features = features_of(val)
     baseline = class_figures([(val_features, val_codes)])
-    parts, known = _choose_part(model, train, codes, features_of, settings.seed) if head == "auto" else ([], None)
+    parts, known = list[PartResult](), None
+    if head == "auto":
+        recorded = _recorded_part(settings.out) if fine_tunes and resume != "never" else None
+        parts, known = _choose_part(model, train, codes, features_of, seed=settings.seed, recorded=recorded)
     if parts and model.preprocessing.central_fraction < 1:
         val_features = features_of(val)
     features = features_of(train) if known is None else _completed(train, *known, features_of)
@@ -216,8 +222,20 @@ def _adapt(
     )
 
 
+def _recorded_part(run: Path | None) -> float | None:
+    """Return the part of the image that the run to resume sees; `None` without a checkpoint."""
+    state = None if run is None else load_checkpoint(run)[0]
+    return None if state is None else Preprocessing.from_dict(state["preprocessing"]).central_fraction
+
+
 def _choose_part(
-    model: SimilarityModel, train: LabelledImages, codes: Tensor, features_of: Callable[[Any], Tensor], seed: int
+    model: SimilarityModel,
+    train: LabelledImages,
+    codes: Tensor,
+    features_of: Callable[[Any], Tensor],
+    *,
+    seed: int,
+    recorded: float | None,
 ) -> tuple[list[PartResult], tuple[Tensor, Tensor] | None]:
     """Set the part of pixels that the model sees, unless that is set already.
 
@@ -234,7 +252,7 @@ def _choose_part(
         known[fraction] = images, features_of(subset(train, images.numpy()))
         return known[fraction][1]
 
-    chosen, results = choose_central_fraction(of_part, codes, seed=seed)
+    chosen, results = choose_central_fraction(of_part, codes, seed=seed, recorded=recorded)
     model.preprocessing = dataclasses.replace(given, central_fraction=chosen)
     return results, known.get(chosen)
 

@@ -37,7 +37,7 @@ class PartResult:
 
 
 def choose_central_fraction(
-    features_of: Callable[[float, Tensor], Tensor], codes: Tensor, *, seed: int = 0
+    features_of: Callable[[float, Tensor], Tensor], codes: Tensor, *, seed: int = 0, recorded: float | None = None
 ) -> tuple[float, list[PartResult]]:
     """Choose how much of the image a net sees.
 
@@ -49,6 +49,7 @@ def choose_central_fraction(
         features_of: Called with a share of height and width and numbers of images, it returns their features `[n, F]`.
         codes: Class number of each image `[N]`.
         seed: Seed of the folds.
+        recorded: The share that a resumed run was begun with, which is taken: figures differ a little between machines.
 
     Returns:
         The chosen share, and the figures of each; with fewer than four classes 1 and no figures.
@@ -62,9 +63,12 @@ def choose_central_fraction(
     figures = [
         cross_validated(heads, TrainingFeatures(features_of(fraction, kept), own), folds)[0] for fraction in FRACTIONS
     ]
-    chosen = simplest(figures)
-    if not figures[0].difference(figures[chosen])[0] > 0:  # also of NaN
-        chosen = 0
+    if recorded in FRACTIONS:
+        chosen = FRACTIONS.index(recorded)
+    else:
+        chosen = simplest(figures)
+        if not figures[0].difference(figures[chosen])[0] > 0:  # also of NaN
+            chosen = 0
     return FRACTIONS[chosen], [
         PartResult(central_fraction=fraction, figures=one, difference=one.difference(figures[chosen]))
         for fraction, one in zip(FRACTIONS, figures, strict=True)

@@ -127,6 +127,20 @@ def test_features_of_the_chosen_part_are_computed_once_for_each_image(monkeypatc
     torch.testing.assert_close(fitted_to[0], backbone_features(model, images))
 
 
+def test_a_resumed_run_keeps_its_part_where_the_evidence_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, val, options = make_centred(), make_centred(seed=1), config(out=tmp_path / "run", epochs=1)
+    begun = adapt(make_model(), options, train=train, val=val)
+    assert begun.central_fraction < 1
+    monkeypatch.setattr(part_choice, "simplest", lambda figures: 0)  # as figures of another machine may say
+    model = make_model()
+    resumed = adapt(model, options, train=train, val=val)
+    assert resumed.central_fraction == model.preprocessing.central_fraction == begun.central_fraction
+    assert [str(one) for one in resumed.parts] == [str(one) for one in begun.parts]
+    assert adapt(make_model(), options, train=train, val=val, resume="never").central_fraction == 1
+
+
 def test_the_part_is_not_chosen_where_it_is_given_or_the_head_is() -> None:
     model, images = make_model(), make_centred()
     assert adapt(model, frozen(), train=images, head="none").parts == ()

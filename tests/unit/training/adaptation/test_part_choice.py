@@ -56,6 +56,14 @@ def test_the_whole_is_not_left_without_a_clear_reason() -> None:
     assert chosen == 1
 
 
+def test_the_recorded_part_is_taken_whatever_the_figures() -> None:
+    _, codes, features_of = features_by({1.0: 1.6, 0.8: 0.5, 0.6: 1.2})
+    for recorded in FRACTIONS:
+        chosen, results = choose_central_fraction(features_of, codes, recorded=recorded)
+        assert chosen == recorded
+        assert results[FRACTIONS.index(recorded)].difference == (0.0, 0.0)
+
+
 def test_nothing_is_computed_for_too_few_classes() -> None:
     asked, _, features_of = features_by(dict.fromkeys(FRACTIONS, 0.5))
     assert choose_central_fraction(features_of, torch.arange(3).repeat(5)) == (1.0, [])
