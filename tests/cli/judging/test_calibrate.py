@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from picture_files import write_pictures
 from run_command import failure, here
 
 
@@ -34,3 +35,32 @@ def test_calibrate_refuses_what_it_cannot_know(run: Path, pictures: Path, tmp_pa
     assert "Expected a run folder" in said
     said = failure(here("calibrate", run, pictures, cwd=tmp_path), 1)
     assert "Expected the data that" in said
+
+
+@pytest.mark.parametrize(
+    ("fraction", "found"), [("0.1", "found 0 of 0 classes"), ("0.3", "found 8 of 8 classes"), ("0.5", "")]
+)
+def test_what_helps_where_each_class_has_one_validation_image(fraction: str, found: str, tmp_path: Path) -> None:
+    for name in range(8):  # classes that differ by brightness
+        names = [f"{name}/{number}.png" for number in range(5)]
+        write_pictures(tmp_path / "data", names, brightest=31 * name + 8)
+    options = ("--epochs", "1", "--no-report", "--val-fraction", fraction, "--backbone", "reference")
+    assert here("train", "data", "--out", "run", *options, cwd=tmp_path).status == 0
+    done = here("calibrate", "run", "data", "--equal-errors", cwd=tmp_path)
+    if not found:
+        assert "calibration on 8 positive and 112 negative pairs (validation images of data)" in done.out
+        return
+    said = failure(done, 1)
+    assert found in said
+    assert "Train with a larger --val-fraction, such as 0.5, or with --unseen 0.3" in said
+    assert "or give --pairs FILE, or --split train with a folder" in said
+
+
+def test_what_helps_where_a_folder_has_one_image_of_each_class_in_its_val(tmp_path: Path) -> None:
+    for name in map(str, range(4)):
+        for split, count in (("train", 4), ("val", 1)):
+            write_pictures(tmp_path / "data" / split / name, [f"{number}.png" for number in range(count)])
+    options = ("--epochs", "1", "--no-report", "--backbone", "reference")
+    assert here("train", "data", "--out", "run", *options, cwd=tmp_path).status == 0
+    said = failure(here("calibrate", "run", "data", cwd=tmp_path), 1)
+    assert "found 4 of 4 classes. Add images to the folder's own val; or give --pairs FILE" in said

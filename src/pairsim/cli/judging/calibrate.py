@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
@@ -19,6 +21,10 @@ from pairsim.cli.arguments import (
     skipped_of,
 )
 from pairsim.cli.output import note, print_result
+from pairsim.errors import DataError
+
+if TYPE_CHECKING:
+    from pairsim.data import LabelledData
 
 
 def calibrate(
@@ -67,6 +73,8 @@ def calibrate(
         images = load_judged(
             run, model, data, split, pairs=pairs, data_dir=data_dir, class_level=class_level, on_error=on_error
         )
+        if split == "val" and not isinstance(images.dataset, pairsim.PairDataset):
+            _expect_both_kinds(images.dataset)
         kind = "validation" if split == "val" and pairs is None else split
         source = f"{kind} images of {data}" + ("" if pairs is None else f", pairs of {pairs.name}")
         if pairs is not None and not lists_numbers(data):  # pictures in a folder, of no split
@@ -90,3 +98,20 @@ def calibrate(
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
     result |= skipped_of(images)
     print_result(result, text, json)
+
+
+def _expect_both_kinds(images: LabelledData) -> None:
+    """Expect validation images with pairs of one class and of two; more images would not help if few are split off."""
+    counts = Counter(images.targets.tolist())
+    if len(counts) < 2 or max(counts.values()) < 2:
+        own = images.account is not None and "val" in images.account.splits
+        advice = (
+            "Add images to the folder's own val"
+            if own
+            else "Train with a larger --val-fraction, such as 0.5, or with --unseen 0.3, which keeps whole classes"
+        )
+        raise DataError(
+            f"Expected validation images of at least two classes, two of them of one class, found {len(images)} of "
+            f"{len(counts)} classes. {advice}; or give --pairs FILE, or --split train with a folder that the "
+            "model was not trained on."
+        )
