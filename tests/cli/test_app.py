@@ -27,7 +27,7 @@ def test_options_from_a_json_file(tmp_path: Path) -> None:
     assert "--config" in said  # compare has no such option; the file is read before that is known
     (tmp_path / "my.json").write_text('{"train": {"epochs": 0}}')
     said = failure(here("train", "digits", "--config=my.json", cwd=tmp_path), 2)
-    assert "Expected epochs to be at least 1, got 0." in said
+    assert "Expected --epochs to be at least 1, got 0." in said
 
 
 def test_help_lists_the_commands_in_order(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_version(tmp_path: Path) -> None:
     [
         (["trian"], 'Did you mean "train"'),
         (["train", "digits", "--out", "r", "--epocs", "3"], "Did you mean --epochs"),
-        (["train", "digits", "--out", "r", "--epochs", "0"], "Expected epochs to be at least 1, got 0."),
+        (["train", "digits", "--out", "r", "--epochs", "0"], "Expected --epochs to be at least 1, got 0."),
         (
             ["train", "digits", "--out", "r", "--positive-fraction", "1.5"],
-            "positive_fraction to be in [0, 1], got 1.5.",
+            "--positive-fraction to be in [0, 1], got 1.5.",
         ),
         (["train", "digits", "--out", "r", "--objective", "triplet"], "--objective"),
         (["train", "digits", "--out", "r", "--config", "absent.toml"], "absent.toml"),

@@ -25,7 +25,7 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 INTERRUPTED = f"pairsim: interrupted: {signals.INTERRUPTED}\n"
 AT_STEP = (
     "pairsim: interrupted: training ended at step {step}, batch {step} of epoch 1. A checkpoint is saved: "
-    'fit(resume="auto"), or the same command with --resume auto, continues from it.'
+    "the same command with --resume auto continues from it."
 )
 
 

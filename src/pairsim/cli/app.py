@@ -20,6 +20,7 @@ from pairsim.cli.judging.calibrate import calibrate
 from pairsim.cli.judging.card import card
 from pairsim.cli.judging.evaluate import evaluate
 from pairsim.cli.judging.report import report
+from pairsim.cli.option_names import begin_command
 from pairsim.cli.output import UsageError, set_up_streams, settle
 from pairsim.cli.pictures import galleries
 from pairsim.cli.pictures.compare import compare
@@ -118,6 +119,7 @@ def run(tokens: Sequence[str]) -> int:
         return report_failure(error)
     finally:
         settle(sys.stdout)
+        begin_command((), ())
     return 0
 
 
@@ -165,7 +167,12 @@ def _unwrapped(docstring: str) -> str:
 
 
 def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in options that are not given from the file of --config, such as from the table `[train]` in TOML."""
+    """Fill in options that are not given from the file of --config, such as from the table `[train]` in TOML.
+
+    Messages name the options from here on.
+    """
+    given = [token.value for argument in arguments for token in argument.tokens]
+    begin_command([name for argument in arguments for name in argument.names], given)
     for argument in arguments:
         if argument.name == "--config" and argument.tokens:
             from cyclopts.config import Dict

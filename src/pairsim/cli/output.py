@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pairsim._common.json_files import json_value
+from pairsim.cli.option_names import in_options
 from pairsim.errors import printable
 
 
@@ -69,10 +70,13 @@ def discard(stream: TextIO) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr, none for an empty text; without a reader or space it is dropped, and the work goes on."""
+    """Print a line to stderr, none for an empty text; without a reader or space it is dropped, and the work goes on.
+
+    It names options where the text names arguments of Python.
+    """
     try:
         if text:
-            print(printable(text), file=sys.stderr, flush=True)
+            print(printable(in_options(text)), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
 

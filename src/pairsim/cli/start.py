@@ -14,9 +14,10 @@ def main() -> None:
         import warnings
 
         from pairsim.cli.app import run
+        from pairsim.cli.option_names import in_options
         from pairsim.errors import printable
 
-        warnings.formatwarning = lambda message, *_, **__: f"{printable(str(message))}\n"
+        warnings.formatwarning = lambda message, *_, **__: f"{printable(in_options(str(message)))}\n"
         status = run(sys.argv[1:])
         expect_no_more()
     except KeyboardInterrupt as error:  # raised while importing or reporting

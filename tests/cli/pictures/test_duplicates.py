@@ -100,7 +100,7 @@ def test_help(place: Path) -> None:
 
 def test_target_false_rate(place: Path) -> None:
     message = failure(here("duplicates", "p", "--target-false-rate", "1e-7", cwd=place), 1)
-    assert "at least 142 different pictures for a target_false_rate of 1e-07, got" in message
+    assert "at least 142 different pictures for a --target-false-rate of 1e-07, got" in message
     both = here("duplicates", "p", "--target-false-rate", "1e-7", "--threshold", "0.9", cwd=place)
     assert "--target-false-rate without --threshold and --run" in failure(both, 2)
     assert "--target-false-rate to be above 0" in failure(

@@ -89,13 +89,13 @@ def test_a_named_set_in_grey_with_a_net_in_colour(tmp_path: Path) -> None:
             1,
             "Expected weights at absent.pth, found no such file",
         ),
-        (("--backbone", "resnet18", "--channels", "1"), 1, "Expected in_channels=3 for resnet18, got 1"),
+        (("--backbone", "resnet18", "--channels", "1"), 1, "Expected --channels 3 for resnet18, got 1"),
         (
             ("--backbone", "resnet18", "--image-size", "32", "--freeze", "layer9"),
             1,
             "got 'layer9'. Its parts: conv1, bn1",
         ),
-        (("--freeze", "backbone"), 1, "Expected a net with a backbone for freeze="),
+        (("--freeze", "backbone"), 1, "Expected a net with a backbone for --freeze backbone, found"),
     ],
 )
 def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, expected: str) -> None:
@@ -162,7 +162,7 @@ def test_a_training_that_collapsed_says_so_and_so_do_the_commands_after_it(place
     assert done.status == 0, done.err
     lines = [line for line in done.err.splitlines() if "same decision" in line]
     assert len(lines) == 1
-    assert "Try a learning_rate below 10000, more epochs, images or classes, and check the labels" in lines[0]
+    assert "Try a --learning-rate below 10000, more epochs, images or classes, and check the labels" in lines[0]
     assert done.json["notes"][-1] == lines[0]
     files = ("data/class 0/0.png", "data/class 1/3.png")
     for arguments in (("compare", "run", *files), ("evaluate", "run", "data"), ("search", "run", "data", files[0])):

@@ -117,7 +117,7 @@ def test_against_a_run_that_had_the_classes(place: Path) -> None:
         (["--unseen", "0.88"], 1, "Use a smaller --unseen or --val-fraction, or add classes or groups."),
         (["--unseen", "1"], 2, "Must be < 1"),
         (["--unseen", "0.3", "--groups", r"v\d+"], 1, r"Expected the pattern v\d+ to name the group of every picture"),
-        (["--unseen", "0.3", "--groups", "(w"], 1, "Expected groups to be a regular expression, got '(w'"),
+        (["--unseen", "0.3", "--groups", "(w"], 1, "Expected --groups to be a regular expression, got '(w'"),
         (["--unseen", "0.3", "--groups", "w"], 1, "Groups bind the classes into 1 set."),
     ],
 )

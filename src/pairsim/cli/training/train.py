@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 import pairsim
 from pairsim._common.choices import Fit, OnError, Resume
 from pairsim.cli.arguments import Data, DataDir, Flag, Json
+from pairsim.cli.option_names import in_options
 from pairsim.cli.output import UsageError, expect, print_result
 from pairsim.cli.training.chosen_net import REFERENCE, choose_net
 from pairsim.cli.training.fitting import best_lines, fit_model, is_main_process, write_pages
@@ -183,7 +184,7 @@ def train(
             "threshold": model.threshold,
             "written": [str(path) for path in written],
             "operating_point": model.operating_point,
-            "notes": [*images.notes, *history.notes],
+            "notes": [*map(in_options, (*images.notes, *history.notes))],
             **fitted.figures,
             **images.counts(read_split(out)),
         }
