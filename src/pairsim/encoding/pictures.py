@@ -246,7 +246,7 @@ def _check_measurable(pictures: Images, preprocessing: Preprocessing) -> None:
     found = None
     if isinstance(pictures, Tensor | np.ndarray) and "float" in str(pictures.dtype):
         found = f"images of {pictures.dtype}"
-    elif preprocessing.channels not in (1, 3):
+    elif preprocessing.channels not in (1, 3) and not preprocessing.of_vectors:  # which reading a picture says
         found = f"a model of images of {preprocessing.channels} channels"
     if found:
         raise ValueError(

@@ -19,7 +19,7 @@ from torch import Tensor
 from pairsim._common.choices import Fit
 from pairsim._common.numbers import whole_number
 from pairsim._common.storage import open_file
-from pairsim.errors import ImageReadError
+from pairsim.errors import DataError, ImageReadError
 from pairsim.images import samples
 from pairsim.images.headers import check_header, check_icon
 from pairsim.images.limits import advice, pixel_limit
@@ -87,9 +87,10 @@ def read_image(
     Raises:
         ImageReadError: If a file is missing, is not an image, is damaged, has more than `max_pixels` pixels, or has a
             mode that cannot be converted, such as floating point, which has no defined white; the message names it.
+        DataError: If `channels` is neither 1 nor 3, as of a model of embeddings.
         TypeError: If `image` is none of the above.
-        ValueError: If `channels` is neither 1 nor 3, there is no such `fit` or `interpolation`, `white` is less than
-            1, `image_size` is not positive, or an array or tensor is not uint8, is empty or has another shape.
+        ValueError: If there is no such `fit` or `interpolation`, `white` is less than 1, `image_size` is not positive,
+            or an array or tensor is not uint8, is empty or has another shape.
 
     Example:
         >>> read_image(np.zeros((5, 4), np.uint8), channels=1, image_size=(28, 28)).shape
@@ -111,7 +112,11 @@ def decoded_picture(
         A PIL image of mode "L" (1 channel) or "RGB" (3 channels), upright.
     """
     if channels not in (1, 3):
-        raise ValueError(f"Expected channels to be 1 (grey) or 3 (colour), got {channels}.")
+        raise DataError(
+            f"Expected channels to be 1 (grey) or 3 (colour), got {channels}, as a model of embeddings has, which "
+            "takes no pictures. Give it a file of embeddings to evaluate, calibrate, report or search, or use a model "
+            "of pictures."
+        )
     check_white(white)
     opened, name = _open(image, pixel_limit() if max_pixels is None else max_pixels, white)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from picture_files import folder_of_classes
 from quick_heads import few_head_steps
 from run_command import Result, failure, here
 
@@ -155,6 +156,23 @@ def test_embeddings_of_another_length(place: Path) -> None:
     np.savez(place / "short.npz", embeddings=np.eye(4), labels=[0, 0, 1, 1])
     message = failure(here("evaluate", "run", "short.npz", cwd=place), 1)
     assert "Expected embeddings of 12 numbers, as the model was trained on, found 4 in short.npz" in message
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "compare run pics/a/0.png pics/a/1.png",
+        "encode run pics --out e.npz",
+        "encode run pics --out e.npz --on-error skip",
+        "gallery add shop pics --run run",
+        "evaluate run pics",
+    ],
+)
+def test_pictures_for_a_model_of_embeddings(call: str, place: Path) -> None:
+    folder_of_classes(place / "pics", ("a", "b"))
+    said = failure(here(*call.split(), cwd=place), 1)
+    assert "got 12, as a model of embeddings has, which takes no pictures. Give it a file of embeddings to" in said
+    assert not (place / "shop").exists()
 
 
 def test_pairs_of_embeddings_in_both_lists_are_noted(place: Path) -> None:
