@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,14 @@ def encode_dataset(
         preprocessing=model.preprocessing,
         num_workers=num_workers(images, workers),
     )
-    batches = (batch for batch, _ in loader.epoch(0))
+
+    def batches() -> Iterator[Tensor]:
+        for batch, _ in loader.epoch(0):
+            model.warn_of_whole(batch)
+            yield batch
+
     with all_named(images):
-        return model.encode_batches(batches, len(indices), precision=precision, progress=progress)
+        return model.encode_batches(batches(), len(indices), precision=precision, progress=progress)
 
 
 def _checked(indices: Any, num_images: int) -> Int64Array:

@@ -15,6 +15,8 @@ from pairsim._common.numbers import real_number, whole_number
 from pairsim.images.reading import Interpolation, PictureLike, check_image_size, check_resizing, read_image
 from pairsim.images.samples import check_white
 
+CUT = "_pairsim_cut"
+"""Name of the mark of images whose central part was cut out."""
 _LATER_FIELDS = {"float_range": None, "white": None, "central_fraction": 1.0}
 """Fields that older versions did not have, with their defaults."""
 
@@ -26,7 +28,7 @@ class Preprocessing:
     uint8 images are pixels of a picture, 0 to 255. Grey ones are repeated for a model in colour, those in colour are
     converted to luma for a model in grey; they are scaled to [0, 1], then `(x - mean) / std` per channel. Of
     `central_fraction` below 1 the central part is enlarged to the size that the image has. Floating point images are
-    taken as preprocessed and returned unchanged.
+    taken as preprocessed and returned unchanged; a model warns of those that may lack that cut.
 
     Args:
         image_size: Height and width in pixels.
@@ -107,7 +109,15 @@ class Preprocessing:
             scaled = scaled * factor - offset
         if part is images:
             return scaled
-        return functional.interpolate(scaled, size=images.shape[2:], mode="bilinear", align_corners=False)
+        enlarged = functional.interpolate(scaled, size=images.shape[2:], mode="bilinear", align_corners=False)
+        if not torch.compiler.is_compiling():
+            vars(enlarged)[CUT] = True
+        return enlarged
+
+    def may_lack_cut(self, images: Tensor) -> bool:
+        """Return whether the central part was perhaps not cut out of images: those in floating point, not from here."""
+        cuts = self.central_fraction < 1 and self.float_range is None
+        return cuts and images.is_floating_point() and CUT not in vars(images)
 
     @property
     def of_vectors(self) -> bool:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pairsim._common.ordered_map import ordered_map
 from pairsim.images import PictureFile, PictureLike, Preprocessing
+from pairsim.images.preprocessing import CUT
 
 Images: TypeAlias = Tensor | PictureLike | Iterable[PictureLike]
 Result = TypeVar("Result")
@@ -86,7 +87,11 @@ def joined_pair(first: Images, second: Images) -> Images | None:
         return cast("Images", [first, second])
     if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape:
         joins = len(first) == 1 and (first.dtype, first.device) == (second.dtype, second.device)
-        return torch.cat((first, second)) if joins else None
+        if joins:
+            both = torch.cat((first, second))
+            if CUT in vars(first) and CUT in vars(second):
+                vars(both)[CUT] = True
+            return both
     return None
 
 

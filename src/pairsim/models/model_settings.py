@@ -158,6 +158,15 @@ class ModelSettings(PlainNamesModule):
                     )
         return preprocessing(images)
 
+    def warn_of_whole(self, images: Tensor) -> None:
+        """Warn of images in floating point that a model of the central part of pixels may see whole."""
+        if not self._warned and self.preprocessing.may_lack_cut(images):
+            self._warn(
+                f"Expected pixels, of which the model sees the central {self.preprocessing.central_fraction:.0%}, got "
+                "images in floating point, which are used as they are. Give uint8 pixels or pictures, or what "
+                "model.preprocessing(pixels) returns; torchvision has PILToTensor in place of ToTensor."
+            )
+
     @contextmanager
     def without_scale_checks(self) -> Iterator[None]:
         """Inside, `preprocessed` warns of nothing."""

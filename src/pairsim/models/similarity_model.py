@@ -38,8 +38,9 @@ class SimilarityModel(ModelSettings):
     """Embed two images with one net, and turn the cosine of their embeddings into a probability.
 
     Images as uint8 are pixels, which the model's preprocessing scales and normalises. Images in floating point are
-    used as they are; in eval mode a warning says if they seem to be of another scale than those of training. The state
-    dict also holds preprocessing, operating point and calibration.
+    used as they are; in eval mode a warning says if they seem to be of another scale than those of training, and
+    `encode` warns if the model was trained on the central part of pixels, which they may not be. The state dict also
+    holds preprocessing, operating point and calibration.
 
     Args:
         embedding_net: An `EmbeddingNet`, or any module that maps images to `[N, D]`, which is then used as it is.
@@ -166,6 +167,8 @@ class SimilarityModel(ModelSettings):
             own = self.preprocessing.image_size
             size = images.shape[2:] if isinstance(images, Tensor) and images.ndim == 4 else own
             batch_size = default_batch_size(self.device, (size[0], size[1]))
+        if isinstance(images, Tensor):
+            self.warn_of_whole(images)
         given = image_batches(images, self.preprocessing, whole_number(batch_size, "batch_size", 1))
         with contextlib.closing(given.batches) as batches:
             embeddings = self.encode_batches(batches, given.num_images, precision=precision, progress=progress)

@@ -16,9 +16,11 @@ from PIL import Image
 from small_models import small_model
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.transforms import v2
 
 from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, encode_dataset
 from pairsim._common.choices import PrecisionName
+from pairsim.audits import similarity_saliency
 from pairsim.data import ImageTensors
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
@@ -395,3 +397,45 @@ def test_settings_that_are_nested_too_deeply() -> None:
     state = {**small_model().state_dict(), "_extra_state": torch.tensor(list(text), dtype=torch.uint8)}
     with pytest.raises(ValueError, match=r"found damage \(RecursionError"):
         small_model().load_state_dict(state)
+
+
+def of_centre() -> SimilarityModel:
+    """A model of the central part of pixels, which are scaled to [0, 1]."""
+    model = SimilarityModel(net()).eval()
+    scale = {"mean": (0.0,), "std": (1.0,)}
+    model.preprocessing = dataclasses.replace(model.preprocessing, central_fraction=0.6, **scale)  # type: ignore[arg-type]
+    return model
+
+
+WHOLE = "Expected pixels, of which the model sees the central 60%, got images in floating point"
+
+
+def test_the_central_part_is_seen_whatever_a_picture_is_given_as_or_a_warning_says_so(tmp_path: Path) -> None:
+    model, image = of_centre(), pixels().images[:1]
+    picture = Image.fromarray(image[0, 0].numpy())
+    picture.save(tmp_path / "a.png")
+    expected = model.encode(tmp_path / "a.png")
+    transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])  # what ToTensor does
+    floats = transform(picture)
+    for given in (image, picture, image[0], model.preprocessing(image)):
+        torch.testing.assert_close(model.encode(given), expected, rtol=0, atol=1e-5)
+    dataset = [(v2.PILToTensor()(picture), 0), (image[0], 1)]
+    torch.testing.assert_close(encode_dataset(model, dataset), expected.expand(2, -1), rtol=0, atol=1e-5)
+    with pytest.warns(UserWarning, match=WHOLE):
+        found = model.encode(floats[None])
+    assert (found @ expected.T).item() < 0.999
+    model.encode(floats[None])  # once for each model
+    with pytest.warns(UserWarning, match=WHOLE):
+        encode_dataset(of_centre(), [(floats, 0), (floats, 1)])
+    with pytest.warns(UserWarning, match=WHOLE):
+        of_centre().verify(floats[None], floats[None])
+
+
+def test_images_that_were_cut_give_no_warning() -> None:
+    model, (first, second) = of_centre(), pixels().images[:2].split(1)
+    given = model.verify(model.preprocessing(first), model.preprocessing(second))
+    assert given.similarity == pytest.approx(model.verify(first[0], second[0]).similarity, abs=1e-6)
+    similarity_saliency(model, first, second)
+    similarity_saliency(model, first, second, method="gradient")
+    model.preprocessing = dataclasses.replace(model.preprocessing, float_range=(0.0, 1.0))  # trained on floats, whole
+    model.encode(torch.rand(2, 1, 8, 8))
