@@ -33,7 +33,9 @@ def benchmarks(results: Results) -> str:
 
 def _processors(results: Results) -> list[str]:
     every = [report["hardware"] for report in results.reports.values()]
-    found = sorted({f"{hardware['cpu']} ({', '.join(hardware['cpu_flags'])})" for hardware in every})
+    known = {hardware["cpu"] for hardware in every}
+    others = {part["cpu"] for report in results.reports.values() for part in report.get("also_measured_on", ())}
+    found = sorted({f"{hardware['cpu']} ({', '.join(hardware['cpu_flags'])})" for hardware in every} | (others - known))
     return ["## Summary", "", f"Measured on: {'; '.join(found)}.", ""] if found else []
 
 

@@ -16,6 +16,7 @@ from benchmarks.duplicates import BY_EDIT, CNN, EDITED
 from benchmarks.duplicates import PAIRSIM as SEARCH
 from benchmarks.evidence_page import evidence
 from benchmarks.open_world import FROZEN, TRAINED
+from benchmarks.report import other_machines
 from benchmarks.results import FOLDER, Results
 from benchmarks.time_to_quality import DEFAULT, GOAL, PAIRSIM, SHARE
 from benchmarks.unseen_pages import PHOTOGRAPHS, library_best, photographs
@@ -55,7 +56,8 @@ def _measured_on(results: Results) -> str:
     reports = [results.reports[name] for name in _BENCHMARKS if name in results.reports]
     machines = sorted({f"{report['hardware']['cpu']}, {report['hardware']['cores']} cores" for report in reports})
     versions = sorted({report["versions"]["torch"] for report in reports})
-    return f"Measured on {'; '.join(machines)}, with torch {' and '.join(versions)}."
+    others = [f". {part}" for report in reports for part in other_machines(report)]
+    return f"Measured on {'; '.join(machines)}, with torch {' and '.join(versions)}{''.join(others)}."
 
 
 def _quality(results: Results) -> list[str] | None:

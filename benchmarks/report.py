@@ -115,11 +115,19 @@ def means(rows: Sequence[Row], figures: Sequence[str]) -> list[Row]:
 
 
 def measured_on(report: Mapping[str, Any]) -> str:
-    """Return the date, processor, number of cores and threads, and PyTorch version of a report as a sentence."""
+    """Return the date, processors, number of cores and threads, and PyTorch version of a report as sentences."""
     hardware, versions = report["hardware"], report["versions"]
     threads = report.get("threads", {}).get("torch")
     used = "" if threads is None else f", {threads} thread{'s' if threads != 1 else ''}"
-    return f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}."
+    others = "".join(f" {part}." for part in other_machines(report))
+    return (
+        f"{report['date'][:10]}, {hardware['cpu']}, {hardware['cores']} cores{used}, torch {versions['torch']}.{others}"
+    )
+
+
+def other_machines(report: Mapping[str, Any]) -> list[str]:
+    """Return what of a report was measured on another processor, and on which, from its key `also_measured_on`."""
+    return [f"{part['what']}: {part['cpu']}" for part in report.get("also_measured_on", ())]
 
 
 def aligned_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.readme import PAGES, highlights, with_measured
+from benchmarks.report import other_machines
 from benchmarks.results import FOLDER, Results
 from pairsim.cli.training.fitting import EXPECTED_MNIST
 
@@ -25,6 +26,19 @@ def test_the_readme_has_seven_figures() -> None:
     section = highlights(Results.read(FOLDER))
     assert section.count("\n| ") == 7
     assert section in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_processor_that_a_file_names_is_stated_with_its_figures() -> None:
+    reports = Results.read(FOLDER).reports
+    readme, page = (path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs" / "benchmarks.md"))
+    for name, report in reports.items():
+        notes = " ".join(note for table in report["benchmarks"][name] for note in table.get("notes", ()))
+        named = set(re.findall(r"\b(Intel|AMD) ?(?:\(R\) )?(?:Xeon|EPYC)", notes))
+        stated = {report["hardware"]["cpu"], *(part["cpu"] for part in report.get("also_measured_on", ()))}
+        assert named <= {re.split(r"\W", cpu)[0] for cpu in stated}, f"{name}: add also_measured_on"
+        section = page.partition(f"\n## {name}\n")[2].partition("\n### ")[0]
+        assert all(cpu in section for cpu in stated), name
+    assert all(part in readme for part in other_machines(reports["open-world"]))
 
 
 def test_train_expects_what_was_measured() -> None:
