@@ -46,8 +46,9 @@ def add(
     """Enrol pictures in a gallery, which is made if needed.
 
     The pictures of a folder inside a given folder are of one identity, with the name of that folder: after
-    pairsim gallery add shop products --run run, products/tea/1.jpg is a picture of "tea". Other pictures are each an
-    identity of their own, unless --identity names one.
+    pairsim gallery add shop products --run run, products/tea/1.jpg is a picture of "tea". A folder with a metadata.csv,
+    or with train, val and test, is read as by pairsim train, and all of these are enrolled: products/train/tea/1.jpg is
+    a picture of "tea" too. Other pictures are each an identity of their own, unless --identity names one.
 
     Args:
         pictures: Picture files, and folders of them with all sub-folders.
@@ -227,8 +228,8 @@ def evaluate(
     """Measure the errors of a gallery with pictures that are not in it, of those enrolled and of others.
 
     Args:
-        folder: Folder with one sub-folder per identity. Those with the name of an enrolled identity are of that one,
-            all others are unknown.
+        folder: Folder with one sub-folder per identity, a metadata.csv, or train, val and test, as for pairsim gallery
+            add. Identities with the name of an enrolled one are that one, all others are unknown.
         out: HTML page to write as well, with curves, tables and how they were measured; ends in .html.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out, and counts it as a
             failure to acquire.
@@ -298,7 +299,8 @@ def expect_no_other_files(folder: Path, what: str) -> None:
 
 def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:
     """Return the pictures of files and folders, their ids, and their identities."""
-    from pairsim.images.folders import scan
+    from pairsim.data.named.folder_labels import label_pictures
+    from pairsim.images.folders import account, scan
 
     paths: list[Path] = []
     ids: list[str] = []
@@ -310,10 +312,18 @@ def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tup
             identities.append(ids[-1] if identity is None else identity)
             continue
         scanned = scan(given, on_error)
-        note(str(scanned))
-        paths += scanned.pictures
-        ids += scanned.names if identity is None else [f"{identity}/{name}" for name in scanned.names]
-        identities += [identity or (name.split("/", 1)[0] if "/" in name else name) for name in map(str, scanned.names)]
+        if identity is not None:
+            note(str(scanned))
+            paths += scanned.pictures
+            ids += [f"{identity}/{name}" for name in scanned.names]
+            identities += [identity] * len(scanned.names)
+            continue
+        labels = label_pictures(scanned, 1, alone=True)
+        details = "".join(f". {one}" for one in labels.notes)
+        note(account(given, len(scanned.names), (*labels.left_out, *scanned.left_out), details))
+        paths += [given / picture.name for picture in labels.pictures]
+        ids += [picture.name for picture in labels.pictures]
+        identities += [picture.label for picture in labels.pictures]
     twice = next((name for name, count in Counter(ids).items() if count > 1), "")
     of_it = [str(path) for path, name in zip(paths, ids, strict=True) if name == twice]
     expect(

@@ -46,7 +46,9 @@ class FolderLabels:
     has_groups: bool = False
 
 
-def label_pictures(found: FolderScan, class_level: int, group_column: str = GROUP) -> FolderLabels:
+def label_pictures(
+    found: FolderScan, class_level: int, group_column: str = GROUP, *, alone: bool = False
+) -> FolderLabels:
     """Label the pictures of a folder.
 
     A metadata file with labels goes before class folders, and its column of splits before folders of splits.
@@ -55,6 +57,8 @@ def label_pictures(found: FolderScan, class_level: int, group_column: str = GROU
         found: Its pictures.
         class_level: Which folders are classes: those directly in it, or in a split (1), those in these (2), ...
         group_column: Name of the column of groups in a metadata file.
+        alone: Whether, in a folder without metadata and splits, a picture outside the class folders is a class of its
+            own, with its name; it is left out otherwise.
 
     Returns:
         The labelled pictures, at least one, and what has no label.
@@ -84,7 +88,7 @@ def label_pictures(found: FolderScan, class_level: int, group_column: str = GROU
                 by_folder[folder] = split
             else:
                 _label_by_table(found, files[folder], table, split, labels)
-        _label_by_folder(found, by_folder, class_level, labels)
+        _label_by_folder(found, by_folder, class_level, labels, alone=alone)
         if splits:
             outside = [name for name in found.names if posixpath.dirname(name).partition("/")[0] not in splits]
             _leave_out(labels, "pictures outside the folders of the splits", outside)
@@ -178,7 +182,9 @@ def _label_by_table(
     _leave_out(labels, f"pictures not listed in {file}", [name for name in inside if name not in rows])
 
 
-def _label_by_folder(found: FolderScan, splits: Mapping[str, Split | None], level: int, labels: FolderLabels) -> None:
+def _label_by_folder(
+    found: FolderScan, splits: Mapping[str, Split | None], level: int, labels: FolderLabels, *, alone: bool
+) -> None:
     """Label pictures by the folders at a level below folders, which may be those of splits."""
     classes, deeper, outside = set[str](), set[str](), []
     for name in found.names:
@@ -187,7 +193,7 @@ def _label_by_folder(found: FolderScan, splits: Mapping[str, Split | None], leve
             continue
         parts = inside.split("/")
         label = "/".join(parts[:level])
-        if len(parts) <= level:
+        if len(parts) <= level and not (alone and not folder):
             outside.append(name)
             continue
         classes.add(label)
@@ -195,7 +201,7 @@ def _label_by_folder(found: FolderScan, splits: Mapping[str, Split | None], leve
             deeper.add("/".join(parts[: level + 1]))
         labels.pictures.append(LabelledPicture(name, label, splits[folder]))
     _leave_out(labels, "pictures outside the class folders", outside)
-    if deeper:
+    if deeper and not alone:
         more = f"{len(deeper):,} class{'' if len(deeper) == 1 else 'es'}"
         labels.notes.append(
             f"Pictures in folders inside the classes, such as {printable(min(deeper))}, belong to these classes; "

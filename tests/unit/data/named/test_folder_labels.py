@@ -121,6 +121,15 @@ def test_folders_without_pictures_are_said(tmp_path: Path) -> None:
     assert labels.left_out[0].examples == ("a/nothing", "empty", "notes")
 
 
+def test_pictures_outside_the_class_folders_can_be_classes_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, ["1.png", "a/2.png", "a/inside/3.png"])
+    labels = label_pictures(scan(tmp_path), 1, alone=True)
+    assert rows(labels) == [("1.png", "1.png", None), ("a/2.png", "a", None), ("a/inside/3.png", "a", None)]
+    assert (labels.notes, said(labels)) == ([], {})
+    touch(tmp_path, ["splits/train/4.png", "splits/train/a/5.png"])
+    assert rows(label_pictures(scan(tmp_path / "splits"), 1, alone=True)) == [("train/a/5.png", "a", "train")]
+
+
 def test_class_names_need_not_be_utf_8(tmp_path: Path) -> None:
     try:
         touch(tmp_path, ["a/1.png", "b\udcff/2.png"])
