@@ -14,6 +14,7 @@ import pairsim
 from pairsim._common.choices import OnError, QualityGate
 from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, check_out, load_model
 from pairsim.cli.output import UsageError, expect, note, print_result
+from pairsim.cli.pictures.gallery_pictures import found_pictures, named_pictures, some_of
 from pairsim.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -71,10 +72,10 @@ def add(
         stored = None if replace else open_stored(gallery, model)
         is_loaded = stored is None and is_gallery(gallery)
         changed = pairsim.Gallery.load(gallery, model) if is_loaded else pairsim.Gallery(model)
-        paths, ids, identities = _found(pictures, identity, on_error)
+        paths, ids, identities = found_pictures(pictures, identity, on_error)
         there, shown = (changed, set()) if stored is None else stored.known(ids, identities)
         known = [name for name in ids if name in there]
-        expect(replace or not known, f"pictures that are not enrolled, got {_some(known)}, already there. To replace "
+        expect(replace or not known, f"pictures that are not enrolled, got {some_of(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
         enrol = changed.update if replace else changed.add
         skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
@@ -113,7 +114,8 @@ def remove(
     """Remove identities with all of their pictures, or single pictures, from a gallery.
 
     Args:
-        names: Identities, or ids of pictures, as `pairsim gallery list` prints them.
+        names: Identities, or ids of pictures, as `pairsim gallery list` prints them. Where a name is both, write
+            ./NAME for the picture alone, or NAME/ for the identity with all of its pictures.
     """
     from pairsim.training.checkpointing.run_lock import locked_folder
 
@@ -121,7 +123,7 @@ def remove(
         kept = pairsim.Gallery.load(gallery, load_model(run, device))
         leaving: list[Id] = []
         for name in names:
-            found = kept.images_of(name) or ([name] if name in kept else [])
+            found = named_pictures(kept, name)
             if not found:
                 listing = shlex.join(["pairsim", "gallery", "list", str(gallery), "--run", str(run)])
                 raise DataError(
@@ -166,7 +168,7 @@ def info(gallery: GalleryFolder, /, *, run: OfRun, device: Device = "auto", json
     failed = kept.failed_to_enrol
     lines = [_described(kept), f"identities by pictures: {pictures or 'none'}"]
     if failed:
-        lines.append(f"failed to enrol: {len(failed):,}, {_some(list(map(str, failed)))}")
+        lines.append(f"failed to enrol: {len(failed):,}, {some_of(list(map(str, failed)))}")
     print_result(result, "\n".join([*lines, _rates(kept)]), json)
 
 
@@ -297,44 +299,6 @@ def expect_no_other_files(folder: Path, what: str) -> None:
         )
 
 
-def _found(pictures: list[Path], identity: str | None, on_error: OnError) -> tuple[list[Path], list[str], list[str]]:
-    """Return the pictures of files and folders, their ids, and their identities."""
-    from pairsim.data.named.folder_labels import label_pictures
-    from pairsim.images.folders import account, scan
-
-    paths: list[Path] = []
-    ids: list[str] = []
-    identities: list[str] = []
-    for given in pictures:
-        if not os.path.isdir(given):
-            paths.append(given)
-            ids.append(given.name if identity is None else f"{identity}/{given.name}")
-            identities.append(ids[-1] if identity is None else identity)
-            continue
-        scanned = scan(given, on_error)
-        if identity is not None:
-            note(str(scanned))
-            paths += scanned.pictures
-            ids += [f"{identity}/{name}" for name in scanned.names]
-            identities += [identity] * len(scanned.names)
-            continue
-        labels = label_pictures(scanned, 1, alone=True)
-        details = "".join(f". {one}" for one in labels.notes)
-        note(account(given, len(scanned.names), (*labels.left_out, *scanned.left_out), details))
-        paths += [given / picture.name for picture in labels.pictures]
-        ids += [picture.name for picture in labels.pictures]
-        identities += [picture.label for picture in labels.pictures]
-    twice = next((name for name, count in Counter(ids).items() if count > 1), "")
-    of_it = [str(path) for path, name in zip(paths, ids, strict=True) if name == twice]
-    expect(
-        not twice,
-        f"pictures with different names, got {printable(twice)} {len(of_it)} times: {_some(of_it)}. Rename one, give a "
-        "folder with a sub-folder for each identity instead, or add them one after another, each with its own "
-        "--identity.",
-    )
-    return paths, ids, identities
-
-
 def _labelled(folder: Path, gallery: pairsim.Gallery, on_error: OnError = "raise") -> LabelledData:
     """Read a folder with one sub-folder per identity, and say what it has."""
     from pairsim.data import load_data
@@ -377,8 +341,3 @@ def _rates(gallery: pairsim.Gallery) -> str:
         for entry in gallery.calibration.predictions[1:]
     ]
     return "\n".join([str(gallery.calibration), "expected at the same threshold when the gallery has grown:", *later])
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:3])
-    return shown + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
