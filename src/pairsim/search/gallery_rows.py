@@ -71,7 +71,7 @@ class GalleryRows:
 
     @property
     def failed_to_enrol(self) -> list[Id]:
-        """The ids of pictures that could not be read when they were added, and were not since, as a new list."""
+        """The ids of pictures that failed to enrol, unreadable or refused, and were not added since, as a new list."""
         return list(self._failed)
 
     def images_of(self, identity: Id) -> list[Id]:
@@ -211,16 +211,17 @@ class GalleryRows:
         self._note_failures(names, encoded.skipped)
         return Enrolment(encoded.skipped, encoded.flawed)
 
-    def remove(self, ids: Ids) -> None:
+    def remove(self, ids: Ids, *, failed: bool = False) -> None:
         """Remove images; the others keep their order. For an identity: `remove(gallery.images_of(identity))`.
 
         Args:
             ids: Ids in the gallery; one that comes twice is removed once.
+            failed: Whether their images failed to enrol again, so that `failed_to_enrol` has them.
 
         Raises:
             ValueError: If an id is not in the gallery. Nothing is removed then.
         """
-        leaving = set(as_ids(ids))
+        leaving = dict.fromkeys(as_ids(ids))
         absent = next((name for name in leaving if name not in self), None)
         if absent is not None:
             raise ValueError(
@@ -232,6 +233,8 @@ class GalleryRows:
         self._table.keep(kept)
         self._saved.keep(kept)
         self._forget()
+        if failed:
+            self._failed.update(leaving)
 
     def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Save embeddings, ids and calibration in a folder, no images; again, only what changed since.

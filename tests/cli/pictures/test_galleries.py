@@ -131,6 +131,13 @@ def test_poor_quality_is_named_and_counted(shop_place: Path, tmp_path: Path, poo
     done = here(*arguments, "--replace", "--quality", "refuse", cwd=shop_place)
     assert done.out.splitlines()[0] == "0 pictures enrolled, 2 replaced, 2 failed to enrol, 2 of poor quality"
     assert loaded(shop_place, tmp_path / "g").ids == ["x/one.png", "x/two.png"]
+    info = ("gallery", "info", tmp_path / "g", "--run", "run", "--json")
+    for _ in range(2):
+        assert here(*info, cwd=shop_place).json["failed_to_enrol"] == ["x/blurred.png", "x/dark.png"]
+        here(*arguments, "--replace", "--quality", "refuse", cwd=shop_place)  # they count once
+    with pytest.warns(UserWarning, match="Poor quality"):
+        here(*arguments, "--replace", cwd=shop_place)
+    assert here(*info, cwd=shop_place).json["failed_to_enrol"] == []
 
 
 def test_a_gallery_shares_no_folder_with_other_files(shop_place: Path, tmp_path: Path) -> None:

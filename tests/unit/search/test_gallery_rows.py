@@ -72,6 +72,17 @@ def test_poor_pictures_are_named_or_refused(images: Tensor) -> None:
         assert changed.tolist() == [True, False, True, True, False, True]  # b and e would get poor ones
 
 
+def test_removed_images_may_have_failed_to_enrol(images: Tensor) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add(images[:3], list("abc"))
+    gallery.remove("a")
+    assert gallery.failed_to_enrol == []
+    gallery.remove(["c", "b", "c"], failed=True)
+    assert gallery.failed_to_enrol == ["c", "b"]
+    gallery.add(images[:1], ["c"])
+    assert gallery.failed_to_enrol == ["b"]
+
+
 def test_warnings_that_are_errors_come_before_a_change(images: Tensor) -> None:
     gallery = Gallery(MODEL)
     with pytest.raises(UserWarning, match="Poor quality of picture 0"):

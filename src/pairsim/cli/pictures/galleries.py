@@ -83,7 +83,7 @@ def add(
             note(f"Skipped: {picture.reason}")
         refused = [ids[picture.index] for picture in skipped.flawed if quality == "refuse"]
         if leaving := [name for name in refused if name in changed]:  # enrolled before, from the same files
-            changed.remove(leaving)
+            changed.remove(leaving, failed=True)
         replaced = len({*known} - {ids[picture.index] for picture in skipped})
         added = len(ids) - len(skipped) - replaced
         kept: pairsim.Gallery | StoredGallery = changed

@@ -60,7 +60,7 @@ class SearchConditions:
         enrolled: Images of the identities in the gallery.
         known: Images that were searched for enrolled identities.
         unknown: Images that were searched for others.
-        num_failed_to_enrol: Pictures that could not be read when they were to be enrolled, and were not since.
+        num_failed_to_enrol: Pictures that were to be enrolled, could not be read or were refused, and were not since.
         failure_to_enrol: Their share of all pictures that were to be enrolled.
         num_failed_to_acquire: Pictures that could not be read and were not searched.
         failure_to_acquire: Their share of all pictures that were to be searched.
