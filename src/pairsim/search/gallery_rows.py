@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from bisect import bisect_left
 from collections.abc import Sized
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,10 +231,12 @@ class GalleryRows:
                 "See gallery.ids."
             )
         kept = [index for index, name in enumerate(self._table.names) if name not in leaving]
+        calibrated = self._calibrated()
         self._rows = GrowingRows(self._rows.all[kept])
         self._table.keep(kept)
         self._saved.keep(kept)
         self._forget()
+        self._note_left(calibrated, kept)
         if failed:
             self._failed.update(leaving)
 
@@ -277,6 +281,24 @@ class GalleryRows:
             self._failed.pop(name, None)
         self._failed.update(dict.fromkeys(names[one.index] for one in skipped if names[one.index] not in self))
 
+    def _calibrated(self) -> set[Id]:
+        """Return the identities of the calibration that are left; none if there is no calibration that tells."""
+        return set(self._table.identities[: (self.calibration and self.calibration.num_images) or 0])
+
+    def _note_left(self, calibrated: set[Id], kept: list[int] | None = None) -> None:
+        """Note in the calibration what is left of it, after a change of other images than added ones.
+
+        Args:
+            calibrated: What `_calibrated` returned before.
+            kept: Earlier indices of the images that are left; by default all are.
+        """
+        now = self.calibration
+        if now is None or now.num_images is None or now.num_left is None:
+            return
+        images = now.num_images if kept is None else bisect_left(kept, now.num_images)
+        left = min(now.num_left, len(calibrated.intersection(self._table.identities[:images])))
+        self.calibration = replace(now, num_images=images, num_left=left)
+
     def _append(self, embeddings: Tensor, names: list[Id], identities: list[Id] | None = None) -> None:
         """Add embeddings that `_checked` returned, with new ids."""
         if names and not len(self):
@@ -293,7 +315,9 @@ class GalleryRows:
             indices, rows = [self._table.indices[names[row]] for row in old], self._rows.to(self.model.device)
             rows[indices] = embeddings[old].to(rows.device)
             if identities is not None:
+                calibrated = self._calibrated()
                 self._table.set_identities(indices, [identities[row] for row in old])
+                self._note_left(calibrated)
             self._saved.update(indices)
             self._forget()
         shown = None if identities is None else [identities[row] for row in new]

@@ -224,6 +224,23 @@ def test_calibrate_identify_and_grow(shop_place: Path, shop: Path) -> None:
     assert "300 identities: FPIR" in info
 
 
+def test_a_threshold_does_not_outlive_its_identities(shop_place: Path, shop: Path) -> None:
+    names = [f"e{number:02}" for number in range(15)]
+    here("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.2", cwd=shop_place)
+    done = here("gallery", "remove", shop, *names[1:], "--run", "run", cwd=shop_place)
+    assert done.out == "42 pictures removed\n3 pictures of 1 identities\n"  # fewer find no more
+    said = "The threshold was chosen with 15 identities, now 13, of which 1 were there then: the FPIR of"
+    done = here("gallery", "add", shop, "unknown", "--run", "run", cwd=shop_place)
+    assert said in done.out
+    assert said in here("gallery", "info", shop, "--run", "run", cwd=shop_place).out
+    assert f"Warning: {said}" in here("identify", "run", shop, "single/one.png", cwd=shop_place).err
+    here("gallery", "remove", shop, names[0], "--run", "run", cwd=shop_place)
+    done = here("gallery", "add", shop, "enrolled", "--run", "run", cwd=shop_place)  # their pictures may be others
+    assert "with 15 identities, now 27, of which 0 were there then" in done.out
+    here("gallery", "calibrate", shop, "--run", "run", "--target-fpir", "0.2", cwd=shop_place)
+    assert "chosen with" not in here("gallery", "info", shop, "--run", "run", cwd=shop_place).out
+
+
 def test_unknown_pictures_from_a_folder(shop_place: Path, shop: Path) -> None:
     done = here(
         "gallery",

@@ -139,6 +139,37 @@ def test_calibration_and_identities_are_saved(tmp_path: Path) -> None:
     assert loaded.identify_embeddings(rows) == gallery.identify_embeddings(rows)
 
 
+def test_a_calibration_knows_what_is_left_of_it(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(60, 6, generator=generator))
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(rows, identities=[number // 3 for number in range(60)])
+    gallery.remove([0, 1, 2])
+
+    def left() -> tuple[int | None, int | None]:
+        gallery.save(tmp_path)
+        calibration = Gallery.load(tmp_path, MODEL).calibration
+        assert calibration is not None
+        assert calibration == gallery.calibration
+        return calibration.num_images, calibration.num_left
+
+    gallery.remove([])
+    assert gallery.calibration is None
+    calibrate_gallery(gallery, target_fpir=0.2)
+    assert left() == (57, 19)
+    gallery.add_embeddings(rows[:4], [100, 101, 102, 103], identities=[19, 50, 50, 51])
+    assert left() == (57, 19)
+    gallery.remove([3, 101])
+    assert left() == (56, 19)  # one image of identity 1, and one of another that is new
+    gallery.remove([4, 5, 6, 57, 58, 59])
+    assert left() == (50, 17)  # 1 is gone, and 19 has only an image that was added since
+    gallery.update(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), [9, 10, 11], identities=60)
+    assert left() == (50, 16)
+    gallery.remove(gallery.ids)
+    gallery.add_embeddings(rows[3:], identities=[number // 3 for number in range(3, 60)])
+    assert left() == (0, 0)
+
+
 def test_a_gallery_without_identities_stays_readable_for_earlier_versions(tmp_path: Path) -> None:
     gallery = Gallery(MODEL)
     gallery.add_embeddings(torch.eye(6), list("abcdef"))

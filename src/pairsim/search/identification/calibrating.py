@@ -98,7 +98,8 @@ def calibrate_gallery(
         searches = mated_and_non_mated(searches, others)
     calibration = with_probabilities(gallery_calibration(searches, counts, target_fpir), searches, prior)
     source = source or ("the gallery's own images" if unknown is None else "given images")
-    gallery.calibration = dataclasses.replace(calibration, source=source)
+    left = gallery.num_identities
+    gallery.calibration = dataclasses.replace(calibration, source=source, num_images=len(gallery), num_left=left)
     return gallery.calibration
 
 

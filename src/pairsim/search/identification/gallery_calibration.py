@@ -15,7 +15,7 @@ from pairsim._common.json_files import json_value
 from pairsim._common.numbers import similarity_threshold, whole_number
 
 _STALE = 1.1
-"""A gallery that has grown by more than this factor should be calibrated again."""
+"""Identities to those of the calibration that are left, from which a gallery should be calibrated again."""
 
 
 class PredictedFpir(NamedTuple):
@@ -51,6 +51,9 @@ class GalleryCalibration:
         prior: Share of searches for enrolled identities, in (0, 1), that probabilities hold for.
         weight: Slope of the log-odds that the nearest identity is the right one, over similarity; `None` if not known.
         bias: Log-odds at similarity 0.
+        num_images: Images in the gallery then that are in it still, its first ones. A gallery keeps this number and
+            `num_left` as images are removed and replaced. `None` if an earlier version calibrated it.
+        num_left: Identities in the gallery then that have one of these images; `None` likewise.
 
     Raises:
         ValueError: If numbers are not possible.
@@ -68,6 +71,8 @@ class GalleryCalibration:
     fnir_interval: tuple[float, float] | None = None
     weight: float | None = None
     bias: float = 0.0
+    num_images: int | None = None
+    num_left: int | None = None
 
     @property
     def fpir(self) -> float:
@@ -101,12 +106,15 @@ class GalleryCalibration:
         return PredictedFpir(num_identities, *rates)
 
     def is_stale(self, num_identities: int) -> bool:
-        """Return whether a gallery has grown so much, by more than 10 %, that it should be calibrated again.
+        """Return whether so many identities are new that a gallery should be calibrated again.
+
+        They are if it has over 10 % more than are left of those of the calibration: if it has grown, or others replaced
+        them. Removed identities alone are no reason, as the FPIR of those that are left is not higher.
 
         Args:
             num_identities: Identities in the gallery.
         """
-        return num_identities > _STALE * self.num_identities
+        return num_identities > _STALE * (self.num_identities if self.num_left is None else self.num_left)
 
     def probability(self, similarities: Tensor, num_identities: int) -> Tensor:
         """Compute the probability that the nearest identity is the right one.
@@ -131,6 +139,9 @@ class GalleryCalibration:
         check_share(self.prior, "prior")
         similarity_threshold(self.threshold)
         whole_number(self.num_identities, "num_identities", 1)
+        for name in ("num_images", "num_left"):
+            if getattr(self, name) is not None:
+                whole_number(getattr(self, name), name, 0)
         if self.weight is not None and not (self.weight >= 0.0 and math.isfinite(self.weight + self.bias)):
             raise ValueError(f"Expected probability not to fall with similarity, got weight {self.weight}.")
 

@@ -32,6 +32,8 @@ def test_json_and_back() -> None:
     bare = dataclasses.replace(CALIBRATION, fnir=None, fnir_interval=None, weight=None)
     assert GalleryCalibration.from_dict(bare.to_dict()) == bare
     assert (CALIBRATION.fpir, CALIBRATION.fpir_interval) == (0.08, (0.05, 0.12))
+    old = {key: value for key, value in CALIBRATION.to_dict().items() if key not in ("num_images", "num_left")}
+    assert GalleryCalibration.from_dict(old) == CALIBRATION
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,8 @@ def test_json_and_back() -> None:
         {"num_identities": 0},
         {"prior": 2.0},
         {"fnir_interval": [1]},
+        {"num_images": -1},
+        {"num_left": "x"},
         {"more": 1},
     ],
 )
@@ -65,6 +69,10 @@ def test_rate_of_other_sizes() -> None:
     assert between is not None
     assert between.fpir == pytest.approx(0.08 + 0.08 * math.log(1.4) / math.log(2))
     assert [CALIBRATION.is_stale(size) for size in (9, 11, 12)] == [False, False, True]
+    replaced = dataclasses.replace(CALIBRATION, num_left=5)
+    assert [replaced.is_stale(size) for size in (4, 5, 6, 10)] == [False, False, True, True]
+    gone = dataclasses.replace(CALIBRATION, num_left=0)
+    assert [gone.is_stale(size) for size in (0, 1)] == [False, True]
 
 
 def test_probability_without_a_line_is_not_known() -> None:
