@@ -23,7 +23,7 @@ from pairsim.audits.duplicates.listed_pictures import Listed, listed
 from pairsim.audits.duplicates.matching.registered_search import related
 from pairsim.audits.duplicates.model_search import found_in_gallery, near_groups
 from pairsim.audits.duplicates.picture_index import Entry, PictureIndex
-from pairsim.audits.duplicates.rates.error_rate import checked_target, measured_rates
+from pairsim.audits.duplicates.rates.error_rate import checked_target, expect_enough, measured_rates
 from pairsim.encoding.pictures import Skipped
 from pairsim.images import PictureLike
 from pairsim.images.folders import FolderScan, LeftOut, scan
@@ -143,6 +143,8 @@ def find_duplicates(
     given = scan(pictures, on_error) if isinstance(pictures, str | os.PathLike) else pictures
     kept = None if against is None or isinstance(against, Gallery) else scan(against, on_error)
     everything = listed(given, kept)
+    if target is not None:
+        expect_enough(len(everything), target)
     left_out = tuple(one for folder in (given, kept) if isinstance(folder, FolderScan) for one in folder.left_out)
     if isinstance(against, Gallery):
         num_read, skipped, clusters = found_in_gallery(everything, against, threshold, on_error, progress)
@@ -154,7 +156,7 @@ def find_duplicates(
             if isinstance(folder, FolderScan):
                 stored.remove_others(folder.folder, everything)
         if model is None:
-            read, skipped, groups, relations = _by_pixels(everything, stored, on_error, progress)
+            read, skipped, groups, relations = _by_pixels(everything, stored, target, on_error, progress)
         else:
             read, skipped, groups = near_groups(everything, model, threshold, on_error, progress)
         if target is not None:
@@ -230,7 +232,7 @@ def _distinct(read: Sequence[Read], groups: Sequence[Group]) -> list[Listed]:
 
 
 def _by_pixels(
-    pictures: Sequence[Listed], index: PictureIndex, on_error: OnError, progress: bool | None
+    pictures: Sequence[Listed], index: PictureIndex, target: float | None, on_error: OnError, progress: bool | None
 ) -> tuple[list[Read], list[Skipped], list[Group], list[Relation]]:
     entries, skipped = _indexed(pictures, index, on_error, progress)
     load = index.fingerprint
@@ -242,6 +244,8 @@ def _by_pixels(
     if not read:
         return read, skipped, [], []
     same = same_pixels(read)
+    if target is not None:
+        expect_enough(len(same), target)  # before the search, which takes long
     first = [indices[0] for indices in same]
     different = [rows[k] for k in first]
     families, relations = related(index.frames(different), index.features(different), progress)

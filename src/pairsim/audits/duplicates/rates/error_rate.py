@@ -140,6 +140,29 @@ def checked_target(target: float) -> float:
     return value
 
 
+def expect_enough(count: int, target: float) -> None:
+    """Check that pictures, as many as there can be different ones, are not too few for a target.
+
+    Args:
+        count: Their number.
+        target: Share of the pairs of different pictures that may have the threshold, in (0, 1).
+
+    Raises:
+        DataError: If they are, or the target is too rare for any pictures.
+    """
+    _expect_some(count)
+    if _needed(target) > _MAX_PICTURES:
+        raise DataError(
+            f"Expected a target_false_rate that {_MAX_PICTURES:,} pictures can show, which are compared at most, got "
+            f"{target:.3g}. Use a target of {_rounded_up(_rarest(_MAX_PICTURES))} or more."
+        )
+    if count < _needed(target):
+        raise DataError(
+            f"Expected at least {_needed(target):,} different pictures for a target_false_rate of {target:.3g}, got "
+            f"{count:,}. Add pictures, or use a higher target: as many support {_rounded_up(_rarest(count))} at best."
+        )
+
+
 def measured_rates(
     pictures: Sequence[Listed], target: float, *, ceiling: float, on_error: OnError, progress: bool | None
 ) -> DuplicateRates:
@@ -150,17 +173,15 @@ def measured_rates(
 
     Args:
         pictures: Pictures that are no copies of each other, in an order that does not depend on that of the folder.
-        target: Share of the pairs of different pictures that may have the threshold, in (0, 1).
+        target: Share of the pairs of different pictures that may have the threshold; see `expect_enough`.
         ceiling: Similarity from which pictures were left out as copies.
         on_error: What to do if a picture can no longer be read.
         progress: Whether to show progress bars.
 
     Raises:
-        DataError: If these pictures are too few, or too much alike, to say anything about the target, or it is too
-            rare for any pictures.
+        DataError: If these pictures are too few, or too much alike, to say anything about the target.
     """
     _expect_some(len(pictures))
-    _expect_within_reach(target)
     sample = drawn(pictures, _MAX_PICTURES)
     prints, features = _read(sample, on_error, progress)
     count = len(prints)
@@ -289,14 +310,6 @@ def _expect_some(count: int) -> None:
         raise DataError(
             f"Expected at least {_LEAST_PICTURES} different pictures for a target_false_rate, got {count:,}; copies "
             "are not counted. Add pictures, or give a threshold instead."
-        )
-
-
-def _expect_within_reach(target: float) -> None:
-    if _needed(target) > _MAX_PICTURES:
-        raise DataError(
-            f"Expected a target_false_rate that {_MAX_PICTURES:,} pictures can show, which are compared at most, got "
-            f"{target:.3g}. Use a target of {_rounded_up(_rarest(_MAX_PICTURES))} or more."
         )
 
 

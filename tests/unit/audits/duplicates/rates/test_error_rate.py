@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pairsim.audits.duplicates import duplicate_search
 from pairsim.audits.duplicates.duplicate_search import find_duplicates
 from pairsim.audits.duplicates.rates import edit_recall
 from pairsim.audits.duplicates.rates.edits import EDITS, Edit
@@ -151,13 +153,34 @@ def test_order_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_too_few_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_recall, "EDITS", EDITS[:1])
-    expected = r"at least 142 different pictures .* of 1e-07, got 40; copies are not counted\. Add pictures, or use a "
+    expected = (
+        r"at least 41 different pictures .* of 1.22e-06, got 40; copies are not counted\. Add pictures, or use a "
+    )
     with pytest.raises(DataError, match=expected + r"target of [0-9.e-]+\.$") as caught:
-        find_duplicates(folder, target_false_rate=1e-7, progress=False)
+        find_duplicates(folder, target_false_rate=1.22e-6, progress=False)
     suggested = float(str(caught.value).split()[-1].rstrip("."))
     rates = find_duplicates(folder, target_false_rate=suggested, progress=False).rates
     assert rates is not None
     assert rates.target == suggested
+
+
+def test_too_few_pictures_are_refused_before_the_search(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("pictures were compared")
+
+    monkeypatch.setattr(duplicate_search, "related", fail)
+    with monkeypatch.context() as patched:
+        patched.setattr(duplicate_search, "read_rows", fail)
+        with pytest.raises(DataError, match=r"at least 142 .*, got 41\. Add .*") as caught:
+            find_duplicates(folder, target_false_rate=1e-7, progress=False)
+    assert str(caught.value).endswith("or use a higher target: as many support 1.3e-06 at best.")
+    shutil.copytree(folder, tmp_path / "more")
+    shutil.copy(folder / "00.png", tmp_path / "more/again.png")
+    (tmp_path / "more/bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"at least 43 different pictures .*, got 41\."):  # of 43 files
+        find_duplicates(tmp_path / "more", target_false_rate=1.11e-6, on_error="skip", progress=False)
 
 
 def no_similar_pairs(pictures: int) -> FalseRates:
