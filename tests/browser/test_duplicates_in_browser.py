@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER_MISSING, CHROMIUM, open_page, serious_findings
-from shown_duplicates import HOSTILE, write_folder
+from shown_duplicates import HOSTILE, write_archive, write_folder
 
 from pairsim.report.duplicate_page import write_duplicate_page
 
@@ -63,6 +63,28 @@ def test_duplicates_are_decided_by_keyboard(address: str, tmp_path: Path) -> Non
         page.locator("#keys").uncheck()
         page.keyboard.press("j")
         assert page.evaluate("document.activeElement.id") == "keys"
+        assert problems == []
+
+
+def test_pictures_of_the_folder_compared_against_are_not_decided(tmp_path: Path) -> None:
+    write_duplicate_page(write_archive(tmp_path), tmp_path / "pics", tmp_path / "page.html")
+    archived = str(tmp_path / "archive/first.png")
+    with open_page((tmp_path / "page.html").as_uri()) as (page, problems):
+
+        def decisions() -> tuple[list[str], list[str]]:
+            found = json.loads(page.locator("#decisions").input_value())
+            return found["keep"], found["go"]
+
+        assert page.locator(".decide input").count() == 2
+        assert decisions() == ([archived], ["copy.png", "other.png"])
+        page.keyboard.press("j")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("x")
+        assert decisions() == ([archived, "copy.png"], ["other.png"])
+        page.keyboard.press("x")
+        assert page.locator("#status").inner_text() == "1 to keep, 2 duplicates."  # nothing more has to be kept
+        assert decisions() == ([archived], ["copy.png", "other.png"])
+        assert page.locator(".side > li").first.get_attribute("class") == "stays"
         assert problems == []
 
 

@@ -22,6 +22,16 @@ def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def write_archive(folder: Path) -> DuplicateReport:
+    """Write a folder of two pictures and an archive that has both, and return what a search against it would find."""
+    for name in ("pics/copy.png", "pics/other.png", "archive/first.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        scene(0).save(folder / name)
+    members = tuple(Duplicate(file=name, similarity=1.0, kind="identical file") for name in ("copy.png", "other.png"))
+    cluster = DuplicateCluster(keep=str(folder / "archive/first.png"), members=members)
+    return DuplicateReport(num_images=3, clusters=(cluster,), threshold=0.8)
+
+
 def write_folder(folder: Path) -> DuplicateReport:
     """Write the pictures and return what a search would find."""
     (folder / "sub").mkdir(parents=True)

@@ -56,12 +56,14 @@ class ShownCluster:
         number: Its number in the report, from 1.
         reason: Why the first picture is kept.
         pictures: The picture that is kept, and others.
+        always_keeps: Whether the first picture always stays, as it is of the folder compared against.
         listed: Names of further members, without pictures.
     """
 
     number: int
     reason: str
     pictures: tuple[ShownPicture, ...]
+    always_keeps: bool
     listed: tuple[str, ...] = ()
 
 
@@ -146,7 +148,13 @@ class _Page:
             pictures.append(self._picture(member.file, self._read(member.file), member.facts, kind, kept))
         self._room -= sum(len(one.uri) + len(one.difference_uri) for one in pictures)
         listed = tuple(member.file for member in cluster.members[MAX_PICTURES - 1 :])
-        return ShownCluster(number=number, reason=cluster.reason, pictures=tuple(pictures), listed=listed)
+        return ShownCluster(
+            number=number,
+            reason=cluster.reason,
+            pictures=tuple(pictures),
+            always_keeps=cluster.always_keeps,
+            listed=listed,
+        )
 
     def _read(self, name: str) -> Reduced | None:
         try:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shown_duplicates import HOSTILE, write_folder
+from shown_duplicates import HOSTILE, write_archive, write_folder
 
 from pairsim.audits.duplicates.duplicate_report import Duplicate, DuplicateCluster, DuplicateReport
 from pairsim.errors import RunError
@@ -47,6 +47,18 @@ def test_pictures_kinds_and_facts_are_on_the_page(tmp_path: Path) -> None:
     assert data_of(page) == [[one.keep, *(member.file for member in one.members)] for one in report.clusters]
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # nothing from elsewhere
     assert "default-src 'none'" in page
+
+
+def test_pictures_compared_against_always_stay(tmp_path: Path) -> None:
+    page = written(write_archive(tmp_path), tmp_path / "pics", tmp_path / "page.html")
+    said = "It always stays, as it is of the folder compared against."
+    first, second, third = page.split("<li class=")[1:]
+    assert said in first
+    assert "<input" not in first
+    assert all('<input type="checkbox" >' in one and said not in one for one in (second, third))
+    own = written(write_folder(tmp_path / "own"), tmp_path / "own", tmp_path / "page.html")
+    assert own.count('<input type="checkbox" checked> keep') == 2
+    assert said not in own
 
 
 def test_names_stay_text(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class DuplicateCluster:
     reason: str = ""
     facts: FileFacts | None = None
 
+    @property
+    def always_keeps(self) -> bool:
+        """Whether the picture to keep is of the folder compared against: these are named by their whole paths."""
+        return os.path.isabs(self.keep)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateReport:

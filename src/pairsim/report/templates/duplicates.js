@@ -6,7 +6,9 @@
   const text = document.getElementById("decisions");
   const link = document.getElementById("download");
   const boxes = sections.map(function (section) {
-    return Array.from(section.querySelectorAll(".decide input"));
+    return Array.from(section.querySelectorAll(".side > li"), function (card) {
+      return card.querySelector(".decide input");  // null if it always stays
+    });
   });
   if (!sections.length) { return; }
 
@@ -14,8 +16,8 @@
     const keep = [], go = [];
     files.forEach(function (names, cluster) {
       names.forEach(function (name, index) {
-        const box = boxes[cluster][index];  // further members have none, and go
-        (box && box.checked ? keep : go).push(name);
+        const box = boxes[cluster][index];  // further members have no card, and go
+        (box === null || (box && box.checked) ? keep : go).push(name);
       });
     });
     return { format: "pairsim-decisions", keep: keep, go: go };
@@ -28,11 +30,11 @@
   }
   function change(cluster, box) {
     let warning = "";
-    if (!boxes[cluster].some(function (one) { return one.checked; })) {
+    if (!boxes[cluster].some(function (one) { return one === null || one.checked; })) {
       box.checked = true;
       warning = "One picture of a cluster has to be kept. ";
     }
-    boxes[cluster].forEach(function (one) {
+    boxes[cluster].filter(Boolean).forEach(function (one) {
       const card = one.closest("li");
       card.className = one.checked ? "stays" : "goes";
       card.querySelector(".state").textContent = one.checked ? "keep" : "duplicate";
@@ -41,11 +43,11 @@
   }
 
   boxes.forEach(function (row, cluster) {
-    row.forEach(function (box) {
+    row.filter(Boolean).forEach(function (box) {
       box.closest(".decide").hidden = false;
       box.addEventListener("change", function () { change(cluster, box); });
     });
-    change(cluster, row[0]);
+    change(cluster, row.find(Boolean));
   });
   link.addEventListener("click", function () {
     const content = new Blob([text.value + "\n"], { type: "application/json" });
@@ -62,8 +64,7 @@
     section.scrollIntoView({ block: "start" });
   }
   function step(by) {
-    const row = boxes[place()];
-    if (!row) { return; }
+    const row = boxes[place()].filter(Boolean);
     const now = row.indexOf(document.activeElement);
     row[now < 0 ? (by > 0 ? 0 : row.length - 1) : Math.min(Math.max(now + by, 0), row.length - 1)].focus();
   }
@@ -76,8 +77,8 @@
     else if (event.key === "k") { visit(at < 0 ? sections.length - 1 : at - 1); }
     else if (event.key === "ArrowRight" && at >= 0) { step(1); }
     else if (event.key === "ArrowLeft" && at >= 0) { step(-1); }
-    else if (event.key === "x" && boxes.some(function (row) { return row.includes(document.activeElement); })) {
-      document.activeElement.click();
+    else if (event.key === "x" && boxes.some(function (row) { return row.includes(target); })) {
+      target.click();
     } else { return; }
     event.preventDefault();
   });

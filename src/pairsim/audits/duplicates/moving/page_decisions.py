@@ -71,7 +71,7 @@ def _decided(cluster: DuplicateCluster, kept: set[str], going: set[str], path: P
     names = [cluster.keep, *(member.file for member in cluster.members)]
     if not (kept | going) & set(names):
         return cluster
-    if os.path.isabs(cluster.keep) and cluster.keep in going:
+    if cluster.always_keeps and cluster.keep in going:
         raise DataError(
             f"Expected {path} to keep the pictures of the folder compared against, found {cluster.keep} among those "
             "that may go. Keep it on the page."
