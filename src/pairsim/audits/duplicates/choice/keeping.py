@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
-from pairsim.audits.duplicates.choice.changes import content_size, relative
+from pairsim.audits.duplicates.choice.added_frames import surrounded
+from pairsim.audits.duplicates.choice.changes import content_size, geometry, relative
 from pairsim.audits.duplicates.choice.file_facts import FileFacts, keep_order, keep_reason
 from pairsim.audits.duplicates.choice.full_size import enlarged, noise_added, support
+from pairsim.audits.duplicates.choice.overlays import Shown
 from pairsim.audits.duplicates.choice.placing import SAME_ANGLE, Place, placed
-from pairsim.audits.duplicates.choice.resaving import saved_again
+from pairsim.audits.duplicates.choice.resaving import saved_again, saved_roughly
 from pairsim.audits.duplicates.listed_pictures import Listed
 from pairsim.audits.duplicates.matching.fingerprints import Fingerprint
 from pairsim.audits.duplicates.matching.registration import frames, in_blocks, moved
@@ -28,6 +30,12 @@ Answer: TypeAlias = tuple[list[int], str]
 
 _WHOLE = 0.97
 """Share of a picture that another one shows, from which it is no crop."""
+_ROUGH_QUALITY = 50
+"""JPEG quality below which the loss is seen."""
+_ENLARGED = 1.6
+"""Pixels along a side to those of another copy, at most, of one that may be made from it."""
+_INSIDE = 0.85
+"""Share of a picture that is seen, at least, where something was added around it; rotation cuts its corners."""
 _SAME_TONE = 3.0
 """Mean difference, in grey levels of an 8 x 8 block or of colour, within which copies have the same tones."""
 _BLOCKS = 61
@@ -58,7 +66,8 @@ def chosen(
     """Choose the copy to keep: the one that lost least.
 
     These questions are asked in turn, of the copies that are left: Which have most pictures, as animations have? Which
-    show the whole picture? Which have the tones and the orientation of most of them, where there are four or more?
+    were not made from another one by a rough compression, or by adding a frame or the corners of a rotation? Which show
+    the whole picture? Which have the tones and the orientation of most of them, where there are four or more?
     Which are in colour? Which have no border? Which have most pixels, unless they were enlarged from the usual size?
     Which do most copies of that size speak for, where there are four or more? To which was no noise added? Which are
     not blurred? Which were not saved from another one? The rest is decided by the file, see `keep_order`. Files are
@@ -78,6 +87,8 @@ def chosen(
     copies = _Copies(pictures, transforms, facts, [one.picture for one in listed])
     questions: tuple[Callable[[list[int]], Answer], ...] = (
         copies.most_pictures,
+        copies.fine,
+        copies.alone,
         copies.whole,
         copies.typical,
         copies.coloured,
@@ -116,6 +127,42 @@ class _Copies:
         counts = sorted({self.facts[k].frames for k in left})
         good = [k for k in left if self.facts[k].frames == counts[-1]]
         return good, f"has {counts[-1]} pictures, others at most {counts[-2]}" if len(counts) > 1 else ""
+
+    def fine(self, left: list[int]) -> Answer:
+        """Leave out those that were saved from another one, perhaps slightly enlarged, with much loss."""
+        some = self.by_file(left)[:_READ_AGAIN]
+        rough = {
+            k
+            for k in some
+            for other in some
+            if self.facts[k].quality is not None
+            and self.quality(k) < _ROUGH_QUALITY
+            and (self.facts[other].lossless or self.quality(other) > self.quality(k))
+            and self.about_as_large(k, other)
+            and saved_roughly(self.files[other], self.files[k])
+        }
+        return [k for k in left if k not in rough], "others were made from it by a rough compression"
+
+    def about_as_large(self, copy: int, source: int) -> bool:
+        first, second = self.facts[copy], self.facts[source]
+        ratios = first.width / second.width, first.height / second.height
+        least, most = min(ratios), max(ratios)
+        return least > 1 - _SAME_SCALE and most < _ENLARGED and most / least < 1 + _SAME_SCALE
+
+    def alone(self, left: list[int]) -> Answer:
+        """Leave out those that show another one of about the same size with something around it."""
+        some = self.by_file(left)[:_READ_AGAIN]
+        framed = {k for k in some for other in some if k != other and self.has_around(k, other)}
+        return [k for k in left if k not in framed], "without a frame or corners around it, which others have"
+
+    def has_around(self, outer: int, inner: int) -> bool:
+        transform = relative(self.transforms, outer, inner)
+        first, second = self.pictures[outer], self.pictures[inner]
+        lies = geometry(first, second, transform)
+        is_rotated = abs(lies.angle) >= SAME_ANGLE
+        if (lies.shown >= _WHOLE and not is_rotated) or lies.showing < _INSIDE or lies.scale < 1 / _ENLARGED:
+            return False
+        return surrounded(Shown(self.files[outer], first), Shown(self.files[inner], second), transform)
 
     def whole(self, left: list[int]) -> Answer:
         most = max(self.places[k].extent for k in left)

@@ -50,6 +50,25 @@ def bordered(pixels: Pixels) -> Pixels:
     return np.pad(pixels, ((30, 30), (30, 30), (0, 0)), constant_values=255)
 
 
+def rotated(pixels: Pixels, angle: float, *, expand: bool = True) -> Pixels:
+    """Turn by some degrees, with white corners."""
+    image = Image.fromarray(pixels)
+    return np.asarray(image.rotate(angle, Image.Resampling.BICUBIC, expand=expand, fillcolor=(255, 255, 255)))
+
+
+def on_a_screen(pixels: Pixels, share: float = 1.0) -> Pixels:
+    """Show a picture in a window with a title and buttons."""
+    shown = Image.fromarray(resized(pixels, share))
+    window = Image.new("RGB", (shown.width + 60, shown.height + 100), (236, 236, 240))
+    draw = ImageDraw.Draw(window)
+    draw.rectangle((0, 0, window.width, 36), fill=(40, 60, 110))
+    draw.text((20, 8), "Viewer - picture.jpg", (255, 255, 255), ImageFont.load_default(16))
+    for number in range(4):
+        draw.rectangle((20 + 40 * number, window.height - 32, 44 + 40 * number, window.height - 8), fill=(90, 90, 200))
+    window.paste(shown, (30, 54))
+    return np.asarray(window)
+
+
 def kept(files: list[PictureFile], names: list[str] | None = None) -> tuple[int, str]:
     images = [read_image(one) for one in files]
     prints = [fingerprint(image) for image in images]
@@ -74,6 +93,12 @@ BLURRED = np.asarray(Image.fromarray(PICTURE).filter(ImageFilter.GaussianBlur(2)
 NOISY = np.clip(PICTURE + np.random.default_rng(1).normal(0, 12, PICTURE.shape), 0, 255).astype(np.uint8)
 LOW = jpeg(PICTURE, 75)
 HIGH = jpeg(PICTURE, 95)
+
+SHARPENED = np.asarray(
+    Image.fromarray(resized(pixels_of(jpeg(PICTURE, 20)), 0.9)).filter(ImageFilter.UnsharpMask(2, 80, 0))
+)
+ROUGH = "others were made from it by a rough compression"
+AROUND = "without a frame or corners around it, which others have"
 
 PAIRS = {
     "whole before cropped": (jpeg(PICTURE, 70), png(PICTURE[24:, 32:]), "shows most, others at most 81 % of it"),
@@ -121,6 +146,37 @@ PAIRS = {
         png(PICTURE),
         jpeg(PICTURE, 95),
         "stored without loss (PNG), others with loss (JPEG of quality 95)",
+    ),
+    "a JPEG before a rough one of its size": (LOW, jpeg(pixels_of(LOW), 20), ROUGH),
+    "a JPEG before a slightly enlarged rough one": (LOW, jpeg(resized(pixels_of(LOW), 1.1), 20), ROUGH),
+    "a lossless file before an enlarged rough one": (png(PICTURE), jpeg(resized(PICTURE, 1.5), 30), ROUGH),
+    "a rough JPEG before its reduction": (
+        jpeg(PICTURE, 20),
+        png(resized(pixels_of(jpeg(PICTURE, 20)), 0.9)),
+        "most pixels: 320 x 240, others at most 288 x 216",
+    ),
+    "a rough JPEG before a sharpened reduction": (
+        jpeg(PICTURE, 20),
+        png(SHARPENED),
+        "most pixels: 320 x 240, others at most 288 x 216",
+    ),
+    "a picture before its screenshot": (jpeg(PICTURE, 70), png(on_a_screen(PICTURE)), AROUND),
+    "a picture before its enlarged screenshot": (jpeg(PICTURE, 70), jpeg(on_a_screen(PICTURE, 1.3), 95), AROUND),
+    "a large screenshot before a small picture": (
+        png(on_a_screen(PICTURE)),
+        png(resized(PICTURE, 0.4)),
+        "shows most, others at most 64 % of it",
+    ),
+    "upright before white corners": (jpeg(PICTURE, 70), png(rotated(PICTURE, 3)), AROUND),
+    "upright before white corners in the same size": (
+        jpeg(PICTURE, 70),
+        jpeg(rotated(PICTURE, -3, expand=False), 90),
+        AROUND,
+    ),
+    "a tilted picture before its upright part": (
+        jpeg(PICTURE, 70),
+        png(rotated(PICTURE, 3, expand=False)[20:-20, 20:-20]),
+        "shows most, others at most 81 % of it",
     ),
     "the higher quality": (jpeg(PICTURE, 90), jpeg(PICTURE, 60), "JPEG quality 90, others at most 60"),
 }

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from photographs import photograph
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from pairsim.audits.duplicates.choice import resaving
-from pairsim.audits.duplicates.choice.resaving import saved_again
+from pairsim.audits.duplicates.choice.resaving import saved_again, saved_roughly
 from pairsim.images import PictureFile, PictureLike, read_image
 
 
@@ -33,6 +33,34 @@ def made_again(source: PictureLike, copy: PictureLike) -> bool:
 
 ORIGINAL = Image.fromarray(photograph(0))
 FIRST = saved(ORIGINAL, quality=75)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.03, 1.3])
+@pytest.mark.parametrize("resampling", [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
+@pytest.mark.parametrize("quality", [20, 35])
+def test_a_rough_file_is_known_by_its_loss(share: float, resampling: Image.Resampling, quality: int) -> None:
+    source = opened(saved(ORIGINAL, quality=85))
+    size = round(source.width * share), round(source.height * share)
+    copy = saved(source.resize(size, resampling), quality=quality)
+    assert saved_roughly(saved(source, "PNG"), copy)
+    assert not saved_roughly(saved(Image.fromarray(photograph(1)), "PNG"), copy)
+    # the other way round: what was made from a rough file lost nothing, or something else
+    rough = saved(ORIGINAL, quality=quality)
+    size = round(ORIGINAL.width / share), round(ORIGINAL.height / share)
+    made = opened(rough).resize(size, resampling)
+    for one in (made, made.point(lambda value: min(value + 12, 255)), made.filter(ImageFilter.UnsharpMask(2, 90, 0))):
+        assert not saved_roughly(saved(one, quality=95), rough)
+
+
+def test_what_is_no_rough_file() -> None:
+    source = saved(ORIGINAL, "PNG")
+    assert not saved_roughly(source, saved(ORIGINAL, "PNG"))
+    assert not saved_roughly(source, read_image(source))
+    assert not saved_roughly(source, PictureFile(b"nothing", "a.jpg"))
+    small = Image.fromarray(photograph(0, 12, 12))
+    assert not saved_roughly(saved(small, "PNG"), saved(small, quality=20))
+    plain = Image.new("RGB", (64, 64), (90, 90, 90))
+    assert not saved_roughly(saved(plain, "PNG"), saved(plain, quality=20))
 
 
 @pytest.mark.parametrize("quality", [60, 90, 97])
