@@ -30,30 +30,38 @@ _SIDES = 3
 """Sides of the other picture that have such an edge, at least: a scene may have one along two."""
 
 
-def surrounded(outer: Shown, inner: Shown, transform: Tensor) -> bool:
+def reduced(shown: Shown) -> Tensor | None:
+    """Read a picture in grey at the size at which `surrounded` looks at it.
+
+    Returns:
+        `[height, width]`, float32; `None` if it cannot be read, or is too small or narrow.
+    """
+    height, width = shown.print_.size
+    share = min(1.0, _SIDE / max(height, width))
+    size = round(height * share), round(width * share)
+    if min(size) <= 4 * _NEAR:
+        return None
+    try:
+        return read_image(shown.picture, channels=1, image_size=size)[0].float()
+    except ImageReadError:
+        return None
+
+
+def surrounded(grey: Tensor | None, outer: Fingerprint, inner: Fingerprint, transform: Tensor) -> bool:
     """Tell whether one of two copies has something added around what the other one shows.
 
     What is added has few tones, and there is an edge all along the other picture. A scene that the other one was cut
     out of goes on beyond its sides.
 
     Args:
-        outer: The copy that may have something around it.
-        inner: The other copy.
+        grey: The copy that may have something around it, from `reduced`; `None` has nothing.
+        outer: Of the same copy.
+        inner: Of the other copy.
         transform: Coordinates of the first to those of the second `[2, 3]`.
-
-    Returns:
-        `False` also if the first cannot be read, or is too small or narrow.
     """
-    height, width = outer.print_.size
-    share = min(1.0, _SIDE / max(height, width))
-    size = round(height * share), round(width * share)
-    if min(size) <= 4 * _NEAR:
+    if grey is None:
         return False
-    try:
-        grey = read_image(outer.picture, channels=1, image_size=size)[0].float()
-    except ImageReadError:
-        return False
-    sides = _distances(outer.print_, inner.print_, transform, size)
+    sides = _distances(outer, inner, transform, (grey.shape[0], grey.shape[1]))
     distance, nearest = (one.numpy() for one in sides.min(dim=0))
     around = distance < -_NEAR
     if around.mean() < _LEAST or not _is_plain(grey.numpy()[around]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
-from pairsim.audits.duplicates.choice.added_frames import surrounded
+from pairsim.audits.duplicates.choice.added_frames import reduced, surrounded
 from pairsim.audits.duplicates.choice.changes import content_size, geometry, relative
 from pairsim.audits.duplicates.choice.file_facts import FileFacts, keep_order, keep_reason
 from pairsim.audits.duplicates.choice.full_size import enlarged, noise_added, support
@@ -118,6 +118,7 @@ class _Copies:
     transforms: Tensor
     facts: Sequence[FileFacts]
     files: Sequence[PictureLike]
+    reduced: dict[int, Tensor | None] = field(default_factory=dict, init=False)  # read once
 
     @cached_property
     def places(self) -> list[Place]:
@@ -152,7 +153,7 @@ class _Copies:
     def alone(self, left: list[int]) -> Answer:
         """Leave out those that show another one of about the same size with something around it."""
         some = self.by_file(left)[:_READ_AGAIN]
-        framed = {k for k in some for other in some if k != other and self.has_around(k, other)}
+        framed = {k for k in some if any(k != other and self.has_around(k, other) for other in some)}
         return [k for k in left if k not in framed], "without a frame or corners around it, which others have"
 
     def has_around(self, outer: int, inner: int) -> bool:
@@ -162,7 +163,9 @@ class _Copies:
         is_rotated = abs(lies.angle) >= SAME_ANGLE
         if (lies.shown >= _WHOLE and not is_rotated) or lies.showing < _INSIDE or lies.scale < 1 / _ENLARGED:
             return False
-        return surrounded(Shown(self.files[outer], first), Shown(self.files[inner], second), transform)
+        if outer not in self.reduced:
+            self.reduced[outer] = reduced(Shown(self.files[outer], first))
+        return surrounded(self.reduced[outer], first, second, transform)
 
     def whole(self, left: list[int]) -> Answer:
         most = max(self.places[k].extent for k in left)
