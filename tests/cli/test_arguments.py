@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_command import failure, here
 from small_models import small_model
 
 from pairsim.cli.arguments import check_out, load_model
@@ -31,3 +32,21 @@ def test_load_model(tmp_path: Path) -> None:
         load_model(tmp_path / "model", "cuda:99")
     with pytest.raises(RunError, match="Expected a model or run folder"):
         load_model(tmp_path / "absent", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("calibrate run digits --target-fmr 1.5", 'Invalid value "1.5" for --target-fmr. Must be < 1.'),
+        ("calibrate run digits --target-fmr nan", 'Invalid value "nan" for --target-fmr.'),
+        ("calibrate run digits --prior 0", 'Invalid value "0.0" for --prior. Must be > 0.'),
+        ("identify run shop a.png --target-fpir 0", 'Invalid value "0.0" for --target-fpir. Must be > 0.'),
+        ("gallery calibrate shop --run run --target-fpir 2", "Must be < 1. See: pairsim gallery calibrate --help."),
+        ("gallery add shop a.png --run run --batch-size 0", 'Invalid value "0" for --batch-size. Must be >= 1.'),
+        ("evaluate run digits --threshold 2", "for --threshold. Give a similarity in [-1, 1], such as 0.5."),
+        ("identify run shop a.png --threshold nan", "for --threshold. Give a similarity in [-1, 1], such as 0.5."),
+        ("compare run a.png b.png --device foo", 'for --device. Give "auto", "cpu", "cuda", "cuda:N" or "mps".'),
+    ],
+)
+def test_values_out_of_range_are_wrong_usage(call: str, said: str, tmp_path: Path) -> None:
+    assert said in failure(here(*call.split(), cwd=tmp_path), 2)

@@ -86,8 +86,6 @@ def test_every_phrase_is_one_of_the_library() -> None:
         ("train p --out x --pairs l.csv --turns", 1, "for turns, got --pairs. Leave --pairs out."),
         ("compare RUN p p/a/0.png", 1, "Expected an image file at p, found a folder. Give the pictures in it."),
         ("calibrate RUN digits --target-fmr 0.1 --equal-errors", 1, "one of --target-fmr, --costs and --equal-errors"),
-        ("evaluate RUN digits --threshold nan", 1, "Expected --threshold to be a similarity in [-1, 1], got nan."),
-        ("gallery add g p/a --run RUN --on-error skip --batch-size 0", 1, "Expected --batch-size to be"),
     ],
 )
 def test_commands_name_options(

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def real_number(value: Any, name: str) -> float:
-    """Return a number as a float; raise if it is text, a list or nothing.
+    """Return a number as a float; raise if it is text, a list, a truth value or nothing.
 
     Args:
         value: A number of Python, NumPy or a tensor of one element.
@@ -24,20 +24,20 @@ def real_number(value: Any, name: str) -> float:
         1.0
     """
     try:
-        if not isinstance(value, str | bytes):
+        if not isinstance(value, str | bytes | bool):
             return float(value)
     except (OverflowError, TypeError, ValueError, RuntimeError):
         pass
     raise TypeError(f"Expected {name} to be a number, got {value!r}. Give one number.")
 
 
-def whole_number(value: Any, name: str, minimum: int) -> int:
-    """Return a whole number as an int; raise if it is below a bound.
+def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
+    """Return a whole number as an int; raise if it is none, or below a bound.
 
     Args:
         value: The number; NumPy's whole numbers are fine.
         name: Its name in the message.
-        minimum: The lowest value allowed.
+        minimum: The lowest value allowed; by default any is.
 
     Returns:
         The number.
@@ -55,8 +55,9 @@ def whole_number(value: Any, name: str, minimum: int) -> int:
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"Expected {name} to be a whole number of at least {minimum}, got {value!r}.")
-    if number < minimum:
+        bound = "" if minimum is None else f" of at least {minimum}"
+        raise TypeError(f"Expected {name} to be a whole number{bound}, got {value!r}.")
+    if minimum is not None and number < minimum:
         raise ValueError(f"Expected {name} to be at least {minimum}, got {number}.")
     return number
 

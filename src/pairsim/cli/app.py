@@ -148,6 +148,8 @@ def _check_current_folder() -> None:
 def _parse(tokens: Sequence[str]) -> Callable[[], object]:
     """The command with its arguments, ready to run."""
     name = tokens[0] if tokens and tokens[0] in {command.__name__ for command in COMMANDS} else ""
+    below = {command.__name__.rstrip("_") for command in SUBCOMMANDS.get(name, ())}
+    called = f"{name} {tokens[1]}" if len(tokens) > 1 and tokens[1] in below else name
     try:
         app = make_app()
         if name and list(tokens[1:]) == ["--help"]:  # parsing would collect the options of the command once more
@@ -156,7 +158,7 @@ def _parse(tokens: Sequence[str]) -> Callable[[], object]:
     except PermissionError:  # of the file of --config
         raise
     except (CycloptsError, ValueError, TypeError, OSError) as error:
-        raise UsageError(f"{one_line(error)} See: pairsim {name}{' ' if name else ''}--help") from error
+        raise UsageError(f"{one_line(error)} See: pairsim {called}{' ' if name else ''}--help") from error
     # The application is the one argument that is not parsed.
     return partial(command, *bound.args, **bound.kwargs, **dict.fromkeys(ignored, app))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -14,6 +15,17 @@ from pairsim.cli.output import expect, note
 
 if TYPE_CHECKING:
     from pairsim.runs.run_data import Judged
+
+
+def _similarity(_: Any, value: float | None) -> None:
+    if value is not None and not -1.0 <= value <= 1.0:  # also of NaN
+        raise ValueError("Give a similarity in [-1, 1], such as 0.5.")
+
+
+def _device(_: Any, value: str) -> None:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise ValueError('Give "auto", "cpu", "cuda", "cuda:N" or "mps".')
+
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
 Data: TypeAlias = Annotated[
@@ -50,11 +62,15 @@ DataDir: TypeAlias = Annotated[
 ]
 Pictures: TypeAlias = Annotated[Path, Parameter(help="Folder of pictures, with all of its sub-folders.")]
 Threshold: TypeAlias = Annotated[
-    float | None, Parameter(help="Similarity from which a pair counts as a match; by default the model's own.")
+    float | None,
+    Parameter(
+        validator=_similarity, help="Similarity from which a pair counts as a match; by default the model's own."
+    ),
 ]
-Device: TypeAlias = Annotated[str, Parameter(help='"auto", "cpu", "cuda", "cuda:N" or "mps".')]
+Share: TypeAlias = Annotated[float, Parameter(validator=Number(gt=0, lt=1))]
+Device: TypeAlias = Annotated[str, Parameter(validator=_device, help='"auto", "cpu", "cuda", "cuda:N" or "mps".')]
 BatchSize: TypeAlias = Annotated[
-    int | None, Parameter(help="Images embedded at once; by default what suits the device.")
+    int | None, Parameter(validator=Number(gte=1), help="Images embedded at once; by default what suits the device.")
 ]
 Json: TypeAlias = Annotated[bool, Parameter(negative=(), help="Print one JSON object.")]
 Flag: TypeAlias = Annotated[bool, Parameter(negative=())]

@@ -30,7 +30,7 @@ PHRASES = (
     (r"Add some first: gallery\.add\(images\)", "Add some first: pairsim gallery add"),
     (r"To replace its image use gallery\.update\(images, ids\)", "To replace its image give --replace"),
     (r"choose another folder, or replace it by gallery\.save\(folder, replace=True\)", "or choose another folder"),
-    (r"\(unknown=, or --unknown FOLDER\)", "(--unknown FOLDER)"),
+    (r"\(unknown=, or --unknown FOLDER\)", "(pairsim gallery calibrate --unknown FOLDER)"),
 )
 """Calls and other wordings of Python, as regular expressions, and what commands say instead."""
 

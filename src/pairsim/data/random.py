@@ -13,6 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.numbers import whole_number
+
 UInt64Array: TypeAlias = npt.NDArray[np.uint64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 
@@ -31,11 +33,14 @@ def stream_key(purpose: str, *parts: int) -> int:
     Returns:
         A whole number in [0, 2**64).
 
+    Raises:
+        TypeError: If a part is not a whole number.
+
     Example:
         >>> stream_key("pairs", 0, 1) == stream_key("pairs", 0, 1) != stream_key("pairs", 1, 0)
         True
     """
-    text = ":".join([purpose, *map(str, parts)])
+    text = ":".join([purpose, *(str(whole_number(part, "seed")) for part in parts)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

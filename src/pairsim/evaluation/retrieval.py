@@ -180,7 +180,7 @@ def retrieval_scores(
 
 
 def recall_at_k(
-    embeddings: Values, labels: Values, k: int, *, query: Query | None = None, block_size: int = 256
+    embeddings: Values, labels: Values, k: int = 1, *, query: Query | None = None, block_size: int = 256
 ) -> float:
     """Compute the share of queries with a relevant image among the `k` nearest.
 

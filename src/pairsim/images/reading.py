@@ -344,11 +344,15 @@ def _as_array(image: PictureLike, white: int | None) -> npt.NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or not fits or pixels.size == 0:
         scale = "Scale to 0..255 and convert to uint8."
         advice = f"Give the value of white, such as white=4095, or {scale.lower()}" if is_whole else scale
-        if pixels.dtype == np.uint8 or not fits:
+        is_tensor = isinstance(image, Tensor)
+        if pixels.dtype.kind == "f":
+            joined = "x[None] or torch.stack(images)" if is_tensor else "torch.from_numpy(x)"
+            advice = f"{scale} Preprocessed images go in one tensor [N, C, H, W], such as {joined}."
+        elif pixels.dtype == np.uint8 or not fits:
             advice = "Give one picture, with its channels last in an array and first in a tensor."
         raise ValueError(
-            "Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, "
-            f"got {pixels.dtype} {list(pixels.shape)} (channels last). {advice}"
+            f"Expected pixels as uint8 [H, W] or with 1, 3 or 4 channels, got {pixels.dtype} {list(image.shape)} "
+            f"(channels {'first' if is_tensor else 'last'}). {advice}"
         )
     return pixels
 

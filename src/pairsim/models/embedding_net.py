@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from pairsim._common.numbers import whole_number
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 from pairsim.models.backbones.onnx_nets import OnnxNet
-from pairsim.models.heads.head_modules import CLOSED_FORM, HeadName, embedding_dim_of, make_head
+from pairsim.models.heads.head_modules import CLOSED_FORM, HEAD_NAMES, HeadName, embedding_dim_of, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
@@ -107,9 +107,9 @@ class EmbeddingNet(PlainNamesModule):
     Raises:
         MissingExtraError: If the backbone needs timm or onnxruntime, which is not installed.
         RunError: If weights or an ONNX file cannot be read or downloaded.
-        TypeError: If `in_channels` or `embedding_dim` is not a whole number.
-        ValueError: If a size is out of range, there is no such backbone, weights do not fit it, or it does not take
-            such images or computes no such features.
+        TypeError: If `backbone` is none of these, or a size, `in_channels` or `embedding_dim` is not a whole number.
+        ValueError: If a size is out of range, there is no such backbone or head, weights do not fit it, or it does not
+            take such images or computes no such features.
 
     Example:
         >>> EmbeddingNet()(torch.rand(2, 1, 28, 28)).shape
@@ -130,10 +130,10 @@ class EmbeddingNet(PlainNamesModule):
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        smallest = 4 if backbone is None else 1
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if size is not None and min(size) < smallest:
-            raise ValueError(f"Expected image_size to be at least {smallest}, got {image_size}.")
+        _expect_backbone(backbone)
+        if head not in HEAD_NAMES:
+            raise ValueError(f"Expected head to be one of {', '.join(HEAD_NAMES)}, got {head!r}.")
+        size = _height_and_width(image_size, 4 if backbone is None else 1)
         for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim)):
             if value is not None:
                 whole_number(value, name, 1)
@@ -161,7 +161,7 @@ class EmbeddingNet(PlainNamesModule):
         known = None if chosen is None else chosen.preprocessing
         self.in_channels: int = in_channels or (1 if known is None else known.channels)
         height, width = size or ((28, 28) if known is None else known.image_size)
-        self.image_size: tuple[int, int] = (int(height), int(width))
+        self.image_size: tuple[int, int] = (height, width)
         self.head_name: HeadName = head
         self.head_is_fitted: bool = True
         self.normalize = normalize
@@ -232,6 +232,22 @@ class EmbeddingNet(PlainNamesModule):
 def reference_features(image_size: tuple[int, int]) -> int:
     """Return the features of the reference network's last convolution, which its linear layer takes."""
     return 64 * (image_size[0] // 4) * (image_size[1] // 4)
+
+
+def _expect_backbone(given: Any) -> None:
+    if not isinstance(given, nn.Module | str | None):
+        found = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise TypeError(f'Expected backbone to be a module, a name such as "resnet18" or None, got {found}.')
+
+
+def _height_and_width(image_size: Any, smallest: int) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    sides = image_size if isinstance(image_size, Sequence) else (image_size, image_size)
+    if isinstance(sides, str) or len(sides) != 2:
+        raise TypeError(f"Expected image_size to be a whole number or (height, width), got {image_size!r}.")
+    height, width = (whole_number(side, "image_size", smallest) for side in sides)
+    return height, width
 
 
 def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:

@@ -243,8 +243,8 @@ def _missing_kind(val: LabelledImages, share: float | None) -> list[str]:
     advice = "Add validation images" if share is None else f"Raise val_fraction ({share})"
     return [
         f"The validation images are of {found}, so they have no {missing} pair: the best epoch is chosen by {left} "
-        f"pairs alone, balanced accuracy is of these alone, and no threshold is set. {advice}, or keep whole classes "
-        "for validation."
+        f"pairs alone, balanced accuracy is of these alone, and no threshold is measured. {advice}, or keep whole "
+        "classes for validation."
     ]
 
 

@@ -297,7 +297,9 @@ def test_search_threshold(shop_place: Path, shop: Path) -> None:
     done = here("search", "run", shop, "single/one.png", "--threshold", "-1", "--json", cwd=shop_place)
     assert done.json["threshold"] == -1.0
     assert all(neighbor["match"] for neighbor in done.json["results"][0]["neighbors"])
-    assert "got 2" in failure(here("search", "run", shop, "single/one.png", "--threshold", "2", cwd=shop_place), 2)
+    assert '"2.0" for --threshold' in failure(
+        here("search", "run", shop, "single/one.png", "--threshold", "2", cwd=shop_place), 2
+    )
 
 
 def test_evaluate(shop_place: Path, shop: Path) -> None:

@@ -106,6 +106,17 @@ def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, ex
     assert not (place / "run").exists()
 
 
+def test_json_has_the_baseline_also_where_no_image_shows_it(tmp_path: Path) -> None:
+    for number in range(18):  # a tenth of them, which validates, is one of each class
+        file = tmp_path / "data" / f"class {number % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 14 * number, np.uint8)).save(file)
+    done = here("train", "data", "--out", "run", "--epochs", "1", "--no-report", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.json["baseline"] == {"eer": None, "recall_at_1": None}
+    assert "no threshold is measured" in done.err
+
+
 def test_train_leaves_a_run_folder(trained_digits: Path) -> None:
     names = {entry.name for entry in trained_digits.iterdir()}
     assert {

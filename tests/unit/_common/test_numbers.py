@@ -15,7 +15,7 @@ def test_numbers_of_all_kinds(value: Any) -> None:
     assert (real_number(value, "prior"), similarity_threshold(value)) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("value", ["0.5", b"1", None, [0.5, 0.6], torch.zeros(2), np.zeros(2), object(), 1j])
+@pytest.mark.parametrize("value", ["0.5", b"1", True, None, [0.5, 0.6], torch.zeros(2), np.zeros(2), object(), 1j])
 @pytest.mark.parametrize("check", [lambda value: real_number(value, "threshold"), similarity_threshold])
 def test_what_is_no_number(check: Any, value: Any) -> None:
     with pytest.raises(TypeError, match="Expected threshold to be a number, got"):
@@ -34,6 +34,9 @@ def test_whole_numbers() -> None:
     for value in ("32", 2.0, True, None, [4]):
         with pytest.raises(TypeError, match="Expected k to be a whole number of at least 1, got"):
             whole_number(value, "k", 1)
+    assert whole_number(-3, "seed") == -3
+    with pytest.raises(TypeError, match=r"Expected seed to be a whole number, got 0\.5"):
+        whole_number(0.5, "seed")
     with pytest.raises(ValueError, match=r"Expected k to be at least 1, got 0\."):
         whole_number(0, "k", 1)
 

@@ -97,6 +97,19 @@ def test_shapes_that_are_no_picture(shape: tuple[int, ...]) -> None:
             read_image(np.zeros(shape, np.uint8), **options)
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (torch.rand(1, 28, 28), r"got float32 \[1, 28, 28\] \(channels first\)\..* such as x\[None\] or torch.stack"),
+        (np.zeros((1, 28, 28), np.float32), r"got float32 \[1, 28, 28\] \(channels last\)\..*such as torch.from_numpy"),
+        (np.zeros((1, 28, 28), np.uint8), r"got uint8 \[1, 28, 28\] \(channels last\)\. Give one picture, with its"),
+    ],
+)
+def test_a_message_has_the_shape_that_was_given(image: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_image(image)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16", "I"])
 def test_an_empty_pillow_image(mode: str) -> None:
     with pytest.raises(ImageReadError, match=r"Expected the picture to have pixels, found 5 x 0\. Remove it"):
@@ -132,7 +145,7 @@ def test_bad_arguments() -> None:
         read_image(np.zeros((4, 4)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Expected channels to be 1 \(grey\) or 3 \(colour\), got 4"):
         read_image(grey(), channels=4)
-    with pytest.raises(ValueError, match=r"got float32 \[1, 2, 1\]|got float32 \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"got float32 \[1, 1, 2\]|got float32 \[1, 2\]"):
         read_image(torch.zeros(1, 1, 2, dtype=torch.bfloat16))
 
 

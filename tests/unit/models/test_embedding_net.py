@@ -83,6 +83,23 @@ def test_bad_sizes(settings: dict[str, Any]) -> None:
         EmbeddingNet(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"image_size": "a"}, TypeError, r"Expected image_size to be a whole number or \(height, width\), got 'a'"),
+        ({"image_size": (28, 28, 1)}, TypeError, r"or \(height, width\), got \(28, 28, 1\)"),
+        ({"image_size": 28.0}, TypeError, r"Expected image_size to be a whole number of at least 4, got 28\.0"),
+        ({"image_size": (28, 2)}, ValueError, "Expected image_size to be at least 4, got 2"),
+        ({"backbone": 3}, TypeError, 'Expected backbone to be a module, a name such as "resnet18" or None, got int'),
+        ({"backbone": nn.Flatten}, TypeError, "got the class Flatten"),
+        ({"head": "x"}, ValueError, "Expected head to be one of none, standardize, whiten, linear, mlp, got 'x'"),
+    ],
+)
+def test_bad_arguments(settings: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        EmbeddingNet(**settings)
+
+
 def test_without_normalisation() -> None:
     net = EmbeddingNet(normalize=False).eval()
     lengths = net(torch.rand(4, 1, 28, 28)).detach().norm(dim=1)

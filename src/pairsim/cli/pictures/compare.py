@@ -57,8 +57,6 @@ def compare(
         expect(first is None, "either two pictures or --pairs, got both. Leave one of them out.")
     if out is not None:
         check_out(out)
-    in_range = threshold is None or -1.0 <= threshold <= 1.0
-    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     model = load_model(run, device)
     if pairs is not None:
         verdicts = pairsim.verify_pairs(model, pairs, threshold=threshold, on_error=on_error or "raise", root=root)

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 import pairsim
 from pairsim._common.choices import OnError, QualityGate
-from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Threshold, check_out, load_model
+from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Share, Threshold, check_out, load_model
 from pairsim.cli.output import UsageError, expect, note, print_result
 from pairsim.cli.pictures.gallery_pictures import found_pictures, named_pictures, some_of
 from pairsim.errors import DataError, printable
@@ -177,9 +177,9 @@ def calibrate(
     /,
     *,
     run: OfRun,
-    target_fpir: float = 0.01,
+    target_fpir: Share = 0.01,
     unknown: Path | None = None,
-    prior: float = 0.5,
+    prior: Share = 0.5,
     batch_size: BatchSize = None,
     device: Device = "auto",
     json: Json = False,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import pairsim
 from pairsim._common.choices import OnError
-from pairsim.cli.arguments import BatchSize, Device, Json, Run, load_model
+from pairsim.cli.arguments import BatchSize, Device, Json, Run, Share, Threshold, load_model
 from pairsim.cli.output import expect, note, print_result
 from pairsim.cli.pictures.galleries import GalleryFolder, stale
 from pairsim.errors import printable
@@ -21,8 +21,8 @@ def identify(
     picture: list[str],
     /,
     *,
-    target_fpir: float | None = None,
-    threshold: Annotated[float | None, Parameter(help="Similarity that an identity has to reach.")] = None,
+    target_fpir: Share | None = None,
+    threshold: Annotated[Threshold, Parameter(help="Similarity that an identity has to reach.")] = None,
     on_error: OnError = "raise",
     batch_size: BatchSize = None,
     device: Device = "auto",
@@ -38,8 +38,6 @@ def identify(
             gallery's own pictures, such as 0.01: the share of unknown pictures that are taken for somebody.
         on_error: "raise" stops at a picture that cannot be read; "skip" leaves it out and counts it.
     """
-    in_range = threshold is None or -1.0 <= threshold <= 1.0
-    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     expect(target_fpir is None or threshold is None, "--target-fpir or --threshold, got both.")
     kept = pairsim.Gallery.load(gallery, load_model(run, device))
     if target_fpir is not None:

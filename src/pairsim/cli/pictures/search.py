@@ -48,8 +48,6 @@ def search(
     from pairsim.search.gallery_files import is_gallery
 
     expect(top >= 1, f"--top to be at least 1, got {top}.")
-    in_range = threshold is None or -1.0 <= threshold <= 1.0
-    expect(in_range, f"--threshold to be a similarity in [-1, 1], got {threshold}.")
     if save is not None:
         expect(
             not is_gallery(save),

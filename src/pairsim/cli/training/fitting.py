@@ -234,8 +234,11 @@ def _print(lines: list[str]) -> None:
         note(line)
 
 
-def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float] | None:
-    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them, or on pairs."""
+def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDataset | None) -> dict[str, float]:
+    """Compute the EER and recall@1 of a model on the validation images, on at most 1,000 of them, or on pairs.
+
+    A figure that they do not show is NaN.
+    """
     import torch
 
     from pairsim.training.adaptation.class_figures import eer_and_recall, judged_images
@@ -244,7 +247,7 @@ def _figures_of(model: pairsim.SimilarityModel, images: LabelledImages | PairDat
     if isinstance(images, pairsim.PairDataset):
         return {"eer": score_pairs(model, images).pairs.equal_error_rate(), "recall_at_1": math.nan}
     if images is None or images.index.num_classes < 2 or images.index.counts.max() < 2:
-        return None
+        return {"eer": math.nan, "recall_at_1": math.nan}
     codes = torch.from_numpy(images.index.codes.astype("int64"))
     kept = judged_images(codes)
     return eer_and_recall(pairsim.encode_dataset(model, images, indices=kept.numpy(), precision="auto"), codes[kept])

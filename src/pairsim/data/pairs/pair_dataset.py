@@ -90,7 +90,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairList | None = None) -> None:
         self.dataset: Any = images_of(dataset)
-        self.seed: int = int(seed)
+        self.seed: int = seed
         self._given = None if given is None else PairIndices(given.first, given.second, given.target)
         self.kind, self.group = (None, None) if given is None else (given.kind, given.group)
         self._num_pairs = int(num_pairs)
@@ -208,9 +208,13 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             epoch: Whole number >= 0.
 
         Raises:
-            ValueError: If `epoch` is negative.
+            TypeError: If `epoch` is not a whole number.
+            ValueError: If it is negative, or 2^63 or more.
         """
-        self._epoch.fill_(whole_number(epoch, "epoch", 0))
+        number = whole_number(epoch, "epoch", 0)
+        if number >= 2**63:
+            raise ValueError(f"Expected epoch to be below 2^63, got {number}.")
+        self._epoch.fill_(number)
 
     def pairs_at(self, positions: npt.NDArray[np.integer], *, epoch: int | None = None) -> PairIndices:
         """Return the image numbers and targets of pairs, without reading images.
@@ -237,7 +241,10 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Any, Any, Tensor]]:
         """Return several pairs, as a `DataLoader` requests them; each image is read once."""
-        positions = np.asarray(indices, dtype=np.int64)
+        positions = np.asarray(indices)
+        if positions.size and positions.dtype.kind not in "iu":
+            raise TypeError(f"Expected whole numbers of pairs, got {indices}.")
+        positions = positions.astype(np.int64)
         positions = np.where(positions < 0, positions + len(self), positions)
         if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
             raise IndexError(f"Expected a pair number from 0 to {len(self) - 1}, got {indices}.")

@@ -62,13 +62,16 @@ class PairList:
         if target.size == 0:
             raise DataError("Expected at least one pair, found none.")
         if target.dtype.kind not in "biuf" or not np.isin(target, (0, 1)).all():
-            raise DataError("Expected every target to be 1 (same class) or 0 (different).")
+            found = target[~np.isin(target, (0, 1))][:1].tolist()
+            raise DataError(f"Expected every target to be 1 (same class) or 0 (different), got {found[0]!r}.")
         for name, column in columns.items():
             if name in ("kind", "group"):
                 self._set_text(name, column)
                 continue
             if name != "target" and (column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= 2**63):
-                raise DataError(f"Expected {name} to hold whole numbers from 0, got dtype {column.dtype} or others.")
+                beyond = column[(column < 0) | (column >= 2**63)] if column.dtype.kind in "iu" else column.dtype
+                found = beyond[0] if isinstance(beyond, np.ndarray) else f"dtype {beyond}"
+                raise DataError(f"Expected {name} to hold whole numbers from 0, got {found}.")
             # A read-only copy, so that the hash stays valid.
             locked = np.array(column, dtype=np.uint8 if name == "target" else np.int64)
             locked.setflags(write=False)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsim._common.choices import NEGATIVES, Negatives
-from pairsim._common.numbers import real_number
+from pairsim._common.numbers import real_number, whole_number
 from pairsim._common.storage import sha256
 from pairsim.data.class_index import ClassIndex, IntArray, check_index
 from pairsim.data.random import Int64Array, random_below, stream_key
@@ -80,7 +80,7 @@ class PairSampler:
             raise ValueError(f'Expected negatives to be "class" or "instance", got {negatives!r}.')
         self.index = index
         self.positive_fraction = positive_fraction
-        self.seed: int = int(seed)
+        self.seed: int = whole_number(seed, "seed")
         self.negatives: Negatives = negatives
         share = Fraction(positive_fraction).limit_denominator(1000)
         self._num_positive, self._group_size = share.numerator, share.denominator

@@ -111,7 +111,7 @@ def equal_error_rate(scores: Values, targets: Values) -> float:
     return PairScores.from_scores(scores, targets).equal_error_rate()
 
 
-def fnmr_at_fmr(scores: Values, targets: Values, fmr: float) -> float:
+def fnmr_at_fmr(scores: Values, targets: Values, fmr: float = 0.001) -> float:
     """Compute the lowest FNMR that a threshold attains while its FMR is at most `fmr`.
 
     There is no interpolation: the figure is what a user of that threshold gets on these pairs. With fewer than `1 /

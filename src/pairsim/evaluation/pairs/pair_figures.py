@@ -158,7 +158,7 @@ class PairFigures(ABC):
         rate = (before[0] + (after[0] - before[0]) * share) / num_negative
         return rate, after_score if before_score is None or excess_after <= -excess_before else before_score
 
-    def fnmr_at_fmr(self, fmr: float) -> float:
+    def fnmr_at_fmr(self, fmr: float = 0.001) -> float:
         """Lowest FNMR attained with an FMR of at most `fmr`, in [0, 1]; see `evaluation.fnmr_at_fmr`."""
         return self._lowest_fnmr(fmr)[0]
 

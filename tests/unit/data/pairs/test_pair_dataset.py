@@ -34,6 +34,11 @@ def test_index_outside(index: int) -> None:
         PairDataset(numbered(), 20)[index]
 
 
+def test_numbers_of_pairs_are_whole() -> None:
+    with pytest.raises(TypeError, match=r"Expected whole numbers of pairs, got \[1\.5\]"):
+        PairDataset(numbered(), 20)[1.5]  # type: ignore[index]
+
+
 def test_epochs() -> None:
     pairs = PairDataset(numbered(), 50, seed=2)
     before = pairs.all_pairs().hash()
@@ -45,6 +50,8 @@ def test_epochs() -> None:
     assert pairs.all_pairs().hash() == before
     with pytest.raises(ValueError, match="Expected epoch to be at least 0, got -1"):
         pairs.set_epoch(-1)
+    with pytest.raises(ValueError, match=r"Expected epoch to be below 2\^63, got 1000"):
+        pairs.set_epoch(10**20)
 
 
 def test_pickle_keeps_pairs_and_epoch() -> None:
@@ -82,6 +89,8 @@ def test_each_image_of_a_batch_is_fetched_once() -> None:
         ({"positive_fraction": float("nan")}, ValueError, "got nan"),
         ({"negatives": "hard"}, ValueError, 'Expected negatives to be "class" or "instance", got \'hard\''),
         ({"num_pairs": 0}, ValueError, "Expected num_pairs to be at least 1, got 0"),
+        ({"seed": 1.5}, TypeError, "Expected seed to be a whole number, got 1.5"),
+        ({"seed": None}, TypeError, "Expected seed to be a whole number, got None"),
         ({"labels": [1] * 12}, DataError, "Expected at least two classes to draw negative pairs from, found only"),
         ({"labels": range(12)}, DataError, "Expected a class with at least two images"),
         ({"labels": [1, 2]}, DataError, "Expected one label for each of 12 images, found 2"),
@@ -110,9 +119,10 @@ def test_given_pairs() -> None:
     [
         (([0], [1, 2], [1]), r"Expected one value per pair in every column, \[P\], got shapes .*'second': \[2\]"),
         (([], [], []), "Expected at least one pair, found none"),
-        (([0], [1], [2]), "Expected every target to be 1"),
+        (([0], [1], [2]), r"Expected every target to be 1 \(same class\) or 0 \(different\), got 2"),
         (([0], [12], [1]), "Expected second to hold image numbers from 0 to 11, found 12"),
-        (([-1], [1], [1]), "Expected first to hold whole numbers from 0"),
+        (([-1], [1], [1]), "Expected first to hold whole numbers from 0, got -1"),
+        (([0.5], [1], [1]), "Expected first to hold whole numbers from 0, got dtype float64"),
         (([4, 5], [4, 6], [1, 0]), "found 1 pairs of an image with itself, the first at position 0"),
     ],
 )

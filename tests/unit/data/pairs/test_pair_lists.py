@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         (([1], [3], ["1"]), "Expected every target to be 1"),
         (([-1], [3], [1]), "Expected first to hold whole numbers from 0"),
         (([1], [3.0], [1]), "Expected second to hold whole numbers from 0, got dtype float64"),
-        (([1], [2**63], [1]), "Expected second to hold whole numbers from 0, got dtype uint64"),
+        (([1], [2**63], [1]), "Expected second to hold whole numbers from 0, got 9223372036854775808"),
         (([1], [3], [1], [-1]), "Expected fold to hold whole numbers from 0"),
         (([1, 2], [3, 2], [0, 1]), "found 1 pairs of an image with itself, the first at position 1. Remove them"),
     ],
