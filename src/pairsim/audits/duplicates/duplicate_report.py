@@ -57,7 +57,7 @@ class DuplicateCluster:
 
     @property
     def always_keeps(self) -> bool:
-        """Whether the picture to keep is of the folder compared against: these are named by their whole paths."""
+        """Whether the picture to keep is of the folder compared against, whose pictures have whole paths as names."""
         return os.path.isabs(self.keep)
 
 

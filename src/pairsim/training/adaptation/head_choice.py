@@ -42,7 +42,7 @@ class TrainingFeatures:
     seed: int = 0
 
     @cached_property
-    def within_class(self) -> WithinClass:
+    def _within_class(self) -> WithinClass:
         """How images of a class differ, which is computed once for all whitenings."""
         dim = embedding_dim_of("whiten", self.features.shape[1], self.dim)
         return WithinClass.of(self.features, self.labels, dim)
@@ -80,7 +80,7 @@ class Head:
         if self.name == "standardize":
             return computed_head(self.name, features, labels, dim)
         shrinkage = self.shrinkage or SHRINKAGE
-        head, length = computed_head("whiten", features, labels, dim, shrinkage=shrinkage, within=data.within_class)
+        head, length = computed_head("whiten", features, labels, dim, shrinkage=shrinkage, within=data._within_class)
         if self.name == "linear":
             head = train_head(self.name, features, labels, length, seed=data.seed, start=head)
         return head, length
