@@ -113,8 +113,8 @@ def decoded_picture(
     """
     if channels not in (1, 3):
         raise DataError(
-            f"Expected channels to be 1 (grey) or 3 (colour), got {channels}, as a model of embeddings has, which "
-            "takes no pictures. Give it a file of embeddings to evaluate, calibrate, report or search, or use a model "
+            f"Expected channels to be 1 (grey) or 3 (colour), got {channels}. A model of embeddings, which has others, "
+            "takes no pictures: give it a file of embeddings to evaluate, calibrate, report or search, or use a model "
             "of pictures."
         )
     check_white(white)

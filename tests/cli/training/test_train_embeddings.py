@@ -171,7 +171,7 @@ def test_embeddings_of_another_length(place: Path) -> None:
 def test_pictures_for_a_model_of_embeddings(call: str, place: Path) -> None:
     folder_of_classes(place / "pics", ("a", "b"))
     said = failure(here(*call.split(), cwd=place), 1)
-    assert "got 12, as a model of embeddings has, which takes no pictures. Give it a file of embeddings to" in said
+    assert "got 12. A model of embeddings, which has others, takes no pictures: give it a file of embeddings to" in said
     assert not (place / "shop").exists()
 
 

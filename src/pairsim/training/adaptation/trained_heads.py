@@ -58,7 +58,8 @@ def train_head(
         seed=seed,
         progress=False,
     )
-    # no epoch is validated: the last one is the best on the training images, as the learning rate goes to zero
+    # No epoch is validated: the last one is the best on the training images, as the learning rate goes to zero. They
+    # are given as validation images too, so that none are split off.
     model = SimilarityModel(net)
     setup = RunSetup(model, config, vectors, vectors)
     state = setup.new_state(model, History())
