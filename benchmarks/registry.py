@@ -82,6 +82,6 @@ BENCHMARKS = {
     "graph": Benchmark("benchmarks.graph", "a training step eager, compiled and as a CUDA graph", device="cuda"),
     "import": Benchmark("benchmarks.import_time", "what `import pairsim` adds to `import torch`"),
     "serve": Benchmark("benchmarks.serve", "the HTTP service under load, and a signal under load"),
-    "commands": Benchmark("benchmarks.commands", "whole processes: help, version, a comparison of two files"),
+    "commands": Benchmark("benchmarks.commands", "whole processes: help, version, comparing two files, training"),
     "targets": Benchmark("benchmarks.targets", "measured figures beside targets; reads benchmarks/results"),
 }

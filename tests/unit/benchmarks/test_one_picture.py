@@ -39,9 +39,11 @@ def test_every_arm_is_timed() -> None:
 
 @pytest.mark.slow
 def test_commands_are_run() -> None:
-    (table,) = commands.run(Options(quick=True, rounds=1))
+    table, training = commands.run(Options(quick=True, rounds=1))
     arms = [row["arm"] for row in table.rows]
     assert arms[:3] == [commands.BOTH, commands.TORCH, commands.COMPARE]
     assert {"pairsim --version", "pairsim --help", "pairsim train --help"} == set(arms[3:])
     assert table.rows[0]["times"] == 1.0
     assert all(row["seconds"] > 0 and row["processor_seconds"] > 0 for row in table.rows)
+    assert (training.rows, training.title) == ((), commands.TRAINING)
+    assert "not --quick" in training.notes[0]

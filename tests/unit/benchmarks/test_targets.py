@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import duplicates, one_picture, targets
+from benchmarks import commands, duplicates, one_picture, targets
 from benchmarks.benchmarks_page import benchmarks
 from benchmarks.compare import main as compare
 from benchmarks.options import Options
@@ -172,7 +172,15 @@ def everything() -> dict[str, Any]:
                     {"arm": "pairsim compare, two files", "seconds": 3.15, "times": 1.05},
                     {"arm": "pairsim --help", "seconds": 0.24, "times": 0.08},
                 ],
-            )
+            ),
+            (
+                commands.TRAINING,
+                [
+                    {"arm": commands.TRAIN_FROZEN, "seconds": 21.0},
+                    {"arm": commands.HEADS, "seconds": 6.0},
+                    {"arm": commands.TRAIN, "seconds": 110.0},
+                ],
+            ),
         ],
         duplicates=[
             (
@@ -246,6 +254,9 @@ def test_every_target_finds_its_figure(tmp_path: Path) -> None:
         ("0.7x (reference network 0.90x, MobileNetV3 0.70x, ResNet-18 0.95x)", "no"),
         ("1.05x", "yes"),
         ("0.24 s", "yes"),
+        ("21 s", "yes"),
+        ("6 s", "no"),
+        ("110 s", "aim"),
         ("96.00% (imagededup CNN: 80.0%)", "aim"),
         ("95.00%", "yes"),
         ("79.00%", "no"),
