@@ -46,6 +46,7 @@ def brute_force(queries: Tensor, gallery: Tensor, k: int) -> tuple[list[list[int
     group=st.sampled_from([1, 2, 8]),
     seed=st.integers(0, 2**20),
     coarse=st.booleans(),
+    gallery_first=st.booleans(),
 )
 def test_nearest_is_a_full_sort(
     num_queries: int,
@@ -57,6 +58,7 @@ def test_nearest_is_a_full_sort(
     group: int,
     seed: int,
     coarse: bool,
+    gallery_first: bool,
 ) -> None:
     gallery, queries = unit(num_images, dim, seed), unit(num_queries, dim, seed + 1)
     if coarse:  # few distinct embeddings, so that there are many ties
@@ -68,6 +70,7 @@ def test_nearest_is_a_full_sort(
         mock.patch.object(module, "_precisions", return_value=precisions),
         mock.patch.object(module, "_GROUP", group),
         mock.patch.object(module, "_QUERIES", 4),
+        mock.patch.object(module, "_gallery_first", return_value=gallery_first),
     ):
         values, places = module.nearest(queries, gallery, k, block_bytes=block_bytes)
     expected_places, expected_values = brute_force(queries, gallery, k)

@@ -161,6 +161,7 @@ def killed_at(change: int, run: Callable[[], object]) -> bool:
     """Run in a fork that ends before a change to the disk; return whether it came so far."""
     child = os.fork()
     if not child:
+        torch.set_num_threads(1)  # the threads of the parent do not exist here, and would be waited for
         left = change
 
         def counted(call: Callable[..., Any]) -> Callable[..., Any]:
