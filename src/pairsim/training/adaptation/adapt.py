@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -87,8 +88,9 @@ def adapt(
             images, and as many passes as give 6,000 images, at least 3 and at most 8.
         train: A labelled dataset.
         val: Likewise; by default a fifth of the classes of `train`.
-        head: `"auto"`, or the head to use. Of `"whiten"` the shrinkage is still chosen. The part of the image is chosen
-            only with `"auto"`, and only if the model's preprocessing has no `central_fraction` below 1.
+        head: `"auto"`, or the kind of head to use, also after fine-tuning. Of `"whiten"` the shrinkage is still chosen.
+            The part of the image is chosen only with `"auto"`, and only if the model's preprocessing has no
+            `central_fraction` below 1.
         embedding_dim: Length of an embedding, D; by default that of the head. `"auto"` then chooses among the heads
             that can have it: `"none"` and `"standardize"` have the number of features of the backbone.
         callbacks: As for `Trainer`.
@@ -198,7 +200,7 @@ def _adapt(
         trainer.fit(resume=resume)
         features = features_of(train, folder=None)  # nobody asks for them again
         data = TrainingFeatures(features, codes, dim, settings.seed)
-        best, trained = _best_head(net, data, features_of(val, folder=None), val_codes)
+        best, trained = _best_head(net, head, data, features_of(val, folder=None), val_codes)
         difference = trained.difference(frozen)
         if trained.difference(frozen, _STANDARD_ERROR)[1] < 0:
             kept, name = "trained", "as fine-tuned" if best is None else f"{best}, fitted again"
@@ -302,20 +304,22 @@ def _set_head(model: SimilarityModel, head: Head, module: nn.Module, dim: int) -
 
 
 def _best_head(
-    net: EmbeddingNet, data: TrainingFeatures, val_features: Tensor, val_codes: Tensor
+    net: EmbeddingNet, asked: HeadChoiceName, data: TrainingFeatures, val_features: Tensor, val_codes: Tensor
 ) -> tuple[Head | None, ClassFigures]:
-    """Return the best head after fine-tuning by validation images: the trained one (`None`), or one fitted again."""
-    best: tuple[Head | None, ClassFigures] = None, _with_head(net.head, val_features, val_codes)
-    again = [Head(name="none")] if data.dim in (None, net.num_features) else []
-    for head in (*again, Head(name="whiten", shrinkage=SHRINKAGE)):
-        try:
-            fitted, _ = head.fitted(data)
-        except ValueError:  # fine-tuning made all features equal
-            continue
-        figures = _with_head(fitted, val_features, val_codes)
-        if figures.eer < best[1].eer:
-            best = head, figures
-    return best
+    """Return the head to keep after fine-tuning: the trained one (`None`), or one fitted again.
+
+    With `"auto"` that is a whitening that is fitted again, unless another is better on the validation images by a
+    standard error: the epoch was chosen by these images, which favours the trained head. A head that was asked for
+    stays of its kind.
+    """
+    found: list[tuple[Head | None, ClassFigures]] = [(None, _with_head(net.head, val_features, val_codes))]
+    plain = [Head(name="none")] if data.dim in (None, net.num_features) else []
+    for head in (*plain, Head(name="whiten", shrinkage=SHRINKAGE)):
+        if asked in ("auto", head.name):
+            with suppress(ValueError):  # fine-tuning made all features equal
+                found.append((head, _with_head(head.fitted(data)[0], val_features, val_codes)))
+    best, preferred = min(found, key=lambda one: one[1].eer), found[-1]
+    return best if best[1].difference(preferred[1], _STANDARD_ERROR)[1] < 0 else preferred
 
 
 def _with_head(head: nn.Module, features: Tensor, codes: Tensor) -> ClassFigures:

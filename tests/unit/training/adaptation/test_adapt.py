@@ -73,6 +73,18 @@ def worse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "fit", fit)
 
 
+@pytest.fixture
+def better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the figures after fine-tuning be better."""
+    own = module._best_head
+
+    def lower(*args: Any) -> Any:
+        best, figures = own(*args)
+        return best, ClassFigures(figures.eer / 2, figures.recall_at_1, figures.draws - 1)
+
+    monkeypatch.setattr(module, "_best_head", lower)
+
+
 def make_centred(num_classes: int = 15, each: int = 6, seed: int = 0) -> ImageTensors:
     """Images whose classes differ in the middle, in front of noise."""
     images = make_images(num_classes, each)
@@ -176,9 +188,9 @@ def test_only_a_length_asked_for_limits_the_heads_after_fine_tuning(
 ) -> None:
     own, lengths = module._best_head, list[int | None]()
 
-    def noted(net: EmbeddingNet, data: TrainingFeatures, *args: Any) -> Any:
+    def noted(net: EmbeddingNet, asked: str, data: TrainingFeatures, *args: Any) -> Any:
         lengths.append(data.dim)
-        return own(net, data, *args)
+        return own(net, asked, data, *args)
 
     monkeypatch.setattr(module, "_best_head", noted)
     with few_head_steps():
@@ -260,18 +272,54 @@ def test_what_got_worse_is_not_kept(tmp_path: Path) -> None:
     assert "Kept the frozen backbone" in str(result)
 
 
-def test_what_is_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = module._best_head
-
-    def lower(*args: Any, **options: Any) -> Any:
-        best, figures = own(*args, **options)
-        return best, ClassFigures(figures.eer / 2, figures.recall_at_1, figures.draws - 1)
-
-    monkeypatch.setattr(module, "_best_head", lower)
+@pytest.mark.usefixtures("better")
+def test_what_is_better_is_kept() -> None:
     result = adapt(make_model(), config(epochs=1), train=make_images(), head="whiten")
     assert result.kept == "trained"
     assert "Kept the fine-tuned net" in str(result)
     assert len(result.history) == 1
+
+
+def kept_head(asked: Any, eers: list[float], noise: float, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Name of the head that is kept after fine-tuning, for given EERs of the heads that are compared."""
+    net, images = net_of(make_model()), make_images()
+    codes = torch.as_tensor(images.targets)
+    data = TrainingFeatures(torch.randn(len(codes), 32, generator=torch.Generator().manual_seed(0)), codes)
+    left, generator = iter(eers), np.random.default_rng(0)
+
+    def figures(*_: Any) -> ClassFigures:
+        eer = next(left)
+        return ClassFigures(eer, 0.5, eer + noise * generator.standard_normal(300))
+
+    monkeypatch.setattr(module, "_with_head", figures)
+    head, kept = module._best_head(net, asked, data, data.features, codes)
+    assert kept.eer in eers
+    assert not list(left)
+    return None if head is None else head.name
+
+
+@pytest.mark.parametrize(
+    ("eers", "noise", "expected"),  # of the trained head, the features alone, a new whitening
+    [
+        ([0.19, 0.18, 0.2], 0.1, "whiten"),  # by less than a standard error
+        ([0.19, 0.18, 0.2], 0.001, "none"),
+        ([0.1, 0.3, 0.2], 0.001, None),
+        ([0.2, 0.2, 0.2], 0.0, "whiten"),
+    ],
+)
+def test_after_fine_tuning_a_new_whitening_is_kept_unless_another_head_is_clearly_better(
+    eers: list[float], noise: float, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kept_head("auto", eers, noise, monkeypatch) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("whiten", "whiten"), ("none", "none"), ("linear", None), ("mlp", None)]
+)
+def test_a_head_that_was_asked_for_stays_of_its_kind(
+    asked: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kept_head(asked, [0.2, 0.2][: 1 if expected is None else 2], 0.0, monkeypatch) == expected
 
 
 def test_a_run_is_continued_with_the_same_result(tmp_path: Path) -> None:
@@ -323,6 +371,7 @@ def test_values_are_json() -> None:
     assert all(math.isfinite(one["eer"]) for one in values["heads"])
 
 
+@pytest.mark.usefixtures("better")
 def test_the_first_layers_and_batch_norm_are_not_trained() -> None:
     model = make_model()
     before = {name: value.clone() for name, value in layers_of(model).state_dict().items()}
