@@ -18,7 +18,7 @@ from pairsim.errors import RunError, TrainingError
 from pairsim.images import Preprocessing
 from pairsim.models import OperatingPoint, SimilarityModel
 from pairsim.models.verdict import one_decision
-from pairsim.models.weight_names import check_kinds
+from pairsim.models.weight_names import check_kinds, unwrapped
 from pairsim.training.checkpointing.run_folder import RunFolder
 from pairsim.training.data_setup import TrainingData, ValidationData
 from pairsim.training.distributed.world import World
@@ -38,7 +38,7 @@ class TrainingState:
     """Everything that changes during training. A checkpoint holds each attribute under its name.
 
     Attributes:
-        model: The model in training; a checkpoint also holds its `preprocessing`.
+        model: The model in training; a checkpoint also holds its `preprocessing` and the name of its head.
         training_step: Optimizer, gradient scaler and the state of the objective.
         scheduler: Learning rate schedule, or `None`.
         ema: Moving average of the weights, or `None`.
@@ -88,7 +88,8 @@ class TrainingState:
             without: Names of attributes to leave out.
         """
         state = {name: _encoded(value) for name, value in vars(self).items() if name not in without}
-        return {**state, "preprocessing": self.model.preprocessing.to_dict()}
+        head = getattr(unwrapped(self.model.embedding_net), "head_name", None)
+        return {**state, "preprocessing": self.model.preprocessing.to_dict(), "head": head}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned. Lists and tensors are changed in place.

@@ -94,7 +94,8 @@ def adapt(
         embedding_dim: Length of an embedding, D; by default that of the head. `"auto"` then chooses among the heads
             that can have it: `"none"` and `"standardize"` have the number of features of the backbone.
         callbacks: As for `Trainer`.
-        resume: As for `Trainer.fit`. A run that is resumed keeps the part of the image that it was begun with.
+        resume: As for `Trainer.fit`. A run that is resumed keeps the part of the image and the kind of head
+            that it was begun with.
 
     Returns:
         What was tried and kept; the kept model is in `model`, with a threshold from the validation pairs.
@@ -170,9 +171,9 @@ def _adapt(
     val_features = features_of(val)
     baseline = class_figures([(val_features, val_codes)])
     parts, known = list[PartResult](), None
+    recorded_part, recorded_head = _recorded(settings.out if fine_tunes and resume != "never" else None)
     if head == "auto":
-        recorded = _recorded_part(settings.out) if fine_tunes and resume != "never" else None
-        parts, known = _choose_part(model, train, codes, features_of, seed=settings.seed, recorded=recorded)
+        parts, known = _choose_part(model, train, codes, features_of, seed=settings.seed, recorded=recorded_part)
     if parts and model.preprocessing.central_fraction < 1:
         val_features = features_of(val)
     features = features_of(train) if known is None else _completed(train, *known, features_of)
@@ -180,7 +181,7 @@ def _adapt(
     if dim is None and head == net.head_name and head in ("linear", "mlp"):
         length = min(net.embedding_dim, net.num_features) if head == "linear" else net.embedding_dim
     heads = candidates(head, other_length=dim not in (None, net.num_features))
-    chosen, results = choose_head(features, codes, heads, dim=length, seed=settings.seed)
+    chosen, results = choose_head(features, codes, heads, dim=length, seed=settings.seed, recorded=recorded_head)
     _set_head(model, chosen, *chosen.fitted(TrainingFeatures(features, codes, length, settings.seed)))
     frozen = _with_head(net.head, val_features, val_codes)
     _fit_projection_to(model, features, codes)
@@ -224,10 +225,12 @@ def _adapt(
     )
 
 
-def _recorded_part(run: Path | None) -> float | None:
-    """Return the part of the image that the run to resume sees; `None` without a checkpoint."""
+def _recorded(run: Path | None) -> tuple[float | None, str | None]:
+    """Return the part of the image that the run to resume sees, and its kind of head; `None` without a checkpoint."""
     state = None if run is None else load_checkpoint(run)[0]
-    return None if state is None else Preprocessing.from_dict(state["preprocessing"]).central_fraction
+    if state is None:
+        return None, None
+    return Preprocessing.from_dict(state["preprocessing"]).central_fraction, state.get("head")
 
 
 def _choose_part(

@@ -121,7 +121,13 @@ def candidates(name: HeadChoiceName, *, other_length: bool = False) -> list[Head
 
 
 def choose_head(
-    features: Tensor, labels: Tensor, heads: Sequence[Head], *, dim: int | None = None, seed: int = 0
+    features: Tensor,
+    labels: Tensor,
+    heads: Sequence[Head],
+    *,
+    dim: int | None = None,
+    seed: int = 0,
+    recorded: str | None = None,
 ) -> tuple[Head, list[HeadResult]]:
     """Choose the simplest head whose EER on classes that it was not fitted to is within a standard error of the best.
 
@@ -134,6 +140,8 @@ def choose_head(
         heads: Those to choose from, the simplest first.
         dim: Length of an embedding; by default that of each head.
         seed: Seed of the folds and of trained heads.
+        recorded: The kind of head that a resumed run was begun with, of which one is taken: figures differ a little
+            between machines.
 
     Returns:
         The chosen head, and the figures of each; with fewer than four classes the first of `heads` and no figures.
@@ -146,7 +154,8 @@ def choose_head(
     if len(heads) == 1 or folds is None:
         return heads[0], []
     figures = cross_validated(heads, TrainingFeatures(features, codes, dim, seed), folds)
-    chosen = simplest(figures)
+    allowed = [number for number, head in enumerate(heads) if recorded in (None, head.name)] or range(len(heads))
+    chosen = allowed[simplest([figures[number] for number in allowed])]
     results = [
         HeadResult(head=head, figures=one, difference=one.difference(figures[chosen]))
         for head, one in zip(heads, figures, strict=True)

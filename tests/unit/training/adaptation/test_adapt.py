@@ -18,7 +18,7 @@ from pairsim.data.splits import read_split
 from pairsim.encoding.features import backbone_features
 from pairsim.errors import DataError, TrainingError
 from pairsim.training.adaptation import adapt as module
-from pairsim.training.adaptation import part_choice
+from pairsim.training.adaptation import head_choice, part_choice
 from pairsim.training.adaptation.adapt import early_parts
 from pairsim.training.adaptation.class_figures import ClassFigures, eer_and_recall
 from pairsim.training.adaptation.head_choice import TrainingFeatures, choose_head
@@ -151,6 +151,27 @@ def test_a_resumed_run_keeps_its_part_where_the_evidence_is_another(
     assert resumed.central_fraction == model.preprocessing.central_fraction == begun.central_fraction
     assert [str(one) for one in resumed.parts] == [str(one) for one in begun.parts]
     assert adapt(make_model(), options, train=train, val=val, resume="never").central_fraction == 1
+
+
+def test_a_resumed_run_keeps_its_kind_of_head_where_the_evidence_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, options = make_images(), config(out=tmp_path / "run", epochs=1)
+    chosen, own = list[str](), module.choose_head
+
+    def noted(*args: Any, **more: Any) -> Any:
+        found = own(*args, **more)
+        chosen.append(found[0].name)
+        return found
+
+    monkeypatch.setattr(module, "choose_head", noted)
+    with few_head_steps():
+        for _ in range(2):
+            adapt(make_model(), options, train=train)
+        monkeypatch.setattr(head_choice, "simplest", lambda figures: len(figures) - 1)  # as on another machine
+        adapt(make_model(), options, train=train)
+        adapt(make_model(), options, train=train, resume="never")
+    assert chosen[0] == chosen[1] == chosen[2] != chosen[3] == "mlp"
 
 
 def test_the_part_is_not_chosen_where_it_is_given_or_the_head_is() -> None:
