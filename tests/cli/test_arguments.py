@@ -45,6 +45,7 @@ def test_load_model(tmp_path: Path) -> None:
         ("gallery add shop a.png --run run --batch-size 0", 'Invalid value "0" for --batch-size. Must be >= 1.'),
         ("evaluate run digits --threshold 2", "for --threshold. Give a similarity in [-1, 1], such as 0.5."),
         ("identify run shop a.png --threshold nan", "for --threshold. Give a similarity in [-1, 1], such as 0.5."),
+        ("train digits --out run --device foo", 'Expected --device to be "auto", "cpu", "cuda", "cuda:N" or "mps"'),
         ("compare run a.png b.png --device foo", 'for --device. Give "auto", "cpu", "cuda", "cuda:N" or "mps".'),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias, get_args
 
 AugmentName: TypeAlias = Literal["auto", "none", "affine", "crop", "photo"]
@@ -18,6 +19,19 @@ Unit: TypeAlias = Literal["images", "classes"]
 
 NEGATIVES: tuple[Negatives, ...] = get_args(Negatives)
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+DEVICES = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
+
+
+def is_device_name(device: object) -> bool:
+    """Whether a device is named as one of `DEVICES`, or is such a `torch.device`."""
+    return re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(device)) is not None
+
+
+def check_device_name(device: object) -> None:
+    """Raise unless `is_device_name`."""
+    if not is_device_name(device):
+        raise ValueError(f"Expected device to be {DEVICES}, got {device!r}.")
 
 
 def check_quality(quality: str) -> None:

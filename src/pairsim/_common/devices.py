@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from pairsim._common.choices import check_device_name
 from pairsim.errors import DeviceError
 
 
@@ -26,6 +27,7 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
         ValueError: If the name is not that of a device.
         DeviceError: If the machine does not have the device.
     """
+    check_device_name(name)
     if local_rank is not None and name not in ("auto", "cpu", "cuda"):
         raise ValueError(
             f'Expected device to be "auto", "cpu" or "cuda" with several processes, got {name!r}. '
@@ -35,10 +37,7 @@ def resolve_device(name: str = "auto", *, local_rank: int | None = None) -> torc
         name = "cuda"
     elif name == "auto":
         name = "mps" if local_rank is None and torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'Expected device to be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}.') from error
+    device = torch.device(name)
     count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
     no_mps = device.type == "mps" and not torch.backends.mps.is_available()
     if no_mps or (device.type == "cuda" and (device.index or 0) >= count):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pairsim
-from pairsim._common.choices import OnError, Split
+from pairsim._common.choices import DEVICES, OnError, Split, is_device_name
 from pairsim.cli.output import expect, note
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ def _similarity(_: Any, value: float | None) -> None:
 
 
 def _device(_: Any, value: str) -> None:
-    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
-        raise ValueError('Give "auto", "cpu", "cuda", "cuda:N" or "mps".')
+    if not is_device_name(value):
+        raise ValueError(f"Give {DEVICES}.")
 
 
 Run: TypeAlias = Annotated[Path, Parameter(help="Run or model folder.")]
@@ -68,7 +67,7 @@ Threshold: TypeAlias = Annotated[
     ),
 ]
 Share: TypeAlias = Annotated[float, Parameter(validator=Number(gt=0, lt=1))]
-Device: TypeAlias = Annotated[str, Parameter(validator=_device, help='"auto", "cpu", "cuda", "cuda:N" or "mps".')]
+Device: TypeAlias = Annotated[str, Parameter(validator=_device, help=f"{DEVICES}.")]
 BatchSize: TypeAlias = Annotated[
     int | None, Parameter(validator=Number(gte=1), help="Images embedded at once; by default what suits the device.")
 ]

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from pairsim._common.choices import NEGATIVES, PRECISIONS, AugmentName, Negatives, PrecisionName
+from pairsim._common.choices import (
+    DEVICES,
+    NEGATIVES,
+    PRECISIONS,
+    AugmentName,
+    Negatives,
+    PrecisionName,
+    check_device_name,
+)
 from pairsim.training.config_options import Group, check_options, document_options
 from pairsim.training.objectives.objective_registry import DEFAULT_OBJECTIVE, objective_choices, objective_class
 
@@ -49,7 +57,7 @@ class TrainConfig:
     `EmbeddingNet(..., weights=...)`, adamw at 1e-3 and a tenth of that for the backbone itself.
 
     Raises:
-        ValueError: If a value is out of range; the message names it.
+        ValueError: If a value is out of range or of another type; the message names it.
 
     Example:
         >>> TrainConfig(epochs=0)
@@ -144,7 +152,7 @@ class TrainConfig:
         "else fp32.",
         choices=PRECISIONS,
     )
-    device: str = Group.MAIN.option("auto", '"auto", "cpu", "cuda", "cuda:N" or "mps".', affects="rounding")
+    device: str = Group.MAIN.option("auto", f"{DEVICES}.", affects="rounding")
     channels_last: bool = Group.SPEED.option(
         True, "Store images and weights with channels last, which is faster on nearly all hardware."
     )
@@ -239,12 +247,10 @@ class TrainConfig:
     progress: bool | None = Group.SPEED.option(None, "Show a progress bar; by default on a terminal.", affects="speed")
 
     def __post_init__(self) -> None:
-        for name in ("out", "cache_dir"):
-            if isinstance(path := getattr(self, name), str):
-                object.__setattr__(self, name, Path(path))
         check_options(self)
+        check_device_name(self.device)
         if not isinstance(self.freeze, str) or not all(prefix.strip() for prefix in self.freeze.split(",")):
-            raise ValueError(f'Expected freeze to be "none", "backbone" or names, got {self.freeze}.')
+            raise ValueError(f'Expected freeze to be "none", "backbone" or names, got {self.freeze!r}.')
         if self.sam_rho and (self.grad_accumulation > 1 or self.memory_size):
             raise ValueError(
                 "Expected sam_rho with grad_accumulation=1 and memory_size=0, as each batch is used twice, got "

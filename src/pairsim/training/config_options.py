@@ -12,7 +12,10 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
+
+from pairsim._common.numbers import real_number, whole_number
 
 T = TypeVar("T")
 
@@ -131,8 +134,11 @@ def options_of(config: Any) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in dataclasses.fields(config)}
 
 
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", Path: "a path"}
+
+
 def check_options(config: Any) -> None:
-    """Check each value of a config.
+    """Check each value of a config; numbers of other libraries become those of Python, and text a path if one is due.
 
     Raises:
         ValueError: If a value is not accepted.
@@ -144,11 +150,21 @@ def check_options(config: Any) -> None:
         if not rules.accepts(value):
             shown = repr(value) if rules.choices or isinstance(value, str) else value
             raise ValueError(f"Expected {field.name} to be {rules.expected}, got {shown}.")
-        kinds = get_args(field.type) or (field.type,)
-        if bool in kinds and not isinstance(value, bool):
-            raise ValueError(f"Expected {field.name} to be True or False, got {value!r}.")
-        if int in kinds and not hasattr(value, "__index__"):
-            raise ValueError(f"Expected {field.name} to be a whole number, got {value!r}.")
+        for kind in (kind for kind in get_args(field.type) or (field.type,) if kind in _KINDS):
+            object.__setattr__(config, field.name, _converted(value, kind, field.name))
+
+
+def _converted(value: Any, kind: Any, name: str) -> Any:
+    try:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is Path:
+            return Path(value)
+        if kind in (int, float):
+            return whole_number(value, name) if kind is int else real_number(value, name)
+    except TypeError:
+        pass
+    raise ValueError(f"Expected {name} to be {_KINDS[kind]}, got {value!r}.")
 
 
 def document_options(config_class: type[T]) -> type[T]:

@@ -32,7 +32,7 @@ def test_absent_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda:0", "mps"):
         with pytest.raises(DeviceError, match=f"Expected a device for '{name}'"):
             resolve_device(name)
-    for name in ("gpu", "cuda:x", ""):
+    for name in ("gpu", "cuda:x", "", "meta", "xpu"):
         with pytest.raises(ValueError, match='Expected device to be "auto", "cpu"'):
             resolve_device(name)
 

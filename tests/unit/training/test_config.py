@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from pairsim import TrainConfig
@@ -68,7 +70,7 @@ def test_values_out_of_range_are_named(field: str, value: float, expected: str) 
             "got 'triplet'.",
         ),
         ({"scheduler": None}, "Expected scheduler to be one of auto, plateau, onecycle, cosine, none, got None."),
-        ({"freeze": "conv1,"}, 'Expected freeze to be "none", "backbone" or names, got conv1,.'),
+        ({"freeze": "conv1,"}, 'Expected freeze to be "none", "backbone" or names, got \'conv1,\'.'),
     ],
 )
 def test_messages(settings: dict[str, Any], expected: str) -> None:
@@ -171,6 +173,12 @@ def test_values_of_another_type_get_one_line(field: str, value: Any) -> None:
         ({"deterministic": "no"}, "Expected deterministic to be True or False, got 'no'."),
         ({"resident": "yes"}, "Expected resident to be True or False, got 'yes'."),
         ({"seed": "a"}, "Expected seed to be a whole number, got 'a'."),
+        ({"learning_rate": True}, "Expected learning_rate to be a number, got True."),
+        ({"weight_decay": 10**400}, "Expected weight_decay to be a number, got 1000"),
+        ({"out": 0}, "Expected out to be a path, got 0."),
+        ({"cache_dir": b"x"}, "Expected cache_dir to be a path, got b'x'."),
+        ({"device": "foo"}, 'Expected device to be "auto", "cpu", "cuda", "cuda:N" or "mps", got \'foo\'.'),
+        ({"device": None}, "Expected device to be .+, got None."),
         ({"freeze": None}, 'Expected freeze to be "none", "backbone" or names, got None.'),
         ({"learning_rate": float("nan")}, "Expected learning_rate to be positive, got nan."),
     ],
@@ -178,3 +186,10 @@ def test_values_of_another_type_get_one_line(field: str, value: Any) -> None:
 def test_text_and_truth_in_place_of_numbers(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         TrainConfig(**options)
+
+
+def test_numbers_of_other_libraries_become_plain() -> None:
+    given: dict[str, Any] = {"epochs": np.int64(2), "batch_size": torch.tensor(16), "learning_rate": np.float32(0.5)}
+    config = TrainConfig(**given)
+    assert (config.epochs, config.batch_size, config.learning_rate) == (2, 16, 0.5)
+    assert {type(config.epochs), type(config.batch_size), type(config.learning_rate)} == {int, float}
