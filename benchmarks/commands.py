@@ -97,7 +97,7 @@ def _training(options: Options) -> Table:
         row: Row = {"arm": name, "seconds": spread.median, "seconds_low": spread.low, "seconds_high": spread.high}
         rows.append(row | ({"processor_seconds": processor.median} if processor.median else {}) | {"runs": rounds})
     notes = (
-        "`pairsim train groceries --unseen 0.5`, without and with `--freeze backbone`; the weights are on disk.",
+        "`pairsim train groceries --unseen 0.5`, with `--freeze backbone` and without; the weights are on disk.",
         "The head is chosen and fitted in the benchmark's own process, from the features of the training images.",
     )
     return Table(TRAINING, rows, notes)
