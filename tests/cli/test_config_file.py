@@ -21,6 +21,7 @@ from pairsim.cli.config_file import read_config
         ("x.toml", b"\xff", "Expected options in TOML in "),
         ("x.toml", "epochs 5", "Expected options in TOML in "),
         ("x.json", '{"a":' * 10_000, "nested too deeply"),
+        ("x.toml", "[train]\nepochs = 1.5", "Expected --epochs to be a whole number, got 1.5."),
         ("x.json", "[1]", "it holds list"),
         ("x.json", "{", "Expected options in JSON in "),
     ],
@@ -32,6 +33,11 @@ def test_wrong_files_are_one_line(tmp_path: Path, name: str, content: str | byte
     assert said in text
     assert len(text) < 400
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    text = failure(here("train", "digits", "--out", "run", "--config", "absent.toml", cwd=tmp_path), 2)
+    assert "Expected a TOML or JSON file at absent.toml, found none. Check the path." in text
 
 
 def test_files_are_read_as_before(tmp_path: Path) -> None:

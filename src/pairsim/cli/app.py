@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
@@ -182,3 +183,7 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
             path = Path(argument.tokens[-1].value).expanduser()
             # read here, as cyclopts would wait for a pipe and read a file of any size
             Dict(read_config(path), source=str(path.absolute()))(app, commands, arguments)
+    for argument in arguments:
+        for token in argument.tokens if int in (argument.hint, *get_args(argument.hint)) else ():
+            if "." in token.value:  # which cyclopts would round
+                raise ValueError(f"Expected {argument.name} to be a whole number, got {token.value}.")

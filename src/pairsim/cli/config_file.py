@@ -29,8 +29,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
     from pairsim._common.storage import open_file, parsed_json
 
-    with open_file(path) as file:
-        content = file.read(_MAX_BYTES + 1)
+    try:
+        with open_file(path) as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ValueError(f"Expected a TOML or JSON file at {path}, found none. Check the path.") from error
     is_json = path.suffix.lower() == ".json"
     try:
         if len(content) > _MAX_BYTES or any(line.count(b".") > _MAX_DOTS for line in content.splitlines()):

@@ -16,9 +16,7 @@ PHRASES = (
         r'List them with pairsim\.models\.backbones\.backbone_names\("\.\.\."\)',
         "See --backbone in: pairsim train --help",
     ),
-    (r"got a PairDataset\. Pass the dataset itself", "got --pairs. Leave --pairs out"),
     (r"image_size and channels out \(--image-size, --channels\)", "--image-size and --channels out"),
-    (r"one of target_fmr, costs and equal_errors", "one of --target-fmr, --costs and --equal-errors"),
     (r"white=\d+ to read_image or Preprocessing, or pairsim", "pairsim"),
     (r"or build EmbeddingNet\(in_channels=(\d+)\)", r"or train a model of \1 channels"),
     (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 import pairsim
 from pairsim._common.choices import CalibrationMethod, Split
@@ -21,11 +24,16 @@ from pairsim.cli.arguments import (
     load_model,
     skipped_of,
 )
-from pairsim.cli.output import note, print_result
+from pairsim.cli.output import expect, note, print_result
 from pairsim.errors import DataError
 
 if TYPE_CHECKING:
     from pairsim.data import LabelledData
+
+
+def _costs(_: Any, value: tuple[float, float] | None) -> None:
+    if value is not None and not (all(0.0 <= cost < math.inf for cost in value) and any(value)):
+        raise ValueError("Give two numbers of at least 0, one of them above 0.")
 
 
 def calibrate(
@@ -36,7 +44,7 @@ def calibrate(
     target_fmr: Share | None = None,
     prior: Share | None = None,
     method: CalibrationMethod = "platt",
-    costs: tuple[float, float] | None = None,
+    costs: Annotated[tuple[float, float] | None, Parameter(validator=_costs)] = None,
     equal_errors: Flag = False,
     split: Split = "val",
     pairs: Path | None = None,
@@ -60,6 +68,8 @@ def calibrate(
         split: Which images: val, those that the run kept for validation; or all of train or test.
         pairs: CSV file of pairs, as for evaluate, of the split given.
     """
+    chosen = (target_fmr is not None, costs is not None, equal_errors)
+    expect(sum(chosen) <= 1, "one of --target-fmr, --costs and --equal-errors, got several. Choose one threshold.")
     from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
     from pairsim.runs.calibration_records import save_calibration

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pairsim
 from pairsim._common.choices import Split, Unit
@@ -35,7 +39,7 @@ def evaluate(
     against: Path | None = None,
     threshold: Threshold = None,
     resample: Unit | None = None,
-    resamples: int = 1000,
+    resamples: Annotated[int, Parameter(validator=Number(gte=1))] = 1000,
     batch_size: BatchSize = None,
     device: Device = "auto",
     class_level: ClassLevel = None,

@@ -37,7 +37,7 @@ def train(
     backbone: str | None = None,
     weights: str | None = None,
     head: Literal["auto", "none", "standardize", "whiten", "linear", "mlp"] | None = None,
-    embedding_dim: int | None = None,
+    embedding_dim: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     image_size: str | None = None,
     channels: Literal[1, 3] | None = None,
     fit: Fit | None = None,
@@ -113,6 +113,8 @@ def train(
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
+    fits_pairs = options.objective in ("auto", "pairs") and not options.turns
+    expect(pairs is None or fits_pairs, "--objective pairs and no --turns with --pairs, got others, which need labels.")
     needs_labels = head in ("auto", *CLOSED_FORM)
     expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
     if pairs is not None and backbone is None and not is_embedding_file(data):
