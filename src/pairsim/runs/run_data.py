@@ -270,6 +270,12 @@ def held_out_images(
         kept, held_out = stratified_split(loaded.index, config["val_fraction"], seed=config["seed"])
         expected = json_files.read_sealed(run_file)["data"]
         found = ClassIndex.from_labels(loaded.targets[kept]).fingerprint()
+        if expected == expected | loaded.index.fingerprint():  # all of them
+            raise RunError(
+                f"Expected {run} with validation images, found none: too few could be split off when it was trained. "
+                "Train with a larger --val-fraction, or with --unseen 0.3, which keeps whole classes; or give "
+                "--split train or --split test, or --pairs FILE, with images that the model was not trained on."
+            )
     if any(expected.get(name) != value for name, value in found.items()):
         raise RunError(
             f"Expected the data that {run} was trained on ({expected.get('num_images')} images of "

@@ -131,6 +131,13 @@ def test_a_run_without_a_recorded_split_is_split_again(model: SimilarityModel, r
     assert numbers(found, data) == stratified_split(load_data(data, "train").index, 0.25, seed=3)[1].tolist()
 
 
+def test_a_run_without_validation_images_says_so(model: SimilarityModel, run: Path, tmp_path: Path) -> None:
+    trained_on = load_data(tmp_path / "data", "train").index.fingerprint()
+    (run / "run.json").write_bytes(storage.to_json({"data": {**trained_on, "images": {"files": "x"}}}))
+    with pytest.raises(RunError, match=r"Expected .*run with validation images, found none: .* larger --val-fraction"):
+        held_out_images(run, model, str(tmp_path / "data"), None)
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_other_data_than_the_run_was_trained_on(
     model: SimilarityModel, run: Path, tmp_path: Path, recorded: bool

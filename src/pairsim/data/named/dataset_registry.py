@@ -149,10 +149,10 @@ def load_data(
             on_error=on_error,
         )
     near = difflib.get_close_matches(name.lower(), NAMES, n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = f"Did you mean {' or '.join(near)}?" if near else "Check the path."
     raise DatasetNotFoundError(
         f"Expected one of {', '.join(NAMES)}, or a folder with one sub-folder per class, or a file of embeddings "
-        f"(.npz), found neither at {name!r}.{hint}"
+        f"(.npz), found neither at {name!r}. {hint}"
     )
 
 

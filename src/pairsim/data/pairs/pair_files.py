@@ -162,7 +162,7 @@ def read_picture_pairs(
     folder = Path(path).parent if root is None else Path(root)
     table = read_table(path).with_names_in(folder)
     if not table.rows:
-        raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none.")
+        raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none. Add some.")
     found = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
     same = {os.path.abspath(path): path for path in reversed(found.values())}  # "a.png" and "./a.png" are one picture
     paths = {name: same[os.path.abspath(path)] for name, path in found.items()}

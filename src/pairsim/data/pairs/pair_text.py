@@ -108,7 +108,9 @@ def read_text(path: Path, is_pair: Callable[[Sequence[str]], bool]) -> ListText:
     try:
         text, encoding = _decoded(read_table_file(path))
     except (OSError, ValueError) as error:
-        raise DataError(f"Expected a readable list of pairs at {path}, but: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        advice = " Check the path." if isinstance(error, FileNotFoundError | IsADirectoryError) else ""
+        raise DataError(f"Expected a readable list of pairs at {path}, but: {reason}.{advice}") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     given = _SEPARATOR_LINE.fullmatch(lines[0])
     top = 0 if given is None else 1

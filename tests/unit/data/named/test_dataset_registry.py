@@ -21,7 +21,7 @@ from pairsim.errors import DatasetNotFoundError
     [
         ("fashionmnist", "Did you mean fashion-mnist"),
         ("digit", "Did you mean digits"),
-        ("zzz", "found neither at 'zzz'.$"),
+        ("zzz", r"found neither at 'zzz'\. Check the path\.$"),
     ],
 )
 def test_unknown_names(name: str, said: str) -> None:

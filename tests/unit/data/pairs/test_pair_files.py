@@ -65,8 +65,9 @@ def test_bad_lists(pictures: Path, text: str, said: str) -> None:
 
 
 def test_missing_list_and_missing_picture(pictures: Path) -> None:
-    with pytest.raises(DataError, match="Expected a readable list of pairs at"):
-        PairDataset.from_csv(pictures / "absent.csv")
+    for name, reason in (("absent.csv", "No such file or directory"), (".", "Is a directory")):
+        with pytest.raises(DataError, match=rf"Expected a readable list of pairs at .*: {reason}\. Check the path"):
+            PairDataset.from_csv(pictures / name)
     (pictures / "pairs.csv").write_text("a.png,absent.png,0\n")
     with pytest.raises(ImageReadError, match=r"1 picture \(.*absent.png\) is missing\. .*--on-error skip"):
         PairDataset.from_csv(pictures / "pairs.csv")
