@@ -62,6 +62,28 @@ def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
     return number
 
 
+def truth_value(value: Any, name: str) -> bool:
+    """Return a truth value as a bool; raise if it is anything else, such as a number or `"no"`.
+
+    Args:
+        value: `True` or `False`, of Python or NumPy.
+        name: Its name in the message.
+
+    Returns:
+        The value.
+
+    Raises:
+        TypeError: If it is neither.
+
+    Example:
+        >>> truth_value(True, "replace")
+        True
+    """
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"Expected {name} to be True or False, got {value!r}.")
+    return bool(value)
+
+
 def similarity_threshold(value: Any, name: str = "threshold") -> float:
     """Return a threshold on similarity as a float; raise if it is outside [-1, 1].
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pairsim._common.arrays import Float64Array
-from pairsim._common.numbers import real_number
+from pairsim._common.numbers import real_number, truth_value
 from pairsim._common.progress import progress_bar
 from pairsim.audits.leak_report import ImageMatch, LeakReport
 from pairsim.audits.picture_matching import (
@@ -106,6 +106,7 @@ def find_leaks(
         1 test images that are training images, pixel by pixel:
           test 0 = train 3, similarity 1.0000, labels 0 and 1: differ
     """
+    truth_value(unseen_classes, "unseen_classes")
     threshold = near_duplicate_similarity
     if threshold is not None:
         threshold = real_number(threshold, "near_duplicate_similarity")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pairsim._common import markdown as md
 from pairsim._common import storage
+from pairsim._common.numbers import truth_value
 from pairsim.errors import RunError
 from pairsim.hub.card_evaluation import FIGURES, evaluation_of
 from pairsim.hub.card_identification import identification_of
@@ -123,6 +124,7 @@ def write_card(
     Raises:
         RunError: If there is no model, the file already exists, or it cannot be written.
     """
+    truth_value(overwrite, "overwrite")
     path = find(Path(run_or_model_folder)) / CARD if out is None else Path(out)
     if storage.found_at(path) != "nothing" and not overwrite:
         raise RunError(f"{path} already exists and may have been edited. Pass --overwrite, or choose another --out.")

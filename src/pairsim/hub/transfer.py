@@ -19,6 +19,7 @@ from types import ModuleType
 from torch import nn
 
 from pairsim._common import storage
+from pairsim._common.numbers import truth_value
 from pairsim.errors import RunError, require
 from pairsim.hub.model_cards import CARD, model_card
 from pairsim.models import SimilarityModel, pretrained
@@ -63,6 +64,7 @@ def push_to_hub(
             reached.
         ValueError: If `repo_id` is not a valid name of a repository.
     """
+    truth_value(card, "card")
     hub = _hub()
     with tempfile.TemporaryDirectory(prefix="pairsim-") as temporary:
         folder = Path(temporary)

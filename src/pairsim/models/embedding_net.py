@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairsim._common.numbers import whole_number
+from pairsim._common.numbers import truth_value, whole_number
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 from pairsim.models.backbones.onnx_nets import OnnxNet
@@ -107,7 +107,8 @@ class EmbeddingNet(PlainNamesModule):
     Raises:
         MissingExtraError: If the backbone needs timm or onnxruntime, which is not installed.
         RunError: If weights or an ONNX file cannot be read or downloaded.
-        TypeError: If `backbone` is none of these, or a size, `in_channels` or `embedding_dim` is not a whole number.
+        TypeError: If `backbone` is none of these, a size, `in_channels` or `embedding_dim` is not a whole number, or
+            `normalize` is neither true nor false.
         ValueError: If a size is out of range, there is no such backbone or head, weights do not fit it, or it does not
             take such images or computes no such features.
 
@@ -164,7 +165,7 @@ class EmbeddingNet(PlainNamesModule):
         self.image_size: tuple[int, int] = (height, width)
         self.head_name: HeadName = head
         self.head_is_fitted: bool = True
-        self.normalize = normalize
+        self.normalize: bool = truth_value(normalize, "normalize")
         self.backbone_name: str | None = None if chosen is None else chosen.name
         self.preprocessing: Preprocessing | None = known
         self.has_known_backbone: bool = known is not None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pairsim._common.arrays import Values
 from pairsim._common.choices import OnError, QualityGate
+from pairsim._common.numbers import truth_value
 from pairsim.encoding.pictures import EncodedPictures, Skipped, encode_pictures
 from pairsim.models import SimilarityModel
 from pairsim.models.given_model import check_model
@@ -252,6 +253,7 @@ class GalleryRows:
                 such as one that another process has changed since, and not `replace`; what was there stays whole.
             ValueError: If the model's weights changed since the first image was added.
         """
+        truth_value(replace, "replace")
         current = embedding_sha256(self.model)
         if len(self) and current != self._made_by:
             raise ValueError(

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from pairsim._common.choices import CalibrationMethod
+from pairsim._common.numbers import truth_value
 from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.evaluation import fit_isotonic, fit_platt, threshold_for_cost, threshold_for_fmr
 from pairsim.evaluation.probabilities.priors import log_odds
@@ -68,9 +69,7 @@ def calibrate(
         >>> model.operating_point is not None
         True
     """
-    if not isinstance(equal_errors, bool):
-        raise TypeError(f"Expected equal_errors to be True or False, got {equal_errors!r}.")
-    if sum((target_fmr is not None, costs is not None, equal_errors)) > 1:
+    if sum((target_fmr is not None, costs is not None, truth_value(equal_errors, "equal_errors"))) > 1:
         raise ValueError("Expected one of target_fmr, costs and equal_errors, got several. Choose one threshold.")
     if costs is not None and (not isinstance(costs, tuple | list) or len(costs) != 2):
         raise ValueError(f"Expected costs as two numbers, of a false match and a false non-match, got {costs!r}.")

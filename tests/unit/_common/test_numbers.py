@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pairsim._common.numbers import counted, real_number, similarity_threshold, whole_number
+from pairsim import EmbeddingNet, Gallery, find_leaks
+from pairsim._common.numbers import counted, real_number, similarity_threshold, truth_value, whole_number
+from pairsim.data import PairList
+from pairsim.hub import push_to_hub, write_card
+from pairsim.visual import draw_roc, draw_score_histogram
 
 
 @pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5])])
@@ -44,3 +48,30 @@ def test_whole_numbers() -> None:
 def test_a_number_with_its_noun() -> None:
     assert [counted(number, "pair") for number in (0, 1, 2, 1000)] == ["0 pairs", "1 pair", "2 pairs", "1,000 pairs"]
     assert counted(3, "class", "classes") == "3 classes"
+
+
+def test_truth_values() -> None:
+    assert [truth_value(value, "log") for value in (True, False, np.bool_(True))] == [True, False, True]
+    given: tuple[Any, ...] = ("no", 1, 0.0, None, [], torch.tensor(True))
+    for value in given:
+        with pytest.raises(TypeError, match="Expected log to be True or False, got"):
+            truth_value(value, "log")
+
+
+@pytest.mark.parametrize(
+    ("function", "num_others", "name"),
+    [
+        (EmbeddingNet, 0, "normalize"),
+        (Gallery.save, 2, "replace"),
+        (PairList.of, 1, "separate_images"),
+        (PairList.load, 1, "require_hash"),
+        (find_leaks, 2, "unseen_classes"),
+        (push_to_hub, 2, "card"),
+        (write_card, 1, "overwrite"),
+        (draw_roc, 1, "log_fmr"),
+        (draw_score_histogram, 1, "log"),
+    ],
+)
+def test_text_is_no_truth_value(function: Any, num_others: int, name: str) -> None:
+    with pytest.raises(TypeError, match=f"Expected {name} to be True or False, got 'yes'"):
+        function(*[None] * num_others, **{name: "yes"})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.numbers import truth_value
 from pairsim.data.pairs.pair_files import pairs_sha256, read_table, write_pair_file
 from pairsim.data.random import Int64Array, random_bits, stream_key
 from pairsim.errors import DataError
@@ -150,6 +151,7 @@ class PairList:
             >>> PairList.of(PairDataset(images, 20), folds=5).fold.tolist().count(0)
             4
         """
+        truth_value(separate_images, "separate_images")
         drawn = pairs.all_pairs()
         if folds is None:
             if separate_images or separate_by is not None:
@@ -206,6 +208,7 @@ class PairList:
             DataError: If the file is missing, a row cannot be parsed, number or hash of the pairs differ from those in
                 the file, or the pairs are not valid (see `PairList`).
         """
+        truth_value(require_hash, "require_hash")
         table = read_table(path)
         if require_hash and not table.frozen:
             raise DataError(

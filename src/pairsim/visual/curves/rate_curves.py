@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pairsim._common.arrays import Float64Array, Values
+from pairsim._common.numbers import truth_value
 from pairsim.evaluation import PairFigures
 from pairsim.visual.curves.pair_input import Intervals, RatedModel, ScoredPairs, read_models
 from pairsim.visual.page.plot import LINES, Plot, Style, show_percent
@@ -79,6 +80,7 @@ def draw_roc(
         >>> figure.axes[0].get_ylabel()
         'true match rate, 1 − FNMR (%)'
     """
+    truth_value(log_fmr, "log_fmr")
     models = read_models(scores, targets, threshold, intervals)
     plot = Plot(ax, style, size=(5.6, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
     axes = plot.panels[0]

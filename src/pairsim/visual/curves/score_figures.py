@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairsim._common.arrays import Values, check_count, check_probabilities, vector
+from pairsim._common.numbers import truth_value
 from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import reliability, reliability_intervals, score_histogram
 from pairsim.evaluation.pairs.ranked import ToProbability
@@ -65,6 +66,7 @@ def draw_score_histogram(
         >>> figure.axes[0].get_xlabel()
         'similarity (cosine)'
     """
+    truth_value(log, "log")
     pairs = read_pairs(scores, targets)
     check_finite_threshold(threshold)
     check_count(num_bins, "num_bins", 1, 60)
