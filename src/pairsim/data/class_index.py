@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,13 @@ class ClassIndex:
     def num_classes(self) -> int:
         """Number of classes, C."""
         return len(self.classes)
+
+    @property
+    def missing_kind(self) -> Literal["positive", "negative"] | None:
+        """The kind of pairs that these images do not have: without two images of a class, or of two classes."""
+        if self.counts.max() < 2:
+            return "positive"
+        return "negative" if self.num_classes < 2 else None
 
     @classmethod
     def from_labels(cls, labels: Any) -> ClassIndex:

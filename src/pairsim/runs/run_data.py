@@ -273,8 +273,8 @@ def held_out_images(
         if expected == expected | loaded.index.fingerprint():  # all of them
             raise RunError(
                 f"Expected {run} with validation images, found none: too few could be split off when it was trained. "
-                "Train with a larger --val-fraction, or with --unseen 0.3, which keeps whole classes; or give "
-                "--split train or --split test, or --pairs FILE, with images that the model was not trained on."
+                "Train with a larger --val-fraction, such as 0.5, or with --unseen 0.3, which keeps whole classes; or "
+                "give --pairs FILE, or --split train with a folder that the model was not trained on."
             )
     if any(expected.get(name) != value for name, value in found.items()):
         raise RunError(

@@ -234,12 +234,10 @@ def _check_kinds(val: PairDataset) -> None:
 
 def _missing_kind(val: LabelledImages, share: float | None) -> list[str]:
     """Return a line if labelled validation images have pairs of one kind only; `share` of the images was split off."""
-    if val.index.counts.max() < 2:
-        found, missing, left = "different classes", "positive", "negative"
-    elif val.index.num_classes < 2:
-        found, missing, left = "one class", "negative", "positive"
-    else:
+    missing = val.index.missing_kind
+    if missing is None:
         return []
+    found, left = ("different classes", "negative") if missing == "positive" else ("one class", "positive")
     advice = "Add validation images" if share is None else f"Raise val_fraction ({share})"
     return [
         f"The validation images are of {found}, so they have no {missing} pair: the best epoch is chosen by {left} "

@@ -38,7 +38,8 @@ def test_calibrate_refuses_what_it_cannot_know(run: Path, pictures: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("fraction", "found"), [("0.1", "found 0 of 0 classes"), ("0.3", "found 8 of 8 classes"), ("0.5", "")]
+    ("fraction", "found"),
+    [("0.1", "Expected run with validation images, found none"), ("0.3", "found 8 of 8 classes"), ("0.5", "")],
 )
 def test_what_helps_where_each_class_has_one_validation_image(fraction: str, found: str, tmp_path: Path) -> None:
     for name in range(8):  # classes that differ by brightness

@@ -97,3 +97,8 @@ def test_labels_in_place_of_an_index(use: Callable[[Any], object], labels: Any) 
     name = type(labels).__name__
     with pytest.raises(TypeError, match=rf"^Expected a ClassIndex, got {name}. Use ClassIndex.from_labels\(labels\).$"):
         use(labels)
+
+
+def test_the_kind_of_pairs_that_is_missing() -> None:
+    kinds = [ClassIndex.from_labels(np.array(labels)).missing_kind for labels in ([0], [0, 1], [0, 0], [0, 0, 1])]
+    assert kinds == ["positive", "positive", "negative", None]

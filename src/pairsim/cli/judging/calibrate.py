@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,8 +112,7 @@ def calibrate(
 
 def _expect_both_kinds(images: LabelledData) -> None:
     """Expect validation images with pairs of one class and of two; more images would not help if few are split off."""
-    counts = Counter(images.targets.tolist())
-    if len(counts) < 2 or max(counts.values()) < 2:
+    if images.index.missing_kind is not None:
         own = images.account is not None and "val" in images.account.splits
         advice = (
             "Add images to the folder's own val"
@@ -123,6 +121,6 @@ def _expect_both_kinds(images: LabelledData) -> None:
         )
         raise DataError(
             f"Expected validation images of at least two classes, two of them of one class, found {len(images)} of "
-            f"{len(counts)} classes. {advice}; or give --pairs FILE, or --split train with a folder that the "
-            "model was not trained on."
+            f"{images.index.num_classes} classes. {advice}; or give --pairs FILE, or --split train with a folder that "
+            "the model was not trained on."
         )
