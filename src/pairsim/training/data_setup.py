@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsim._common.numbers import counted
 from pairsim.data import ImageTensors, LabelledImages, PairDataset, stratified_split
 from pairsim.data.augment import Augmentation, make_augmentation
 from pairsim.data.generators import seeded_generators
@@ -128,6 +129,10 @@ def set_up_data(
         images = placement.cached(in_memory(train.dataset))
         first_pairs = train.pairs_at(np.arange(min(len(train), 1000)), epoch=0)
         fingerprint: dict[str, Any] = {"num_pairs": len(train), "first_pairs": first_pairs.hash()}
+        if first_pairs.target.min() == first_pairs.target.max():
+            kind = "positive" if first_pairs.target[0] else "negative"
+            looked_at = counted(len(first_pairs.target), "training pair")
+            notes.append(f"All of {looked_at} that were looked at are {kind}. Add pairs of the other kind.")
         if val is None:
             notes.append("No validation data: the model of the last epoch counts as the best. Pass val=.")
         placed = _place(images, np.arange(len(images)), placement, model, config.seed, augment=augment)

@@ -11,6 +11,7 @@ import torch
 from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
 from pairsim._common.precision import Precision, resolve_precision
+from pairsim.data import PairDataset
 from pairsim.models import SimilarityModel
 from pairsim.training.adaptation.new_heads import fit_new_head
 from pairsim.training.config import TrainConfig
@@ -60,6 +61,8 @@ class RunSetup:
     """
 
     def __init__(self, model: SimilarityModel, config: TrainConfig, train: Any, val: Any) -> None:
+        if config.objective == "auto" and isinstance(train, PairDataset):
+            config = dataclasses.replace(config, objective="pairs")
         backbone = known_backbone(model)
         if backbone is not None and config.freeze == "none" and not has_parameters(model):
             config = dataclasses.replace(config, freeze="backbone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -73,7 +73,7 @@ class Trainer:
         DataError: If the data cannot be trained on, or is not the same in all processes.
         DeviceError: If the device is absent.
         TrainingError: If several processes cannot connect.
-        TypeError: If `model` is not a `SimilarityModel`, or data is not a map-style dataset.
+        TypeError: If `model` is not a `SimilarityModel`, data is not a map-style dataset, or a callback is none.
         ValueError: If the images do not fit the model, or settings or models differ between processes.
 
     Example:
@@ -98,6 +98,11 @@ class Trainer:
         check_model(model)
         if config is not None and not isinstance(config, TrainConfig):
             raise TypeError(f"Expected config to be a TrainConfig, got {type(config).__name__}. Give TrainConfig(...).")
+        given: list[Any] = list(callbacks) if isinstance(callbacks, Iterable) else []
+        wrong = [callback for callback in given if not isinstance(callback, Callback)]
+        if wrong or not isinstance(callbacks, Iterable):
+            found = wrong[0] if wrong else callbacks
+            raise TypeError(f"Expected callbacks to be a list of Callback objects, got {found!r}.")
         self.model = model
         self._setup = setup = RunSetup(model, config or TrainConfig(), train, val)
         self.config: TrainConfig = setup.config
@@ -106,7 +111,7 @@ class Trainer:
         self.precision: Precision = setup.precision
         self.data: TrainingData = setup.data
         self.is_main: bool = self.world.is_main
-        self.callbacks: tuple[Callback, ...] = tuple(callbacks) if self.is_main else ()
+        self.callbacks: tuple[Callback, ...] = tuple(given) if self.is_main else ()
         self.history: History = History(num_images=self.data.loader.plan.num_images, notes=setup.notes)
         self._state = setup.new_state(model, self.history)
         self.optimizer: Optimizer = self._state.training_step.optimizer

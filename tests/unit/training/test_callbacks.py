@@ -67,3 +67,9 @@ def test_an_error_in_a_callback_reaches_the_caller() -> None:
 
     with pytest.raises(KeyError, match="broken"):
         trainer_of(Broken()).fit()
+
+
+@pytest.mark.parametrize("callbacks", [Recorder(), [Recorder], [print], None, "ab"])
+def test_what_is_no_list_of_callbacks(callbacks: Any) -> None:
+    with pytest.raises(TypeError, match="Expected callbacks to be a list of Callback objects, got"):
+        Trainer(reference_model(), TrainConfig(epochs=1), train=easy_images(), callbacks=callbacks)

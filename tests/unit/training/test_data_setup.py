@@ -386,6 +386,13 @@ def test_given_validation_images_with_pairs_of_one_kind_are_noted(labels: Any, f
     assert note.endswith("Add validation images, or keep whole classes for validation.")
 
 
+@pytest.mark.parametrize(("target", "kind"), [(0, "negative"), (1, "positive")])
+def test_training_pairs_of_one_kind_are_noted(target: int, kind: str) -> None:
+    pairs = PairDataset.from_pairs(random_images(8), np.arange(4), np.arange(4) + 4, [target] * 4)
+    said = f"All of 4 training pairs that were looked at are {kind}. Add pairs of the other kind."
+    assert said in trainer_of(pairs).data.notes
+
+
 @pytest.mark.parametrize("target", [0, 1])
 def test_validation_pairs_of_one_kind_are_rejected(target: int) -> None:
     images = random_images(8)

@@ -10,7 +10,7 @@ import torch
 from small_runs import backbone_model, colour_images, easy_images, fit, random_images, reference_model
 from torch.optim.lr_scheduler import OneCycleLR
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer
+from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
 from pairsim._common.devices import resolve_device
 from pairsim._common.storage import read_json
 from pairsim.data import ImageTensors
@@ -19,7 +19,9 @@ from pairsim.errors import DeviceError
 CPU = torch.device("cpu")
 
 
-def set_up(model: SimilarityModel | None = None, train: ImageTensors | None = None, **settings: Any) -> Trainer:
+def set_up(
+    model: SimilarityModel | None = None, train: ImageTensors | PairDataset | None = None, **settings: Any
+) -> Trainer:
     return Trainer(model or reference_model(), TrainConfig(**settings), train=train or random_images())
 
 
@@ -32,6 +34,11 @@ def test_open_settings_are_resolved_and_recorded() -> None:
     assert trainer._state.training_step.objective.batch_size == 128
     assert trainer.world.size == 1
     assert not trainer._setup.syncs_batch_norm
+
+
+def test_the_objective_of_pairs_is_chosen_for_pairs() -> None:
+    trainer = set_up(train=PairDataset(random_images(16)))
+    assert (trainer.config.objective, trainer.config.scheduler) == ("pairs", "plateau")
 
 
 def test_the_model_is_moved_and_laid_out() -> None:

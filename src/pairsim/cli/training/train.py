@@ -157,8 +157,6 @@ def train(
     else:
         reading |= {"random_negatives": random_negatives, "on_error": on_error}
         images = TrainingPairs.read(data, pairs, val_pairs, preprocessing, options, **reading)
-        if options.objective == "auto":
-            options = dataclasses.replace(options, objective="pairs")
     options = dataclasses.replace(options, val_fraction=images.val_fraction)
     if model is None:
         size, num = images.train.image_size, images.train.channels if net.backbone is None else channels

@@ -30,7 +30,7 @@ class FunctionObjective(ClassBalancedObjective):
         """Compute the loss, and check that it is one number.
 
         Raises:
-            TrainingError: If it is not a tensor of one element.
+            TrainingError: If it is not a tensor of one element, or has no gradient.
         """
         assert callable(self.objective)
         loss = self.objective(embeddings, targets)
@@ -38,5 +38,10 @@ class FunctionObjective(ClassBalancedObjective):
             returned = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise TrainingError(
                 f"Expected the objective to return a scalar tensor, got {returned}. Take the mean of its losses."
+            )
+        if embeddings.requires_grad and not loss.requires_grad:
+            raise TrainingError(
+                "Expected a loss with a gradient from the objective, got one without. Compute it from the embeddings, "
+                "without detach, numpy or no_grad."
             )
         return loss.reshape(())

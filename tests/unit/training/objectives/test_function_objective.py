@@ -43,6 +43,12 @@ def test_the_function_must_return_one_number() -> None:
         objective_of(lambda embeddings, _: embeddings.sum(dim=1)).loss(model, *batch)
 
 
+def test_a_loss_without_a_gradient_is_named() -> None:
+    embeddings = torch.rand(4, 2, requires_grad=True)
+    with pytest.raises(TrainingError, match="Expected a loss with a gradient from the objective, got one without"):
+        objective_of(lambda given, labels: given.detach().sum()).loss(reference_model(), embeddings, torch.arange(4))
+
+
 def test_it_needs_labels_and_trains_no_projection() -> None:
     objective = objective_of(lambda embeddings, _: embeddings.sum())
     assert isinstance(objective, FunctionObjective)
