@@ -123,9 +123,10 @@ def find(folder: Path) -> Path:
             return candidate
     there = storage.found_at(folder)
     found = {"nothing": "no such folder", "a folder": f"no {CONFIG} and {WEIGHTS} in it"}.get(there, there)
-    raise RunError(
-        f"Expected a model or run folder at {folder}, found {found}. Train one with: pairsim train DATA --out RUN"
-    )
+    advice = "Train one with: pairsim train DATA --out RUN"
+    if there == "a file":
+        advice = "Give its folder; weights alone are loaded in Python, with model.load_state_dict(torch.load(FILE))."
+    raise RunError(f"Expected a model or run folder at {folder}, found {found}. {advice}")
 
 
 def check_format(config: Mapping[str, Any], kind: str, version: int, path: Path) -> None:

@@ -227,3 +227,9 @@ def test_pictures_of_12_bits(tmp_path: Path) -> None:
         refused = here(*training, "--out", "run", cwd=tmp_path)
     assert "Expected the white that the run was started with (4095), found None. Restore it" in failure(refused, 1)
     assert "Must be >= 1" in failure(here(*training, "--out", "new", "--white", "0", cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize("given", ["--image-size 20", "--channels 3", "--backbone conv4 --image-size 20"])
+def test_named_data_are_read_as_they_are(given: str, tmp_path: Path) -> None:
+    said = failure(here("train", "digits", "--out", "run", *given.split(), cwd=tmp_path), 2)
+    assert "Expected a folder with --image-size or --channels, got digits, whose pictures are read as they are." in said

@@ -71,6 +71,9 @@ def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
         SimilarityModel.from_pretrained(tmp_path / "absent")
     with pytest.raises(RunError, match=r"found no config.json and model.safetensors in it"):
         SimilarityModel.from_pretrained(tmp_path)
+    (tmp_path / "best_model.pt").touch()
+    with pytest.raises(RunError, match=r"found a file\. Give its folder; weights alone are loaded in Python, with"):
+        SimilarityModel.from_pretrained(tmp_path / "best_model.pt")
     SimilarityModel().save_pretrained(tmp_path)
     config = tmp_path / "config.json"
     text = config.read_text()

@@ -130,6 +130,8 @@ def train(
         white=white,
         augment=options.augment,
     )
+    ignored = data in NAMES and (image_size is not None or (channels is not None and net.backbone is None))
+    expect(not ignored, f"a folder with --image-size or --channels, got {data}, whose pictures are read as they are.")
     expect(head is None or net.backbone is not None, "--backbone NAME together with --head, found none.")
     # a head of closed form is fitted, and "auto" chosen, once features are known
     layer = {} if head in (None, "auto", *CLOSED_FORM) else {"head": head}
