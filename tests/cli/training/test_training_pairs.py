@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from run_command import failure, here
+from run_command import environment, failure, here, pairsim
 
 from pairsim.data import PairList
 from pairsim.data.pairs.pair_files import read_table
+from pairsim.training.objectives.pairs_objective import PairsObjective
 
 TRAIN = ("--epochs", "1", "--batch-size", "64", "--num-workers", "0", "--device", "cpu")
 WRITERS, GENUINE, FORGED = 8, 4, 3
@@ -113,6 +115,19 @@ def test_given_validation_pairs_and_no_random_negatives(place: Path) -> None:
     assert any("56 pictures are in train.csv and in test.csv" in line for line in done.json["notes"])
     listed = read_table(place / "given" / "validation_pairs.csv")
     assert (listed.pairs, listed.kinds) == (read_table(place / "test.csv").pairs, read_table(place / "test.csv").kinds)
+
+
+def test_the_objective_of_an_installed_package_may_use_pairs(place: Path, tmp_path: Path) -> None:
+    package = tmp_path / "own-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1\n")
+    point = f"own-pairs = {PairsObjective.__module__}:PairsObjective"
+    (package / "entry_points.txt").write_text(f"[pairsim.objectives]\n{point}\n")
+    env = environment(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    arguments = ("--pairs", "train.csv", "--objective", "own-pairs", "--no-report", "--out", "own", *TRAIN)
+    done = pairsim("train", "pics", *arguments, cwd=place, env=env)
+    assert done.status == 0, done.err
+    assert json.loads((place / "own" / "config.json").read_text())["objective"] == "own-pairs"
 
 
 def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def train(
     from pairsim.models.heads.head_modules import CLOSED_FORM
     from pairsim.runs.training_data import load_training_data
     from pairsim.training.checkpointing.run_lock import locked
+    from pairsim.training.objectives.objective_registry import objective_class
 
     if options.out is None:
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
@@ -113,8 +114,10 @@ def train(
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
-    fits_pairs = options.objective in ("auto", "pairs") and not options.turns
-    expect(pairs is None or fits_pairs, "--objective pairs and no --turns with --pairs, got others, which need labels.")
+    if pairs is not None:
+        takes_pairs = options.objective == "auto" or objective_class(options.objective).images_per_target == 2
+        fits = takes_pairs and not options.turns
+        expect(fits, "--objective pairs and no --turns with --pairs, got others, which need labels.")
     needs_labels = head in ("auto", *CLOSED_FORM)
     expect(pairs is None or not needs_labels, f"--head linear or mlp with --pairs, got {head}, which needs labels.")
     if pairs is not None and backbone is None and not is_embedding_file(data):
