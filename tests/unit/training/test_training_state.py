@@ -22,7 +22,7 @@ from pairsim.training.checkpointing.run_folder import pack, unpack
 from pairsim.training.training_state import TrainingState
 
 KEYS = (
-    "next step skipped loss_sum model preprocessing training_step scheduler ema best best_loss best_point stopped "
+    "next step skipped loss_sum model preprocessing head training_step scheduler ema best best_loss best_point stopped "
     "records seconds waiting"
 )
 

@@ -177,7 +177,8 @@ def test_copies_of_a_model_have_their_own() -> None:
         edit_in_place(other)
         torch.testing.assert_close(other.encode(IMAGES), reference(other), rtol=0, atol=1e-6)
         assert torch.equal(model.encode(IMAGES), before)
-    assert len(pickle.dumps(model)) == size
+    # a copy for inference would double it; PyTorch writes addresses of tensors as decimal numbers of any length
+    assert len(pickle.dumps(model)) == pytest.approx(size, rel=0.01)
 
 
 def test_model_made_in_inference_mode() -> None:
