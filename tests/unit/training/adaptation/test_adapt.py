@@ -157,7 +157,7 @@ def test_a_resumed_run_keeps_its_kind_of_head_where_the_evidence_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, options = make_images(), config(out=tmp_path / "run", epochs=1)
-    chosen, own = list[str](), module.choose_head
+    chosen, own = list[str](), choose_head
 
     def noted(*args: Any, **more: Any) -> Any:
         found = own(*args, **more)
@@ -209,7 +209,7 @@ def test_only_a_length_asked_for_limits_the_heads_after_fine_tuning(
 ) -> None:
     own, lengths = module._best_head, list[int | None]()
 
-    def noted(net: EmbeddingNet, asked: str, data: TrainingFeatures, *args: Any) -> Any:
+    def noted(net: EmbeddingNet, asked: Any, data: TrainingFeatures, *args: Any) -> Any:
         lengths.append(data.dim)
         return own(net, asked, data, *args)
 
@@ -338,7 +338,7 @@ def test_after_fine_tuning_a_new_whitening_is_kept_unless_another_head_is_clearl
     ("asked", "expected"), [("whiten", "whiten"), ("none", "none"), ("linear", None), ("mlp", None)]
 )
 def test_a_head_that_was_asked_for_stays_of_its_kind(
-    asked: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+    asked: Any, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kept_head(asked, [0.2, 0.2][: 1 if expected is None else 2], 0.0, monkeypatch) == expected
 
