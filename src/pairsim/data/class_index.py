@@ -56,7 +56,7 @@ class ClassIndex:
 
     @property
     def missing_kind(self) -> Literal["positive", "negative"] | None:
-        """The kind of pairs that these images do not have: without two images of a class, or of two classes."""
+        """Kind of pairs these images lack, `"positive"` without two of a class, `"negative"` without two classes."""
         if self.counts.max() < 2:
             return "positive"
         return "negative" if self.num_classes < 2 else None
