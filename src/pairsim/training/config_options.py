@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pairsim._common.numbers import real_number, whole_number
+from pairsim._common.numbers import real_number, truth_value, whole_number
 
 T = TypeVar("T")
 
@@ -135,6 +135,7 @@ def options_of(config: Any) -> dict[str, Option]:
 
 
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", Path: "a path"}
+_CONVERTERS: dict[Any, Callable[[Any, str], Any]] = {bool: truth_value, int: whole_number, float: real_number}
 
 
 def check_options(config: Any) -> None:
@@ -156,15 +157,11 @@ def check_options(config: Any) -> None:
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
     try:
-        if kind is bool and isinstance(value, bool):
-            return value
         if kind is Path:
             return Path(value)
-        if kind in (int, float):
-            return whole_number(value, name) if kind is int else real_number(value, name)
-    except TypeError:
-        pass
-    raise ValueError(f"Expected {name} to be {_KINDS[kind]}, got {value!r}.")
+        return _CONVERTERS[kind](value, name)
+    except TypeError as error:
+        raise ValueError(f"Expected {name} to be {_KINDS[kind]}, got {value!r}.") from error
 
 
 def document_options(config_class: type[T]) -> type[T]:

@@ -73,7 +73,8 @@ class Trainer:
         DataError: If the data cannot be trained on, or is not the same in all processes.
         DeviceError: If the device is absent.
         TrainingError: If several processes cannot connect.
-        TypeError: If `model` is not a `SimilarityModel`, data is not a map-style dataset, or a callback is none.
+        TypeError: If `model` is not a `SimilarityModel`, data is not a map-style dataset, or a callback is
+            not a `Callback`.
         ValueError: If the images do not fit the model, or settings or models differ between processes.
 
     Example:

@@ -171,7 +171,8 @@ def _adapt(
     val_features = features_of(val)
     baseline = class_figures([(val_features, val_codes)])
     parts, known = list[PartResult](), None
-    recorded_part, recorded_head = _recorded(settings.out if fine_tunes and resume != "never" else None)
+    resumes = head == "auto" and fine_tunes and resume != "never"
+    recorded_part, recorded_head = _recorded(settings.out if resumes else None)
     if head == "auto":
         parts, known = _choose_part(model, train, codes, features_of, seed=settings.seed, recorded=recorded_part)
     if parts and model.preprocessing.central_fraction < 1:
