@@ -98,6 +98,7 @@ def label_pictures(
             f"Expected {found.folder} to have one sub-folder per class{level} with pictures in it, or a metadata.csv "
             f"with the columns {FILE} and {LABEL}, found {', '.join(map(str, labels.left_out))}. "
             + " ".join(f"{note}." for note in labels.notes)
+            + ("" if class_level == 1 else "Use a lower --class-level (class_level).")
         )
     order = {name: number for number, name in enumerate(found.names)}
     labels.pictures.sort(key=lambda picture: order[picture.name])

@@ -7,14 +7,14 @@ from pairsim.evaluation.pairs.pair_scores import PairScores
 from pairsim.evaluation.pairs.ranked import sort_by_target
 
 
-def log_loss(probabilities: Values, targets: Values) -> float:
+def log_loss(scores: Values, targets: Values) -> float:
     """Compute the mean of -log(probability given to the true target), in nats.
 
     Probabilities are clipped to [eps, 1 - eps] with the eps of float64, 2.2e-16, as scikit-learn does for float64; a
     certain and wrong pair so costs 36.04. Lower is better; 0.693 is a coin's.
 
     Args:
-        probabilities: Probability of "same class" per pair `[P]`, in [0, 1].
+        scores: Probability of "same class" per pair `[P]`, in [0, 1].
         targets: One target per pair `[P]`, 1 = same class.
 
     Returns:
@@ -31,14 +31,14 @@ def log_loss(probabilities: Values, targets: Values) -> float:
     References:
         I. J. Good, Rational decisions, Journal of the Royal Statistical Society B 14, 1952.
     """
-    return _pairs(probabilities, targets).log_loss(_unchanged)
+    return _pairs(scores, targets).log_loss(_unchanged)
 
 
-def brier_score(probabilities: Values, targets: Values) -> float:
+def brier_score(scores: Values, targets: Values) -> float:
     """Compute the mean of (probability - target) squared.
 
     Args:
-        probabilities: Probability of "same class" per pair `[P]`, in [0, 1].
+        scores: Probability of "same class" per pair `[P]`, in [0, 1].
         targets: One target per pair `[P]`, 1 = same class.
 
     Returns:
@@ -55,10 +55,10 @@ def brier_score(probabilities: Values, targets: Values) -> float:
     References:
         G. W. Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
     """
-    return _pairs(probabilities, targets).brier_score(_unchanged)
+    return _pairs(scores, targets).brier_score(_unchanged)
 
 
-def expected_calibration_error(probabilities: Values, targets: Values, num_bins: int = 15) -> float:
+def expected_calibration_error(scores: Values, targets: Values, num_bins: int = 15) -> float:
     """Compute the mean distance between probabilities and the share of positive pairs among the pairs that have them.
 
     [0, 1] is cut into `num_bins` bins of equal width, bin `floor(p * num_bins)`, the last one with its right end 1. The
@@ -66,7 +66,7 @@ def expected_calibration_error(probabilities: Values, targets: Values, num_bins:
     It is the probability of "same class" that is binned, not the confidence in the decision.
 
     Args:
-        probabilities: Probability of "same class" per pair `[P]`, in [0, 1].
+        scores: Probability of "same class" per pair `[P]`, in [0, 1].
         targets: One target per pair `[P]`, 1 = same class.
         num_bins: Number of bins, at least 1. The figure depends on it; compare like with like.
 
@@ -86,7 +86,7 @@ def expected_calibration_error(probabilities: Values, targets: Values, num_bins:
         M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning,
         AAAI 2015.
     """
-    return _pairs(probabilities, targets).expected_calibration_error(_unchanged, num_bins)
+    return _pairs(scores, targets).expected_calibration_error(_unchanged, num_bins)
 
 
 def _pairs(probabilities: Values, targets: Values) -> PairScores:

@@ -107,7 +107,8 @@ def test_class_levels(level: int, classes: list[str], outside: int, split: str, 
 def test_a_level_without_pictures(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.png", "b/2.png"])
     with pytest.raises(
-        DataError, match=r"one sub-folder per class at level 2 with .* found 2 pictures outside the class"
+        DataError,
+        match=r"one sub-folder per class at level 2 with .* found 2 pictures outside .* Use a lower --class-level",
     ):
         labelled(tmp_path, 2)
 
