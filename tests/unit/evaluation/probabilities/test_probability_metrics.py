@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
@@ -9,15 +8,6 @@ import torch
 
 from pairsim import evaluation
 from pairsim.evaluation import PairScores
-
-
-def test_metrics_of_pairs_name_their_arguments_alike() -> None:
-    curves = (evaluation.roc_curve, evaluation.det_curve)
-    rates = (evaluation.roc_auc, evaluation.equal_error_rate, evaluation.fnmr_at_fmr, evaluation.average_precision)
-    chances = (evaluation.log_loss, evaluation.brier_score, evaluation.expected_calibration_error)
-    for metric in (*curves, *rates, *chances):
-        assert list(inspect.signature(metric).parameters)[:2] == ["scores", "targets"]
-    assert evaluation.brier_score(scores=[0.5, 1.0], targets=[1, 1]) == 0.125
 
 
 def test_log_loss_by_hand() -> None:
