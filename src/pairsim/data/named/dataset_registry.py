@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pairsim._common.choices import Fit, OnError, Split, check_on_error
+from pairsim._common.numbers import whole_number
 from pairsim.errors import DataError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def load_data(
             file has a wrong row, or a picture no group; the files of a named dataset are damaged; or it does not have
             the split.
         ImageReadError: If a folder or its first picture cannot be read.
+        TypeError: If `class_level` is not a whole number.
         ValueError: If there is no such split or `on_error`, `class_level` or `white` is below 1, `groups` is no regular
             expression, or other data than a folder is given `groups`, or a named dataset a `class_level` other than 1.
     """
@@ -112,8 +114,8 @@ def load_data(
         raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}, all, got {split!r}.")
     check_on_error(on_error)
     name = str(os.fspath(data))  # a string of NumPy too
-    if class_level < 1 or (class_level > 1 and name in DATASETS):
-        raise ValueError(f"Expected class_level to be 1 or more, and 1 for a named dataset, got {class_level}.")
+    if (class_level := whole_number(class_level, "class_level", 1)) > 1 and name in DATASETS:
+        raise ValueError(f"Expected class_level to be 1 for the named dataset {name}, got {class_level}. Leave it out.")
     if groups is not None and (name in DATASETS or is_embedding_file(name)):
         kind = "named dataset" if name in DATASETS else "file of embeddings"
         raise ValueError(f"Expected a folder with groups, got the {kind} {name}. Leave out groups (--groups).")

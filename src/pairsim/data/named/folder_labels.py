@@ -94,11 +94,11 @@ def label_pictures(
             _leave_out(labels, "pictures outside the folders of the splits", outside)
     if not labels.pictures:
         level = "" if class_level == 1 else f" at level {class_level}"
+        notes = [*labels.notes, *([] if class_level == 1 else ["Use a lower --class-level (class_level)"])]
         raise DataError(
             f"Expected {found.folder} to have one sub-folder per class{level} with pictures in it, or a metadata.csv "
             f"with the columns {FILE} and {LABEL}, found {', '.join(map(str, labels.left_out))}. "
-            + " ".join(f"{note}." for note in labels.notes)
-            + ("" if class_level == 1 else "Use a lower --class-level (class_level).")
+            + " ".join(f"{note}." for note in notes)
         )
     order = {name: number for number, name in enumerate(found.names)}
     labels.pictures.sort(key=lambda picture: order[picture.name])

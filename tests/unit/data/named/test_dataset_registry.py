@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,20 @@ from pairsim.errors import DatasetNotFoundError
 def test_unknown_names(name: str, said: str) -> None:
     with pytest.raises(DatasetNotFoundError, match=said):
         load_data(name, "train")
+
+
+@pytest.mark.parametrize(
+    ("data", "level", "kind", "said"),
+    [
+        ("photos", 0, ValueError, "Expected class_level to be at least 1, got 0."),
+        ("photos", True, TypeError, "Expected class_level to be a whole number of at least 1, got True."),
+        ("photos", "2", TypeError, "Expected class_level to be a whole number of at least 1, got '2'."),
+        ("digits", 2, ValueError, "Expected class_level to be 1 for the named dataset digits, got 2. Leave it out."),
+    ],
+)
+def test_class_levels_that_are_none(data: str, level: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(said)}$"):
+        load_data(data, "all", class_level=level)
 
 
 def test_where_data_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -111,6 +111,9 @@ def test_a_level_without_pictures(tmp_path: Path) -> None:
         match=r"one sub-folder per class at level 2 with .* found 2 pictures outside .* Use a lower --class-level",
     ):
         labelled(tmp_path, 2)
+    touch(tmp_path, ["train/3.png"])
+    with pytest.raises(DataError, match=r"read as classes, .* others\. Use a lower --class-level \(class_level\)\."):
+        labelled(tmp_path, 2)
 
 
 def test_folders_without_pictures_are_said(tmp_path: Path) -> None:
