@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, InclusionLevel
@@ -74,6 +76,7 @@ def command_line_page() -> str:
     """Return the help of every command as one Markdown page."""
     from pairsim.cli.app import make_app
 
-    body = make_app().generate_docs(output_format="markdown", usage_name="pairsim")
+    with mock.patch.object(sys, "argv", ["pairsim"]):  # else the usage lines name the program that builds the site
+        body = make_app().generate_docs(output_format="markdown", usage_name="pairsim")
     note = "Generated from the `--help` of the commands.\n"
     return re.sub(r"\A# pairsim\n", f"# Command line\n\n{note}", body)

@@ -50,6 +50,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_site(tmp_path_factory)
 
 
+def test_usage_lines_are_commands_that_users_type(site: Path) -> None:
+    page = (site / "reference/command-line/index.html").read_text(encoding="utf-8")
+    usages = re.findall(r"pairsim [^<\n]*\[OPTIONS\][^<\n]*", page)
+    assert len(usages) > 20
+    assert "pairsim demo [OPTIONS]" in usages
+    assert [usage for usage in usages if " -m " in usage] == []
+
+
 def test_every_link_and_anchor_leads_somewhere(site: Path) -> None:
     pages = {
         path.relative_to(site).as_posix(): Links(path.read_text(encoding="utf-8"))

@@ -56,8 +56,8 @@ def test_kinds_of_copies_and_their_order(paths: list[Path]) -> None:
     assert cluster is not None
     assert cluster.keep == "a.png"
     assert cluster.reason == (
-        "unchanged: 3 of 4 copies have these tones and this orientation; "
-        "first by name: equal in size, compression and metadata"
+        "unchanged: 3 of 4 copies have the same tones and orientation; "
+        "of these 3, first by name: equal in size, compression and metadata"
     )
     assert [(one.file, one.kind) for one in cluster.members] == [
         ("b.png", "identical file"),

@@ -80,7 +80,7 @@ def chosen(
         listed: As they were listed.
 
     Returns:
-        The index of the one to keep, and why.
+        The index of the one to keep, and why: what each question left out, of the copies that were left then.
     """
     left = list(range(len(pictures)))
     reasons: list[str] = []
@@ -104,12 +104,16 @@ def chosen(
     for question in questions:
         good, why = question(left)
         if good and len(good) < len(left):
+            reasons.append(_of_these(left, pictures) + why)
             left = good
-            reasons.append(why)
     ranked = sorted(left, key=lambda k: keep_order(facts[k], listed[k].name))
     if len(ranked) > 1:
-        reasons.append(keep_reason(facts[ranked[0]], facts[ranked[1]]))
+        reasons.append(_of_these(left, pictures) + keep_reason(facts[ranked[0]], facts[ranked[1]]))
     return ranked[0], "; ".join(reasons)
+
+
+def _of_these(left: list[int], pictures: Sequence[Fingerprint]) -> str:
+    return "" if len(left) == len(pictures) else f"of these {len(left)}, "
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ class _Copies:
         good = [k for row, k in enumerate(left) if distance[row, typical] <= _SAME_TONE]
         if len(good) < 2:  # all differ: none of them is usual
             return left, ""
-        return good, f"unchanged: {len(good)} of {len(left)} copies have these tones and this orientation"
+        return good, f"unchanged: {len(good)} of {len(left)} copies have the same tones and orientation"
 
     def coloured(self, left: list[int]) -> Answer:
         strength = {k: _saturation(self.pictures[k]) for k in left}

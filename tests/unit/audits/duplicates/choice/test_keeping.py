@@ -218,7 +218,7 @@ def test_most_copies_tell_which_was_changed() -> None:
         files = [png(one), jpeg(PICTURE, 90), jpeg(PICTURE, 80), jpeg(PICTURE, 60)]
         place, reason = kept(files)
         assert place == 1
-        assert reason.startswith("unchanged: 3 of 4 copies have these tones and this orientation; ")
+        assert reason.startswith("unchanged: 3 of 4 copies have the same tones and orientation; ")
         assert kept(files[:2])[0] == 0
 
 
@@ -261,8 +261,8 @@ def test_reasons_follow_the_questions() -> None:
     assert place == 2
     parts = reason.split("; ")
     assert parts[0] == "shows most, others at most 81 % of it"
-    assert parts[-1] == "JPEG quality 90, others at most 60"
-    assert "in colour, others are grey" in parts
+    assert parts[-1] == "of these 2, JPEG quality 90, others at most 60"
+    assert "of these 3, in colour, others are grey" in parts
 
 
 def test_what_is_equal_goes_by_name() -> None:
