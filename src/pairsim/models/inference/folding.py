@@ -52,6 +52,7 @@ def is_plain(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> bool:
             module._forward_hooks
             or module._forward_pre_hooks
             or "_orig_mod" in module._modules  # torch.compile's wrapper
+            or "forward" in vars(module)  # replaced on this object, perhaps by a method of the net itself
             or isinstance(module, _NOT_PLAIN)
             for module in modules
         )

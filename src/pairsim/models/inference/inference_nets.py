@@ -23,6 +23,8 @@ _SAMPLES = 8
 """Values compared along each dimension of a weight, or up to twice as many."""
 
 _PLAIN_TYPES = frozenset({bool, float, int, str})
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that every module has, such as its parameters, hooks and mode."""
 _State: TypeAlias = tuple[object, Tensor]
 
 
@@ -86,9 +88,9 @@ def _autocast(device_type: str, dtype: torch.dtype | None) -> contextlib.Abstrac
 class InferenceNets:
     """Makes the inference copies of one net, one for each precision, and keeps them until the net changes.
 
-    Changes are detected by its modules and their settings; by address, type and version counter of each parameter and
-    buffer; and by a sample of their values, as version counters miss edits through `.data`, the running statistics
-    that batch norm writes, and the replay of a CUDA graph.
+    Changes are detected by its modules and their attributes; by address, type and version counter of each parameter and
+    buffer; and by the sum and a sample of their values, as version counters miss edits through `.data`, the running
+    statistics that batch norm writes, and the replay of a CUDA graph.
 
     Copies of this object, and so of a model, start empty.
 
@@ -137,26 +139,46 @@ class InferenceNets:
 
 
 def _state(modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> _State:
-    """Return what distinguishes one state of a net from another: its structure, and a sample of its values."""
-    settings = [(id(module), _settings(module)) for module in modules]
+    """Return what distinguishes one state of a net from another: its structure, and sums and samples of its values."""
+    settings = [
+        (id(module), [(name, _compared(value)) for name, value in vars(module).items() if name not in _OF_TORCH])
+        for module in modules
+    ]
     counters = [
         # tensors made in inference mode have no counter, so that every call sees another state
         (object() if tensor.is_inference() else tensor._version, tensor.data_ptr(), tensor.dtype, tensor.device)
         for tensor in tensors
     ]
     # a copy, as a view would change along with the weights
-    sample = [_every_few(tensor.detach()).flatten() for tensor in tensors]
-    return (settings, counters), torch.cat(sample) if sample else torch.empty(0)
+    values = [part for tensor in tensors for part in (_sum(tensor.detach()), _every_few(tensor.detach()).flatten())]
+    return (settings, counters), torch.cat(values) if values else torch.empty(0)
 
 
-def _settings(module: nn.Module) -> list[tuple[str, object]]:
-    """Return the numbers, names and tuples of them among a module's attributes, except its mode."""
-    return [
-        (name, value)
-        for name, value in vars(module).items()
-        if (type(value) in _PLAIN_TYPES or (type(value) is tuple and all(type(v) in _PLAIN_TYPES for v in value)))
-        and name != "training"
-    ]
+class _Same:
+    """Equal only to one of the same object, which it keeps, so that no other gets its address."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _compared(value: object) -> object:
+    """Return what an attribute is compared by: numbers and names, also in lists, by value; others by identity."""
+    if type(value) in _PLAIN_TYPES:
+        return value
+    if isinstance(value, Tensor):
+        return _Same(value), None if value.is_inference() else value._version
+    if isinstance(value, dict):
+        return dict, [(_compared(key), _compared(one)) for key, one in value.items()]
+    return (type(value), [*map(_compared, value)]) if isinstance(value, list | tuple) else _Same(value)
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    return tensor.sum(dtype=None if tensor.is_complex() else torch.float32)[None]
 
 
 def _every_few(tensor: Tensor) -> Tensor:

@@ -62,6 +62,18 @@ def edit_data(model: SimilarityModel) -> None:
     model.embedding_net.get_parameter("conv.4.weight").data.mul_(torch.rand(64, 1, 1, 1))
 
 
+def prune_a_filter(model: SimilarityModel) -> None:
+    model.embedding_net.get_parameter("conv.4.weight").data[3] = 5.0
+
+
+def edit_a_bias(model: SimilarityModel) -> None:
+    model.embedding_net.get_parameter("conv.0.bias").data[3] += 4.0
+
+
+def edit_a_mean(model: SimilarityModel) -> None:
+    model.embedding_net.get_buffer("conv.1.running_mean").data[5] += 2.0
+
+
 def set_data(model: SimilarityModel) -> None:
     """Twice, so that the last may come to lie where the first was."""
     for _ in range(2):
@@ -81,6 +93,11 @@ def replace_module(model: SimilarityModel) -> None:
     model.embedding_net.set_submodule("conv.3", nn.GELU())
 
 
+def replace_a_forward(model: SimilarityModel) -> None:
+    norm = model.embedding_net.get_submodule("conv.1")
+    norm.forward = lambda images: images.square()
+
+
 def change_setting(model: SimilarityModel) -> None:
     norm = model.embedding_net.get_submodule("conv.1")
     assert isinstance(norm, nn.BatchNorm2d)
@@ -89,7 +106,8 @@ def change_setting(model: SimilarityModel) -> None:
 
 CHANGES = [
     optimizer_step, train_mode_forward, load, load_by_assignment, edit_in_place, edit_in_inference_mode, edit_data,
-    set_data, edit_buffer, replace_parameter, replace_module, change_setting,
+    prune_a_filter, edit_a_bias, edit_a_mean, set_data, edit_buffer, replace_parameter, replace_module, change_setting,
+    replace_a_forward,
 ]  # fmt: skip
 
 
@@ -103,6 +121,43 @@ def test_no_change_goes_unnoticed(change: Callable[[SimilarityModel], None], pre
     tolerance = 1e-5 if precision == "fp32" else 0.03
     torch.testing.assert_close(after, reference(model), rtol=0, atol=tolerance)
     assert float((after - before).abs().max()) > (1e-3 if precision == "fp32" else 0.0)
+
+
+class WithAttributes(nn.Module):
+    """A net whose result depends on attributes that are no weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+        self.act = torch.tanh
+        self.scales = [1.0, -2.0, 0.5, 3.0]
+        self.names = {"power": 1}
+        self.shift = torch.zeros(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        means = self.act(self.body(images)).mean(dim=(2, 3)) ** self.names["power"]
+        return means * torch.tensor(self.scales) + self.shift
+
+
+ATTRIBUTES: dict[str, Callable[[Any], None]] = {
+    "another function": lambda net: setattr(net, "act", torch.cos),
+    "a number in a list": lambda net: net.scales.__setitem__(1, 2.0),
+    "a number in a dictionary": lambda net: net.names.__setitem__("power", 2),
+    "values of a tensor": lambda net: net.shift.add_(torch.arange(4)),
+    "another tensor": lambda net: setattr(net, "shift", torch.arange(4)),
+    "a method of this object": lambda net: setattr(net, "forward", lambda images: images.flatten(1)[:, :4]),
+}
+
+
+@pytest.mark.parametrize("change", ATTRIBUTES.values(), ids=ATTRIBUTES)
+def test_no_change_of_an_attribute_goes_unnoticed(change: Callable[[Any], None]) -> None:
+    model = SimilarityModel(WithAttributes()).eval()
+    before = model.encode(IMAGES)
+    torch.testing.assert_close(model.encode(IMAGES), before, rtol=0, atol=0)
+    change(model.embedding_net)
+    after = model.encode(IMAGES)
+    torch.testing.assert_close(after, reference(model), rtol=0, atol=1e-6)
+    assert float((after - before).abs().max()) > 0.01
 
 
 def test_change_of_number_format() -> None:
