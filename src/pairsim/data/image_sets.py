@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pairsim.data.class_index import ClassIndex
 from pairsim.data.items import check_map_style, image_of
-from pairsim.data.labels import read_labels
+from pairsim.data.labels import read_labels, subset_indices
 from pairsim.data.loading.mapped_images import MappedImages
 from pairsim.data.random import Int64Array
 from pairsim.errors import DataError, ImageReadError, PairsimError
@@ -69,7 +70,7 @@ class LabelledImages(Dataset[tuple[Any, Any]]):
             DataError: If labels are missing or not usable (see `read_labels`).
             TypeError: If the dataset has no length.
         """
-        if labels is None and isinstance(dataset, LabelledImages):
+        if labels is None and isinstance(dataset, LabelledImages) and not _reads_itself(dataset):
             return dataset
         return LabelledImages(images_of(dataset), read_labels(dataset, labels))
 
@@ -118,13 +119,21 @@ class LabelledData(LabelledImages):
 def images_of(dataset: Any) -> Any:
     """Return the dataset inside `LabelledImages`; any other dataset as it is.
 
+    A class that is derived from one of this module, with a `__getitem__` of its own, is put into a `Subset`, so that
+    its images are read by it.
+
     Raises:
         TypeError: If it is not a map-style dataset of images.
     """
-    while isinstance(dataset, LabelledImages):
+    while isinstance(dataset, LabelledImages) and not _reads_itself(dataset):
         dataset = dataset.dataset
     check_map_style(dataset)
-    return dataset
+    return Subset(dataset, range(len(dataset))) if _reads_itself(dataset) else dataset
+
+
+def _reads_itself(dataset: Any) -> bool:
+    kinds: tuple[type[Any], ...] = (LabelledImages, ImageTensors, ImageFiles, MappedImages)
+    return any(isinstance(dataset, kind) and type(dataset).__getitem__ is not kind.__getitem__ for kind in kinds)
 
 
 class ImageTensors(Dataset[tuple[Tensor, Any]]):
@@ -258,17 +267,19 @@ def in_memory(dataset: Any) -> Any:
     """Return a dataset as `ImageTensors` where its pixels are in memory already, otherwise the dataset itself.
 
     This holds for torchvision's MNIST family without a transform, for a `TensorDataset` of images and one label each,
-    and for a `Subset` of either. `LabelledImages` give the dataset inside.
+    and for a `Subset` of either. `LabelledImages` give the dataset inside. A derived class with a `__getitem__` of its
+    own may change images, so it is returned as it is.
     """
     dataset = images_of(dataset)
-    if type(dataset) is Subset:  # a derived class may change images
-        whole = in_memory(dataset.dataset)
-        return subset(whole, np.asarray(dataset.indices)) if isinstance(whole, ImageTensors) else dataset
-    pixels = getattr(dataset, "data", None)
+    if type(dataset) is Subset:
+        whole = None if _reads_itself(dataset.dataset) else in_memory(dataset.dataset)
+        return subset(whole, subset_indices(dataset)) if isinstance(whole, ImageTensors) else dataset
+    reads = getattr(type(dataset), "__getitem__", None)
+    mnist = getattr(sys.modules.get("torchvision.datasets"), "MNIST", None)  # imported where there is one
     plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
-    if plain and isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3:
-        return ImageTensors(pixels, read_labels(dataset))
-    if isinstance(dataset, TensorDataset) and [t.ndim for t in dataset.tensors] == [4, 1]:
+    if plain and mnist is not None and reads is mnist.__getitem__ and dataset.data.dtype == torch.uint8:
+        return ImageTensors(dataset.data, read_labels(dataset))
+    if reads is TensorDataset.__getitem__ and [t.ndim for t in dataset.tensors] == [4, 1]:
         return ImageTensors(dataset.tensors[0], read_labels(dataset))
     return dataset
 
@@ -332,6 +343,11 @@ def fetch_images(
             raise DataError(
                 f"Expected all images to have one shape, found {list(images[0].shape)} at index {numbers[0]} "
                 f"and {list(image.shape)} at index {number}. Add a resize to the dataset's transform."
+            )
+        if image.is_floating_point() != images[0].is_floating_point():
+            raise DataError(
+                f"Expected all images as pixels or all in floating point, found {images[0].dtype} at index "
+                f"{numbers[0]} and {image.dtype} at index {number}. Use one transform for all."
             )
     batch = torch.stack(images)
     check_finite(batch, unique)

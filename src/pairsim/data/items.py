@@ -32,6 +32,8 @@ def check_map_style(dataset: Any) -> None:
         what = f"Pass one of its parts, {names}, such as data[{next(iter(dataset), '')!r}]."
     elif callable(getattr(dataset, "all_pairs", None)):
         what = "Pass its .dataset."
+    elif hasattr(dataset, "iloc"):
+        what = "Pass pairsim.data.ImageFiles(table['path'], table['label']), with the names of its columns."
     elif isinstance(dataset, str | os.PathLike):
         what = "Pass pairsim.load_data(path) for a folder of pictures."
     elif not isinstance(dataset, Sized) or isinstance(dataset, IterableDataset):

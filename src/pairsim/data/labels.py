@@ -16,6 +16,10 @@ from pairsim._common.progress import progress_bar
 from pairsim.data.items import check_map_style, column_labels, label_of
 from pairsim.errors import DataError
 
+_ITEMS_COMPARED = 16
+"""Items of a wrapper that are read, to see whether it changes labels."""
+_MAX_FLOAT = 2.0**53
+"""From here on, floating point does not hold every whole number."""
 _ATTRIBUTES = ("targets", "labels", "_labels")
 _MIXED = "Expected labels of one kind, found text and numbers mixed. Convert them all to text."
 
@@ -23,11 +27,12 @@ _MIXED = "Expected labels of one kind, found text and numbers mixed. Convert the
 def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
     """Read the label of every image of a dataset.
 
-    The first of these is used: `labels`; the labels of the dataset inside a `Subset`, `ConcatDataset` or other wrapper
-    (`.dataset`); the label column of a Hugging Face dataset, with the names of its classes; the attributes `.targets`,
-    `.labels` and `.samples` (path and label); the last tensor of a `TensorDataset`. A `target_transform` is applied to
-    each distinct label once. If there is none of these, the dataset is read once from end to end, with a progress bar
-    and a hint. One-hot labels become class numbers.
+    The first of these is used: `labels`; the labels of the dataset inside a `Subset` or `ConcatDataset`; the label
+    column of a Hugging Face dataset, with the names of its classes; the attributes `.targets`, `.labels` and `.samples`
+    (path and label); the last tensor of a `TensorDataset`; the labels of the dataset inside another wrapper
+    (`.dataset`), if some items that are read have these. A `target_transform` is applied to each distinct label once.
+    If there is none of these, the dataset is read once from end to end, with a progress bar and a hint. One-hot labels
+    become class numbers.
 
     Args:
         dataset: Map-style dataset whose items are `(image, label, ...)` or dictionaries with keys such as `"image"` and
@@ -38,7 +43,8 @@ def read_labels(dataset: Any, labels: Any = None) -> npt.NDArray[Any]:
         One-dimensional array with one label per image, of whole numbers or strings.
 
     Raises:
-        DataError: If there is not one label per image, or labels are missing, NaN, or neither whole numbers nor text.
+        DataError: If there is not one label per image, labels are missing, NaN, too large, or neither whole numbers nor
+            text, or the indices of a `Subset` are none.
         TypeError: If the dataset has no length, or is a loader or a collection of splits.
 
     Example:
@@ -76,7 +82,7 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     """Return labels that are known without reading an image, or None."""
     if isinstance(dataset, Subset):
         inner = _labels_of(dataset.dataset, read=False)
-        return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
+        return None if inner is None else inner[subset_indices(dataset)]
     columns = column_labels(dataset)
     if columns is not None:
         return as_labels(columns)
@@ -87,12 +93,48 @@ def _stored_labels(dataset: Any) -> npt.NDArray[Any] | None:
     samples = getattr(dataset, "samples", None)
     if isinstance(samples, Sequence) and all(isinstance(item, tuple | list) and len(item) == 2 for item in samples[:1]):
         return _transformed(dataset, as_labels([label for _, label in samples]))
-    if isinstance(dataset, TensorDataset) and dataset.tensors[-1].ndim == 1 and len(dataset.tensors) > 1:
+    is_tensors = isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__
+    if is_tensors and dataset.tensors[-1].ndim == 1 and len(dataset.tensors) > 1:
         return as_labels(dataset.tensors[-1])
     wrapped = getattr(dataset, "dataset", None)
     # A wrapper with another number of items selects or repeats some, and which ones is not known.
     inner = _labels_of(wrapped, read=False) if isinstance(wrapped, Sized) and len(wrapped) == len(dataset) else None
-    return None if inner is None else _transformed(dataset, inner)
+    if inner is None:
+        return None
+    labels = _transformed(dataset, inner)
+    return labels if _are_of_items(labels, dataset) else None
+
+
+def subset_indices(dataset: Subset[Any]) -> npt.NDArray[np.int64]:
+    """Return the indices of a `Subset`, from 0.
+
+    Raises:
+        DataError: If they are not whole numbers, or there are no such images.
+    """
+    indices, size = np.asarray(dataset.indices), len(dataset.dataset)  # type: ignore[arg-type]
+    if indices.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if indices.dtype.kind not in "iu":
+        advice = " Pass mask.nonzero()[0] for a mask." if indices.dtype.kind == "b" else ""
+        raise DataError(f"Expected the indices of a Subset to be whole numbers, got {indices.dtype}.{advice}")
+    wrong = indices[(indices < -size) | (indices >= size)]
+    if wrong.size:
+        raise DataError(f"Expected the indices of a Subset to be below its {size:,} images, got {wrong.flat[0]}.")
+    return np.where(indices < 0, indices + size, indices).astype(np.int64)
+
+
+def _are_of_items(labels: npt.NDArray[Any], dataset: Any) -> bool:
+    """Return whether some items of a wrapper have these labels, or other names of the same classes."""
+    names: set[tuple[Any, Any]] = set()
+    for index in np.unique(np.linspace(0, len(labels) - 1, min(_ITEMS_COMPARED, len(labels))).astype(int)).tolist():
+        try:
+            found = as_labels([label_of(dataset[index])])[0]
+        except Exception:  # such items cannot tell; what fails here fails again where the image is needed
+            return True
+        names.add((labels[index].item(), found.item()))
+    if not names or isinstance(next(iter(names))[0], str) == isinstance(next(iter(names))[1], str):
+        return all(label == found for label, found in names)
+    return len(names) == len({label for label, _ in names}) == len({found for _, found in names})
 
 
 def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -151,6 +193,11 @@ def as_labels(values: Any) -> npt.NDArray[Any]:
             raise DataError(
                 "Expected labels to be whole numbers or text, found fractions. Pass class numbers or names."
             )
+        if array.size and np.abs(array).max() >= _MAX_FLOAT:
+            raise DataError(
+                f"Expected labels in floating point below 2**53, found {np.abs(array).max():.0f}, which may stand for "
+                "several classes. Pass whole numbers or text."
+            )
         return array.astype(np.int64)
     if array.dtype.kind not in "biuUS":
         raise DataError(f"Expected labels to be whole numbers or text, found {array.dtype}. Pass labels=[...].")
@@ -176,7 +223,15 @@ def _array_of(items: list[Any]) -> npt.NDArray[Any]:
             )
     if len({issubclass(kind, str) for kind in kinds}) > 1:
         raise DataError(_MIXED)
-    return np.array(items)
+    array = np.array(items)
+    if array.dtype.kind in "fO" and all(issubclass(kind, int | np.integer) for kind in kinds):
+        # numpy joins unsigned and signed 64-bit numbers in floating point, which cannot hold them all
+        if min(items) < 0 or max(items) >= 2**64:
+            raise DataError(
+                f"Expected labels of at most 64 bits, found {min(items)} and {max(items)}. Pass them as text."
+            )
+        array = np.array([int(item) for item in items], dtype=np.uint64)
+    return array
 
 
 def _scalar(item: npt.NDArray[Any]) -> Any:

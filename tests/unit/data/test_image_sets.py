@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
+from torchvision.datasets import MNIST
 
-from pairsim.data import ImageFiles, ImageTensors, LabelledData, LabelledImages
+from pairsim import EmbeddingNet, SimilarityModel, encode_dataset
+from pairsim.data import ImageFiles, ImageTensors, LabelledData, LabelledImages, read_labels
 from pairsim.data.image_sets import fetch_images, in_memory, joined, subset
 from pairsim.errors import DataError
 from pairsim.images import Preprocessing
@@ -26,15 +29,111 @@ class Pictures(Dataset[Any]):
 
 
 def test_torchvision_like_datasets_without_a_transform_are_in_memory() -> None:
-    class Mnist(Pictures):
-        data = torch.zeros(20, 28, 28, dtype=torch.uint8)
-        targets = torch.zeros(20, dtype=torch.int64)
-        transform: Any = None
-
     assert isinstance(in_memory(Mnist()), ImageTensors)
     transformed = Mnist()
     transformed.transform = torch.Tensor.float
     assert in_memory(transformed) is transformed
+
+
+class Mnist(MNIST):  # type: ignore[misc]
+    transform: Any
+
+    def __init__(self) -> None:
+        self.data = torch.arange(20, dtype=torch.uint8)[:, None, None].expand(20, 6, 6)
+        self.targets = torch.arange(20)
+        self.transform = self.target_transform = None
+
+
+class Inverted(Mnist):
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return 255 - self.data[index][None], int(self.targets[index])
+
+
+class InvertedTensors(TensorDataset):
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        image, label = super().__getitem__(index)  # type: ignore[no-untyped-call]
+        return 255 - image, label
+
+
+class InvertedImages(ImageTensors):
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        image, label = super().__getitem__(index)
+        return 255 - image, label
+
+
+class InvertedLabelled(LabelledImages):
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = super().__getitem__(index)
+        return 255 - image, label
+
+
+class WithData(Dataset[Any]):
+    """Raw pixels in `.data`, as those of torchvision, but items of another size."""
+
+    def __init__(self) -> None:
+        self.data = Mnist().data
+        self.targets = list(range(20))
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return 255 - self.data[index][None], index
+
+
+PIXELS = Mnist().data[:, None].clone()
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        Inverted(),
+        InvertedTensors(PIXELS, torch.arange(20)),
+        InvertedImages(PIXELS, range(20)),
+        InvertedLabelled(ImageTensors(PIXELS, range(20)), np.arange(20)),
+        WithData(),
+        Subset(InvertedImages(PIXELS, range(20)), range(20)),
+    ],
+    ids=lambda dataset: type(dataset).__name__,
+)
+def test_a_getitem_of_ones_own_is_always_used(dataset: Any) -> None:
+    numbers = np.array([3, 17, 3])
+    expected = 255 - PIXELS[[3, 17, 3]]
+    for images in (dataset, LabelledImages.of(dataset), in_memory(dataset)):
+        assert torch.equal(fetch_images(images, numbers).reshape(expected.shape), expected)
+    assert torch.equal(fetch_images(subset(LabelledImages.of(dataset), numbers[:2]), np.array([1])), expected[1:2])
+    assert LabelledImages.of(dataset).targets.tolist() == list(range(20))
+    model = SimilarityModel(EmbeddingNet(image_size=6, embedding_dim=4)).eval()
+    own = model.encode(torch.stack([dataset[index][0].reshape(1, 6, 6) for index in range(20)]))
+    torch.testing.assert_close(encode_dataset(model, dataset), own, rtol=0, atol=1e-6)
+
+
+def test_pixels_and_floats_are_not_joined() -> None:
+    mixed = [(torch.zeros(1, 4, 4), 0), (torch.zeros(1, 4, 4, dtype=torch.uint8), 1)]
+    with pytest.raises(
+        DataError, match=r"found torch.float32 at index 0 and torch.uint8 at index 1. Use one transform"
+    ):
+        fetch_images(mixed, np.arange(2))
+
+
+def test_indices_of_subsets() -> None:
+    images = ImageTensors(PIXELS, range(20))
+    for indices in ([-1, 0], np.array([-1, 0]), torch.tensor([-1, 0])):
+        part = in_memory(Subset(images, indices))  # type: ignore[arg-type]
+        assert part.targets.tolist() == read_labels(Subset(images, indices)).tolist() == [19, 0]  # type: ignore[arg-type]
+        assert part.images[:, 0, 0, 0].tolist() == [19, 0]
+    empty = in_memory(Subset(images, []))
+    assert len(empty) == 0 == len(empty.targets)
+    wrong: list[tuple[Any, str]] = [
+        (np.arange(20) > 3, r"whole numbers, got bool. Pass mask.nonzero\(\)\[0\] for a mask"),
+        ([0.0, 1.0], "whole numbers, got float64"),
+        ([0, 20], "below its 20 images, got 20"),
+        ([-21], "below its 20 images, got -21"),
+    ]
+    for bad, message in wrong:
+        for use in (in_memory, read_labels):
+            with pytest.raises(DataError, match=message):
+                use(Subset(images, bad))
 
 
 def test_one_tensor_or_many_targets_stay_a_tensor_dataset() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from pairsim.data import read_labels
+from pairsim.data import ImageTensors, read_labels
 from pairsim.errors import DataError
 
 
@@ -65,6 +66,59 @@ def test_through_wrappers() -> None:
     assert read_labels(ConcatDataset([inner, Subset(inner, [0])])).tolist() == [10, 11, 12, 13, 10]
     assert read_labels(NeverRead(dataset=inner)).tolist() == [10, 11, 12, 13]
     assert read_labels(TensorDataset(torch.zeros(2, 1), torch.tensor([4, 5]))).tolist() == [4, 5]
+
+
+class Wrapper(Dataset[Any]):
+    """A dataset with changed items around another one."""
+
+    def __init__(self, dataset: Any, change: Callable[[Any, int], Any]) -> None:
+        self.dataset, self.change = dataset, change
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.change(self.dataset, index)
+
+
+FINE = [("image", number % 6) for number in range(40)]
+WRAPPERS: dict[str, tuple[Callable[[Any, int], Any], list[Any]]] = {
+    "unchanged": (lambda data, index: data[index], [label for _, label in FINE]),
+    "coarser": (lambda data, index: ("image", data[index][1] // 2), [label // 2 for _, label in FINE]),
+    "in another order": (lambda data, index: data[len(data) - 1 - index], [label for _, label in reversed(FINE)]),
+    "images alone": (lambda data, index: data[index][0], [label for _, label in FINE]),
+    "other names": (lambda data, index: ("image", f"class {data[index][1]}"), [label for _, label in FINE]),
+    "fewer names": (lambda data, index: ("image", "ab"[data[index][1] % 2]), ["ab"[label % 2] for _, label in FINE]),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), WRAPPERS.values(), ids=WRAPPERS)
+def test_labels_that_a_wrapper_changes(change: Callable[[Any, int], Any], expected: list[Any]) -> None:
+    inner = ImageTensors(torch.zeros(40, 2, 2, dtype=torch.uint8), [label for _, label in FINE])
+    assert read_labels(Wrapper(inner, change)).tolist() == expected
+
+
+def test_whole_numbers_of_64_bits_stay_apart() -> None:
+    large = [2**63 + 5, 2**63 + 6, 3]
+    assert read_labels(range(3), large).tolist() == large
+    assert read_labels(range(3), np.array(large, dtype=np.uint64)).tolist() == large
+    assert read_labels(range(2), [np.uint64(2**63 + 1), 2]).tolist() == [2**63 + 1, 2]
+    joined: ConcatDataset[Any] = ConcatDataset(
+        [NeverRead(2, targets=np.array(large[:2], dtype=np.uint64)), NeverRead(1, targets=[3])]
+    )
+    assert read_labels(joined).tolist() == large
+    for labels in ([2**63 + 5, -1], [2**64, 1]):
+        with pytest.raises(DataError, match=r"Expected labels of at most 64 bits, found .* Pass them as text"):
+            read_labels(range(2), labels)
+    for given in ([2**53 + 1, 2**53, 1.0], [1e300, 2e300], np.array([2.0**60, 1.0])):
+        with pytest.raises(DataError, match=r"Expected labels in floating point below 2\*\*53, found \d+, which may"):
+            read_labels(range(len(given)), given)
+
+
+def test_a_table_is_no_dataset() -> None:
+    table = pytest.importorskip("pandas").DataFrame({"path": ["a.png"], "label": [1]})
+    with pytest.raises(TypeError, match=r"got DataFrame. Pass pairsim.data.ImageFiles\(table\['path'\]"):
+        read_labels(table)
 
 
 def test_target_transform_is_applied_once_to_each_distinct_label() -> None:
