@@ -23,6 +23,12 @@ from pairsim.cli.config_file import read_config
         ("x.json", '{"a":' * 10_000, "nested too deeply"),
         ("x.toml", "[train]\nepochs = 1.5", "Expected --epochs to be a whole number, got 1.5."),
         ("x.json", "[1]", "it holds list"),
+        ("x.toml", "epochs = 1\nunseen = 0.3", "it has epochs, and options are read below [train] only."),
+        ("x.toml", "[Train]\nepochs = 1", "it has Train, and options are read below [train] only."),
+        ("x.toml", "[train]\nepochs = 1\n[evaluat]\nsplit = 'val'", "it has evaluat, and options are read below"),
+        ("x.toml", "", "it has no [train], and options"),
+        ("x.json", '{"train": 3}', "it has a value named train, and options"),
+        ("x.toml", "[train]\nconfig = 'other.toml'", "it names another file as config, which is not read."),
         ("x.json", "{", "Expected options in JSON in "),
     ],
     ids=lambda value: str(value)[:20],
@@ -41,10 +47,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_files_are_read_as_before(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text("[train]\nepochs = 2\nlearning-rate = 0.1\n")
+    (tmp_path / "x.toml").write_text("\ufeff[train]\nepochs = 2\nlearning-rate = 0.1\n")
     (tmp_path / "x.json").write_text('{"train": {"epochs": 2}}')
-    assert read_config(tmp_path / "x.toml") == {"train": {"epochs": 2, "learning-rate": 0.1}}
-    assert read_config(tmp_path / "x.json") == {"train": {"epochs": 2}}
+    assert read_config(tmp_path / "x.toml", "train") == {"train": {"epochs": 2, "learning-rate": 0.1}}
+    assert read_config(tmp_path / "x.json", "train") == {"train": {"epochs": 2}}
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pairsim._common import storage
 
+SEPARATORS = (",", ";", "\t", "|")
+"""What may separate the values in a line of a table, the most common first."""
 _MAX_TABLE_BYTES = 2**28
 
 

@@ -182,7 +182,7 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
 
             path = Path(argument.tokens[-1].value).expanduser()
             # read here, as cyclopts would wait for a pipe and read a file of any size
-            Dict(read_config(path), source=str(path.absolute()))(app, commands, arguments)
+            Dict(read_config(path, commands[0]), source=str(path.absolute()))(app, commands, arguments)
     for argument in arguments:
         for token in argument.tokens if int in (argument.hint, *get_args(argument.hint)) else ():
             if "." in token.value:  # which cyclopts would round

@@ -9,7 +9,7 @@ _MAX_BYTES = 2**16
 _MAX_DOTS = 100
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, command: str) -> dict[str, Any]:
     """Read the options in a file.
 
     Its size and the dots in a line are limited, because the time and memory for a dotted key of TOML grow with the
@@ -17,17 +17,19 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Args:
         path: JSON if it ends in .json, else TOML.
+        command: Name of the table that it has.
 
     Returns:
-        Its values, such as those of the table `[train]`.
+        The table by its name.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is too large, or no table of options in this language.
+        ValueError: If it is too large, not in this language, or has more than this table, which would be ignored.
     """
     import tomllib
 
     from pairsim._common.storage import open_file, parsed_json
+    from pairsim.errors import printable
 
     try:
         with open_file(path) as file:
@@ -38,12 +40,16 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         if len(content) > _MAX_BYTES or any(line.count(b".") > _MAX_DOTS for line in content.splitlines()):
             raise ValueError(f"it has more than {_MAX_BYTES:,} bytes, or more than {_MAX_DOTS} dots in a line")
-        values = parsed_json(content) if is_json else tomllib.loads(content.decode())
+        values = parsed_json(content) if is_json else tomllib.loads(content.decode("utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError(f"it holds {type(values).__name__}")
+        other = [key for key in values if key != command] or [f"no [{command}]"] * (command not in values)
+        if other or not isinstance(values[command], dict):
+            found = printable(other[0]) if other else f"a value named {command}"
+            raise ValueError(f"it has {found}, and options are read below [{command}] only")
+        if "config" in values[command]:
+            raise ValueError("it names another file as config, which is not read")
     except (ValueError, RecursionError) as error:
         kind = "JSON" if is_json else "TOML"
-        raise ValueError(
-            f"Expected options in {kind} in {path}, such as those of the table [train], but: {error}."
-        ) from error
+        raise ValueError(f"Expected options in {kind} in {path}, below [{command}], but: {error}.") from error
     return values

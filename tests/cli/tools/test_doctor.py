@@ -27,6 +27,15 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     assert expected in done.json["problems"]
 
 
+def test_an_empty_folder_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    monkeypatch.setenv("PAIRSIM_DATA", str(tmp_path))
+    assert here("doctor", "--json", cwd=tmp_path).json["datasets"]["fashion-mnist"] is False
+    (raw / "train-images-idx3-ubyte.gz").touch()
+    assert here("doctor", "--json", cwd=tmp_path).json["datasets"]["fashion-mnist"] is True
+
+
 def test_another_version_of_torchvision_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "! torchvision does not fit torch" in here("doctor", cwd=tmp_path).out

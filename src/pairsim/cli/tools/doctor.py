@@ -49,7 +49,8 @@ def doctor(*, json: Json = False) -> None:
     for name, folder in (("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")):
         problem = f"{name} is not in {root}, so the first use downloads it"
         try:
-            datasets[name] = any(is_folder(base / folder / "raw") for base in (root, root / name))
+            raw = [base / folder / "raw" for base in (root, root / name)]
+            datasets[name] = any(is_folder(one) and any(one.glob("train-images-idx3-ubyte*")) for one in raw)
         except RunError as error:  # permission denied
             problem = str(error).rstrip(".")
         if not datasets[name]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pairsim._common.choices import Split
-from pairsim._common.csv_files import read_table_file
+from pairsim._common.csv_files import SEPARATORS, read_table_file
 from pairsim._common.storage import parsed_json
 from pairsim.errors import DataError
 
@@ -48,8 +48,8 @@ def read_metadata(path: Path, group: str = GROUP) -> tuple[list[str], list[Metad
     """Read the rows of a metadata file.
 
     Args:
-        path: CSV in UTF-8 with the columns `file_name` and `label`, and if you like `split` and `group`; or lines of
-            JSON objects with these keys. Others are ignored.
+        path: CSV in UTF-8, separated by commas, semicolons, tabs or bars, with the columns `file_name` and `label`, and
+            if you like `split` and `group`; or lines of JSON objects with these keys. Others are ignored.
         group: The column of groups, in place of `group`.
 
     Returns:
@@ -94,7 +94,9 @@ Records: TypeAlias = list[tuple[int, dict[str, str]]]
 
 def _csv_records(path: Path, text: str, group: str) -> tuple[list[str], Records]:
     """Return the names of the columns and the rows."""
-    reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1)
+    header = text.lstrip().partition("\n")[0].casefold()
+    separator = next((one for one in SEPARATORS if {FILE, LABEL} <= {*map(_unquoted, header.split(one))}), ",")
+    reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator), start=1)
     try:
         rows = [(number, values) for number, values in reader if any(map(str.strip, values))]
     except csv.Error as error:
@@ -111,9 +113,13 @@ def _csv_records(path: Path, text: str, group: str) -> tuple[list[str], Records]
         if len(values) != len(columns):
             raise DataError(
                 f"Expected {len(columns)} values in row {number} of {path}, found {len(values)}: "
-                f"{','.join(values)[:_SHOWN]!r}. Put a value with a comma in double quotes."
+                f"{separator.join(values)[:_SHOWN]!r}. Put a value with {separator!r} in double quotes."
             )
     return columns, [(number, dict(zip(columns, map(str.strip, values), strict=True))) for number, values in rows[1:]]
+
+
+def _unquoted(name: str) -> str:
+    return name.strip().strip('"').strip()
 
 
 def _json_records(path: Path, text: str, group: str) -> tuple[list[str], Records]:

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pairsim._common.csv_files import read_table_file
+from pairsim._common.csv_files import SEPARATORS, read_table_file
 from pairsim.errors import DataError
 
 Record: TypeAlias = tuple[int, list[str]]  # number of its line, from 1, and its fields
 
-SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 100
 _MAX_FIELDS = 1_000
 _MARKS = (

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pairsim._common.csv_files import SEPARATORS
 from pairsim.data.pairs.pair_columns import is_pair, rank
 from pairsim.data.pairs.pair_files import read_table
-from pairsim.data.pairs.pair_text import SEPARATORS, find_separator, read_text
+from pairsim.data.pairs.pair_text import find_separator, read_text
 from pairsim.errors import DataError
 
 ROWS = [("\u00e4.png", "b.png", "1"), ("c.png", "d.png", "0")]
