@@ -24,6 +24,9 @@ def test_calibrate_stores_what_compare_and_evaluate_use(run: Path, pictures: Pat
     assert text.status == 0, text.err
     assert "isotonic calibration on" in text.out
     assert "equal errors: FMR" in text.out
+    never = here("calibrate", run, "digits", "--prior", "1e-9", cwd=tmp_path)
+    assert "Warning: with this threshold every pair gets the same decision: no similarity reaches" in never.err
+    assert "Choose it by --target-fmr or --equal-errors, or check --prior." in never.err
     on_test = here("calibrate", run, "digits", "--split", "test", cwd=tmp_path)
     assert "will look better than they are" in on_test.err
 

@@ -71,6 +71,7 @@ def calibrate(
     expect(sum(chosen) <= 1, "one of --target-fmr, --costs and --equal-errors, got several. Choose one threshold.")
     from pairsim._common.storage import check_writable, is_file
     from pairsim.models.pretrained import find
+    from pairsim.models.verdict import one_decision
     from pairsim.runs.calibration_records import save_calibration
     from pairsim.runs.run_pairs import lists_numbers
     from pairsim.training.checkpointing.run_lock import RUN_FILE, locked
@@ -104,6 +105,11 @@ def calibrate(
         )
         model.save_pretrained(folder)
         save_calibration(run, folder, images.class_names)
+    if reason := one_decision(model):
+        note(
+            f"Warning: with this threshold every pair gets the same decision: {reason}. Choose it by --target-fmr or "
+            "--equal-errors, or check --prior."
+        )
     text = f"{calibration}\nStored in {folder}: compare and evaluate use it from now on."
     result = {"run": str(run), "threshold": model.threshold, **calibration.to_dict(), "left_out": images.left_out}
     result |= skipped_of(images)
