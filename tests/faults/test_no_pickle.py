@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def checkpoint(name: str) -> Callable[[Path], object]:
 
 OTHERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "embeddings .parquet": ("x.parquet", READERS["embeddings .npz"][1]),
-    "config file": ("x.toml", read_config),
+    "config file": ("x.toml", partial(read_config, command="train")),
     "cache of pixels": ("x.pixels", lambda path: _why_not_usable(path, {"shape": [1]}, False)),
     "log of training": ("log.jsonl", _read_log),
     "state of a checkpoint": ("state.json", checkpoint("state.json")),

@@ -164,8 +164,13 @@ def read_picture_pairs(
     if not table.rows:
         raise DataError(f"Expected {table.file} to list pairs as path1,path2,label, found none. Add some.")
     found = {name: picture_path(folder, name) for pair in table.pairs for name in pair}
-    same = {os.path.abspath(path): path for path in reversed(found.values())}  # "a.png" and "./a.png" are one picture
-    paths = {name: same[os.path.abspath(path)] for name, path in found.items()}
+    same = {os.path.realpath(path): path for path in reversed(found.values())}  # "a.png" and "./a.png" are one picture
+    paths = {name: same[os.path.realpath(path)] for name, path in found.items()}
+    if own := [pair for pair in table.pairs if len({paths[name] for name in pair}) == 1]:
+        raise DataError(
+            f"Expected two different pictures in every pair of {table.file}, found {len(own)} of a picture with "
+            f"itself, such as {','.join(own[0])[:_SHOWN]!r}. Remove them: they carry no information on similarity."
+        )
     table = dataclasses.replace(table, pairs=[(paths[first], paths[second]) for first, second in table.pairs])
     if on_error == "skip":
         skipped = skip_pairs(table.pairs, table.target or (), white)

@@ -130,13 +130,24 @@ def test_a_picture_under_several_paths_is_one_image(pictures: Path) -> None:
     assert (pairs.all_pairs().first.tolist(), pairs.all_pairs().second.tolist()) == ([0, 0, 1], [1, 1, 2])
     assert [Path(path).name for path in pairs.dataset.paths] == ["a.png", "b.png", "c.png"]
     file.write_text("a.png,b.png,0\na.png,./a.png,1\n")
-    with pytest.raises(DataError, match="found 1 pairs of an image with itself, the first at position 1"):
+    with pytest.raises(DataError, match=r"found 1 of a picture with itself, such as .a\.png,\./a\.png"):
+        PairDataset.from_csv(file)
+
+
+def test_a_link_is_the_picture_that_it_leads_to(pictures: Path) -> None:
+    (pictures / "link.png").symlink_to(pictures / "a.png")
+    file = pictures / "pairs.csv"
+    file.write_text("a.png,b.png,0\nlink.png,b.png,0\nlink.png,c.png,1\n")
+    with pytest.warns(UserWarning, match="1 repeated pair counts"):
+        assert PairDataset.from_csv(file).all_pairs().first.tolist() == [0, 0, 0]
+    file.write_text("a.png,link.png,1\n")
+    with pytest.raises(DataError, match=r"such as .a\.png,link\.png"):
         PairDataset.from_csv(file)
 
 
 def test_a_picture_paired_with_itself_is_refused(pictures: Path) -> None:
     (pictures / "pairs.csv").write_text("a.png,a.png,1\n")
-    with pytest.raises(DataError, match="found 1 pairs of an image with itself"):
+    with pytest.raises(DataError, match=r"pairs\.csv, found 1 of a picture with itself, such as .a\.png,a\.png.\. Remove"):
         PairDataset.from_csv(pictures / "pairs.csv")
 
 
