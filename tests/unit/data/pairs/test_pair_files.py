@@ -147,7 +147,9 @@ def test_a_link_is_the_picture_that_it_leads_to(pictures: Path) -> None:
 
 def test_a_picture_paired_with_itself_is_refused(pictures: Path) -> None:
     (pictures / "pairs.csv").write_text("a.png,a.png,1\n")
-    with pytest.raises(DataError, match=r"pairs\.csv, found 1 of a picture with itself, such as .a\.png,a\.png.\. Remove"):
+    with pytest.raises(
+        DataError, match=r"pairs\.csv, found 1 of a picture with itself, such as .a\.png,a\.png.\. Remove"
+    ):
         PairDataset.from_csv(pictures / "pairs.csv")
 
 
