@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairsim._common.arrays import Float64Array, Values, check_probabilities, image_codes, scores_and_targets
+from pairsim._common.arrays import BoolArray, Float64Array, Values, check_probabilities, image_codes, scores_and_targets
 from pairsim.evaluation.curves.roc_curve import RocCurve
 from pairsim.evaluation.pairs.pair_figures import PairFigures, mean_gap
 from pairsim.evaluation.pairs.ranked import IntArray, ToProbability
@@ -25,6 +25,43 @@ def curve_points(pairs: PairFigures) -> RocCurve:
         The curve: every point for up to 20,000 pairs, else at most 4,000 exact points, dense where an error is small.
     """
     return pairs.roc_curve(None if pairs.num_pairs <= _MAX_WHOLE_PAIRS else _MAX_POINTS)
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedCurve:
+    """An error curve with further points on the straight lines, in rates, between its exact points.
+
+    Straight lines between these points follow the curve on any axis, such as a logarithmic one.
+
+    Attributes:
+        fmr: False match rate `[M]`, never falling.
+        fnmr: False non-match rate `[M]`, never rising.
+        exact: Whether each point is one of the curve `[M]`.
+    """
+
+    fmr: Float64Array
+    fnmr: Float64Array
+    exact: BoolArray
+
+
+def join_points(curve: RocCurve, at_fmr: Float64Array, at_fnmr: Float64Array) -> JoinedCurve:
+    """Add points to a curve, on which it is straight in rates, as the area under it takes it to be.
+
+    Tied scores give points far apart, between which a logarithmic or normal-deviate axis bends the line.
+
+    Args:
+        curve: Both rates, without NaN.
+        at_fmr: False match rates at which points are added; those outside the curve add none.
+        at_fnmr: False non-match rates at which points are added, likewise.
+
+    Returns:
+        The curve with all its own points, in their order, and the others between them.
+    """
+    places = np.arange(len(curve.fmr), dtype=np.float64)
+    further = [np.interp(at_fmr, curve.fmr, places), np.interp(at_fnmr, curve.fnmr[::-1], places[::-1])]
+    joined = np.unique(np.concatenate([places, *further]))
+    fmr, fnmr = (np.interp(joined, places, rates) for rates in (curve.fmr, curve.fnmr))
+    return JoinedCurve(fmr, fnmr, joined == np.floor(joined))
 
 
 def match_counts(pairs: PairFigures, thresholds: Float64Array) -> tuple[IntArray, IntArray]:

@@ -19,7 +19,7 @@ from pairsim.report.rendering import render
 Scale = Literal["linear", "log", "deviate"]
 
 WIDTH, HEIGHT = 460, 320
-LEFT, RIGHT, TOP, BOTTOM = 68, WIDTH - 26, 34, HEIGHT - 46
+LEFT, RIGHT, TOP, BOTTOM = 78, WIDTH - 26, 34, HEIGHT - 46
 """Edges of the area of the data."""
 _AREA = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
 
@@ -50,6 +50,12 @@ class Axis:
         low, high, at = (self._scaled(number) for number in (self.low, self.high, inside))
         return 0.5 if high == low else (at - low) / (high - low)
 
+    def spread(self, count: int) -> Float64Array:
+        """Return values from the lower to the upper end at equal distances on the axis."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        places = [low + (high - low) * k / (count - 1) for k in range(1, count - 1)]
+        return np.array([self.low, *map(self._unscaled, places), self.high])
+
     def contains(self, value: float) -> bool:
         """Return whether a value is within the axis, up to rounding."""
         slack = 1e-9 * max(abs(self.low), abs(self.high))
@@ -59,6 +65,11 @@ class Axis:
         if self.scale == "log":
             return math.log10(value)
         return NormalDist().inv_cdf(value) if self.scale == "deviate" else value
+
+    def _unscaled(self, place: float) -> float:
+        if self.scale == "log":
+            return float(10.0**place)
+        return NormalDist().cdf(place) if self.scale == "deviate" else place
 
     def text(self, value: float) -> str:
         """Return the label of a tick."""
@@ -101,11 +112,20 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point or, without y, a vertical line, with a text beside it; `css_class` is a further class for the page."""
+    """A point or, without y, a vertical line, with a text beside it.
+
+    Attributes:
+        x: Position on the horizontal axis.
+        y: Position on the vertical axis.
+        text: The text; beside a point it is on the side of the line that is free.
+        falling: Whether the point is on a line that falls, whose upper right and lower left are free.
+        css_class: A further class for the page.
+    """
 
     x: float
     y: float | None = None
     text: str = ""
+    falling: bool = False
     css_class: str = ""
 
 

@@ -111,7 +111,7 @@ def error_curve(report: IdentificationReport) -> str:
         y,
         [Line(name="all thresholds", x=fpir, y=fnir), *(crosses if known else ())],
         bands=[Band(name="95 % intervals", outline=report.band)],
-        marks=[Mark(x=at[0], y=at[1], text="threshold")] if known else (),
+        marks=[Mark(x=at[0], y=at[1], text="threshold", falling=True)] if known else (),
         name="fpir-fnir",
         summary=f"{summary}.",
     )

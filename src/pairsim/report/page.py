@@ -14,6 +14,7 @@ import numpy as np
 from pairsim._common import storage
 from pairsim._common.devices import resolve_device
 from pairsim._common.environment import describe_environment
+from pairsim.evaluation.curve_data import join_points
 from pairsim.models import SimilarityModel
 from pairsim.report.charts import LEFT, RIGHT, Axis, Line, Mark, draw_chart, nice_ticks
 from pairsim.report.findings import STEPS_PER_UNIT, Findings, find
@@ -26,6 +27,8 @@ from pairsim.verification.verification_report import VerificationReport
 MAX_CLASSES = 500
 """Maximum number of classes in the table: more would make the page slow and too long to read."""
 _SHOWN_SETTINGS = ("objective", "epochs", "batch_size", "optimizer", "learning_rate", "scheduler", "augment", "seed")
+_POINTS_BETWEEN = 100
+"""Rates from one end of an axis to the other, at which points are added between those of a curve."""
 _DECADES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -144,24 +147,39 @@ def curves(findings: Findings) -> list[str]:
     figures, bins = findings.figures, findings.reliability
     if math.isnan(figures.roc_auc):
         return []
-    fmr, fnmr, low = findings.curve.fmr, findings.curve.fnmr, 1e-4
-    start = max(0.0, math.floor(float(1 - fnmr[fmr <= low].min()) * 10) / 10 - 0.1)
+    # Down to the lowest FMR above 0 that these pairs can have.
+    lowest = min(math.floor(-math.log10(figures.num_pairs - figures.num_positive)), -2)
+    decades = tuple(10.0**power for power in range(0, lowest - 1, -1))[:: 1 + (-lowest - 1) // 5]
+    x = Axis(label="false match rate", low=10.0**lowest, high=1.0, scale="log", percent=True, ticks=decades)
+    curve = join_points(findings.curve, x.spread(_POINTS_BETWEEN), np.zeros(0))
+    start = max(0.0, math.floor(10 * (1.0 - float(curve.fnmr[curve.fmr >= x.low].max()))) / 10 - 0.1)
     roc = draw_chart(
         "ROC curve",
-        Axis(label="false match rate", low=low, high=1.0, scale="log", percent=True, ticks=_DECADES[2:]),
+        x,
         Axis(label="true match rate", low=start, high=1.0, percent=True, ticks=nice_ticks(start, 1)),
-        [Line(name="model", x=fmr, y=1 - fnmr)],
-        marks=[Mark(x=max(figures.fmr, low), y=1 - figures.fnmr, text="threshold")],
+        [Line(name="model", x=curve.fmr, y=1 - curve.fnmr)],
+        marks=[
+            Mark(
+                x=max(figures.fmr, x.low),
+                y=1 - figures.fnmr,
+                text="threshold" if figures.fmr else "threshold, FMR 0 % (outside)",
+            )
+        ],
         name="roc",
         summary=f"True match rate over false match rate on a logarithmic scale; area {figures.roc_auc:.4f}.",
     )
-    ends, ticks = (5e-5, 0.6), (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
+    ends, ticks = np.array([5e-5, 0.6]), (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
+    x, y = (
+        Axis(label=f"false {kind} rate", low=5e-5, high=0.6, scale="deviate", percent=True, ticks=ticks)
+        for kind in ("match", "non-match")
+    )
+    curve = join_points(findings.curve, x.spread(_POINTS_BETWEEN), y.spread(_POINTS_BETWEEN))
     det = draw_chart(
         "DET curve",
-        Axis(label="false match rate", low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks),
-        Axis(label="false non-match rate", low=ends[0], high=ends[1], scale="deviate", percent=True, ticks=ticks),
-        [Line(name="model", x=fmr, y=fnmr), Line(name="equal rates", x=np.array(ends), y=np.array(ends), kind="plain")],
-        marks=[Mark(x=figures.eer, y=figures.eer, text=f"EER {percent(figures.eer, 2)}")],
+        x,
+        y,
+        [Line(name="model", x=curve.fmr, y=curve.fnmr), Line(name="equal rates", x=ends, y=ends, kind="plain")],
+        marks=[Mark(x=figures.eer, y=figures.eer, text=f"EER {percent(figures.eer, 2)}", falling=True)],
         name="det",
         summary=f"False non-match rate over false match rate; they are equal at {figures.eer:.4f}.",
     )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairsim.evaluation import (
     Logistic,
@@ -13,6 +15,7 @@ from pairsim.evaluation import (
 )
 from pairsim.evaluation.curve_data import (
     curve_points,
+    join_points,
     match_counts,
     reliability,
     reliability_intervals,
@@ -30,6 +33,32 @@ def test_curves_of_few_pairs_are_whole_and_of_many_are_thinned() -> None:
     few, many = (PairScores.from_scores(*_pairs(size)) for size in (20_000, 20_001))
     assert len(curve_points(few).fmr) == len(few.roc_curve().fmr)
     assert len(curve_points(many).fmr) <= 4_000 < len(many.roc_curve().fmr)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=40).filter(
+        lambda pairs: len({same for _, same in pairs}) == 2
+    ),
+    st.lists(st.floats(1e-4, 1.0), max_size=8),
+    st.lists(st.floats(1e-4, 1.0), max_size=8),
+)
+def test_joined_points_lie_on_the_straight_lines_of_the_curve(
+    pairs: list[tuple[int, bool]], at_fmr: list[float], at_fnmr: list[float]
+) -> None:
+    curve = PairScores.from_scores(*map(list, zip(*pairs, strict=True))).roc_curve()
+    joined = join_points(curve, np.array(at_fmr), np.array(at_fnmr))
+    assert joined.fmr[joined.exact].tolist() == curve.fmr.tolist()
+    assert joined.fnmr[joined.exact].tolist() == curve.fnmr.tolist()
+    assert (np.diff(joined.fmr) >= 0).all()
+    assert (np.diff(joined.fnmr) <= 0).all()
+    for rates, found in ((at_fmr, joined.fmr), (at_fnmr, joined.fnmr)):
+        assert all(np.isclose(found, rate, rtol=1e-9).any() for rate in rates)
+    area = float(np.trapezoid(1 - joined.fnmr, joined.fmr))
+    assert area == pytest.approx(float(np.trapezoid(curve.tmr, curve.fmr)))
+    # Of every three points in a row, the middle one is on the line, or an exact point.
+    x, y = joined.fmr, joined.fnmr
+    bends = np.abs(np.diff(x[:-1]) * np.diff(y[1:]) - np.diff(x[1:]) * np.diff(y[:-1]))
+    assert bends[~joined.exact[1:-1]] == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("form", [PairScores, PairCounts])

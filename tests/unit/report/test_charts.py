@@ -74,6 +74,27 @@ def test_axis_rises_and_ends_at_its_ends(value: float, scale: str) -> None:
     assert (axis.share(1e-4), axis.share(0.6)) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("scale", ["linear", "log", "deviate"])
+def test_values_are_spread_evenly_over_an_axis(scale: str) -> None:
+    axis = Axis(label="", low=1e-4, high=0.6, scale=scale)  # type: ignore[arg-type]
+    values = axis.spread(9)
+    assert (values[0], values[-1]) == (1e-4, 0.6)
+    assert [axis.share(value) for value in values.tolist()] == pytest.approx(np.linspace(0, 1, 9).tolist())
+
+
+@pytest.mark.parametrize(
+    ("at", "falling", "side"),
+    [(0.2, False, "lower right"), (0.2, True, "upper right"), (0.9, False, "upper left"), (0.9, True, "lower left")],
+)
+def test_the_text_of_a_mark_is_beside_its_line(at: float, falling: bool, side: str) -> None:
+    mark = Mark(x=at, y=0.5, text="here", falling=falling)
+    root = ET.fromstring(draw_chart("t", UNIT, UNIT, [], name="c", summary="", marks=[mark]))
+    (text,) = [element for element in root.iter("text") if element.text == "here"]
+    left = text.attrib["class"] == "mark-text end"
+    above = float(text.attrib["y"]) < (TOP + BOTTOM) / 2
+    assert side == f"{'upper' if above else 'lower'} {'left' if left else 'right'}"
+
+
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
 def test_ticks_are_round_few_and_inside(low: float, span: float) -> None:
     ticks = nice_ticks(low, low + span)
@@ -92,7 +113,7 @@ def test_text_fits_the_page() -> None:
             width = 7.0 * len(text.text or "")
             end = text.attrib["class"] == "tick end"
             left = float(text.attrib["x"]) - (width if end else width / 2)
-            assert left >= 0
+            assert left >= (14 if end else 0)  # beside the label of the axis
             assert end or left + width <= WIDTH
             assert float(text.attrib["y"]) <= HEIGHT
 

@@ -7,14 +7,17 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from report_data import counts_of, labelled_images
 
 from pairsim import PairDataset, SimilarityModel, evaluate
 from pairsim.errors import DataError, RunError
+from pairsim.evaluation import RocCurve
 from pairsim.report import write_report
-from pairsim.report.page import training_curves
+from pairsim.report.charts import BOTTOM, LEFT, RIGHT, TOP
+from pairsim.report.page import curves, training_curves
 
 
 def test_every_threshold_has_the_counts_of_evaluate(tiny_run: Path, tmp_path: Path) -> None:
@@ -103,6 +106,44 @@ def test_training_curves_have_the_values_of_the_log() -> None:
     assert "Loss over 2 epochs." in loss
     assert "From 0.7900 to 0.8000 over 2 epochs." in accuracy
     assert len(training_curves([{**epochs[0], "val_loss": None, "val_balanced_accuracy": None}])) == 1
+
+
+def test_curves_are_straight_in_rates_and_marks_are_on_them(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
+    figures = dataclasses.replace(findings.figures, fmr=0.1, fnmr=0.1, eer=0.1, num_pairs=20_000, num_positive=10_000)
+    tied = RocCurve(np.array([0.0, 0.1, 1.0]), np.array([1.0, 0.1, 0.0]), np.array([np.inf, 1.0, 0.0]))
+    roc, det, _ = curves(dataclasses.replace(findings, curve=tied, figures=figures))
+    assert height(roc, share=0.5) == pytest.approx(1 - 9e-2, abs=0.01)  # of 9 % at FMR 1 %, from the top
+    for chart in (roc, det):
+        across, up = mark(chart)
+        assert height(chart, share=(across - LEFT) / (RIGHT - LEFT)) == pytest.approx(
+            (up - TOP) / (BOTTOM - TOP), abs=0.01
+        )
+    assert ">threshold</text>" in roc
+
+
+def test_a_threshold_without_a_false_match_is_said_to_be_outside(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
+    for fmr, text in ((1e-6, "threshold"), (0.0, "threshold, FMR 0 % (outside)")):
+        figures = dataclasses.replace(findings.figures, fmr=fmr, num_pairs=3_000_000)
+        roc = curves(dataclasses.replace(findings, figures=figures))[0]
+        assert f">{text}</text>" in roc
+        assert (mark(roc)[0] > LEFT) == bool(fmr)
+        assert len(re.findall(r'class="tick"', roc)) <= 6
+
+
+def height(chart: str, share: float) -> float:
+    """Where the first line of a chart is, from the top, at a share of the width."""
+    found = re.search(r'<polyline class="line first" points="([^"]*)"', chart)
+    assert found is not None
+    points = np.array([pair.split(",") for pair in found[1].split()], dtype=float)
+    return float((np.interp(LEFT + share * (RIGHT - LEFT), *points.T) - TOP) / (BOTTOM - TOP))
+
+
+def mark(chart: str) -> tuple[float, float]:
+    found = re.search(r'<path class="mark" d="M([\d.]+),([\d.]+) h10', chart)
+    assert found is not None
+    return float(found[1]) + 5, float(found[2])
 
 
 def test_names_stay_text(tiny_run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from pairsim._common.arrays import Float64Array, Values
 from pairsim._common.numbers import truth_value
 from pairsim.evaluation import PairFigures
+from pairsim.evaluation.curve_data import JoinedCurve, join_points
 from pairsim.visual.curves.pair_input import Intervals, RatedModel, ScoredPairs, read_models
 from pairsim.visual.page.plot import LINES, Plot, Style, show_percent
 from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_text
@@ -29,6 +30,8 @@ _TICK_GAP = 0.45
 _MAX_MARKED_POINTS = 30
 """The points of a curve with no more of them are marked."""
 _MIN_BAND_POINTS = 8
+_POINTS_BETWEEN = 200
+"""Rates from one end of an axis to the other, at which points are added between those of a curve."""
 _AT_FMR = "fnmr_at_fmr_"
 _MAX_NAME_ON_CURVE = 14
 _SLACK = 1.35
@@ -49,9 +52,10 @@ def draw_roc(
 ) -> Figure:
     """Draw the true match rate against the false match rate, at every threshold.
 
-    The curves are those of `evaluation.roc_curve`, joined by straight lines, with the dotted line of chance. Of more
-    than 20,000 pairs, about 4,000 exact points are drawn, dense where either error is small. On the logarithmic axis,
-    the area under the curve is not the AUC; the AUC is in the legend.
+    The curves are those of `evaluation.roc_curve`, with the dotted line of chance. Between two points they are straight
+    in rates, as the AUC takes them to be, and so bent on the logarithmic axis. Of more than 20,000 pairs, about 4,000
+    exact points are drawn, dense where either error is small. On the logarithmic axis, the area under the curve is not
+    the AUC; the AUC is in the legend.
 
     Args:
         scores: One score per pair `[P]`, higher = more similar; or `PairScores` or `PairCounts`; or, for several
@@ -84,25 +88,26 @@ def draw_roc(
     models = read_models(scores, targets, threshold, intervals)
     plot = Plot(ax, style, size=(5.6, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
     axes = plot.panels[0]
-    chance: Float64Array = np.array([0.0, 1.0])
+    bottom, chance = 0.0, np.array([0.0, 1.0])
     if log_fmr:
         low = 10.0 ** min(math.floor(math.log10(min(1 / model.pairs.num_negative for model in models))), -2)
-        chance = np.geomspace(low, 1.0, 200)
+        chance = np.geomspace(low, 1.0, _POINTS_BETWEEN)
         axes.set_xscale("log")
         # As many decades as there is room for their texts.
         axes.locator_params(axis="x", numticks=max(3, int(plot.inches.width / _TICK_GAP)))
         axes.minorticks_off()
         axes.set_xlim(low, 1.0)
-        lowest = min(float(np.min(model.curve.tmr[model.curve.fmr >= low], initial=1.0)) for model in models)
-        # A round rate below all curves.
-        bottom = next((rate for rate in (0.98, 0.95, 0.9, 0.8, 0.6) if rate + 0.3 * (1 - rate) <= lowest), 0.0)
     else:
         axes.set_xlim(-0.02, 1.0)
-        bottom = 0.0
+    curves = [join_points(model.curve, chance, np.zeros(0)) for model in models]
+    if log_fmr:
+        lowest = min(1.0 - float(np.max(curve.fnmr[curve.fmr >= low])) for curve in curves)
+        # A round rate below all curves.
+        bottom = next((rate for rate in (0.98, 0.95, 0.9, 0.8, 0.6) if rate + 0.3 * (1 - rate) <= lowest), 0.0)
     axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
     show_percent(axes.xaxis, axes.yaxis)
     texts = [f"AUC {100 * model.pairs.roc_auc():.4g} %" for model in models]
-    _draw_curves(plot, models, lambda fnmr: 1.0 - fnmr, texts, name_above=False)
+    _draw_curves(plot, models, curves, lambda fnmr: 1.0 - fnmr, texts, name_above=False)
     axes.plot(chance, chance, color=plot.palette.quiet, linewidth=1.0, linestyle=":", label="chance")
     return plot.finish(title or ("ROC curve" if len(models) == 1 else "ROC curves"))
 
@@ -119,9 +124,9 @@ def draw_det(
 ) -> Figure:
     """Draw the detection error trade-off: FNMR against FMR, both on normal-deviate axes.
 
-    Normally distributed scores of both kinds of pairs give a straight line; lower left is better. Rates of 0 and 1 are
-    outside the axes. A square marks the equal error rate; a diamond marks the operating point, at the edge of the axes
-    if a rate is outside.
+    Scores that are normal for both kinds of pairs give a straight line; lower left is better. Between two points the
+    curve is straight in rates, and so bent on these axes. Rates of 0 and 1 are outside the axes. A square marks the
+    equal error rate; a diamond marks the operating point, at the edge of the axes if a rate is outside.
 
     Args:
         scores: As for `draw_roc`.
@@ -153,25 +158,29 @@ def draw_det(
     axes = plot.panels[0]
     rates = [model.pairs.equal_error_rate() for model in models]
     high = 0.6 if max(rates) < 0.2 else 0.95
-    curves = [np.stack([model.curve.fmr, model.curve.fnmr]) for model in models]
-    points = np.concatenate(curves, axis=1)
+    points = np.concatenate([np.stack([model.curve.fmr, model.curve.fnmr]) for model in models], axis=1)
     points = points[:, ((points > 0) & (points <= high)).all(axis=0)]
     sides = (plot.inches.width, 2 * plot.inches.height)
+    between = []
     for name, least_rate, inches in zip("xy", points.min(axis=1, initial=0.05).tolist(), sides, strict=True):
         low = max([tick for tick in _DET_TICKS if tick <= least_rate], default=_DET_TICKS[0])
         # Limits first: the default ones, 0 and 1, are infinite on this scale.
         getattr(axes, f"set_{name}lim")(low, high)
         getattr(axes, f"set_{name}scale")("function", functions=(_to_deviate, _from_deviate))
         getattr(axes, f"{name}axis").set_ticks(_deviate_ticks(low, high, inches))
+        first, last = _to_deviate(np.array([low, high])).tolist()
+        between.append(_from_deviate(np.linspace(first, last, _POINTS_BETWEEN)))
     axes.set_box_aspect(1.0)
     show_percent(axes.xaxis, axes.yaxis)
+    curves = [join_points(model.curve, *between) for model in models]
     texts = [_eer_text(rate, model.intervals) for rate, model in zip(rates, models, strict=True)]
-    _draw_curves(plot, models, lambda fnmr: fnmr, texts, name_above=True)
+    _draw_curves(plot, models, curves, lambda fnmr: fnmr, texts, name_above=True)
     inside = [rate for rate in rates if 0 < rate < 1]
     if inside:
         look: dict[str, Any] = {"markersize": 10, "markeredgecolor": plot.palette.ink, "markeredgewidth": 1.3}
         axes.plot(inside, inside, "s", **look, markerfacecolor="none", zorder=5, label="equal error rate (EER)")
-    visible = [((points > 0) & (points < 1)).all(axis=0).any() for points in curves]
+    drawn = [np.stack([curve.fmr, curve.fnmr]) for curve in curves]
+    visible = [((points > 0) & (points < 1)).all(axis=0).any() for points in drawn]
     if not all(visible):
         names = ", ".join(model.name for model, seen in zip(models, visible, strict=True) if not seen)
         text = f"{names}:\n{_OUTSIDE}" if names else _OUTSIDE
@@ -204,22 +213,26 @@ def _from_deviate(deviates: Float64Array) -> Float64Array:
     return np.asarray(torch.special.ndtr(torch.as_tensor(np.asarray(deviates, dtype=np.float64))))
 
 
-def _draw_curves(plot: Plot, models: list[RatedModel], to_y: ToY, texts: list[str], *, name_above: bool) -> None:
+def _draw_curves(
+    plot: Plot, models: list[RatedModel], curves: list[JoinedCurve], to_y: ToY, texts: list[str], *, name_above: bool
+) -> None:
     """Draw curves, intervals, operating points and names into axes whose limits are set.
 
     Args:
         plot: Plot of one panel.
         models: At most as many as there are line styles.
+        curves: The curve of each model.
         to_y: Maps the FNMR to the y axis.
         texts: Text of each model in the legend.
         name_above: Whether names are above the curves or below.
     """
     axes, colors, interval_label = plot.panels[0], plot.palette.series, "95 % interval"
-    for model, text, color, line in zip(models, texts, colors, LINES, strict=False):
-        marker = "." if len(model.curve.fmr) <= _MAX_MARKED_POINTS else None
-        look: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.8, "marker": marker}
+    for model, curve, text, color, line in zip(models, curves, texts, colors, LINES, strict=False):
+        look: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.8}
+        if np.count_nonzero(curve.exact) <= _MAX_MARKED_POINTS:
+            look |= {"marker": ".", "markevery": curve.exact}
         label = ": ".join(filter(None, (model.name, text)))
-        axes.plot(model.curve.fmr, to_y(model.curve.fnmr), **look, label=label, zorder=3)
+        axes.plot(curve.fmr, to_y(curve.fnmr), **look, label=label, zorder=3)
         bars = sorted(
             (float(key.removeprefix(_AT_FMR)), *ends)
             for key, ends in model.intervals.items()
@@ -248,20 +261,20 @@ def _draw_curves(plot: Plot, models: list[RatedModel], to_y: ToY, texts: list[st
             look = {"markersize": 7, "markerfacecolor": color, "markeredgecolor": plot.palette.ink}
             axes.plot([x], [y], "D", **look, zorder=6, clip_on=False, label=label)
     if len(models) > 1:
-        _name_curves(plot, models, to_y, above=name_above)
+        _name_curves(plot, models, curves, to_y, above=name_above)
 
 
-def _name_curves(plot: Plot, models: list[RatedModel], to_y: ToY, *, above: bool) -> None:
+def _name_curves(plot: Plot, models: list[RatedModel], curves: list[JoinedCurve], to_y: ToY, *, above: bool) -> None:
     """Write the name of each model on its curve, where it does not overlap another name."""
     axes, colors = plot.panels[0], plot.palette.series
     inch_x, inch_y = 1 / plot.inches.width, 1 / plot.inches.height
     to_axes = axes.transData + axes.transAxes.inverted()
     height = _SLACK * 1.3 * SMALL_BOLD.size / 72 * inch_y
     names: list[tuple[float, float, float]] = []
-    for k, model in enumerate(models):
+    for k, (model, curve) in enumerate(zip(models, curves, strict=True)):
         name = shorten_text(model.name, _MAX_NAME_ON_CURVE)
         width = _SLACK * SMALL_BOLD.width(name) * inch_x
-        points = np.stack([model.curve.fmr, to_y(model.curve.fnmr)], axis=1)
+        points = np.stack([curve.fmr, to_y(curve.fnmr)], axis=1)
         # Rates of 0, and on deviate axes of 1, are outside the axes.
         points = points[(points > 0).all(axis=1) & (points < (1.0 if above else 1.1)).all(axis=1)]
         positions = to_axes.transform(points).reshape(-1, 2)

@@ -26,6 +26,20 @@ def key(figure: Figure) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
+def points_of(drawn: Any) -> Any:
+    """The points of a drawn line."""
+    return {tuple(point) for point in drawn.get_xydata().tolist()}
+
+
+def height(drawn: Any, x: float) -> float:
+    """Where a drawn line is, straight on the screen between its points, at a value of the x axis."""
+    axes = drawn.axes
+    places = axes.transData.transform(drawn.get_xydata()[(drawn.get_xydata() > 0).all(axis=1)])
+    across = axes.transData.transform((x, axes.get_ylim()[1]))[0]
+    up = float(np.interp(across, *places.T))
+    return float(axes.transData.inverted().transform((across, up))[1])
+
+
 def line(axes: Any, label: str) -> Any:
     (found,) = [drawn for drawn in axes.lines if str(drawn.get_label()).startswith(label)]
     return found
@@ -36,8 +50,7 @@ def test_the_roc_curve_is_that_of_evaluation(log_fmr: bool) -> None:
     scores, targets = scored_pairs()
     figure = draw_roc(torch.from_numpy(scores), torch.from_numpy(targets), log_fmr=log_fmr)
     drawn, curve = line(panels(figure)[0], "AUC"), roc_curve(scores, targets)
-    assert np.array_equal(drawn.get_xdata(), curve.fmr)
-    assert np.array_equal(drawn.get_ydata(), curve.tmr)
+    assert points_of(drawn) >= set(zip(curve.fmr.tolist(), curve.tmr.tolist(), strict=True))
     assert key(figure) == [f"AUC {100 * roc_auc(scores, targets):.4g} %", "chance"]
     assert panels(figure)[0].get_xscale() == ("log" if log_fmr else "linear")
     chance = line(panels(figure)[0], "chance")
@@ -50,8 +63,7 @@ def test_the_det_curve_is_that_of_evaluation_on_normal_deviate_axes() -> None:
     figure = draw_det(scores, targets)
     axes, curve = panels(figure)[0], roc_curve(scores, targets)
     drawn = line(axes, "EER")
-    assert np.array_equal(drawn.get_xdata(), curve.fmr)
-    assert np.array_equal(drawn.get_ydata(), curve.fnmr)
+    assert points_of(drawn) >= set(zip(curve.fmr.tolist(), curve.fnmr.tolist(), strict=True))
     eer = equal_error_rate(scores, targets)
     assert line(axes, "equal error rate").get_xydata().tolist() == [[eer, eer]]
     assert key(figure)[0] == f"EER {100 * eer:.3g} %"
@@ -62,6 +74,41 @@ def test_the_det_curve_is_that_of_evaluation_on_normal_deviate_axes() -> None:
         deviates = [NormalDist().inv_cdf(value) for value in (low, rate, high)]
         assert share == pytest.approx((deviates[1] - deviates[0]) / (deviates[2] - deviates[0]))
     assert not off_place(figure)
+
+
+def tied(right: int = 900, of: int = 1000) -> tuple[Any, Any]:
+    """Scores of 0 and 1 of which a share is right."""
+    return np.repeat([1.0, 0.0, 1.0, 0.0], [right, of - right, of - right, right]), np.repeat([1, 0], of)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.03, 0.3])
+def test_between_tied_scores_curves_are_straight_in_rates(rate: float) -> None:
+    # From no match to FMR 10 %, FNMR 10 %, and on to FMR 100 %, FNMR 0 %.
+    expected = 1 - 9 * rate if rate < 0.1 else 0.1 * (1 - rate) / 0.9
+    drawn = line(panels(draw_roc(*tied()))[0], "AUC")
+    assert height(drawn, rate) == pytest.approx(1 - expected, abs=0.003)
+    assert height(line(panels(draw_roc(np.ones(2000), tied()[1]))[0], "AUC"), rate) == pytest.approx(rate, abs=0.003)
+    low, high = panels(figure := draw_det(*tied()))[0].get_xlim()
+    if low <= rate <= high and low <= expected <= high:
+        assert height(line(panels(figure)[0], "EER"), rate) == pytest.approx(expected, abs=0.003)
+
+
+def test_the_equal_error_rate_is_on_the_curve_of_ratings() -> None:
+    rng = np.random.default_rng(0)
+    ratings, targets = np.concatenate([rng.integers(2, 6, 200), rng.integers(1, 5, 200)]), np.repeat([1, 0], 200)
+    axes = panels(draw_det(ratings, targets))[0]
+    eer = equal_error_rate(ratings, targets)
+    assert height(line(axes, "EER"), eer) == pytest.approx(eer, abs=0.002)
+    assert not axes.texts  # the curve is seen
+    drawn, curve = line(axes, "EER"), roc_curve(ratings, targets)
+    marked = drawn.get_xydata()[drawn.get_markevery()]
+    assert drawn.get_marker() == "."
+    assert marked.tolist() == np.stack([curve.fmr, curve.fnmr], axis=1).tolist()
+
+
+def test_the_axis_of_a_roc_curve_begins_below_all_of_it() -> None:
+    figure = draw_roc(*tied(), threshold=1.0)
+    assert panels(figure)[0].get_ylim()[0] == 0.0
 
 
 def test_scores_that_are_normal_for_both_kinds_give_a_straight_det_line() -> None:
@@ -110,10 +157,11 @@ def test_of_many_pairs_some_thousand_exact_points_are_drawn() -> None:
     rng = np.random.default_rng(0)
     pairs = PairScores(np.sort(rng.normal(1, 1, 30_000)), np.sort(rng.normal(0, 1, 60_000)))
     drawn = line(panels(draw_roc(pairs))[0], "AUC").get_xydata()
-    assert 500 < len(drawn) <= 4000
+    assert 500 < len(drawn) <= 4200
     curve = pairs.roc_curve()
-    exact = set(zip(curve.fmr.tolist(), curve.tmr.tolist(), strict=True))
-    assert all(tuple(point) in exact for point in drawn.tolist())
+    whole = set(zip(curve.fmr.tolist(), curve.tmr.tolist(), strict=True))
+    assert 500 < sum(tuple(point) in whole for point in drawn.tolist()) <= 4000
+    assert drawn[:, 1] == pytest.approx(np.interp(drawn[:, 0], curve.fmr, curve.tmr), abs=0.002)
 
 
 def test_ticks_are_per_cent() -> None:
