@@ -41,7 +41,7 @@ def draw_fpir_fnir(
         reports: Result of `evaluate_gallery`; or, for several galleries or models, `{name: report}`, at most 7.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.
@@ -128,7 +128,7 @@ def draw_cmc(
         reports: As for `draw_fpir_fnir`.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.

@@ -68,7 +68,7 @@ def draw_roc(
         log_fmr: Whether the FMR is on a logarithmic axis, which shows the range of low false match rates.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.
@@ -135,7 +135,7 @@ def draw_det(
         intervals: As for `draw_roc`; the interval of the EER is in the legend.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.

@@ -50,7 +50,7 @@ def draw_score_histogram(
         xlabel: Label of the scores.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.
@@ -141,7 +141,8 @@ def draw_reliability(
         num_bins: Bins of equal width over [0, 1], at least 1.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on, whose lower part is used for the histogram; by default a new figure.
+        ax: Axes to draw on, whose lower part is used for the histogram, and whose figure gets the background of the
+            style; by default a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.

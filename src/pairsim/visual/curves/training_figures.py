@@ -38,7 +38,8 @@ def draw_training_curves(
         run: The result of `Trainer.fit`, or a run folder, or its `log.jsonl`; also of a run that is not finished.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on, whose lower parts are used for the other panels; by default a new figure.
+        ax: Axes to draw on, whose lower parts are used for the other panels, and whose figure gets the background
+            of the style; by default a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.

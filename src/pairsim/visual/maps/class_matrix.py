@@ -80,7 +80,7 @@ def draw_class_similarity(
         max_classes: Classes to draw at most, at least 2.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure, with a colour scale; a new figure belongs to no window.

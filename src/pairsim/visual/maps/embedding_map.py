@@ -89,7 +89,7 @@ def draw_embedding_map(
         seed: Seed of the sample, and of t-SNE and UMAP; global generators are not used.
         title: Title of the figure.
         style: `"light"` or `"dark"`.
-        ax: Axes to draw on; by default those of a new figure.
+        ax: Axes to draw on, whose figure gets the background of the style; by default those of a new figure.
 
     Returns:
         The figure; a new figure belongs to no window.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -57,6 +58,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 _LEGEND: dict[str, Any] = {"frameon": False, "borderaxespad": 0.3, "borderpad": 0.0, "labelspacing": 0.3}
 _GAP = 4.0
 """Points between legend, subtitle and title."""
+_MAX_FITS = 2
+"""Layouts in a row: those of axes in other axes' areas are exact only after the second."""
 _PANEL_GAP = 0.12
 """Share of the figure's height between panels of axes that are placed by hand."""
 
@@ -76,7 +79,8 @@ class Plot:
     """Axes to draw on, one below the other: of a new figure, or in the area of given axes.
 
     Args:
-        ax: Axes to use; they become the top panel and are made smaller for the others. None makes a new figure.
+        ax: Axes to use; they become the top panel and are made smaller for the others. Their figure, or subfigure, gets
+            the colour of the page. None makes a new figure.
         style: `"light"` or `"dark"`; colours do not depend on the reader's matplotlib style.
         size: Width and height of a new figure in inches.
         xlabel: Label of the x axis of the lowest panel.
@@ -111,6 +115,8 @@ class Plot:
             self.panels: list[Axes] = list(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
         else:
             self.panels = [ax, *_add_panels(ax, heights)]
+            # Titles and labels are beside the axes; their colours are for this page.
+            ax.get_figure(root=False).set_facecolor(self.palette.page)  # type: ignore[union-attr]
         self.figure: Figure = cast("Figure", self.panels[0].get_figure(root=True))
         palette, look = self.palette, TEXT.colored(self.palette.ink).properties()
         for panel, ylabel in zip(self.panels, ylabels, strict=True):
@@ -147,6 +153,8 @@ class Plot:
     def finish(self, title: str, *, subtitle: str = "", columns: int = 1, narrow: bool = False) -> Figure:
         """Write title, subtitle and legend one above the other on top of the first panel, where they cover no data.
 
+        In a figure without a layout engine, subplots are moved as by `Figure.tight_layout` if their texts do not fit.
+
         Args:
             title: Bold line.
             subtitle: Less prominent line below it.
@@ -173,6 +181,8 @@ class Plot:
             self.annotate(subtitle, (0.0, 1.0), xytext=(0.0, above), textcoords="offset points", **look)
             above += TEXT.height(subtitle) * 72 + _GAP / 2
         ax.set_title(TITLE.wrap(title, width), loc="left", y=1.0, pad=above, **TITLE.colored(palette.ink).properties())
+        if self.figure.get_layout_engine() is None:
+            _fit(self.figure)
         return self.figure
 
 
@@ -180,6 +190,20 @@ def show_percent(*axes: Axis) -> None:
     """Label the ticks of axes in per cent."""
     for axis in axes:
         axis.set_major_formatter(lambda rate, _: f"{100 * rate:.10f}".rstrip("0").rstrip("."))
+
+
+def _fit(figure: Figure) -> None:
+    """Make room for the texts of subplots where they leave the figure or cover those of others."""
+    if figure.subfigs or any(axes.get_subplotspec() is None for axes in figure.axes):
+        return  # placed by hand
+    from matplotlib.layout_engine import TightLayoutEngine
+
+    for _ in range(_MAX_FITS):
+        boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
+        inside = np.allclose(figure.bbox.union([figure.bbox, *boxes]).extents, figure.bbox.extents)
+        if inside and not any(one.overlaps(other) for one, other in combinations(boxes, 2)):
+            break
+        TightLayoutEngine().execute(figure)  # once: the figure keeps no layout engine
 
 
 def _add_panels(ax: Axes, heights: Sequence[float]) -> list[Axes]:

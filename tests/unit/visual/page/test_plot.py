@@ -138,6 +138,48 @@ def test_given_axes_are_drawn_on_and_their_figure_comes_back(draw: Draw) -> None
     assert not off_place(figure)
 
 
+@both_styles
+@every_figure
+def test_on_axes_of_any_figure_texts_can_be_read(draw: Draw, style: Style) -> None:
+    palette = palette_of(style)
+    with plt.style.context("dark_background" if style == "light" else "default"):
+        figure = plt.figure()
+    whole, part = (
+        figure.subplots(1, 2)[0],
+        Figure(figsize=(12, 6), layout="constrained").subfigures(1, 2, squeeze=False)[0],
+    )
+    draw(ax=whole, style=style)
+    assert to_hex(figure.get_facecolor()).upper() == palette.page
+    draw(ax=part[1].subplots(), style=style)
+    assert to_hex(part[1].get_facecolor()).upper() == palette.page
+    assert part[0].get_facecolor() != part[1].get_facecolor()
+    plt.close(figure)
+
+
+@every_figure
+def test_texts_stay_in_a_figure_without_a_layout_engine(draw: Draw) -> None:
+    with plt.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+        figure, axes = plt.subplots(2, 2, figsize=(12, 12))
+        for ax in axes.flat:
+            draw(ax=ax)
+        alone, ax = plt.subplots(figsize=(6.4, 6.4))
+        draw(ax=ax)
+    assert not off_place(figure)
+    assert not off_place(alone)
+    assert figure.get_layout_engine() is None
+    plt.close(figure)
+    plt.close(alone)
+
+
+def test_a_figure_in_which_all_texts_fit_is_left_as_it_is() -> None:
+    figure = Figure(figsize=(8, 8))
+    figure.subplots_adjust(left=0.3, right=0.8, bottom=0.2, top=0.6)
+    ax = figure.subplots()
+    before = ax.get_position().bounds
+    FIGURES["roc"](ax=ax)
+    assert ax.get_position().bounds == before
+
+
 @pytest.mark.parametrize("name", ["reliability", "training"])
 @pytest.mark.parametrize("placed", ["by hand", "in a grid"])
 def test_panels_stay_within_the_place_of_given_axes(name: str, placed: str) -> None:
