@@ -12,7 +12,7 @@ from pairsim._common.numbers import counted
 from pairsim.search import IdentificationReport
 from pairsim.visual.curves.pair_input import MAX_MODELS
 from pairsim.visual.page.plot import LINES, MARKERS, Plot, Style, show_percent
-from pairsim.visual.page.text_styles import format_rate, format_signed, name_of, shorten_text
+from pairsim.visual.page.text_styles import format_rate, format_signed, name_of, shorten_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,7 +196,8 @@ def _named(reports: IdentificationReport | Mapping[str, IdentificationReport]) -
                 f"Expected the result of evaluate_gallery, or {{name: result}}, got {type(report).__name__}. Call "
                 "pairsim.evaluate_gallery(gallery, images)."
             )
-    return {shorten_text(name_of(name), _MAX_NAME) if name else "": report for name, report in given.items()}
+    names = shorten_names([name_of(name) for name in given], _MAX_NAME)
+    return dict(zip(names, given.values(), strict=True))
 
 
 def _size(report: IdentificationReport, *, all_searches: bool = True) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from pairsim._common.arrays import Values, as_array
 from pairsim.evaluation import PairFigures, PairScores, RocCurve
 from pairsim.evaluation.curve_data import curve_points
-from pairsim.visual.page.text_styles import name_of, shorten_text
+from pairsim.visual.page.text_styles import name_of, shorten_names
 from pairsim.visual.page.values import check_finite_threshold
 
 ScoredPairs: TypeAlias = PairFigures | tuple[Values, Values]
@@ -118,6 +118,6 @@ def read_models(
     for value in thresholds.values():
         check_finite_threshold(value)
     return [
-        RatedModel(shorten_text(name, _MAX_NAME), own, curve_points(own), thresholds.get(name), bounds.get(name, {}))
-        for name, own in pairs.items()
+        RatedModel(text, own, curve_points(own), thresholds.get(name), bounds.get(name, {}))
+        for text, (name, own) in zip(shorten_names(list(pairs), _MAX_NAME), pairs.items(), strict=True)
     ]

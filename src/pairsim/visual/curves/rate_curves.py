@@ -15,7 +15,7 @@ from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import JoinedCurve, join_points
 from pairsim.visual.curves.pair_input import Intervals, RatedModel, ScoredPairs, read_models
 from pairsim.visual.page.plot import LINES, Plot, Style, show_percent
-from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_text
+from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -271,8 +271,8 @@ def _name_curves(plot: Plot, models: list[RatedModel], curves: list[JoinedCurve]
     to_axes = axes.transData + axes.transAxes.inverted()
     height = _SLACK * 1.3 * SMALL_BOLD.size / 72 * inch_y
     names: list[tuple[float, float, float]] = []
-    for k, (model, curve) in enumerate(zip(models, curves, strict=True)):
-        name = shorten_text(model.name, _MAX_NAME_ON_CURVE)
+    texts = shorten_names([model.name for model in models], _MAX_NAME_ON_CURVE)
+    for k, (name, curve) in enumerate(zip(texts, curves, strict=True)):
         width = _SLACK * SMALL_BOLD.width(name) * inch_x
         points = np.stack([curve.fmr, to_y(curve.fnmr)], axis=1)
         # Rates of 0, and on deviate axes of 1, are outside the axes.

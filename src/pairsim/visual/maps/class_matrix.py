@@ -9,7 +9,16 @@ import numpy as np
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.visual.page.layout import similarity_colormap
 from pairsim.visual.page.plot import Plot, Style
-from pairsim.visual.page.text_styles import FONT, SMALL, SMALL_BOLD, Names, format_signed, label_axis, name_of
+from pairsim.visual.page.text_styles import (
+    FONT,
+    SMALL,
+    SMALL_BOLD,
+    Names,
+    format_signed,
+    label_axis,
+    name_of,
+    shorten_names,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -108,7 +117,7 @@ def draw_class_similarity(
     if len(shown) < len(classes):
         subtitle += f"\nthe {len(shown)} of {len(classes):,} classes with the highest similarity to another one"
     part = means[np.ix_(shown, shown)]
-    texts = [name_of(label, names, _MAX_NAME) for label in classes[shown]]
+    texts = shorten_names([name_of(label, names) for label in classes[shown]], _MAX_NAME)
 
     side = min(max(3.4, 0.46 * len(shown)), 8.0)
     plot = Plot(ax, style, size=(side + 2.4, side + 1.4), xlabel="class", ylabels=["class"])

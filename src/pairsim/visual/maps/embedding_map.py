@@ -10,7 +10,7 @@ import numpy as np
 from pairsim._common.arrays import Float64Array, Values, check_count, labelled_embeddings
 from pairsim.errors import require
 from pairsim.visual.page.plot import MARKERS, Plot, Style
-from pairsim.visual.page.text_styles import Names, name_of
+from pairsim.visual.page.text_styles import Names, name_of, shorten_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,17 +158,18 @@ def draw_embedding_map(
         look: dict[str, Any] = {"markersize": 2.5, "color": palette.quiet, "alpha": 0.6}
         axes.plot(*others.T, ".", **look, label="other classes", zorder=1)
     size = 5.5 if len(sample) <= 500 else 4.0
-    for k, label in enumerate(named):
+    texts = shorten_names([name_of(label, names) for label in named], _MAX_NAME)
+    for k, (label, text) in enumerate(zip(named, texts, strict=True)):
         marker = MARKERS[k % len(MARKERS)]
         color = palette.series[k % len(palette.series)]
         look = {"markersize": size * _GROWTH.get(marker, 1.0), "markerfacecolor": color, "alpha": 0.85}
         look |= {"markeredgecolor": palette.page, "markeredgewidth": 0.3}
-        axes.plot(*positions[numbers == label].T, marker, **look, label=name_of(label, names, _MAX_NAME), zorder=2)
+        axes.plot(*positions[numbers == label].T, marker, **look, label=text, zorder=2)
     if method == "pca":
         axes.set_aspect("equal", adjustable="datalim")
     else:
         axes.set(xticks=[], yticks=[])
-    longest = max(len(name_of(label, names)) for label in named)
+    longest = max(map(len, texts))
     columns = 10 if longest <= 3 else 5 if longest <= 8 else 3
     heading = title or f"Map of embeddings ({_TITLES[method]})"
     return plot.finish(heading, subtitle="; ".join(limits), columns=columns, narrow=True)

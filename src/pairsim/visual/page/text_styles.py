@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -110,13 +112,36 @@ def shorten_text(text: str, max_letters: int) -> str:
     return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head) :]}"
 
 
-def name_of(label: Any, names: Names = None, max_letters: int | None = None) -> str:
+def shorten_names(names: Sequence[str], max_letters: int) -> list[str]:
+    """Shorten names that are shown together, so that different names stay different.
+
+    Names that would be alike lose the words with which all of them begin, and are longer where that is not enough.
+
+    Example:
+        >>> shorten_names(["Juice-Apple-Nectar", "Juice-Mango-Nectar", "Milk"], 8)
+        ['…App…tar', '…Man…tar', 'Milk']
+    """
+    short, letters = {name: shorten_text(name, max_letters) for name in names}, max_letters
+    while len(set(short.values())) < len(short):
+        groups: dict[str, list[str]] = {}
+        for name, text in short.items():
+            groups.setdefault(text, []).append(name)
+        for group in groups.values():
+            # Words that begin alike are kept whole.
+            start = len(re.sub(r"\w*$", "", os.path.commonprefix(group)))  # noqa: RUF071 (letters, not paths)
+            for name in group if len(group) > 1 else ():
+                rest = name if start == 0 or letters >= len(name) else f"…{name[start:]}"
+                short[name] = shorten_text(rest, letters)
+        letters += 1
+    return [short[name] for name in names]
+
+
+def name_of(label: Any, names: Names = None) -> str:
     """Return the name of a label, or the label itself if it has no name.
 
     Args:
         label: A whole number or a string.
         names: A mapping from labels, or a sequence for the labels 0, 1 and so on.
-        max_letters: Length from which the name is shortened; by default it is never shortened.
 
     Example:
         >>> name_of(1, ["cat", "dog"]), name_of(7, ["cat", "dog"])
@@ -128,8 +153,7 @@ def name_of(label: Any, names: Names = None, max_letters: int | None = None) -> 
         label = names.get(label, label)
     elif names is not None and isinstance(label, int) and 0 <= label < len(names):
         label = names[label]
-    name = printable(str(label))
-    return name if max_letters is None else shorten_text(name, max_letters)
+    return printable(str(label))
 
 
 def format_signed(value: float, digits: int) -> str:

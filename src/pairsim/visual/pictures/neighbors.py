@@ -12,7 +12,7 @@ from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing, read_image
 from pairsim.search.gallery import Id, SearchResult
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, Names, format_signed, name_of
+from pairsim.visual.page.text_styles import INK, SMALL, SMALL_BOLD, Names, format_signed, name_of, shorten_names
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
 if TYPE_CHECKING:
@@ -89,20 +89,28 @@ def draw_neighbors(
     source = pictures if pictures is None or isinstance(pictures, Tensor | Mapping) else in_memory(pictures)
     images = [_picture(source, name, preprocessing) for name in unique]
     pixels = dict(zip(unique, to_pixels(images, preprocessing), strict=True))
+    written = [name_of(os.path.basename(str(name))) for name in unique]
+    if query_labels is not None:
+        labels = [query_labels[row] for row in range(rows)] + [
+            _look_up(gallery_labels, name, "label") for name in unique
+        ]
+        written = [name_of(label, names) for label in labels]
+    short = dict(zip(written, shorten_names(written, _MAX_NAME), strict=True))
     cells = []
     for row, (ids, query) in enumerate(zip(shown, to_pixels(parts[:rows], preprocessing), strict=True)):
         notes: list[Note] = []
         if query_labels is not None:
-            notes = [(name_of(query_labels[row], names, _MAX_NAME), SMALL)]
+            notes = [(short[name_of(query_labels[row], names)], SMALL)]
         heading = None if row else ("query", SMALL_BOLD.quiet)
         cells.append(Cell(pictures={f"query {row}": query}, heading=heading, notes=notes, frame=(INK, 1.2)))
         for rank, name in enumerate(ids):
             similarity, right = format_signed(result.similarities[row, rank].item(), 3), None
-            notes = [(similarity, SMALL), (name_of(os.path.basename(str(name)), max_letters=_MAX_NAME), SMALL)]
-            if gallery_labels is not None:
+            if gallery_labels is None:
+                notes = [(similarity, SMALL), (short[name_of(os.path.basename(str(name)))], SMALL)]
+            else:
                 label = _look_up(gallery_labels, name, "label")
                 right = bool(label == query_labels[row])
-                notes = [verdict_note(right, similarity, SMALL), (name_of(label, names, _MAX_NAME), SMALL)]
+                notes = [verdict_note(right, similarity, SMALL), (short[name_of(label, names)], SMALL)]
             heading = None if row else (str(rank + 1), SMALL_BOLD.quiet)
             picture = {f"neighbor {row} {rank}": pixels[name]}
             cells.append(Cell(pictures=picture, heading=heading, notes=notes, verdict=right))

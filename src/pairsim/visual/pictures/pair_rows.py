@@ -13,7 +13,7 @@ from pairsim.data.labels import read_labels
 from pairsim.evaluation.errors.pair_errors import worst_pairs
 from pairsim.images import Preprocessing
 from pairsim.visual.page.pixels import ImageTensorLike, fetch_separate, separate_images, to_pixels
-from pairsim.visual.page.text_styles import BOLD, TEXT, Names, format_signed, name_of
+from pairsim.visual.page.text_styles import BOLD, TEXT, Names, format_signed, name_of, shorten_names
 from pairsim.visual.page.values import check_finite_threshold, read_predictions, read_values
 from pairsim.visual.pictures.picture_grid import Cell, Note, draw_grid, verdict_note
 
@@ -98,11 +98,12 @@ def draw_pairs(
         )
     shown = min(count, MAX_PAIRS)
     pixels = to_pixels(firsts[:shown] + seconds[:shown], preprocessing)
-    cells = []
+    named = [name_of(name) for pair in (classes or ())[:shown] for name in pair]
+    texts, cells = shorten_names(named, _MAX_NAME), []
     for k in range(shown):
         notes: list[Note] = []
         if classes is not None:
-            notes.append((" | ".join(name_of(name, None, _MAX_NAME) for name in classes[k]), TEXT))
+            notes.append((" | ".join(texts[2 * k : 2 * k + 2]), TEXT))
         if similarities is not None:
             notes.append((f"similarity {format_signed(similarities[k], 3)}", TEXT))
         if probabilities is not None:

@@ -16,7 +16,18 @@ from pairsim.images import Preprocessing
 from pairsim.models import SimilarityModel
 from pairsim.visual.page.layout import Page, box_size, similarity_colormap
 from pairsim.visual.page.pixels import ImageTensorLike, embed, fetch_separate, one_image, separate_images, to_pixels
-from pairsim.visual.page.text_styles import BOLD, INK, SMALL_BOLD, TEXT, Names, format_signed, label_axis, name_of
+from pairsim.visual.page.text_styles import (
+    BOLD,
+    INK,
+    SMALL_BOLD,
+    TEXT,
+    Names,
+    format_signed,
+    label_axis,
+    name_of,
+    shorten_names,
+    shorten_text,
+)
 from pairsim.visual.page.values import check_finite_threshold, read_values
 
 if TYPE_CHECKING:
@@ -105,14 +116,14 @@ def draw_ranking(
     order = np.argsort(-similarities, kind="stable").tolist()
     drawn = order[:MAX_CLASSES]
     query_pixels, *pixels = to_pixels([image, *(parts[k] for k in drawn)], preprocessing)
-    texts = [name_of(labels[k], None, _MAX_NAME) for k in drawn]
+    texts = shorten_names([labels[k] for k in drawn], _MAX_NAME)
     heading = title or "Classes ranked by similarity to the query"
     if len(drawn) < count:
         heading += f": the top {len(drawn)} of {count:,}"
     caption = "query"
     if true is not None:
         gap = " " if len(true) <= 8 else "\n"
-        caption += f"\n{TRUE_CLASS} true class:{gap}{name_of(true, None, 18)}"
+        caption += f"\n{TRUE_CLASS} true class:{gap}{shorten_text(true, 18)}"
         rank = [labels[k] for k in order].index(true) + 1
         if rank > len(drawn):
             caption += f"\n(rank {rank:,}, not drawn)"

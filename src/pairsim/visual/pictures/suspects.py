@@ -11,7 +11,7 @@ from pairsim._common.arrays import check_count
 from pairsim.data.image_sets import in_memory
 from pairsim.images import Preprocessing
 from pairsim.visual.page.pixels import fetch_separate, to_pixels
-from pairsim.visual.page.text_styles import BAD_INK, BOLD, GOOD_INK, TEXT, Names, format_signed, name_of
+from pairsim.visual.page.text_styles import BAD_INK, BOLD, GOOD_INK, TEXT, Names, format_signed, name_of, shorten_names
 from pairsim.visual.page.values import read_values
 from pairsim.visual.pictures.picture_grid import Cell, draw_grid
 
@@ -102,13 +102,15 @@ def draw_suspects(
             "Pass the dataset that was audited."
         )
     pixels = to_pixels(fetch_separate(images, numbers.tolist(), preprocessing), preprocessing)
+    names_of_rows = [name_of(label, names) for row in shown for label in (suspects.given[row], suspects.proposed[row])]
+    texts = shorten_names(names_of_rows, _MAX_NAME)
     cells = [
         Cell(
             pictures={f"suspect {k}": pixels[k]},
             heading=(f"no. {suspects.images[row]}", BOLD),
             notes=[
-                (f"✗ {name_of(suspects.given[row], names, _MAX_NAME)}", TEXT.colored(BAD_INK)),
-                (f"→ {name_of(suspects.proposed[row], names, _MAX_NAME)}", TEXT.colored(GOOD_INK)),
+                (f"✗ {texts[2 * k]}", TEXT.colored(BAD_INK)),
+                (f"→ {texts[2 * k + 1]}", TEXT.colored(GOOD_INK)),
                 (f"score {format_signed(score[row], 3)}", TEXT),
             ],
         )

@@ -7,11 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from pairsim.search.gallery import SearchResult
-from pairsim.visual import draw_class_similarity, draw_neighbors, draw_pairs, draw_ranking, draw_roc
-from pairsim.visual.page.text_styles import BOLD, SMALL, TEXT, format_rate, format_signed, name_of, shorten_text
+from pairsim.visual import draw_class_similarity, draw_embedding_map, draw_neighbors, draw_pairs, draw_ranking, draw_roc
+from pairsim.visual.page.text_styles import (
+    BOLD,
+    SMALL,
+    TEXT,
+    format_rate,
+    format_signed,
+    name_of,
+    shorten_names,
+    shorten_text,
+)
 
 PIXELS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
 ONE = torch.ones(1, 1)
@@ -46,13 +57,55 @@ def test_short_texts_have_both_ends(length: int) -> None:
     assert short == "abcdefgh" if length >= 8 else ("…" in short and short[0] == "a")
 
 
+GROCERIES = [
+    *(f"Packages/Juice/Bravo-{kind}-Juice" for kind in ("Apple", "Orange", "Apricot")),
+    *(f"Packages/Juice/Tropical-{kind}-Juice" for kind in ("Apple", "Orange")),
+    "Packages/Milk/Arla-Standard-Milk",
+    "Fruit/Apple",
+]
+
+
+@given(st.lists(st.text("ab/-", max_size=12), unique=True), st.integers(2, 8))
+@example(GROCERIES, 16)
+@example(["aab", "aba", "aaab"], 2)
+def test_names_that_are_shown_together_stay_different(names: list[str], length: int) -> None:
+    texts = shorten_names(names, length)
+    assert len(set(texts)) == len(names)
+    for name, text in zip(names, texts, strict=True):
+        assert text == name or "…" in text or shorten_text(name, length) == text
+        assert text == name or len(text) <= len(name)
+        assert text == name or len(name) > length
+    if len({shorten_text(name, length) for name in names}) == len(names):
+        assert texts == [shorten_text(name, length) for name in names]
+
+
+def test_alike_names_lose_what_they_begin_with() -> None:
+    assert shorten_names([*GROCERIES, GROCERIES[0]], 12) == [
+        "…Bravo-A…e-Juice",
+        "…Bravo-O…e-Juice",
+        "…Apric…-Juice",
+        "…Apple-Juice",
+        "…Orange-Juice",
+        "Packag…-Milk",
+        "Fruit/Apple",
+        "…Bravo-A…e-Juice",
+    ]
+
+
+@pytest.mark.parametrize("draw", [draw_class_similarity, draw_embedding_map])
+def test_figures_of_classes_name_each_one_differently(draw: Any) -> None:
+    vectors, labels = np.eye(len(GROCERIES)), np.arange(len(GROCERIES))
+    figure = draw(vectors, labels, names=GROCERIES)
+    written = {text.get_text() for text in figure.findobj(Text)}
+    assert set(shorten_names(GROCERIES, 16)) <= written
+
+
 def test_names_of_labels_of_any_kind() -> None:
     names = ["cat", "dog"]
     assert [name_of(label, names) for label in (1, np.int64(1), torch.tensor(1), 2, -1, "x")] == [
         "dog", "dog", "dog", "2", "-1", "x"
     ]  # fmt: skip
     assert [name_of(label, {"x": "owl", 1: "eel"}) for label in ("x", np.str_("x"), 1, 0)] == ["owl", "owl", "eel", "0"]
-    assert name_of("a long name", None, 5) == "a …me"
 
 
 def test_numbers_as_text() -> None:
