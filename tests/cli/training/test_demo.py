@@ -16,6 +16,11 @@ def test_demo_leaves_model_metrics_and_pictures(tmp_path: Path) -> None:
     for name in ("best_model.pt", "model/model.safetensors", "metrics.json", "pairs.png", "ranking.png"):
         assert (tmp_path / "d" / name).stat().st_size > 0
     assert "Try next:" in done.out
+    assert "it shares 10 classes with these data" in done.out
+    page = (tmp_path / "d" / "report.html").read_text()
+    assert "The training data has all of these classes." in page
+    assert "it shares 10 classes with these data" in page
+    assert "pairsim evaluate d digits\n" in page
     with Image.open(tmp_path / "d" / "pairs.png") as picture:
         assert picture.width > 300
     again = here("demo", "--out", "d", "--epochs", "2", "--json", cwd=tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pairsim
-from pairsim.cli.arguments import Json, load_model
+from pairsim.cli.arguments import Json, load_judged, load_model
 from pairsim.cli.output import note, print_result
 from pairsim.cli.pictures.compare import describe
 from pairsim.cli.training.fitting import CommandRecords
@@ -42,6 +42,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
     with locked(out):
         make_trainer(train, config, callbacks=(CommandRecords("digits", train),)).fit(resume="never")
         model = load_model(out, "cpu")
+        judged = load_judged(out, model, "digits", "test", pairs=None, data_dir=None, class_level=None, on_error=None)
         report = write_report(
             out,
             test,
@@ -50,6 +51,7 @@ def demo(*, out: Path = Path("pairsim-demo"), epochs: int = 15, seed: int = 0, j
             data="digits",
             split="test",
             source=test.source,
+            complete=judged.completed,
             model=model,
         ).figures
         storage.write_file(out / "metrics.json", storage.to_json(report.to_dict()))
