@@ -48,6 +48,26 @@ def test_rates_between_many_groups_are_readable(tiny_run: Path, tmp_path: Path, 
         assert serious_findings(page) == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tables_are_readable(tiny_run: Path, tmp_path: Path, width: int) -> None:
+    images = labelled_images(60, 240)
+    groups = [("women, 20 to 40 years", "men, older")[label % 2] for label in images.targets]
+    names = [f"Packages.Juice.Bravo-{number}-Apple-Juice" for number in range(60)]
+    write_report(tiny_run, images, tmp_path / "r.html", names=names, groups=groups)
+    with open_page((tmp_path / "r.html").as_uri(), width=width) as (page, problems):
+        assert problems == []
+        widths = page.locator("#classes tbody td:first-child").evaluate_all("found => found.map(c => c.offsetWidth)")
+        assert min(widths) >= 100  # a word of a name, not a letter
+        captions = page.locator("caption").evaluate_all("all => all.map(c => c.getBoundingClientRect().right)")
+        assert max(captions) <= width
+        regions = page.locator(".scroll").evaluate_all("found => found.map(r => r.scrollWidth - r.clientWidth)")
+        assert width < 1000 or max(regions) == 0  # nothing is cut on a wide screen
+        header, summary = (page.locator(name).first.bounding_box() for name in ("header", ".summary"))
+        assert header is not None
+        assert summary is not None
+        assert summary["y"] > header["y"] + header["height"] + 8
+
+
 CONTRAST = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
   const light = (parts) => parts

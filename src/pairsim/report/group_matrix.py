@@ -10,7 +10,7 @@ from pairsim.report.rendering import render
 MAX_GROUPS = 12
 """With more groups the rates would be too small to read; the table of groups has them all."""
 
-_CELL, _LEFT, _TOP, _NAME = 76, 110, 62, 14
+_CELL, _LEFT, _TOP, _NAME = 76, 126, 62, 14
 
 
 def group_matrix(report: GroupReport) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import math
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ def write_report(
         out: The page to write, `.html`; an existing one is replaced.
         names: A name for each class, in the order of the sorted labels; by default the labels.
         title: Title of the page; by default made from the name of the run.
-        data: Name of the data on the command line, for "how to reproduce".
+        data: The data on the command line with their options, such as `"photos --groups site"`, for "how to reproduce".
         split: Split of the data: "test", "val" or "train".
         source: Origin of the images, in words.
         most: Maximum number of errors of each kind, and of label suspects.
@@ -97,6 +98,7 @@ def write_report(
     page = render(
         "page.html",
         title=title or f"Similarity report: {records.name}",
+        folder=shlex.quote(os.fspath(run)),
         data=data,
         split=split,
         source=source,

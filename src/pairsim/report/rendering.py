@@ -49,7 +49,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= {"percent": percent, "whole": "{:,}".format, "settings": settings_text}
+    environment.filters |= {"percent": percent, "whole": "{:,}".format, "settings": settings_text, "unbroken": unbroken}
     environment.tests["nan"] = math.isnan
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
@@ -82,6 +82,11 @@ def percent(value: float, digits: int = 3) -> str:
         ('12.345 %', 'not measurable with so few pairs')
     """
     return "not measurable with so few pairs" if math.isnan(value) else f"{value:.{digits}%}".replace("%", " %")
+
+
+def unbroken(text: str) -> str:
+    """Keep a text in one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def settings_text(values: Mapping[str, Any]) -> str:

@@ -67,6 +67,8 @@ def test_the_page_and_the_card_have_the_groups(place: Path) -> None:
     page = (place / "page.html").read_text()
     assert '<section id="groups">' in page
     assert "2 groups, by the column site" in page
+    assert "pairsim evaluate run data --groups site\n" in page
+    assert "pairsim report run data --groups site --out report.html" in page
     assert "False match rate between groups" in page
     assert here("report", "run", "data", "--out", "plain.html", cwd=place).status == 0
     assert '<section id="groups">' not in (place / "plain.html").read_text()

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -235,5 +236,5 @@ def test_given_pairs_have_a_table_of_kinds_and_no_sections_of_classes(tiny_run: 
         assert f'<th scope="row">{html.escape(name)}</th><td>{row.num_pairs}</td>' in page
     assert "other groups (9 here)" in page
     assert not re.search(r'id="(classes|suspects)"|href="#(classes|suspects)"', page)
-    assert "pairsim evaluate RUN pics --pairs PAIRS.csv" in page
+    assert f"pairsim evaluate {shlex.quote(str(tiny_run))} pics --pairs PAIRS.csv\n" in page
     assert counts_of(page)["numPositive"] == 150

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pairsim._common.choices import Split
@@ -70,13 +71,21 @@ def report(
     )
     of_images = f"all pairs of {len(images.dataset):,} images"
     note(f"Evaluating {of_images if images.class_names else f'{len(images.dataset):,} pairs'}.")
+    options = {
+        "--pairs": pairs,
+        "--groups": groups,
+        "--class-level": class_level,
+        "--on-error": on_error,
+        "--data-dir": data_dir,
+    }
+    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     findings = write_report(
         run,
         images.dataset,
         out,
         names=images.class_names or None,
         title=title,
-        data=data,
+        data=shlex.join([data, *given]),
         split=split if pairs is None else "",
         source=images.source,
         most=most,
