@@ -252,8 +252,36 @@ def _height_and_width(image_size: Any, smallest: int) -> tuple[int, int] | None:
 
 
 def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:
-    """Scale the embeddings of a net to length 1, unless it does so itself."""
+    """Scale the embeddings of a net to length 1, unless it does so itself.
+
+    Args:
+        embeddings: What the net returned.
+        net: The net.
+
+    Returns:
+        `[N, D]`.
+
+    Raises:
+        TypeError: If the net returned no tensor.
+        ValueError: If it is not `[N, D]`, or of complex numbers.
+    """
     net = unwrapped(net)
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(
+            f"Expected {type(net).__name__} to return embeddings as a tensor [N, D], got {type(embeddings).__name__}. "
+            "Return one tensor from its forward."
+        )
+    if embeddings.ndim != 2:
+        advice = {3: "Append nn.Flatten() to it.", 4: "Append nn.AdaptiveAvgPool2d(1) and nn.Flatten() to it."}
+        raise ValueError(
+            f"Expected {type(net).__name__} to return embeddings [N, D], got {list(embeddings.shape)}. "
+            f"{advice.get(embeddings.ndim, 'Return one row for each image from its forward.')}"
+        )
+    if embeddings.is_complex():
+        raise ValueError(
+            f"Expected {type(net).__name__} to return real numbers, got {embeddings.dtype}. "
+            "Return torch.view_as_real(embeddings).flatten(1) from its forward."
+        )
     return embeddings if isinstance(net, EmbeddingNet) and net.normalize else unit_length(embeddings)
 
 

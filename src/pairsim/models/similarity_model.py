@@ -114,7 +114,9 @@ class SimilarityModel(ModelSettings):
             `[N, D]`, float32.
 
         Raises:
-            ValueError: If the images are not `[N, C, H, W]` or have other channels than the model.
+            TypeError: If the images or what the net returns are not a tensor.
+            ValueError: If the images are not `[N, C, H, W]` or have other channels than the model, or the net does not
+                return real `[N, D]`.
         """
         check_images(images, self.embedding_net, self.preprocessing)
         images = self.preprocessed(images, checked=not self.training and images.device.type == "cpu")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pairsim import EmbeddingNet
+from pairsim import EmbeddingNet, Gallery, SimilarityModel, TrainConfig, Trainer
+from pairsim.data import ImageTensors
 from pairsim.models.embedding_net import eval_mode
 
 REFERENCE = {
@@ -129,6 +132,61 @@ def test_pooling_before_relu_is_the_notebooks_order() -> None:
             assert b is not None
             torch.testing.assert_close(a, b, rtol=0, atol=0)
         torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=0)
+
+
+class Given(nn.Module):
+    """A net that makes something else of its `[N, 4]` features."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.change = change
+
+    def forward(self, images: Tensor) -> Any:
+        return self.change(self.conv(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda x: x[:, :, None, None], ValueError, r"\[N, D\], got \[\d+, 4, 1, 1\]\. Append .*nn\.Flatten\(\) to it"),
+        (lambda x: x[:, :, None], ValueError, r"\[N, D\], got \[\d+, 4, 1\]\. Append nn\.Flatten\(\) to it"),
+        (lambda x: x[:, 0], ValueError, r"\[N, D\], got \[\d+\]\. Return one row for each image"),
+        (Tensor.sum, ValueError, r"\[N, D\], got \[\]\. Return one row for each image"),
+        (lambda x: x.to(torch.complex64), ValueError, r"real numbers, got torch\.complex64\. Return torch\.view"),
+        (lambda x: (x, x), TypeError, r"as a tensor \[N, D\], got tuple\. Return one tensor"),
+        (lambda x: SimpleNamespace(last=x), TypeError, r"as a tensor \[N, D\], got SimpleNamespace\."),
+    ],
+)
+def test_a_net_that_does_not_return_embeddings_is_named(
+    change: Callable[[Tensor], Any], error: type[Exception], said: str
+) -> None:
+    model = SimilarityModel(Given(change)).eval()
+    pixels = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    data = ImageTensors(pixels[:4], [0, 0, 1, 1])
+    calls: list[Callable[[], Any]] = [
+        lambda: model.embed(pixels),
+        lambda: model(pixels, pixels),
+        lambda: model.get_raw_similarity(pixels, pixels),
+        lambda: model.encode(pixels[:1]),
+        lambda: model.encode(pixels),
+        lambda: model.verify(pixels[:1], pixels[1:2]),
+        lambda: Gallery(model).add(pixels, list("abcde")),
+        lambda: Trainer(model, TrainConfig(epochs=1, batch_size=4), train=data, val=data).fit(),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=f"^Expected Given to return .*{said}"):
+            call()
+
+
+def test_embeddings_are_checked_while_traced_and_mapped() -> None:
+    model = SimilarityModel(Given(lambda features: features)).eval()
+    images = torch.rand(3, 2, 1, 28, 28)
+    with torch.no_grad():
+        expected = torch.stack([model.embed(batch) for batch in images])
+        torch.testing.assert_close(torch.func.vmap(model.embed)(images), expected)
+        compiled = torch.compile(model.embed, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(images[0]), expected[0])
 
 
 def partly_in_eval_mode() -> nn.Sequential:
