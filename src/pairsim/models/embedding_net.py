@@ -213,8 +213,9 @@ class EmbeddingNet(PlainNamesModule):
         self.head_is_fitted = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        self.came_alone, self.head_is_fitted = not prefix, True
+        self.came_alone = not prefix
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.head_is_fitted |= any(name.startswith(f"{prefix}head.") for name in state_dict)
 
     def architecture(self) -> dict[str, Any]:
         """What is needed to build the net again, as JSON values; of a backbone without a name its class only."""
@@ -283,6 +284,20 @@ def to_unit_length(embeddings: Tensor, net: nn.Module) -> Tensor:
             "Return torch.view_as_real(embeddings).flatten(1) from its forward."
         )
     return embeddings if isinstance(net, EmbeddingNet) and net.normalize else unit_length(embeddings)
+
+
+def check_head(net: nn.Module) -> None:
+    """Check that the head of a net can be used: one in closed form first has to be computed.
+
+    Raises:
+        ValueError: If it was not yet; names it.
+    """
+    net = unwrapped(net)
+    if isinstance(net, EmbeddingNet) and not net.head_is_fitted:
+        raise ValueError(
+            f'Expected head "{net.head_name}" to be computed, it has its initial weights. Call pairsim.adapt, train '
+            "the model with a Trainer, or load its weights."
+        )
 
 
 def default_preprocessing(net: nn.Module) -> Preprocessing:

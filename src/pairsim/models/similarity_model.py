@@ -18,7 +18,7 @@ from pairsim.errors import advising_smaller_batches
 from pairsim.images import PictureLike, Preprocessing
 from pairsim.models import pretrained
 from pairsim.models.collecting import collect
-from pairsim.models.embedding_net import EmbeddingNet, check_images, eval_mode, to_unit_length
+from pairsim.models.embedding_net import EmbeddingNet, check_head, check_images, eval_mode, to_unit_length
 from pairsim.models.inference.inference_nets import (
     MAX_WITHOUT_COPY,
     InferenceNet,
@@ -87,7 +87,7 @@ class SimilarityModel(ModelSettings):
             Logits `[N]`, float32.
 
         Raises:
-            ValueError: If shapes are wrong or differ.
+            ValueError: If shapes are wrong or differ, or in eval mode the head was not computed yet.
         """
         a, b = self._embed_pairs(first, second)
         return self.logits((a * b).sum(dim=-1))
@@ -101,6 +101,9 @@ class SimilarityModel(ModelSettings):
 
         Returns:
             Similarities `[N]` in [-1, 1], float32; 0 where an embedding is zero.
+
+        Raises:
+            ValueError: As `forward`.
         """
         return unit_similarity.similarity(*self._embed_pairs(first, second))
 
@@ -159,7 +162,8 @@ class SimilarityModel(ModelSettings):
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
             TypeError: If `images` is a dataset.
-            ValueError: If `batch_size` is below 1, there is no such precision, shapes are wrong, or weights are NaN.
+            ValueError: If `batch_size` is below 1, there is no such precision, shapes are wrong, weights are NaN, or
+                the head was not computed yet.
 
         Example:
             >>> SimilarityModel().encode(torch.rand(3, 1, 28, 28), precision="bf16").shape
@@ -196,12 +200,14 @@ class SimilarityModel(ModelSettings):
             `[N, D]` on the model's device, float32.
 
         Raises:
-            ValueError: If shapes are wrong, there are not `num_images` images, or weights are NaN.
+            ValueError: If shapes are wrong, there are not `num_images` images, weights are NaN, or the head was not
+                computed yet.
 
         Example:
             >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
             torch.Size([5, 128])
         """
+        check_head(self.embedding_net)
         dtype, own_embed = inference_dtype(precision, self.device), type(self).embed is not SimilarityModel.embed
         if self.weights_dtype != torch.float32:
             dtype = None
@@ -325,7 +331,9 @@ class SimilarityModel(ModelSettings):
 
         Raises:
             RunError: If it cannot be written; what was there stays whole.
+            ValueError: If the head was not computed yet.
         """
+        check_head(self.embedding_net)
         pretrained.save(Path(folder), self)
 
     @classmethod
@@ -352,6 +360,8 @@ class SimilarityModel(ModelSettings):
         return model.eval()
 
     def _embed_pairs(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            check_head(self.embedding_net)
         check_images(first, self.embedding_net, self.preprocessing)
         check_images(second, self.embedding_net, self.preprocessing)
         if first.shape != second.shape:

@@ -152,9 +152,11 @@ def _adapt(
     assert net.backbone is not None, "it was checked"
     fine_tunes = settings.freeze != "backbone" and has_parameters(model)
     train, val, split = _labelled(train, val, settings)
-    net.head_is_fitted = True  # it is replaced below
-    # this reads the images, once, and completes the preprocessing, on which features depend
-    placed = RunSetup(model, settings, train, val).data
+    fitted, net.head_is_fitted = net.head_is_fitted, True  # the head is replaced below
+    try:  # this reads the images, once, and completes the preprocessing, on which features depend
+        placed = RunSetup(model, settings, train, val).data
+    finally:
+        net.head_is_fitted = fitted
     assert placed.validation is not None, "validation images were given"
     assert placed.validation.images is not None, "they have labels"
     train = LabelledImages(placed.loader.dataset, train.targets, groups=train.groups)

@@ -1,15 +1,18 @@
 """Models with each head: saved, loaded and exported."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import nn
 
-from pairsim import EmbeddingNet, SimilarityModel
+from pairsim import EmbeddingNet, Gallery, SimilarityModel, calibrate, evaluate
+from pairsim.data import ImageTensors
 from pairsim.export import export_onnx, load_onnx
-from pairsim.models.heads.head_modules import HeadName
+from pairsim.models.heads.head_modules import CLOSED_FORM, HeadName
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
 
@@ -17,15 +20,45 @@ IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).c
 @pytest.mark.parametrize("head", get_args(HeadName))
 def test_saved_and_loaded_by_name(head: HeadName, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = SimilarityModel(EmbeddingNet("shufflenet_v2_x0_5", image_size=32, head=head)).eval()
-    for name, parameter in model.embedding_net.named_parameters():
-        if name.startswith("head."):
-            nn.init.normal_(parameter)
+    net = EmbeddingNet("shufflenet_v2_x0_5", image_size=32, head=head)
+    for parameter in net.head.parameters():
+        nn.init.normal_(parameter)
+    net.set_head(head, net.head, net.embedding_dim)
+    model = SimilarityModel(net).eval()
     model.save_pretrained(tmp_path / "model")
     loaded = SimilarityModel.from_pretrained(tmp_path / "model")
     assert torch.equal(loaded.embed(IMAGES), model.embed(IMAGES))
     assert isinstance(loaded.embedding_net, EmbeddingNet)
     assert (loaded.embedding_net.head_name, loaded.embedding_net.embedding_dim) == (head, model.embed(IMAGES).shape[1])
+
+
+@pytest.mark.parametrize("head", CLOSED_FORM)
+def test_a_head_that_was_not_computed_is_named(head: HeadName, tmp_path: Path) -> None:
+    net = EmbeddingNet(nn.Conv2d(3, 7, 3), in_channels=3, image_size=32, head=head)
+    model = SimilarityModel(net)
+    assert model(IMAGES, IMAGES).shape == (3,)  # in a training of one's own
+    model.eval()
+    images = ImageTensors(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), [0, 1] * 4)
+    calls: list[Callable[[], Any]] = [
+        lambda: model(IMAGES, IMAGES),
+        lambda: model.get_raw_similarity(IMAGES, IMAGES),
+        lambda: model.encode(IMAGES),
+        lambda: model.verify(IMAGES[:1], IMAGES[1:2]),
+        lambda: evaluate(model, images),
+        lambda: calibrate(model, images),
+        lambda: Gallery(model).add(images.images, list("abcdefgh")),
+        lambda: export_onnx(model, tmp_path / "model.onnx"),
+        lambda: model.save_pretrained(tmp_path / "model"),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf'^Expected head "{head}" to be computed, .*\. Call pairsim\.adapt, '):
+            call()
+    assert not list(tmp_path.iterdir())
+    net.load_state_dict(net.backbone.state_dict(prefix="backbone."), strict=False)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=f'^Expected head "{head}" to be computed'):
+        model.encode(IMAGES)
+    model.load_state_dict(SimilarityModel(copy.deepcopy(net)).state_dict())
+    assert model.encode(IMAGES).shape == (3, 7)
 
 
 def test_without_a_head_embeddings_are_the_features() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer
+from pairsim import EmbeddingNet, PairDataset, SimilarityModel, TrainConfig, Trainer, adapt
 from pairsim.data import ImageTensors
 from pairsim.encoding.features import backbone_features
 from pairsim.models.heads.closed_form import standardization
@@ -58,3 +58,13 @@ def test_whitening_has_the_length_asked_for_and_is_loaded_again(tmp_path: Any) -
 def test_pairs_have_no_classes() -> None:
     with pytest.raises(ValueError, match=r'labelled images to compute head "whiten" from, got pairs\. Use head'):
         Trainer(SimilarityModel(make_net("whiten")), config(objective="pairs"), train=PairDataset(make_images(), 20))
+
+
+def test_after_an_adaptation_that_failed_the_head_is_still_not_computed() -> None:
+    model = SimilarityModel(make_net("whiten"))
+    with pytest.raises(ValueError, match="Expected freeze to name parts of the backbone"):
+        adapt(model, config(freeze="absent"), train=make_images(), head="whiten")
+    with pytest.raises(ValueError, match=r'^Expected head "whiten" to be computed'):
+        model.encode(make_images().images)
+    adapt(model, config(freeze="backbone"), train=make_images(), head="whiten")
+    assert len(model.encode(make_images().images)) == 60
