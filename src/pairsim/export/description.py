@@ -34,7 +34,8 @@ class Description:
         kind: `"embed"`: images in, embeddings out; `"pair"`: two images in, similarity and probability out.
         preprocessing: Size, channels and normalisation. The graph normalises; reading and resizing is left to do.
         embedding_dim: Length of an embedding.
-        threshold: Similarity from which a pair is a match; NaN if the model has none.
+        threshold: Similarity from which a pair is a match; NaN if the model has none, as with a probability that is on
+            one side of 0.5 at every similarity.
         operating_point: The error rates measured at the threshold, if any.
         calibration: How the probability was fitted; `None` if it is the sigmoid of the projection.
         projection: Weight and bias of the logit of a similarity.
@@ -81,7 +82,7 @@ class Description:
             kind=kind,
             preprocessing=model.preprocessing,
             embedding_dim=embedding_dim,
-            threshold=model.threshold,
+            threshold=model.threshold if math.isfinite(model.threshold) else math.nan,
             operating_point=model.operating_point,
             calibration=model.calibration,
             projection=(model.projection.weight.item(), model.projection.bias.item()),

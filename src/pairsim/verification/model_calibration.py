@@ -56,8 +56,9 @@ def calibrate(
         DataError: If there are fewer than two images, or labels do not fit.
         TypeError: If `model` is not a `SimilarityModel`, `pairs` is not a dataset, or a number is text.
         ValueError: If there are no positive or no negative pairs, too few negative ones for `target_fmr` (rule of
-            three), similarity does not separate them, with `costs` rejecting every pair costs least, or an argument
-            is out of range. The model then stays as it was.
+            three), similarity does not separate them, with `costs` rejecting every pair costs least, without a choice
+            of threshold no similarity has probability one half, or an argument is out of range. The model then stays
+            as it was.
 
     Example:
         >>> import torch
@@ -97,7 +98,13 @@ def calibrate(
         threshold, criterion = scores.equal_error_threshold(), "equal errors"
     else:
         threshold, criterion = fitted.similarity_at(0.5), "probability 0.5"
-    point = operating_point(scored, threshold, criterion, source) if math.isfinite(threshold) else None
+        if math.isinf(threshold):
+            raise ValueError(
+                f"Expected a probability of one half at some similarity, to be the threshold, got "
+                f"{'lower' if threshold > 0 else 'higher'} ones only at prior {fitted.prior:g}. Choose the threshold "
+                "with target_fmr or equal_errors, or check the prior."
+            )
+    point = operating_point(scored, threshold, criterion, source)
     calibration = dataclasses.replace(fitted, operating_point=point)
     model.calibration, model.operating_point = calibration, point
     return calibration

@@ -11,7 +11,7 @@ from exported import isotonic, small_model
 from pairsim import SimilarityModel
 from pairsim.errors import RunError
 from pairsim.export.description import Description
-from pairsim.models import OperatingPoint
+from pairsim.models import Calibration, OperatingPoint
 
 FILE = Path("model.onnx")
 
@@ -44,10 +44,12 @@ def test_properties_are_read_back(model: SimilarityModel) -> None:
     assert Description.from_properties({**properties, "other": "{"}, FILE) == description
 
 
-def test_a_model_without_a_threshold() -> None:
-    model = SimilarityModel()
+@pytest.mark.parametrize("calibration", [None, isotonic().with_prior(1e-9), isotonic().with_prior(1 - 1e-9)])
+def test_a_model_without_a_threshold(calibration: Calibration | None) -> None:
+    model = small_model(calibration=calibration)
     with torch.no_grad():
         model.projection.weight.fill_(-1.0)
+    assert not math.isfinite(model.threshold)
     description = Description.of(model, "embed", 8)
     assert description.to_dict()["threshold"] is None
     assert math.isnan(Description.from_properties(description.to_properties(), FILE).threshold)

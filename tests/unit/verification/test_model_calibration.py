@@ -71,6 +71,15 @@ def test_given_pairs_and_a_prior(model: SimilarityModel, splits: tuple[ImageTens
     assert evaluate(model, splits[2]).prior == 0.01
 
 
+def test_a_rare_prior_leaves_other_choices_of_the_threshold(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...]
+) -> None:
+    pairs = PairDataset(splits[1], num_pairs=1000, seed=1)
+    calibration = calibrate(model, pairs, method="isotonic", prior=1e-5, target_fmr=0.1)
+    assert calibration.similarity_at(0.5) == math.inf
+    assert math.isfinite(model.threshold)
+
+
 def test_training_again_drops_the_calibration(model: SimilarityModel, splits: tuple[ImageTensors, ...]) -> None:
     calibrate(model, splits[1])
     Trainer(model, TrainConfig(epochs=1, batch_size=64, progress=False), train=splits[0], val=splits[1]).fit()
@@ -97,6 +106,10 @@ def test_errors_leave_the_model_as_it_was(model: SimilarityModel, splits: tuple[
     )
     with pytest.raises(ValueError, match="rejecting every pair costs least"):
         calibrate(model, twins, costs=(1e6, 1))
+    for prior, found in ((1e-5, "lower"), (0.99999, "higher")):
+        said = rf"^Expected a probability of one half at some similarity, .* {found} ones only at prior .*target_fmr"
+        with pytest.raises(ValueError, match=said):
+            calibrate(model, few, method="isotonic", prior=prior)
     one_class = subset(splits[1], (splits[1].targets == 3).nonzero()[0])
     with pytest.raises(ValueError, match="positive and negative pairs to calibrate on"):
         calibrate(model, one_class)
