@@ -95,6 +95,35 @@ def joined_pair(first: Images, second: Images) -> Images | None:
     return None
 
 
+def finite_images(images: Tensor) -> Tensor:
+    """Return which images `[n, C, H, W]` have finite pixels only, bool `[n]`, without waiting for the device."""
+    if not images.is_floating_point():
+        return torch.ones(len(images), dtype=torch.bool, device=images.device)
+    return images.isfinite().flatten(1).all(dim=1)
+
+
+def check_finite(finite: Tensor, embeddings: Tensor) -> None:
+    """Check that images and their embeddings are finite.
+
+    Args:
+        finite: From `finite_images` of all images, bool `[N]`.
+        embeddings: `[N, D]`.
+
+    Raises:
+        ValueError: If not; names the first image.
+    """
+    if bad := (~finite).nonzero().flatten().tolist():
+        raise ValueError(
+            f"Expected finite pixels, found NaN or infinity in image {bad[0]}"
+            f"{f' and {len(bad) - 1:,} more' if bad[1:] else ''}. Check how images are scaled, or remove them."
+        )
+    if bad := (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist():
+        raise ValueError(
+            f"Expected finite embeddings, the net gives NaN for image {bad[0]}, of finite pixels and with finite "
+            'weights. Use precision="fp32" and images of the scale of training.'
+        )
+
+
 def check_no_dataset(images: object) -> None:
     """Check that these are images, and not items with labels or a loader.
 

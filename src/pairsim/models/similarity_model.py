@@ -25,7 +25,7 @@ from pairsim.models.inference.inference_nets import (
     InferenceNets,
     default_batch_size,
 )
-from pairsim.models.inputs import Images, image_batches, joined_pair
+from pairsim.models.inputs import Images, check_finite, finite_images, image_batches, joined_pair
 from pairsim.models.model_settings import ModelSettings
 from pairsim.models.verdict import Verdict, verdict_on, warn_of_one_decision
 from pairsim.models.weight_names import check_weights
@@ -162,8 +162,8 @@ class SimilarityModel(ModelSettings):
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
             TypeError: If `images` is a dataset.
-            ValueError: If `batch_size` is below 1, there is no such precision, shapes are wrong, weights are NaN, or
-                the head was not computed yet.
+            ValueError: If `batch_size` is below 1, there is no such precision, shapes are wrong, weights, pixels or
+                embeddings are NaN or infinite, or the head was not computed yet.
 
         Example:
             >>> SimilarityModel().encode(torch.rand(3, 1, 28, 28), precision="bf16").shape
@@ -200,8 +200,8 @@ class SimilarityModel(ModelSettings):
             `[N, D]` on the model's device, float32.
 
         Raises:
-            ValueError: If shapes are wrong, there are not `num_images` images, weights are NaN, or the head was not
-                computed yet.
+            ValueError: If shapes are wrong, there are not `num_images` images, weights, pixels or embeddings are NaN or
+                infinite, or the head was not computed yet.
 
         Example:
             >>> SimilarityModel().encode_batches(torch.rand(5, 1, 28, 28).split(2)).shape
@@ -213,11 +213,13 @@ class SimilarityModel(ModelSettings):
             dtype = None
         chosen = InferenceNet(net=self.embed, dtype=dtype) if own_embed else None
         few = dtype is None and num_images is not None and num_images <= MAX_WITHOUT_COPY
+        finite = list[Tensor]()
 
         def embed(images: Tensor) -> Tensor:
             nonlocal chosen
             check_images(images, self.embedding_net, self.preprocessing)
             images = images.to(self.device)
+            finite.append(finite_images(images))
             if not own_embed:
                 images = self.preprocessed(images, checked=chosen is None)
             if chosen is None:  # the first batch selects the net that runs
@@ -231,8 +233,9 @@ class SimilarityModel(ModelSettings):
         embeddings = collect(map(embed, filter(len, batches)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
-        if not embeddings.is_meta and embeddings.isnan().any():  # which takes less time than a look at the weights
-            check_weights(self)
+        if not (embeddings.is_meta or (embeddings.isfinite().all() and torch.cat(finite).all())):
+            check_weights(self)  # here, as a look at the weights takes more time
+            check_finite(torch.cat(finite), embeddings)
         return embeddings
 
     def similarity_matrix(
@@ -255,6 +258,9 @@ class SimilarityModel(ModelSettings):
 
         Returns:
             `[N, M]` in [-1, 1], float32.
+
+        Raises:
+            ValueError: As `encode`.
         """
         rows = self.encode(a, batch_size=batch_size, precision=precision, progress=progress)
         columns = rows if b is None else self.encode(b, batch_size=batch_size, precision=precision, progress=progress)
@@ -273,6 +279,9 @@ class SimilarityModel(ModelSettings):
 
         Returns:
             `[N]` in [0, 1].
+
+        Raises:
+            ValueError: As `encode`, or if there are not as many first as second images.
         """
         return self.probability(self._encoded_similarity(first, second))
 
@@ -310,7 +319,7 @@ class SimilarityModel(ModelSettings):
 
         Raises:
             ImageReadError: If a file cannot be read; the message names it.
-            ValueError: If more than two images are given, or the threshold is outside [-1, 1].
+            ValueError: If more than two images are given, or the threshold is outside [-1, 1]; and as `encode`.
         """
         similarity = self._encoded_similarity(first, second)
         if similarity.numel() != 1:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -422,7 +423,33 @@ def test_nan_in_the_weights_is_named(call: str, part: str) -> None:
         getattr(model, call)(*given.get(call, [images, images]))
 
 
-def test_images_with_nan_are_not_the_fault_of_the_weights() -> None:
-    images = torch.full((2, 1, 28, 28), torch.nan)
-    images[0] = 0.5
-    assert SimilarityModel().eval().encode(images).isnan().any(dim=1).tolist() == [False, True]
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("batch_size", [2, 256])
+def test_pixels_that_are_not_finite_are_named(value: float, batch_size: int) -> None:
+    torch.manual_seed(0)
+    model, images = SimilarityModel().eval(), torch.rand(6, 1, 28, 28)
+    images[3:5, 0, 4, 4] = value
+    good, bad = images[:1], images[3:4]
+    calls: dict[str, Callable[[], Any]] = {
+        "3 and 1 more": lambda: model.encode(images, batch_size=batch_size),
+        r"3 and 1 more\.": lambda: model.encode_batches([(images[:2] * 255).to(torch.uint8), images[2:]]),
+        r"3 and 1 more\. ": lambda: model.similarity_matrix(good, images, batch_size=batch_size),
+        r"0\.": lambda: model.verify(bad, good),
+        r"1\.": lambda: model.predict_proba(good, bad),
+    }
+    for found, call in calls.items():
+        with pytest.raises(ValueError, match=f"^Expected finite pixels, found NaN or infinity in image {found}"):
+            call()
+
+
+def test_a_net_that_gives_nan_for_finite_pixels_is_named() -> None:
+    class Overflowing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1) * 1e30 * 1e30
+
+    images = torch.zeros(3, 1, 8, 8)
+    model = SimilarityModel(Overflowing()).eval()
+    assert not model.encode(images).any()
+    images[2] = 1.0
+    with pytest.raises(ValueError, match=r"^Expected finite embeddings, the net gives NaN for image 2, .* precision"):
+        model.encode(images)
