@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -186,8 +186,6 @@ def verify_pairs(
     similarity = pair_similarity(encoded.embeddings, *torch.from_numpy(row_of[numbers[kept]]).T)
     # both in the precision of `SimilarityModel.verify`
     cosine, probability = torch.stack((similarity, model.probability(similarity))).double().cpu().numpy()
-    if not np.isfinite((cosine, probability)).all():
-        raise DataError("Expected finite similarities, the model gives NaN with finite weights. Train it again.")
     own = model.operating_point
     return PairVerdicts(
         first=tuple(rows[k][0] for k in kept),
@@ -230,10 +228,14 @@ def _read(pairs: PathPairs, root: Path | None) -> tuple[list[_Row], Path | None]
             return [(*pair, None) for pair in table.pairs], folder
         return list(table.rows), folder
     rows: list[_Row] = []
-    for number, pair in enumerate(pairs):
-        values: tuple[Any, ...] = tuple(pair)
+    for number, pair in enumerate(cast("Iterable[Any]", pairs)):
+        values: tuple[Any, ...] = (pair,) if isinstance(pair, str) or not isinstance(pair, Iterable) else tuple(pair)
         if len(values) not in (2, 3) or not all(isinstance(path, str | os.PathLike) for path in values[:2]):
-            raise TypeError(f"Expected pairs of paths, with or without a target, got {pair!r} as number {number}.")
+            found = f"{len(values)} values" if len(values) > 3 else ", ".join(type(value).__name__ for value in values)
+            raise TypeError(
+                f"Expected pairs of paths, with or without a target, got {found} as number {number}. Give "
+                "[(path, path), ...]; use evaluate for a dataset."
+            )
         if len(values) == 3 and values[2] not in (0, 1):
             raise ValueError(f"Expected targets 1 (same) or 0 (different), got {values[2]!r} in pair {number}.")
         rows.append((os.fspath(values[0]), os.fspath(values[1]), int(values[2]) if len(values) == 3 else None))

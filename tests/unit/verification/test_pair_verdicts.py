@@ -13,7 +13,8 @@ from picture_files import write_pictures
 from small_models import small_model
 
 import pairsim.verification.pair_verdicts
-from pairsim import SimilarityModel
+from pairsim import PairDataset, SimilarityModel
+from pairsim.data import ImageTensors
 from pairsim.data.pairs.pair_files import write_pair_file
 from pairsim.encoding.pictures import encode_pictures
 from pairsim.errors import DataError, ImageReadError
@@ -210,7 +211,11 @@ def test_a_missing_file(model: SimilarityModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pairs", "error", "said"),
     [
-        ([("a", 3)], TypeError, "Expected pairs of paths, with or without a target, got ('a', 3) as number 0."),
+        ([("a", 3)], TypeError, "Expected pairs of paths, with or without a target, got str, int as number 0. Give [("),
+        ([("a", "b"), "cd"], TypeError, "got str as number 1."),
+        ([3], TypeError, "got int as number 0."),
+        ([("a",) * 400], TypeError, "got 400 values as number 0."),
+        (PairDataset(ImageTensors(torch.zeros(4, 8, 8, dtype=torch.uint8), [0, 0, 1, 1])), TypeError, "got Tensor, Te"),
         ([("a", "b", 2)], ValueError, "Expected targets 1 (same) or 0 (different), got 2 in pair 0."),
         ([("a", "b", 1), ("a", "b")], ValueError, "Expected a target in every pair or in none, found both."),
     ],
@@ -219,6 +224,7 @@ def test_sequences_that_are_no_list(model: SimilarityModel, pairs: Any, error: t
     with pytest.raises(error) as raised:
         verify_pairs(model, pairs)
     assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_thresholds_that_are_none(model: SimilarityModel) -> None:
