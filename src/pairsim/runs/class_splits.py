@@ -191,7 +191,7 @@ def check_same_classes(run: Path, split: ClassSplit | None, groups: str | None) 
         RunError: If it was begun with others.
     """
     path = run / FILE_NAME
-    if not (storage.is_file(path) and storage.is_folder(run / "checkpoints")):
+    if not (storage.is_file(path) and any(storage.is_folder(run / name) for name in ("checkpoints", "model"))):
         return
     record = json_files.read_sealed(path)
     begun = ClassSplit.from_record(record, path)

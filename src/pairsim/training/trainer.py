@@ -153,20 +153,26 @@ class Trainer:
             pass
         return self.history
 
-    def save_current(self) -> None:
+    def save_current(self, resume: Resume = "auto") -> None:
         """Save the model as it is now as the best one, its projection and threshold fitted to the validation pairs.
 
-        Before `fit` it begins a run without epochs; after it, what was changed in the model since is saved too.
+        Before `fit` it begins a run without epochs; after it, what was changed in the model since is saved too. If the
+        run holds this model already, its files stay as they are, and the model gets the threshold and the calibration
+        that are stored there.
+
+        Args:
+            resume: As for `fit`, for a run without epochs: a model of other settings, data or another net is replaced
+                only with "never".
 
         Raises:
             RunError: If the run folder cannot be used or written.
         """
         begins = not self._state.records
         with self._locked():
+            self._state.fit_current(self.data)
             if begins:
-                self._start("never")
-            self.model.eval()
-            self._state.save_current(self.data, self._run)
+                self._start(resume, result=self.model)
+            self._state.save(self._run)
             for callback in self.callbacks if begins else ():
                 callback.on_fit_end(self, self.history)
 
@@ -186,6 +192,7 @@ class Trainer:
     def _epochs(self, resume: Resume) -> Iterator[EpochRecord]:
         self._start(resume)
         state = self._state
+        begun = state.step
         total, done = (epochs * self.history.num_images for epochs in (self._setup.num_epochs, state.next[0]))
         with (
             progress_bar(total, "", "images", self.config.progress, initial=done, leave=True) as bar,
@@ -204,7 +211,7 @@ class Trainer:
                 if self._interrupted:
                     self._end_here()
                 yield record
-        state.load_best(self._run)
+        state.load_best(self._run, replaces=state.step > begun)
         self.history.notes += [*skip_notes(state), *collapse_notes(state, self.data)]
         for callback in self.callbacks:
             callback.on_fit_end(self, self.history)
@@ -217,8 +224,13 @@ class Trainer:
             self.world.call_on_main(lambda: stack.enter_context(self._run.locked()))
             yield
 
-    def _start(self, resume: Resume) -> None:
-        """Open the run folder, restore the newest checkpoint if there is one, and compile."""
+    def _start(self, resume: Resume, result: SimilarityModel | None = None) -> None:
+        """Open the run folder, restore the newest checkpoint if there is one, and compile.
+
+        Args:
+            resume: As for `fit`.
+            result: The model of a run without epochs.
+        """
         description = self._setup.description()
         saved = self.world.call_on_main(
             lambda: self._run.start(
@@ -227,6 +239,7 @@ class Trainer:
                 self.data.split,
                 resume=resume != "never",
                 accepts_images=resume == "changed-images",
+                result=result,
             )
         )
         if saved is not None:

@@ -163,19 +163,29 @@ class TrainingState:
         self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         run.write_best(model)
 
-    def save_current(self, data: TrainingData, run: RunFolder) -> None:
-        """Keep the model in training as the best one, with projection and operating point of the validation pairs."""
-        model, point = self.model, None
+    def fit_current(self, data: TrainingData) -> None:
+        """Fit the projection and the operating point of the model in training to the validation pairs."""
+        model, point = self.model.eval(), None
         if data.validation is not None:
             similarities = _similarities(self.training_step, model, data.validation)
             fit_projection(model, similarities)
             point = validate(model, similarities).operating_point(model)
         self.best_point = model.operating_point = point
         model.calibration = None
-        run.write_best(model)
 
-    def load_best(self, run: RunFolder) -> None:
-        """Load the best weights into the model, in all processes, and save it."""
+    def save(self, run: RunFolder, *, replaces: bool = True) -> None:
+        """Save the model as the best one; if the run holds it, it gets the threshold and calibration stored there.
+
+        Args:
+            run: The folder.
+            replaces: As for `RunFolder.keep_best`.
+        """
+        settings = self.training_step.world.call_on_main(lambda: run.keep_best(self.model, replaces=replaces))
+        if settings is not None:
+            self.model.load_settings(settings)
+
+    def load_best(self, run: RunFolder, *, replaces: bool) -> None:
+        """Load the best weights into the model, in all processes, and save it (see `save`)."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
             self.training_step.world.broadcast((*self.model.parameters(), *self.model.buffers()))
@@ -183,7 +193,7 @@ class TrainingState:
         self.model.operating_point = self.best_point
         self.model.calibration = None  # it was of other weights
         if self.best is not None:
-            run.write_best(self.model)
+            self.save(run, replaces=replaces)
 
 
 def _is_float(value: Any) -> bool:

@@ -212,7 +212,7 @@ def _adapt(
                 _set_head(model, best, *best.fitted(data))
         else:
             net.load_state_dict(before)
-    trainer.save_current()
+    trainer.save_current(resume)
     return Adaptation(
         kept=kept,
         head=name,

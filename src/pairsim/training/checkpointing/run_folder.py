@@ -19,14 +19,12 @@ an epoch that is trained again.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from pairsim._common import json_files, storage
@@ -36,6 +34,14 @@ from pairsim.errors import RunError
 from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import check_format, deserialize, name_of_nan, serialize
 from pairsim.training.checkpointing.run_lock import RUN_FILE, RUN_FORMAT_VERSION, check_usable, training_in
+from pairsim.training.checkpointing.saved_model import (
+    MODEL,
+    PLAIN_WEIGHTS,
+    check_same_net,
+    is_saved,
+    saved_config,
+    write_model,
+)
 from pairsim.training.config import TrainConfig
 from pairsim.training.config_options import options_of
 from pairsim.training.history import History
@@ -48,9 +54,9 @@ FORMAT_VERSION = 2
 """Of checkpoints. Those of version 1 hold the history itself, where others refer to the log."""
 
 LOG, TIMINGS = "log.jsonl", "timings.jsonl"
-_CHECKPOINTS, _FEATURES, _MODEL, _WEIGHTS = "checkpoints", "features", "model", "best_model.pt"
+_CHECKPOINTS, _FEATURES = "checkpoints", "features"
 _OF_A_RUN = (
-    *(_CHECKPOINTS, _MODEL, _WEIGHTS),
+    *(_CHECKPOINTS, MODEL, PLAIN_WEIGHTS),
     *("evaluation.json", "calibration.json", "report.html", "curves.png", "data.json", "validation_pairs.csv"),
 )
 """What is removed before a new run in the same folder, checkpoints first. The rest is replaced."""
@@ -83,8 +89,11 @@ class RunFolder:
         *,
         resume: bool,
         accepts_images: bool = False,
+        result: SimilarityModel | None = None,
     ) -> dict[str, Any] | None:
         """Open the folder for a new run or to resume one, and remove what a killed process left in it.
+
+        A folder with a model is not taken for another run unless `resume` is false.
 
         Args:
             info: Description of the data and the machine, for `run.json`.
@@ -92,12 +101,14 @@ class RunFolder:
             split: Which images of the training data are validation images, `None` if none were split off.
             resume: Whether to resume from the newest checkpoint; otherwise an earlier run in the folder is removed.
             accepts_images: Whether to resume also with other images than the run was started with.
+            result: The model that a run without epochs is to hold, `None` for a run with epochs.
 
         Returns:
             The state to resume from, with a list of problems as `problems`, or `None` for a new run.
 
         Raises:
-            RunError: If the folder holds other files, another run, or a run of a newer format.
+            RunError: If the folder holds other files, another run, the run of another model than `result`, or a run of
+                a newer format.
         """
         if self._path is None:
             return None
@@ -105,11 +116,21 @@ class RunFolder:
         for folder in (self._path, self._path / _CHECKPOINTS, self._path / _FEATURES):
             storage.remove_leftovers(folder)
         state, problems = load_checkpoint(self._path) if exists and resume else (None, [])
-        if state is not None:
+        saved = saved_config(self._path) if exists and resume else None
+        changes = list[str]()
+        if state is not None or saved is not None:
             changes = _check_same_run(self._path, info, config, accepts_images=accepts_images)
+        if state is not None:
+            if result is not None:
+                raise RunError(
+                    f"Expected {self._path} to hold a run without epochs, found one with checkpoints. Choose another "
+                    "--out, or start again with --resume never."
+                )
             checkpoints = _checkpoints(self._path)  # the damaged ones first, which would count as the newest
             _remove([*checkpoints[: len(problems)], *checkpoints[len(problems) + _NUM_KEPT :]])
             state["problems"] = problems + changes + _environment_changes(self._path, info)
+        elif saved is not None and result is not None:
+            check_same_net(self._path, saved, result)
         elif exists:
             for name in _OF_A_RUN:
                 storage.remove(self._path / name)
@@ -131,13 +152,25 @@ class RunFolder:
 
     def write_best(self, model: SimilarityModel) -> None:
         """Save the best model, as plain weights and as a model folder."""
-        if self._path is None:
-            return
-        buffer = io.BytesIO()
-        torch.save(model.sealed_state_dict(), buffer)
-        storage.write_file(self._path / _WEIGHTS, buffer.getvalue())
-        model.save_pretrained(self._path / _MODEL)
-        storage.remove_leftovers(self._path / _MODEL)
+        if self._path is not None:
+            write_model(self._path, model)
+
+    def keep_best(self, model: SimilarityModel, *, replaces: bool) -> dict[str, Any] | None:
+        """Save the best model unless the folder holds it already, perhaps with a calibration that was made since.
+
+        Args:
+            model: The best model.
+            replaces: Whether to replace another model; otherwise one that is not damaged stays.
+
+        Returns:
+            The settings that the same model is saved with; `None` if the folder held another model, or none.
+        """
+        saved = None if self._path is None else saved_config(self._path)
+        if saved is not None and is_saved(saved, model):
+            return {name: saved.get(name) for name in model.settings()}
+        if saved is None or replaces:
+            self.write_best(model)
+        return None
 
     def write_checkpoint(self, state: TrainingState) -> None:
         """Save the state after a step, with a reference to the log, which has all epochs so far."""

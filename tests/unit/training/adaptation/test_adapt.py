@@ -12,7 +12,7 @@ import torch
 from quick_heads import few_head_steps
 from torch import Tensor, nn
 
-from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt
+from pairsim import EmbeddingNet, SimilarityModel, TrainConfig, Trainer, adapt, calibrate
 from pairsim.data import ClassBalancedBatches, ImageTensors, LabelledImages
 from pairsim.data.splits import read_split
 from pairsim.encoding.features import backbone_features
@@ -291,6 +291,23 @@ def test_what_got_worse_is_not_kept(tmp_path: Path) -> None:
     torch.testing.assert_close(model.encode(val.images), alone.encode(val.images))
     assert model.threshold == pytest.approx(alone.threshold, abs=1e-5)
     assert "Kept the frozen backbone" in str(result)
+
+
+@pytest.mark.parametrize("kept", ["frozen", "trained"])
+def test_a_run_that_is_asked_for_again_keeps_its_calibration(
+    tmp_path: Path, request: pytest.FixtureRequest, kept: str
+) -> None:
+    request.getfixturevalue("worse" if kept == "frozen" else "better")
+    models, images, val = (make_model(), make_model()), make_images(), make_images(seed=9)
+    for model in models:
+        result = adapt(model, config(out=tmp_path, epochs=1), train=images, val=val, head="whiten")
+        assert result.kept == kept
+        if model is models[0]:
+            calibrate(model, val, target_fmr=0.3)
+            model.save_pretrained(tmp_path / "model")
+    assert models[1].calibration == models[0].calibration is not None
+    loaded = SimilarityModel.from_pretrained(tmp_path, embedding_net=models[1].embedding_net)
+    assert (loaded.calibration, loaded.threshold) == (models[0].calibration, models[0].threshold)
 
 
 @pytest.mark.usefixtures("better")
