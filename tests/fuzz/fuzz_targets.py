@@ -131,7 +131,7 @@ def run(target: str, content: bytes) -> None:
 
 def _settings(path: Path, content: bytes) -> None:
     with contextlib.suppress(ValueError):  # which the command line prints in one line
-        read_config(_written(path, content))
+        read_config(_written(path, content), "train")
 
 
 def _written(path: Path, content: bytes) -> Path:
