@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -233,8 +234,9 @@ class SimilarityModel(ModelSettings):
         embeddings = collect(map(embed, filter(len, batches)), num_images, progress=progress)
         if embeddings is None:
             return torch.empty((0, int(getattr(self.embedding_net, "embedding_dim", 0))), device=self.device)
-        if not (embeddings.is_meta or (embeddings.isfinite().all() and torch.cat(finite).all())):
-            check_weights(self)  # here, as a look at the weights takes more time
+        # the sum takes the least time, and a look at the weights the most
+        if not (embeddings.is_meta or (math.isfinite(float(embeddings.sum())) and torch.cat(finite).all())):
+            check_weights(self)
             check_finite(torch.cat(finite), embeddings)
         return embeddings
 
