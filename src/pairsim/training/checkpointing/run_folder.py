@@ -117,21 +117,15 @@ class RunFolder:
             storage.remove_leftovers(folder)
         state, problems = load_checkpoint(self._path) if exists and resume else (None, [])
         saved = saved_config(self._path) if exists and resume else None
-        changes = list[str]()
-        if state is not None or saved is not None:
+        if saved is not None or state is not None:
             changes = _check_same_run(self._path, info, config, accepts_images=accepts_images)
-        if state is not None:
             if result is not None:
-                raise RunError(
-                    f"Expected {self._path} to hold a run without epochs, found one with checkpoints. Choose another "
-                    "--out, or start again with --resume never."
-                )
+                check_same_net(self._path, saved, result, has_epochs=state is not None)
+        if state is not None:
             checkpoints = _checkpoints(self._path)  # the damaged ones first, which would count as the newest
             _remove([*checkpoints[: len(problems)], *checkpoints[len(problems) + _NUM_KEPT :]])
             state["problems"] = problems + changes + _environment_changes(self._path, info)
-        elif saved is not None and result is not None:
-            check_same_net(self._path, saved, result)
-        elif exists:
+        elif exists and (saved is None or result is None):
             for name in _OF_A_RUN:
                 storage.remove(self._path / name)
         body = {"format": "pairsim-run", "format_version": RUN_FORMAT_VERSION, **info}

@@ -52,8 +52,8 @@ def is_saved(config: dict[str, Any], model: SimilarityModel) -> bool:
     return bool(config["weights_sha256"] == storage.sha256(serialize(model.weights())))
 
 
-def check_same_net(run: Path, config: dict[str, Any], model: SimilarityModel) -> None:
-    """Check that the saved model of a run has the backbone, the kind of head and the preprocessing of another.
+def check_same_net(run: Path, config: dict[str, Any] | None, model: SimilarityModel, *, has_epochs: bool) -> None:
+    """Check that the saved model of a run without epochs has the backbone, kind of head and preprocessing of another.
 
     The values of the head are not compared: fitted again they may differ in their last digits.
 
@@ -61,10 +61,16 @@ def check_same_net(run: Path, config: dict[str, Any], model: SimilarityModel) ->
         run: The run folder.
         config: From `saved_config`.
         model: The other one.
+        has_epochs: Whether the run has checkpoints of epochs.
 
     Raises:
-        RunError: If one of them differs.
+        RunError: If one of them differs, or the run has epochs.
     """
+    if config is None or has_epochs:
+        raise RunError(
+            f"Expected {run} to hold a run without epochs, found one with checkpoints. Choose another --out, or start "
+            "again with --resume never."
+        )
     net = unwrapped(model.embedding_net)
     differs = list[str]()
     if isinstance(net, EmbeddingNet) and json.loads(json.dumps(net.architecture())) != config["architecture"]:
