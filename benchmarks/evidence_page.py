@@ -127,7 +127,7 @@ def _identification(results: Results) -> list[str]:
         "Five pictures of each identity are enrolled; queries are other pictures of them, and pictures of identities "
         "that are not enrolled. Rank-1: share of the queries of enrolled identities whose nearest identity is the "
         "right one. FNIR: share of them that are not found at the threshold at which 10% or 1% of the unknown ones are "
-        "taken for somebody (FPIR). Training had none of the products and characters, and none of the digits 7 to 9.",
+        "assigned an identity (FPIR). Training had none of the products and characters, and none of the digits 7 to 9.",
         "",
         *aligned_table(
             ["", "enrolled", "rank-1", "FNIR at FPIR 10%", "FNIR at FPIR 1%"],

@@ -95,7 +95,7 @@ class FpirGrowth:
 
 
 def grown(fpir: float, exponent: float) -> float:
-    """Return the FPIR of a gallery whose share of searches that find nobody is another one's to the power of a number.
+    """Return the FPIR of a gallery whose share of searches that find no identity is a power of another one's.
 
     Args:
         fpir: In [0, 1].

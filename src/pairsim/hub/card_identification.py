@@ -19,7 +19,7 @@ def identification_of(report: IdentificationReport) -> list[str]:
     at, of = f"{report.threshold:.4f}", report.conditions
     known = not math.isnan(report.threshold)
     rows = [
-        ("FPIR: not enrolled, but taken for somebody", md.rate(report.fpir), md.interval(report.fpir_interval)),
+        ("FPIR: not enrolled, but assigned an identity", md.rate(report.fpir), md.interval(report.fpir_interval)),
         ("FNIR: enrolled, but not found", md.rate(report.fnir), md.interval(report.fnir_interval)),
     ]
     at_fpir = [

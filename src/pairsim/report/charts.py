@@ -84,7 +84,7 @@ class Line:
         name: Name in the legend.
         x: `[K]`.
         y: `[K]`.
-        kind: Colour and dash: "first", "second" or "plain" (thin, for comparison).
+        kind: Colour and dash: "first", "second", "plain" (thin, for comparison) or "interval" (thin, of a mark).
         steps: Whether it is a step line, such as the outline of a histogram; y is then `[K - 1]`.
         dots: Whether its points are marked.
     """
@@ -92,7 +92,7 @@ class Line:
     name: str
     x: Float64Array
     y: Float64Array
-    kind: Literal["first", "second", "plain"] = "first"
+    kind: Literal["first", "second", "plain", "interval"] = "first"
     steps: bool = False
     dots: bool = False
 
@@ -137,6 +137,7 @@ def draw_chart(
     *,
     bands: Sequence[Band] = (),
     marks: Sequence[Mark] = (),
+    note: str = "",
     name: str,
     summary: str,
 ) -> str:
@@ -149,6 +150,7 @@ def draw_chart(
         lines: Lines in the order of drawing; points that are not finite or outside the axes are left out.
         bands: Areas below the lines.
         marks: Marks above the lines.
+        note: Text in the middle, where there is no line.
         name: Prefix of the ids in the chart, which differs between the charts of a page.
         summary: Description of the chart in a sentence, for screen readers.
 
@@ -162,6 +164,7 @@ def draw_chart(
         "chart.svg",
         title=title,
         summary=summary,
+        note=note,
         name=name,
         **_AREA,
         x=x,

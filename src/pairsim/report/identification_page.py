@@ -99,8 +99,8 @@ def error_curve(report: IdentificationReport) -> str:
     at = max(report.fpir, x.low), max(report.fnir, y.low)
     ends = [np.maximum(interval, 1e-9) for interval in (report.fpir_interval, report.fnir_interval)]
     crosses = [
-        Line(name="", x=ends[0].clip(x.low), y=np.full(2, at[1])),
-        Line(name="", x=np.full(2, at[0]), y=ends[1].clip(y.low)),
+        Line(name="", x=ends[0].clip(x.low), y=np.full(2, at[1]), kind="interval"),
+        Line(name="", x=np.full(2, at[0]), y=ends[1].clip(y.low), kind="interval"),
     ]
     summary = "False negative over false positive identification rate, both on logarithmic axes"
     if known:
@@ -112,6 +112,7 @@ def error_curve(report: IdentificationReport) -> str:
         [Line(name="all thresholds", x=fpir, y=fnir), *(crosses if known else ())],
         bands=[Band(name="95 % intervals", outline=report.band)],
         marks=[Mark(x=at[0], y=at[1], text="threshold", falling=True)] if known else (),
+        note="" if ((fpir > 0) & (fnir > 0)).any() else "at every threshold a rate is 0 %: outside the axes",
         name="fpir-fnir",
         summary=f"{summary}.",
     )

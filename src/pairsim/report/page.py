@@ -176,12 +176,14 @@ def curves(findings: Findings) -> list[str]:
         for kind in ("match", "non-match")
     )
     curve = join_points(findings.curve, x.spread(_POINTS_BETWEEN), y.spread(_POINTS_BETWEEN))
+    seen = (curve.fmr > 0) & (curve.fmr < 1) & (curve.fnmr > 0) & (curve.fnmr < 1)
     det = draw_chart(
         "DET curve",
         x,
         y,
         [Line(name="model", x=curve.fmr, y=curve.fnmr), Line(name="equal rates", x=ends, y=ends, kind="plain")],
         marks=[Mark(x=figures.eer, y=figures.eer, text=f"EER {percent(figures.eer, 2)}", falling=True)],
+        note="" if seen.any() else "at every threshold a rate is 0 or 100 %: outside the axes",
         name="det",
         summary=f"False non-match rate over false match rate; they are equal at {figures.eer:.4f}.",
     )

@@ -305,7 +305,7 @@ class Gallery(GalleryRows):
         if self.calibration is None:
             raise ValueError(
                 "Expected a threshold or a gallery with a calibration, got neither. Choose the threshold by the share "
-                "of unknown images that may be taken for somebody: calibrate_gallery(gallery, target_fpir=0.01)."
+                "of unknown images that may be assigned an identity: calibrate_gallery(gallery, target_fpir=0.01)."
             )
         return self.calibration.threshold
 

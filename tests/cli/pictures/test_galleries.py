@@ -324,7 +324,7 @@ def test_evaluate_without_one_kind_of_searches(shop_place: Path, shop: Path, tmp
     for folder, said in (("unknown", ", FNIR no such searches\n"), ("enrolled", ": FPIR no such searches, FNIR ")):
         done = here("gallery", "evaluate", shop, tmp_path / folder, *skipping, "--threshold", "0.5", cwd=shop_place)
         assert "nan" not in done.out
-        assert said in done.out.split("as searches that find nobody")[1]
+        assert said in done.out.split("as searches that find no identity")[1]
 
 
 def test_evaluate_writes_a_page(shop_place: Path, shop: Path, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_evaluate_writes_a_page(shop_place: Path, shop: Path, tmp_path: Path) ->
     page = (tmp_path / "page.html").read_text()
     assert "<title>Identification report: shop</title>" in page
     assert "chosen for an FPIR of at most 0.2 with 15 identities enrolled, by 45 searches for 15 others" in page
-    assert "1 could not be read (1.22 %); as searches that find nobody: FPIR" in page
+    assert "1 could not be read (1.22 %); as searches that find no identity: FPIR" in page
     fpir = f"{done.json['fpir']:.2%}".replace("%", " %")
     assert f"<td>{fpir}</td>" in page
     wrong = ("gallery", "evaluate", shop, "unknown", "--run", "run", "--out", "page.txt")

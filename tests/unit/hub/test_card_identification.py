@@ -20,7 +20,7 @@ def test_rates_are_those_of_the_report() -> None:
         "0.6200. Rates of a larger gallery differ."
     )
     low, high = report.fpir_interval
-    assert f"| FPIR: not enrolled, but taken for somebody | {report.fpir:.3%} | {low:.3%} to {high:.3%} |" in text
+    assert f"| FPIR: not enrolled, but assigned an identity | {report.fpir:.3%} | {low:.3%} to {high:.3%} |" in text
     low, high = report.fnir_interval
     assert f"| FNIR: enrolled, but not found | {report.fnir:.3%} | {low:.3%} to {high:.3%} |" in text
     low, high = report.rank_1_interval

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from searched_identities import with_conditions
+from searched_identities import search_report, with_conditions
 
 from pairsim.errors import RunError
 from pairsim.report import write_identification_report
@@ -30,19 +30,21 @@ def test_the_page_states_what_a_test_report_has_to(tmp_path: Path) -> None:
     text = text_of(tmp_path / "p.html")
     assert text.count("Identification report: shop") == 1
     for row, rate, interval, numbers in (
-        ("FPIR: not enrolled, but taken for somebody", report.fpir, report.fpir_interval, "405 20"),
+        ("FPIR: not enrolled, but assigned an identity", report.fpir, report.fpir_interval, "405 20"),
         ("FNIR: enrolled, but not found", report.fnir, report.fnir_interval, "336 21"),
         ("Rank-1: the right identity first, at any threshold", report.rank_1, report.rank_1_interval, "336 21"),
     ):
         assert f"{row} {percent(rate)} {percent(interval[0])} to {percent(interval[1])} {numbers}" in text
     for stated in (
         "336 searches for enrolled identities and 405 for others, in a gallery of 21 identities: later.",
-        f"about {report.fpir * 1000:,.1f} are taken for somebody who is.",
+        "Of 1,000 pictures of identities that are not enrolled, "
+        f"about {report.fpir * 1000:,.1f} are assigned an enrolled identity.",
         "Decision an image is compared with the mean embedding of each enrolled identity;",
         "Threshold 0.6200, chosen for an FPIR of at most 0.1",
         "Identities enrolled 21, with 105 pictures: 3 to 8 of each, median 5 ",
         "Failures to enrol 2 could not be read (1.87 %) ",
-        "Failures to acquire 3 could not be read (0.40 %); as searches that find nobody: FPIR 6.00 %, FNIR 27.00 % ",
+        "Failures to acquire 3 could not be read (0.40 %); as searches that find no identity: "
+        "FPIR 6.00 %, FNIR 27.00 % ",
         "pairsim gallery evaluate galleries/shop later --run RUN --out report.html",
     ):
         assert stated in text
@@ -78,6 +80,19 @@ def test_charts_name_themselves_and_the_gallery() -> None:
     (band,) = [element for element in root.iter("polygon") if element.attrib["class"] == "band"]
     assert len(band.attrib["points"].split()) == len(report.band)
     assert f"rank-1 {percent(report.rank_1)}" in {element.text for element in ET.fromstring(match).iter("text")}
+
+
+def test_intervals_at_the_threshold_differ_from_the_curve() -> None:
+    lines = re.findall(r'class="line (\w+)" points="([^"]+)"', curves(with_conditions(threshold=0.62))[0][0])
+    assert [kind for kind, _ in lines] == ["first", "interval", "interval"]
+    assert [len(points.split()) for _, points in lines[1:]] == [2, 2]
+
+
+def test_a_gallery_without_errors_says_why_there_is_no_curve() -> None:
+    perfect = search_report(gap=10.0, confused=False, threshold=0.62)
+    assert not any(at.fpir and at.fnir for at in perfect.curve)
+    assert ">at every threshold a rate is 0 %: outside the axes</text>" in curves(perfect)[0][0]
+    assert "at every threshold" not in curves(with_conditions(threshold=0.62))[0][0]
 
 
 def test_without_threshold_and_without_one_kind(tmp_path: Path) -> None:

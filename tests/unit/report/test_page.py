@@ -133,6 +133,14 @@ def test_a_threshold_without_a_false_match_is_said_to_be_outside(tiny_run: Path,
         assert len(re.findall(r'class="tick"', roc)) <= 6
 
 
+def test_a_model_without_errors_says_why_there_is_no_det_curve(tiny_run: Path, tmp_path: Path) -> None:
+    findings = write_report(tiny_run, labelled_images(4), tmp_path / "r.html")
+    perfect = RocCurve(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]), np.array([np.inf, 1.0, 0.0]))
+    det = curves(dataclasses.replace(findings, curve=perfect))[1]
+    assert ">at every threshold a rate is 0 or 100 %: outside the axes</text>" in det
+    assert "at every threshold" not in curves(findings)[1]
+
+
 def height(chart: str, share: float) -> float:
     """Where the first line of a chart is, from the top, at a share of the width."""
     found = re.search(r'<polyline class="line first" points="([^"]*)"', chart)

@@ -184,7 +184,7 @@ def calibrate(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Choose the threshold of a gallery by the share of unknown pictures that may be taken for somebody.
+    """Choose the threshold of a gallery by the share of unknown pictures that may be assigned an identity.
 
     The rate is measured with the gallery's own pictures, each searched without its own identity, or with --unknown.
 

@@ -28,14 +28,14 @@ def identify(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Say whom of a gallery each picture shows, or that it is none of these.
+    """Name the identity of the gallery that each picture shows, or say that it shows none of them.
 
     The threshold is the one that pairsim gallery calibrate stored in the gallery, unless one is given here.
 
     Args:
         picture: Picture files.
         target_fpir: Use the threshold for this false positive identification rate instead, measured with the
-            gallery's own pictures, such as 0.01: the share of unknown pictures that are taken for somebody.
+            gallery's own pictures, such as 0.01: the share of unknown pictures that are assigned an identity.
         on_error: "raise" stops at a picture that cannot be read; "skip" leaves it out and counts it.
     """
     expect(target_fpir is None or threshold is None, "--target-fpir or --threshold, got both.")
@@ -49,7 +49,7 @@ def identify(
 
         raise DataError(
             f"Expected a threshold, but the gallery {gallery} has none yet. Choose it by the share of unknown pictures "
-            "that may be taken for somebody: pairsim gallery calibrate, or --target-fpir 0.01 here."
+            "that may be assigned an identity: pairsim gallery calibrate, or --target-fpir 0.01 here."
         )
     size = len(set(kept.identities))
     if threshold is None and kept.calibration is not None and kept.calibration.is_stale(size):
@@ -79,6 +79,6 @@ def _without_rate(one: pairsim.Identification) -> str:
 
 def _summary(threshold: float | None, found: list[pairsim.Identification], size: int, num_skipped: int) -> str:
     rate = found[0].fpir if found else None
-    expected = "" if rate is None else f", where {rate:.2%} of unknown pictures are taken for somebody"
+    expected = "" if rate is None else f", where {rate:.2%} of unknown pictures are assigned an identity"
     left_out = f"; {num_skipped:,} skipped" if num_skipped else ""
     return f"{size:,} identities; threshold {threshold:.4f}{expected}{left_out}"

@@ -30,7 +30,7 @@ def search(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Find the pictures of a folder that are most like others.
+    """Find the pictures of a folder that are the most similar to given ones.
 
     Args:
         gallery_folder: Folder of pictures to search in, with all of its sub-folders; or a saved gallery; or a file of

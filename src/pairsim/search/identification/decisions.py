@@ -40,7 +40,7 @@ class Identification:
     nearest: Id
 
     def __str__(self) -> str:
-        rate = "" if self.fpir is None else f"; {self.fpir:.2%} of unknown ones are taken for somebody"
+        rate = "" if self.fpir is None else f"; {self.fpir:.2%} of unknown ones are assigned an identity"
         who = str(self.id) if self.id is not None else f"none of these (nearest: {self.nearest})"
         return f"{who}: similarity {self.similarity:.4f}, probability {self.probability:.4f}{rate}"
 

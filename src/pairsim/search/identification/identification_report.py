@@ -121,7 +121,7 @@ class IdentificationReport:
         if not math.isnan(self.threshold):
             lines.append(f"at the threshold {self.threshold:.4f}:")
             for name, meaning, rate, (low, high) in (
-                ("FPIR", "unknown, but taken for somebody", self.fpir, self.fpir_interval),
+                ("FPIR", "unknown, but assigned an identity", self.fpir, self.fpir_interval),
                 ("FNIR", "enrolled, but not found", self.fnir, self.fnir_interval),
             ):
                 interval = "" if math.isnan(rate) else f" [{low:.2%}, {high:.2%}]"
@@ -132,7 +132,7 @@ class IdentificationReport:
             line = f"{counted(of.num_failed_to_acquire, 'picture')} could not be read ({of.failure_to_acquire:.2%})"
             if not math.isnan(self.threshold):
                 rates = f"FPIR {_rate(of.generalized_fpir)}, FNIR {_rate(of.generalized_fnir)}"
-                line = f"{line}; as searches that find nobody: {rates}"
+                line = f"{line}; as searches that find no identity: {rates}"
             lines.append(line)
         return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from pairsim.search.identification.gallery_calibration import GalleryCalibration
 
 POLICY = (
     "an image is compared with the mean embedding of each enrolled identity; the most similar one is its identity if "
-    "similarity >= threshold, else it is nobody's"
+    "similarity >= threshold, else it has no identity"
 )
 
 

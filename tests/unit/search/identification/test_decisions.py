@@ -105,6 +105,6 @@ def test_changes_count_at_once() -> None:
 
 def test_text() -> None:
     assert str(Identification("ann", 0.8, 0.9, 0.01, "ann")) == (
-        "ann: similarity 0.8000, probability 0.9000; 1.00% of unknown ones are taken for somebody"
+        "ann: similarity 0.8000, probability 0.9000; 1.00% of unknown ones are assigned an identity"
     )
     assert str(Identification(None, 0.1, 0.2, None, "ann")).startswith("none of these (nearest: ann): similarity")

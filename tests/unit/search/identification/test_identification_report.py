@@ -43,7 +43,7 @@ def test_figures_are_those_of_the_searches() -> None:
         "30 searches for 15 of 15 enrolled identities, 60 for 30 others",
         f"right identity first, of those enrolled (rank-1): {report.rank_1:.2%}",
         "at the threshold 0.8000:",
-        f"  FPIR (unknown, but taken for somebody): {report.fpir:.2%} "
+        f"  FPIR (unknown, but assigned an identity): {report.fpir:.2%} "
         f"[{report.fpir_interval[0]:.2%}, {report.fpir_interval[1]:.2%}]",
         f"  FNIR (enrolled, but not found): {report.fnir:.2%} "
         f"[{report.fnir_interval[0]:.2%}, {report.fnir_interval[1]:.2%}]",

@@ -37,7 +37,7 @@ def test_conditions(tmp_path: Path) -> None:
     assert report.fpir == 1.0
     assert found.generalized_fpir == pytest.approx(6 / 7)
     assert found.generalized_fnir == pytest.approx(1 - 6 / 7 * (1 - report.fnir))
-    assert "2 pictures could not be read (14.29%); as searches that find nobody: FPIR 85.71%" in str(report)
+    assert "2 pictures could not be read (14.29%); as searches that find no identity: FPIR 85.71%" in str(report)
     assert found.threshold_origin == "given"
     assert evaluate_gallery(gallery, later).conditions.threshold_origin == "none: the gallery has no threshold"  # type: ignore[union-attr]
     json.dumps(report.to_dict(), allow_nan=False)
