@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from pairsim._common import storage
 from pairsim._common.progress import progress_bar
 from pairsim.audits.duplicates.choice.file_facts import FileFacts
-from pairsim.audits.duplicates.duplicate_report import DuplicateCluster, DuplicateReport
+from pairsim.audits.duplicates.duplicate_report import EXACT_KINDS, DuplicateCluster, DuplicateReport
 from pairsim.errors import ImageReadError
 from pairsim.report.duplicate_pictures import GAIN, Reduced, difference, reduced
 from pairsim.report.rendering import page_path, render
@@ -35,7 +35,7 @@ class ShownPicture:
         file: Its name.
         uri: The reduced picture as a `data:` URI; empty if it cannot be read.
         facts: Size, format and what else is known of its file, in words.
-        kind: What was changed; empty for the picture that is kept.
+        kind: What was changed, and the similarity unless all pixels are the same; empty for the picture that is kept.
         difference_uri: Image of the difference to the picture that is kept; empty if there is none.
         difference: The difference in words.
     """
@@ -103,7 +103,7 @@ def write_duplicate_page(
         similar=similar,
         rest=work.listed(report.clusters[len(clusters) :]),
         similar_rest=work.listed(report.similar[len(similar) :]),
-        skipped=[str(one.name) for one in islice(report.skipped, MAX_LISTED)],
+        skipped=[(str(one.name), one.reason) for one in islice(report.skipped, MAX_LISTED)],
         gain=GAIN,
         data={"clusters": files},
     )
@@ -144,8 +144,10 @@ class _Page:
         kept = self._read(cluster.keep)
         pictures = [self._picture(cluster.keep, kept, cluster.facts, "", None)]
         for member in cluster.members[: MAX_PICTURES - 1]:
-            kind = member.kind if member.kind != "near" else f"near, similarity {member.similarity:.4f}"
-            pictures.append(self._picture(member.file, self._read(member.file), member.facts, kind, kept))
+            picture = self._picture(member.file, self._read(member.file), member.facts, member.kind, kept)
+            if member.kind not in EXACT_KINDS:
+                picture = replace(picture, kind=f"{member.kind}, similarity {member.similarity:.4f}")
+            pictures.append(picture)
         self._room -= sum(len(one.uri) + len(one.difference_uri) for one in pictures)
         listed = tuple(member.file for member in cluster.members[MAX_PICTURES - 1 :])
         return ShownCluster(
