@@ -18,6 +18,7 @@ from pairsim._common.choices import (
     check_device_name,
 )
 from pairsim.training.config_options import Group, check_options, document_options
+from pairsim.training.objectives.function_settings import function_settings
 from pairsim.training.objectives.objective_registry import DEFAULT_OBJECTIVE, objective_choices, objective_class
 
 if TYPE_CHECKING:
@@ -299,6 +300,16 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values; functions by their names."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def function_settings(self) -> dict[str, Any]:
+        """The settings inside functions, as JSON values by paths such as `objective.temperature`."""
+        functions = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            f"{name}.{path}": value
+            for name, function in functions.items()
+            if callable(function)
+            for path, value in function_settings(function).items()
+        }
 
 
 def _plain(value: Any) -> Any:

@@ -61,6 +61,9 @@ _OF_A_RUN = (
 )
 """What is removed before a new run in the same folder, checkpoints first. The rest is replaced."""
 
+_FUNCTIONS = "functions"
+"""The settings inside the functions of a `TrainConfig`; those of runs of earlier versions are not known."""
+
 _IMAGES = {"images": "images", "val_images": "validation images"}
 _NUM_KEPT = 2
 """Checkpoints that are not removed: if the newest is damaged, the one before is used."""
@@ -130,7 +133,9 @@ class RunFolder:
                 storage.remove(self._path / name)
         body = {"format": "pairsim-run", "format_version": RUN_FORMAT_VERSION, **info}
         storage.write_file(self._path / RUN_FILE, json_files.sealed(body))
-        storage.write_file(self._path / "config.json", json_files.sealed(config.to_dict()))
+        inside = config.function_settings()
+        settings = {**config.to_dict(), **({_FUNCTIONS: inside} if inside else {})}
+        storage.write_file(self._path / "config.json", json_files.sealed(settings))
         write_split(self._path, split)
         self._log, self._timings = _Lines(), _Lines()
         if state is None:
@@ -234,9 +239,10 @@ def _check_same_run(
     fixed = {name for name, option in options_of(config).items() if not option.may_change_on_resume}
     if config.scheduler not in ("plateau", "none"):  # the other schedules depend on the number of epochs
         fixed.add("epochs")
-    changed = [(name, now) for name, now in config.to_dict().items() if name in fixed and before[name] != now]
-    if changed:
-        listed = ", ".join(f"{name} {before[name]!r} -> {now!r}" for name, now in changed)
+    changed = [(name, before[name], now) for name, now in config.to_dict().items() if name in fixed]
+    inside = before.get(_FUNCTIONS, {})
+    changed += [(name, inside[name], now) for name, now in config.function_settings().items() if name in inside]
+    if listed := ", ".join(f"{name} {was!r} -> {now!r}" for name, was, now in changed if was != now):
         raise RunError(
             f"Expected the settings that {path} was started with, found changes: {listed}. "
             "Restore them, choose another --out, or start again with --resume never."

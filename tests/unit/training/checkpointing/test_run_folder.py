@@ -115,6 +115,25 @@ def test_another_augmentation_is_rejected(tmp_path: Path) -> None:
         train(tmp_path / "run", augment=RandomAffine(degrees=6))
 
 
+def test_another_loss_of_the_same_name_is_rejected(tmp_path: Path) -> None:
+    class Loss(torch.nn.Module):  # as those of pytorch-metric-learning, its representation does not have its settings
+        def __init__(self, temperature: float) -> None:
+            super().__init__()
+            self.temperature = temperature
+
+        def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return (embeddings.sum(dim=1) * labels).mean() / self.temperature
+
+    train(tmp_path / "run", objective=Loss(0.1))
+    with pytest.raises(RunError, match=r"found changes: objective\.temperature 0\.1 -> 0\.9\. Restore them"):
+        train(tmp_path / "run", objective=Loss(0.9))
+    train(tmp_path / "run", objective=Loss(0.1))
+    values = content_of(tmp_path / "run" / "config.json")
+    del values["functions"]  # as earlier versions wrote it
+    (tmp_path / "run" / "config.json").write_bytes(sealed(values))
+    train(tmp_path / "run", objective=Loss(0.9))
+
+
 def test_a_run_without_graphs_is_not_resumed_with_them(tmp_path: Path) -> None:
     train(tmp_path / "run", cuda_graph=False)  # its learning rate is a number, which a graph would record as a constant
     with pytest.raises(RunError, match="found changes: cuda_graph False -> None"):
