@@ -150,8 +150,10 @@ def _state(modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> _State:
         for tensor in tensors
     ]
     # a copy, as a view would change along with the weights
-    values = [part for tensor in tensors for part in (_sum(tensor.detach()), _every_few(tensor.detach()).flatten())]
-    return (settings, counters), torch.cat(values) if values else torch.empty(0)
+    values = [tensor.detach() for tensor in tensors]
+    sums = [_sum(tensor) for tensor in values if tensor.numel() > _SAMPLES]
+    sample = [_every_few(tensor).flatten() for tensor in values]
+    return (settings, counters), torch.cat(([torch.stack(sums)] if sums else []) + sample) if values else torch.empty(0)
 
 
 class _Same:
@@ -178,7 +180,8 @@ def _compared(value: object) -> object:
 
 
 def _sum(tensor: Tensor) -> Tensor:
-    return tensor.sum(dtype=None if tensor.is_complex() else torch.float32)[None]
+    is_short = tensor.dtype in (torch.float16, torch.bfloat16)  # whose sums lose most digits
+    return tensor.sum(dtype=torch.float32 if is_short else None)
 
 
 def _every_few(tensor: Tensor) -> Tensor:
