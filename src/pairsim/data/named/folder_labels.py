@@ -165,7 +165,9 @@ def _label_by_table(
         if name is None:
             path = found.folder / names[1]
             what = "does not exist"
-            if os.path.lexists(path):
+            if os.path.isabs(row.file):
+                what = f"is not relative: paths begin in the folder of {posixpath.basename(file)}"
+            elif os.path.lexists(path):
                 what = (
                     "is not read as one: it is hidden, has another ending, or leads to a picture that is there anyway"
                 )

@@ -212,6 +212,10 @@ def test_a_metadata_file_without_labels_and_no_class_folders(tmp_path: Path) -> 
     [
         ("absent.png,a,train", r"row 3 of .*metadata\.csv to name a picture of .*absent\.png does not exist\. Fix it"),
         ("../1.png,a,train", r"row 3 .*does not exist"),
+        (
+            "/data/1.png,a,train",
+            r"row 3 .*/data/1\.png is not relative: paths begin in the folder of metadata\.csv\. Fix",
+        ),
         ("notes.txt,a,train", r"row 3 .*notes\.txt is not read as one: it is hidden, has another"),
         ("./1.png,b,train", r"row 3 of .* to name another picture than row 2, found 1\.png twice\. Remove one"),
         ("2.png,a,trial", r"split in row 3 of .* to be train, val or test, got 'trial'\. Change it"),
