@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Sequence, Sized
-from typing import Any, TypeAlias, cast
+import re
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Sized
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,8 @@ from pairsim.models.inputs import Images, as_pictures, check_no_dataset, is_sing
 Id: TypeAlias = str | int
 Ids: TypeAlias = Iterable[Any] | Id | os.PathLike[str]
 """One id or several; paths count as strings, NumPy's integers as ints."""
+_Name = TypeVar("_Name")
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,599}")  # as str(int) prints it; Python converts no longer ones everywhere
 
 
 class IdTable:
@@ -48,11 +51,7 @@ class IdTable:
     @property
     def num_identities(self) -> int:
         """Number of different identities."""
-        if self._identities is None:
-            return len(self.names)
-        if self._different is None:
-            self._different = set(self._identities)
-        return len(self._different)
+        return len(self.names) if self._identities is None else len(self._known_identities())
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,6 +75,37 @@ class IdTable:
                 self._different.update(names if identities is None else identities)
         self.names += names
 
+    def shown(self, names: Sequence[Id], identities: Ids | None) -> list[Id] | None:
+        """Return the identity that each of some images gets, or `None` if those that are new get their id.
+
+        Args:
+            names: Their ids, of which some may be there.
+            identities: What each shows, or all.
+
+        Raises:
+            TypeError: As for `given_identities`.
+            ValueError: As for `given_identities`; or if one is equal, as text, to another identity that is of another
+                type, or a new id to an identity that it would join unasked.
+        """
+        if identities is None and not self.has_identities:
+            return None
+        shown = None if identities is None else given_identities(identities, len(names))
+        added = dict.fromkeys([name for name in names if name not in self.indices] if shown is None else shown)
+        known = self._known_identities()
+        for name in added:
+            if shown is None and name in known:
+                raise ValueError(
+                    f"Expected new ids that are no identity of the gallery, got {name!r}, which is one. Give its "
+                    "identity too, to add to that one, or another id."
+                )
+            other = of_other_type(name)
+            if other is not None and (other in added or other in known):
+                raise ValueError(
+                    f"Expected identities that differ as text, got {name!r} where another is {other!r}. Give both as "
+                    f"{type(other).__name__}, or another name."
+                )
+        return shown
+
     def set_identities(self, indices: Sequence[int], identities: Sequence[Id]) -> None:
         """Give images another identity."""
         if self._identities is None:
@@ -83,6 +113,13 @@ class IdTable:
         for index, identity in zip(indices, identities, strict=True):
             self._identities[index] = identity
         self._different = None
+
+    def _known_identities(self) -> Collection[Id]:
+        if self._identities is None:
+            return self.indices
+        if self._different is None:
+            self._different = set(self._identities)
+        return self._different
 
     def keep(self, indices: Sequence[int]) -> None:
         """Keep only the ids of some indices, in their order."""
@@ -162,13 +199,47 @@ def named_images(images: Images, ids: Ids | None, table: IdTable) -> tuple[Image
     return images, as_ids(named) if named else table.numbers(count)
 
 
+def of_other_type(name: Id) -> Id | None:
+    """Return the whole number that a text is, as `str` prints it, or the text of a whole number; `None` if it is none.
+
+    Example:
+        >>> of_other_type("3"), of_other_type(3), of_other_type("03")
+        (3, '3', None)
+    """
+    if isinstance(name, str):
+        return int(name) if _WHOLE_NUMBER.fullmatch(name) else None
+    return str(name)
+
+
+def given_name(name: _Name, known: Container[Any]) -> _Name | Id:
+    """Return a name from outside, such as of a folder, as a gallery knows it.
+
+    Args:
+        name: A text or whole number; anything else is returned as it is.
+        known: Ids or identities.
+
+    Returns:
+        The one that is equal to the name as text, if the name itself is none.
+
+    Example:
+        >>> given_name("3", [3, 4]), given_name(3, ["3"]), given_name("5", [3, 4])
+        (3, '3', '5')
+    """
+    other = of_other_type(name) if type(name) in (str, int) else None  # type: ignore[arg-type]
+    return name if other is None or name in known or other not in known else other
+
+
 def as_ids(ids: Ids) -> list[Id]:
     """Convert ids to strings and ints.
 
     Raises:
-        TypeError: If one is neither.
+        TypeError: If one is neither, or they are a mapping or a set, whose order is not that of images.
         ValueError: If a string is no valid text.
     """
+    if isinstance(ids, Mapping | set | frozenset):
+        raise TypeError(
+            f"Expected ids or identities in the order of the images, got a {type(ids).__name__}. Give a list."
+        )
     return [_as_id(name) for name in ([ids] if isinstance(ids, str | int | np.integer | os.PathLike) else ids)]
 
 

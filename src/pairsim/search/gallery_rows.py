@@ -23,7 +23,7 @@ from pairsim.models.inputs import Images, is_single
 from pairsim.models.pretrained import embedding_sha256, short
 from pairsim.search import gallery_files
 from pairsim.search.exact_search import unit_rows
-from pairsim.search.gallery_ids import Id, Ids, IdTable, as_ids, check_number, given_identities, named_images
+from pairsim.search.gallery_ids import Id, Ids, IdTable, as_ids, check_number, named_images
 from pairsim.search.gallery_results import Enrolment
 from pairsim.search.gallery_shards import SavedState
 from pairsim.search.growing_rows import GrowingRows
@@ -135,13 +135,16 @@ class GalleryRows:
             DataError: If a folder has no picture, or none can be read, or all are refused.
             DatasetNotFoundError: If a folder is gone.
             ImageReadError: If a file cannot be read; the message names it. Nothing is added then.
-            TypeError: If `images` is a dataset, or an id neither a string nor a whole number.
-            ValueError: If an id is there already, comes twice, or is of another kind than the rest, there are not
-                as many ids or identities as images, or the quality of what is no picture should be measured.
+            TypeError: If `images` is a dataset, an id neither a string nor a whole number, or ids or identities are
+                a mapping or a set.
+            ValueError: If an id is there already, comes twice, is of another kind than the rest, or is new, without
+                identity, and an identity of the gallery; if an identity is equal to another one as text only, as 3 and
+                "3"; if there are not as many ids or identities as images, or the quality of what is no picture should
+                be measured.
         """
         images, names = named_images(images, ids, self._table)
         self._table.new(names)  # before the images are embedded, which takes long
-        shown = None if identities is None else given_identities(identities, len(names))
+        shown = self._table.shown(names, identities)
         encoded = self._encode(
             images, names, on_error=on_error, quality=quality, batch_size=batch_size, progress=progress
         )
@@ -169,7 +172,7 @@ class GalleryRows:
         rows = self._checked(embeddings)
         names = self._table.new(self._table.numbers(len(rows)) if ids is None else as_ids(ids))
         check_number(len(rows), names)
-        self._append(rows, names, None if identities is None else given_identities(identities, len(names)))
+        self._append(rows, names, self._table.shown(names, identities))
 
     def update(
         self,
@@ -202,7 +205,7 @@ class GalleryRows:
             ValueError: As for `add`, except for ids that are there already.
         """
         names = self._table.of_one_kind(as_ids(ids))
-        shown = None if identities is None else given_identities(identities, len(names))
+        shown = self._table.shown(names, identities)
         encoded = self._encode(
             images, names, on_error=on_error, quality=quality, batch_size=batch_size, progress=progress
         )
@@ -224,7 +227,7 @@ class GalleryRows:
         Raises:
             ValueError: If an id is not in the gallery. Nothing is removed then.
         """
-        leaving = dict.fromkeys(as_ids(ids))
+        leaving = dict.fromkeys(as_ids(list(ids) if isinstance(ids, set | frozenset) else ids))
         absent = next((name for name in leaving if name not in self), None)
         if absent is not None:
             raise ValueError(

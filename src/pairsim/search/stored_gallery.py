@@ -27,7 +27,7 @@ from pairsim.models import SimilarityModel
 from pairsim.models.pretrained import embedding_sha256
 from pairsim.search import gallery_files
 from pairsim.search.gallery import Gallery
-from pairsim.search.gallery_ids import Id
+from pairsim.search.gallery_ids import Id, of_other_type
 from pairsim.search.gallery_shards import Shard, max_rows, whole
 from pairsim.search.identification.gallery_calibration import GalleryCalibration
 
@@ -62,23 +62,24 @@ class StoredGallery:
         """Number of different identities."""
         return int(self.index["num_identities"])
 
-    def known(self, ids: Sequence[str], identities: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Return which ids are in the gallery, and which identities.
+    def known(self, ids: Sequence[str], identities: Sequence[str]) -> tuple[set[Id], set[Id]]:
+        """Return which ids are in the gallery, and which identities, or whole numbers that are equal to these as text.
 
         Raises:
             RunError: If a file of ids cannot be read or is damaged.
         """
-        sought = {*ids, *identities}
-        known_ids: set[str] = set()
-        known_identities: set[str] = set()
+        shown_by = {name for one in identities for name in (one, of_other_type(one)) if name is not None}
+        sought: set[Id] = {*ids, *shown_by}
+        known_ids: set[Id] = set()
+        known_identities: set[Id] = set()
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
         find = partial(_named, self.folder, sought)
         for names, shown in ordered_map(find, self.shards, threads=threads, ahead=threads):
             known_ids.update(sought.intersection(names))
             known_identities.update(sought.intersection(shown))
-        return known_ids.intersection(ids), known_identities.intersection(identities)
+        return known_ids.intersection(ids), known_identities.intersection(shown_by)
 
-    def append(self, added: Gallery, known_identities: set[str]) -> StoredGallery:
+    def append(self, added: Gallery, known_identities: set[Id]) -> StoredGallery:
         """Add the images of another gallery to the folder: they are on disk when this returns.
 
         Args:
@@ -148,15 +149,20 @@ def open_stored(folder: Path, model: SimilarityModel) -> StoredGallery | None:
     return StoredGallery(folder, model, index, shards, calibration)
 
 
-def _named(folder: Path, sought: set[str], shard: Shard) -> tuple[list[Id], list[Id]]:
+def _named(folder: Path, sought: set[Id], shard: Shard) -> tuple[list[Id], list[Id]]:
     """Return the ids and identities of a shard, or none if none of those that are sought is among them."""
     path = folder / shard.ids_file
     content = gallery_files.read_checked(path, shard.ids_sha256)
     # without escapes, each text is in the bytes as it is, between quotes
-    if len(sought) <= _MAX_SOUGHT and b"\\" not in content:
-        tokens = (storage.encoded(json.dumps(name, ensure_ascii=False)) for name in sought)
-        if not any(token in content for token in tokens):
-            return [], []
+    readable = len(sought) <= _MAX_SOUGHT and b"\\" not in content
+    if readable and not any(token in content for name in sought for token in _tokens(name)):
+        return [], []
     names, shown = gallery_files.parsed_ids(content, shard, path)
     mask = shard.kept().tolist()
     return list(itertools.compress(names, mask)), list(itertools.compress(names if shown is None else shown, mask))
+
+
+def _tokens(name: Id) -> Sequence[bytes]:
+    """Return bytes of which one is in a file of ids without escapes if the name is in it."""
+    text = storage.encoded(json.dumps(name, ensure_ascii=False))
+    return [text] if isinstance(name, str) else [b" " + text + b",", b" " + text + b"]", b"[" + text]

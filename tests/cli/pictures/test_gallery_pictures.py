@@ -56,3 +56,27 @@ def test_splits_and_metadata_are_read_as_gallery_evaluate_reads_them(shop_place:
     assert "Labels from metadata.csv" in done.err
     one = ("gallery", "add", tmp_path / "one", tmp_path / "listed", "--identity", "coffee", "--run", "run")
     assert here(*one, cwd=shop_place).out.splitlines()[-1] == "6 pictures of 1 identities"
+
+
+def test_identities_that_are_whole_numbers_are_known_by_their_text(shop_place: Path, tmp_path: Path) -> None:
+    for kind, count in (("digits", 3), ("more", 1)):
+        for digit in range(3):
+            (tmp_path / kind / str(digit)).mkdir(parents=True)
+            for number in range(count):
+                source = shop_place / "enrolled" / f"e{digit:02}" / f"{number}.png"
+                shutil.copy(source, tmp_path / kind / str(digit) / f"{kind}-{number}.png")
+    gallery = Gallery(SimilarityModel.from_pretrained(shop_place / "run"))
+    gallery.add(tmp_path / "digits", identities=[number // 3 for number in range(9)])
+    place, of = tmp_path / "g", ("--run", "run")
+    gallery.save(place)
+    found = here("gallery", "evaluate", place, tmp_path / "more", *of, "--json", cwd=shop_place).json
+    assert (found["num_mated"], found["num_non_mated"]) == (3, 0)
+    said = failure(here("gallery", "calibrate", place, *of, "--unknown", tmp_path / "more", cwd=shop_place), 1)
+    assert "none of which is enrolled, found 0 and 2 more in the gallery" in said
+    added = here("gallery", "add", place, tmp_path / "more", *of, cwd=shop_place)
+    assert added.out.splitlines()[-1] == "12 pictures of 3 identities"
+    single = tmp_path / "more/1/more-0.png"
+    added = here("gallery", "add", place, single, "--identity", "1", "--replace", *of, cwd=shop_place)
+    assert added.out.splitlines()[-1] == "12 pictures of 3 identities"
+    assert set(loaded(shop_place, place).identities) == {0, 1, 2}
+    assert here("gallery", "remove", place, "1", *of, cwd=shop_place).out.startswith("4 pictures removed")

@@ -36,6 +36,17 @@ def test_identities_of_images(images: Tensor) -> None:
     }  # fmt: skip
 
 
+def test_identities_by_name_are_refused_and_a_set_can_be_removed(images: Tensor) -> None:
+    gallery = Gallery(MODEL)
+    with pytest.raises(TypeError, match="in the order of the images, got a dict"):
+        gallery.add(images[:2], ["p", "q"], identities={"p": "ann", "q": "bob"})
+    with pytest.raises(TypeError, match="in the order of the images, got a set"):
+        gallery.add(images[:2], {"p", "q"})
+    gallery.add(images[:3], ["p", "q", "r"])
+    gallery.remove({"p", "r"})
+    assert gallery.ids == ["q"]
+
+
 def test_identities_follow_pictures_that_are_skipped(images: Tensor, tmp_path: Path) -> None:
     from PIL import Image
 

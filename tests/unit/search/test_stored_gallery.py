@@ -44,7 +44,7 @@ def opened(folder: Path) -> StoredGallery:
     return stored
 
 
-def added(folder: Path, ids: list[str], identities: list[str], seed: int = 1) -> StoredGallery:
+def added(folder: Path, ids: list[str], identities: list[Any], seed: int = 1) -> StoredGallery:
     stored = opened(folder)
     known, shown = stored.known(ids, identities)
     assert not known
@@ -208,3 +208,13 @@ def test_a_kill_at_any_change_leaves_the_old_gallery_or_the_new_one(tmp_path: Pa
     assert len(found) > 8
     assert found == sorted(found)
     assert {*found} == {4, 5}
+
+
+def test_identities_that_are_whole_numbers_are_known_by_their_text(tmp_path: Path) -> None:
+    saved(tmp_path, ["a", "b", "c"], [3, 3, 40])
+    stored = opened(tmp_path)
+    assert stored.known(["a", "3"], ["3", "40", "4", "0", "a"]) == ({"a"}, {3, 40})
+    assert stored.known([], ["4"]) == (set(), set())
+    result = added(tmp_path, ["d"], [3])
+    assert (len(result), result.num_identities) == (4, 2)
+    assert Gallery.load(tmp_path, MODEL).images_of(3) == ["a", "b", "d"]

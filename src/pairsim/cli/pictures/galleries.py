@@ -14,7 +14,7 @@ import pairsim
 from pairsim._common.choices import OnError, QualityGate
 from pairsim.cli.arguments import BatchSize, Device, Flag, Json, Share, Threshold, check_out, load_model
 from pairsim.cli.output import UsageError, expect, note, print_result
-from pairsim.cli.pictures.gallery_pictures import found_pictures, named_pictures, some_of
+from pairsim.cli.pictures.gallery_pictures import found_pictures, some_of
 from pairsim.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def add(
     """
     from pairsim._common.storage import check_writable
     from pairsim.search.gallery_files import is_gallery
+    from pairsim.search.gallery_ids import given_name
     from pairsim.search.stored_gallery import open_stored
     from pairsim.training.checkpointing.run_lock import locked_folder
 
@@ -73,12 +74,13 @@ def add(
         is_loaded = stored is None and is_gallery(gallery)
         changed = pairsim.Gallery.load(gallery, model) if is_loaded else pairsim.Gallery(model)
         paths, ids, identities = found_pictures(pictures, identity, on_error)
-        there, shown = (changed, set()) if stored is None else stored.known(ids, identities)
+        there, shown = (changed, set(changed.identities)) if stored is None else stored.known(ids, identities)
+        of = [given_name(name, shown) for name in identities]
         known = [name for name in ids if name in there]
         expect(replace or not known, f"pictures that are not enrolled, got {some_of(known)}, already there. To replace "
                "them give --replace.")  # fmt: skip
         enrol = changed.update if replace else changed.add
-        skipped = enrol(paths, ids, identities=identities, on_error=on_error, quality=quality, batch_size=batch_size)
+        skipped = enrol(paths, ids, identities=of, on_error=on_error, quality=quality, batch_size=batch_size)
         for picture in skipped:
             note(f"Skipped: {picture.reason}")
         refused = [ids[picture.index] for picture in skipped.flawed if quality == "refuse"]
@@ -117,6 +119,7 @@ def remove(
         names: Identities, or ids of pictures, as `pairsim gallery list` prints them. Where a name is both, write
             ./NAME for the picture alone, or NAME/ for the identity with all of its pictures.
     """
+    from pairsim.search.named_pictures import named_pictures
     from pairsim.training.checkpointing.run_lock import locked_folder
 
     with locked_folder(gallery):

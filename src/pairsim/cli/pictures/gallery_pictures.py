@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pairsim
 from pairsim._common.choices import OnError
 from pairsim.cli.output import expect, note
-from pairsim.errors import DataError, printable
-
-if TYPE_CHECKING:
-    from pairsim.search.gallery_ids import Id
+from pairsim.errors import printable
 
 
 def found_pictures(
@@ -55,27 +49,6 @@ def found_pictures(
         "--identity.",
     )
     return paths, ids, identities
-
-
-def named_pictures(gallery: pairsim.Gallery, name: str) -> list[Id]:
-    """Return the ids of the pictures that a name stands for, of an identity or of a single one; none if it is neither.
-
-    Raises:
-        DataError: If the name is an identity and a picture, which is not all of this identity.
-    """
-    shown = gallery.images_of(name)
-    alone: list[Id] = [name] if name in gallery else []
-    if shown and alone and shown != alone:
-        raise DataError(
-            f"Expected identities or pictures of the gallery, got {printable(name)!r}, which is both: a picture, and "
-            f"an identity of {len(shown):,} pictures. Nothing was removed. Give {shlex.quote(f'./{name}')} for the "
-            f"picture alone, or {shlex.quote(f'{name}/')} for the identity."
-        )
-    if not (shown or alone) and name.endswith("/"):
-        return gallery.images_of(name.removesuffix("/"))
-    if not (shown or alone) and (picture := name.removeprefix("./")) in gallery:
-        return [picture]
-    return shown or alone
 
 
 def some_of(names: list[str]) -> str:

@@ -61,7 +61,7 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Changed:
-    """The ids that were removed, and the pictures that the gallery has now."""
+    """The ids of the pictures that were removed, and the pictures that the gallery has now."""
 
     ids: list[str]
     num_images: int

@@ -145,13 +145,16 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         return await with_form(request, work)
 
     async def remove(request: Request, id: Annotated[str, Query(min_length=1, max_length=_MAX_ID)]) -> Any:
-        """Remove a picture from the gallery by its id, or an identity with all of its pictures."""
+        """Remove a picture from the gallery by its id, or an identity with all of its pictures.
+
+        Where a name is both, ./NAME is the picture alone, and NAME/ the identity.
+        """
         try:
             if len(request.query_params.multi_items()) > 1:
                 raise Rejected(422, "Expected one parameter, id, once, got more. Send a request for each.")
             keeper = service.gallery()
-            await keeper.remove([id])
-            return answer(Changed([id], len(keeper)))
+            removed = await keeper.remove([id])
+            return answer(Changed(removed, len(keeper)))
         except Rejected as error:
             return problem(error.status, error.detail)
         except Full:
@@ -232,6 +235,8 @@ def _threshold(form: Form) -> float | None:
     if text is None:
         return None
     try:
+        if "_" in text or not text.isascii():  # Python's own ways to write a number
+            raise ValueError
         return similarity_threshold(float(text))
     except (TypeError, ValueError):
         raise Rejected(422, f"Expected threshold as a similarity in [-1, 1], got {text[:80]!r}.") from None

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from pairsim._common import storage
-from pairsim.errors import PairsimError, RunError
+from pairsim.errors import DataError, PairsimError, RunError
 from pairsim.integrations.service.batching import Full
 from pairsim.integrations.service.uploads import Rejected
 from pairsim.models import SimilarityModel
 from pairsim.search import gallery_files
 from pairsim.search.gallery import Gallery
-from pairsim.search.gallery_ids import Id
+from pairsim.search.gallery_ids import Id, given_name, of_other_type
 from pairsim.search.identification.decisions import Identification
+from pairsim.search.named_pictures import named_pictures
 from pairsim.training.checkpointing.run_lock import locked_folder
 
 _MAX_WAITING = 256
@@ -111,28 +112,37 @@ class GalleryKeeper:
             for name in names:
                 if name in self._gallery:
                     raise Rejected(409, f"Expected new ids, got {name!r}, which the gallery has. Remove it first.")
-            self._gallery.add_embeddings(embeddings, names, identities=None if identity is None else self._id(identity))
+            shown = None if identity is None else given_name(identity, self._gallery.identities)
+            self._gallery.add_embeddings(embeddings, names, identities=shown)
 
         await self._change(apply)
 
-    async def remove(self, ids: Sequence[str]) -> None:
+    async def remove(self, ids: Sequence[str]) -> list[str]:
         """Remove images, or identities with all of theirs, and save the gallery.
+
+        Args:
+            ids: Each as for `named_pictures`.
+
+        Returns:
+            The ids of the images that were removed.
 
         Raises:
             Full: If too many requests wait.
-            Rejected: If an id is not there, or the gallery cannot be saved. Nothing is removed then.
+            Rejected: If one is neither or both, or the gallery cannot be saved. Nothing is removed then.
         """
+        leaving: list[Id] = []
 
         def apply() -> None:
-            leaving: list[Id] = []
-            for name in map(self._id, ids):
-                found = self._gallery.images_of(name) or ([name] if name in self._gallery else [])
+            for name in ids:
+                found = named_pictures(self._gallery, name)
                 if not found:
-                    raise Rejected(404, f"Expected an id of the gallery, got {name!r}, which is none.")
-                leaving += found
+                    raise Rejected(404, f"Expected an id or identity of the gallery, got {name!r}, which is neither.")
+                leaving.extend(found)
             self._gallery.remove(leaving)
+            self._has_numbers = self._has_numbers and len(self._gallery) > 0
 
         await self._change(apply)
+        return list(map(str, dict.fromkeys(leaving)))
 
     def close(self) -> None:
         """Finish what was accepted, end the thread, and unlock the folder."""
@@ -191,7 +201,7 @@ class GalleryKeeper:
         for change in changes:
             try:
                 change.apply()
-            except (TypeError, ValueError) as error:
+            except (DataError, TypeError, ValueError) as error:
                 change.error = Rejected(409, str(error))
             except Exception as error:
                 change.error = error
@@ -230,10 +240,13 @@ class GalleryKeeper:
         """Return an id as the gallery has them: as a number where its ids are numbers."""
         if not self._has_numbers:
             return text
-        try:
-            return int(text)
-        except ValueError:
-            raise Rejected(422, f"Expected whole numbers as ids, as the gallery has, got {text[:80]!r}.") from None
+        number = of_other_type(text)
+        if number is None:
+            raise Rejected(
+                422,
+                f"Expected whole numbers as ids, as the gallery has, got {text[:80]!r}. Give plain digits, such as 51.",
+            )
+        return number
 
 
 def _give(task: _Query | _Change, found: object) -> None:

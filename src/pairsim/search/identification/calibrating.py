@@ -23,6 +23,7 @@ from pairsim.evaluation.identification import Searches
 from pairsim.evaluation.pairs.ranked import IntArray
 from pairsim.evaluation.probabilities.priors import log_odds
 from pairsim.search.gallery import Gallery
+from pairsim.search.gallery_ids import given_name
 from pairsim.search.identification.gallery_calibration import GalleryCalibration, PredictedFpir
 from pairsim.search.identification.outcomes import leave_one_out, mated_and_non_mated, outcomes
 
@@ -147,10 +148,11 @@ def gallery_calibration(searches: Searches, counts: IntArray, target_fpir: float
 def _expect_others(labels: Sequence[Hashable], gallery: Gallery) -> None:
     """Raise if images of unknown identities have names of enrolled ones: what finds these would count as an error.
 
-    Equal numbers mean nothing, as a gallery numbers images that were added without ids.
+    Names are compared as text. Equal numbers mean nothing, as a gallery numbers images that were added without ids.
     """
     identities = set(gallery.identities)
-    enrolled = list(dict.fromkeys(label for label in labels if isinstance(label, str) and label in identities))
+    named = {label: given_name(label, identities) for label in labels}
+    enrolled = [label for label, name in named.items() if name in identities and str in (type(label), type(name))]
     if enrolled:
         others = f" and {len(enrolled) - 1:,} more" if len(enrolled) > 1 else ""
         raise DataError(

@@ -17,6 +17,7 @@ from pairsim.data.labels import read_labels
 from pairsim.encoding import encode_dataset
 from pairsim.evaluation.identification import Searches
 from pairsim.search.gallery import Gallery, check_not_empty
+from pairsim.search.gallery_ids import given_name
 from pairsim.search.identification.outcomes import outcomes
 from pairsim.search.identification.search_conditions import POLICY, ImagesEach, SearchConditions, origin_in_words
 
@@ -153,7 +154,8 @@ def evaluate_gallery(
 
     Args:
         gallery: The gallery.
-        dataset: Labelled; a label that is an identity of the gallery is a mated search, any other a non-mated one.
+        dataset: Labelled; a label that is equal, as text, to an identity of the gallery is a mated search, any other a
+            non-mated one.
         threshold: Similarity in [-1, 1]; by default that of the gallery's calibration.
         batch_size: Images embedded at once; by default what suits the device and the size of the images.
         progress: Whether to show a progress bar; by default for long work on a terminal.
@@ -186,11 +188,11 @@ def evaluate_gallery(
         threshold = similarity_threshold(threshold)
     elif gallery.calibration is not None:
         threshold = gallery.calibration.threshold
-    labels = read_labels(dataset).tolist()
+    enrolled = set(gallery.identities)
+    labels = [given_name(label, enrolled) for label in read_labels(dataset).tolist()]
     queries = encode_dataset(gallery.model, dataset, batch_size=batch_size, progress=progress)
     searches, _ = outcomes(gallery, queries, labels)
     report = identification_report(searches, math.nan if threshold is None else threshold)
-    enrolled = set(gallery.identities)
     account: FolderAccount | None = getattr(dataset, "account", None)
     num_failed, num_checked = (0, len(labels)) if account is None else (account.num_unreadable, account.num_checked)
     failure = num_failed / max(num_checked, 1)

@@ -52,7 +52,7 @@ def test_compare_gives_the_verdict_of_the_model(plain: Client) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "nan", "inf", "1.5", "-2", "high", "0,5", "1e999"])
+@pytest.mark.parametrize("text", ["", "nan", "inf", "1.5", "-2", "high", "0,5", "1e999", "0_1", "٠"])
 def test_thresholds_that_are_none(text: str, plain: Client) -> None:
     answer = plain.post("/compare", [*both(png(1), png(2)), ("threshold", text)])
     assert answer.status == 422
@@ -219,3 +219,9 @@ def test_ids_in_the_address_may_be_any_text(client: Client) -> None:
         assert client.post("/enrol", [*pictures(png(number)), ("ids", name)]).status == 200
     for number, name in enumerate(names, start=1):
         assert client.remove(name).json == {"ids": [name], "num_images": len(names) - number}
+
+
+def test_all_pictures_that_are_removed_are_named(client: Client) -> None:
+    fields = [*pictures(png(1), png(2)), ("ids", "a"), ("ids", "b"), ("identity", "ada")]
+    assert client.post("/enrol", fields).status == 200
+    assert client.remove("ada").json == {"ids": ["a", "b"], "num_images": 0}

@@ -266,3 +266,48 @@ def test_a_kill_at_any_moment_leaves_the_old_gallery_or_the_new(tmp_path: Path) 
     found = json.loads(done.stdout)
     assert found["wrong"] == []
     assert found["tried"] > 30
+
+
+def test_a_name_that_is_a_picture_and_an_identity(tmp_path: Path) -> None:
+    with kept(tmp_path / "g") as keeper:
+        asyncio.run(keeper.enrol(rows(0), ["alice"], None))
+        asyncio.run(keeper.enrol(rows(1, 2), ["alice-2", "x"], "alice"))
+        asyncio.run(keeper.enrol(rows(3), ["z"], "x"))
+        for name, size in (("alice", 3), ("x", 1)):
+            found = rejected(lambda name=name: keeper.remove([name]))  # type: ignore[misc]
+            assert (found.status, len(keeper)) == (409, 4)
+            assert (
+                f"{name!r}, which is both: a picture, and an identity of {size} pictures. Nothing was" in found.detail
+            )
+        assert asyncio.run(keeper.remove(["./x"])) == ["x"]
+        assert asyncio.run(keeper.remove(["alice/"])) == ["alice", "alice-2"]
+    assert on_disk(tmp_path / "g") == ["z"]
+
+
+def test_ids_are_numbers_and_identities_are_not(tmp_path: Path) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(rows(0, 1, 2), identities=["person 0", "person 0", "person 1"])
+    gallery.save(tmp_path / "g")
+    with kept(tmp_path / "g") as keeper:
+        asyncio.run(keeper.enrol(rows(3), ["50"], "person 1"))
+        for text in ("1_0", "051", "٣", " 7", "abc"):
+            found = rejected(lambda text=text: keeper.enrol(rows(4), [text], None))  # type: ignore[misc]
+            said = f"Expected whole numbers as ids, as the gallery has, got {text!r}. Give plain digits, such as 51."
+            assert (found.status, found.detail) == (422, said)
+        assert asyncio.run(keeper.remove(["person 1"])) == ["2", "50"]
+        assert asyncio.run(keeper.remove(["person 0"])) == ["0", "1"]
+        asyncio.run(keeper.enrol(rows(5), ["abc"], None))  # an empty gallery has no numbers
+        asyncio.run(keeper.enrol(rows(6), ["def"], None))
+    assert on_disk(tmp_path / "g") == ["abc", "def"]
+
+
+def test_identities_that_are_numbers_are_known_by_their_text(tmp_path: Path) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add_embeddings(rows(0, 1, 2), ["a", "b", "c"], identities=[3, 3, 4])
+    gallery.save(tmp_path / "g")
+    with kept(tmp_path / "g") as keeper:
+        asyncio.run(keeper.enrol(rows(3), ["d"], "3"))
+        assert Gallery.load(tmp_path / "g", MODEL).identities == [3, 3, 4, 3]
+        assert rejected(lambda: keeper.enrol(rows(4), ["4"], None)).status == 409  # would be another 4
+        assert asyncio.run(keeper.remove(["3"])) == ["a", "b", "d"]
+    assert on_disk(tmp_path / "g") == ["c"]

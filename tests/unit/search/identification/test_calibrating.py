@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,16 @@ def test_unknown_identities_are_not_named_like_enrolled_ones() -> None:
         unknown = ImageTensors(images[20:], [f"p{first + number % 10}" for number in range(20)])
         with pytest.raises(DataError, match=f"Expected unknown identities, none of which is enrolled, {said} the gall"):
             calibrate_gallery(gallery, target_fpir=0.2, unknown=unknown)
+    assert gallery.calibration is None
+
+
+@pytest.mark.parametrize(("enrolled", "label"), [(int, str), (str, int)])
+def test_unknown_identities_are_compared_as_text(enrolled: Callable[[int], Any], label: Callable[[int], Any]) -> None:
+    gallery, images = Gallery(MODEL), torch.randint(0, 256, (40, 8, 8), dtype=torch.uint8)
+    gallery.add(images[:20, None], identities=[enrolled(number // 2) for number in range(20)])
+    unknown = ImageTensors(images[20:], [label(8 + number % 10) for number in range(20)])
+    with pytest.raises(DataError, match="none of which is enrolled, found 8 and 1 more in the gallery"):
+        calibrate_gallery(gallery, target_fpir=0.2, unknown=unknown)
     assert gallery.calibration is None
 
 

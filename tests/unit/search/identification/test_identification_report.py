@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,14 @@ def test_images_with_labels() -> None:
     assert (report.num_mated, report.num_non_mated, report.rank_1, report.fnir) == (4, 8, 1.0, 0.0)
     with pytest.raises(ValueError, match="found it empty"):
         evaluate_gallery(Gallery(MODEL), ImageTensors(images, range(12)))
+
+
+@pytest.mark.parametrize(("enrolled", "label"), [(int, str), (str, int)])
+def test_labels_are_compared_with_identities_as_text(enrolled: Any, label: Any) -> None:
+    images = torch.randint(0, 256, (12, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    gallery = Gallery(small_model(dim=8))
+    gallery.add(images[:4, None], list("abcd"), identities=[enrolled(number) for number in range(4)])
+    report = evaluate_gallery(gallery, ImageTensors(images, [label(number) for number in range(12)]), threshold=0.9999)
+    assert (report.num_mated, report.num_non_mated, report.rank_1, report.fnir) == (4, 8, 1.0, 0.0)
+    assert report.conditions is not None
+    assert (report.conditions.known.num_images, report.conditions.unknown.num_images) == (4, 8)
