@@ -233,7 +233,9 @@ def test_a_threshold_does_not_outlive_its_identities(shop_place: Path, shop: Pat
     done = here("gallery", "add", shop, "unknown", "--run", "run", cwd=shop_place)
     assert said in done.out
     assert said in here("gallery", "info", shop, "--run", "run", cwd=shop_place).out
-    assert f"Warning: {said}" in here("identify", "run", shop, "single/one.png", cwd=shop_place).err
+    found = here("identify", "run", shop, "single/one.png", "--json", cwd=shop_place)
+    assert f"Warning: {said}" in found.err
+    assert (found.json["fpir"], found.json["results"][0]["fpir"]) == (None, None)
     here("gallery", "remove", shop, names[0], "--run", "run", cwd=shop_place)
     done = here("gallery", "add", shop, "enrolled", "--run", "run", cwd=shop_place)  # their pictures may be others
     assert "with 15 identities, now 27, of which 0 were there then" in done.out

@@ -328,12 +328,11 @@ def _described(gallery: pairsim.Gallery | StoredGallery) -> str:
 
 def stale(calibration: pairsim.GalleryCalibration, num_identities: int) -> str:
     """Return a sentence on the rate of a gallery whose identities are new, in part, since it was calibrated."""
-    left = calibration.num_left
-    if left is not None and left < calibration.num_identities:
+    if calibration.is_replaced(num_identities):
         return (
             f"The threshold was chosen with {calibration.num_identities:,} identities, now {num_identities:,}, of "
-            f"which {left:,} were there then: the FPIR of {calibration.fpir:.2%} need not hold for these. Choose it "
-            "again: pairsim gallery calibrate"
+            f"which {calibration.num_left:,} were there then: the FPIR of {calibration.fpir:.2%} need not hold for "
+            "these. Choose it again: pairsim gallery calibrate"
         )
     predicted = calibration.fpir_at(num_identities)
     rate = "not predicted" if predicted is None else f"{predicted.fpir:.2%} [{predicted.low:.2%}, {predicted.high:.2%}]"

@@ -27,7 +27,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Identified:
-    """Whom or what a picture shows; `id` is null for none of these, `fpir` where it was not measured."""
+    """Whom or what a picture shows; `id` is null for none of these, `fpir` where it is not known."""
 
     id: str | int | None
     similarity: float

@@ -29,7 +29,7 @@ class Identification:
             [0, 1]. From the gallery's calibration if it has one that says so, else from the model's evidence about
             pairs, for as many searches for enrolled as for unknown identities.
         fpir: Share of searches for unknown identities that would find somebody in this gallery at this threshold, or
-            `None` if it is not known.
+            `None` if it is not known, such as for identities that replaced those of the calibration.
         nearest: The most similar identity.
     """
 
@@ -66,7 +66,7 @@ def identifications(
     """
     fpir = None
     if calibration is not None and calibration.threshold == threshold:
-        predicted = calibration.fpir_at(num_identities)
+        predicted = None if calibration.is_replaced(num_identities) else calibration.fpir_at(num_identities)
         fpir = None if predicted is None else predicted.fpir
     floor = lowest_match(threshold)
     if calibration is not None and calibration.weight is not None:

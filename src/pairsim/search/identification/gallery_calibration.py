@@ -116,6 +116,15 @@ class GalleryCalibration:
         """
         return num_identities > _STALE * (self.num_identities if self.num_left is None else self.num_left)
 
+    def is_replaced(self, num_identities: int) -> bool:
+        """Return whether it is stale because others replaced some of its identities: its rates need not hold for these.
+
+        Args:
+            num_identities: Identities in the gallery.
+        """
+        left = self.num_left
+        return left is not None and left < self.num_identities and self.is_stale(num_identities)
+
     def probability(self, similarities: Tensor, num_identities: int) -> Tensor:
         """Compute the probability that the nearest identity is the right one.
 

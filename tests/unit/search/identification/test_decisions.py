@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,17 @@ def test_the_rate_of_the_calibration() -> None:
     assert grown.fpir == 0.16
     gallery.add_embeddings(unit(1, 5), ["g"])
     assert gallery.identify_embeddings(unit(1, 3))[0].fpir is None  # larger than what was predicted
+
+
+def test_the_rate_does_not_outlive_its_identities() -> None:
+    gallery = enrolled()
+    gallery.calibration = dataclasses.replace(calibration(), num_images=6, num_left=3)
+    gallery.remove(["a0", "a1"])
+    assert gallery.identify_embeddings(unit(1, 3))[0].fpir == 0.08  # fewer find no more
+    gallery.add_embeddings(unit(1, 4), ["d"])
+    (one,) = gallery.identify_embeddings(unit(1, 3))
+    assert one.fpir is None
+    assert 0 < one.probability < 1
 
 
 def test_a_threshold_is_needed_and_checked() -> None:
