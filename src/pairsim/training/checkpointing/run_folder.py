@@ -133,8 +133,7 @@ class RunFolder:
                 storage.remove(self._path / name)
         body = {"format": "pairsim-run", "format_version": RUN_FORMAT_VERSION, **info}
         storage.write_file(self._path / RUN_FILE, json_files.sealed(body))
-        inside = config.function_settings()
-        settings = {**config.to_dict(), **({_FUNCTIONS: inside} if inside else {})}
+        settings = config.to_dict() | ({_FUNCTIONS: inside} if (inside := config.function_settings()) else {})
         storage.write_file(self._path / "config.json", json_files.sealed(settings))
         write_split(self._path, split)
         self._log, self._timings = _Lines(), _Lines()
