@@ -20,6 +20,7 @@ from run_command import COMMAND, environment, failure, here, pairsim
 from small_models import small_model
 
 from pairsim import Gallery, SimilarityModel
+from pairsim.integrations.service import http_service
 
 TOKEN = "0123456789abcdef-secret"
 CHECKS = (
@@ -212,3 +213,24 @@ def test_any_request_of_the_schema_is_answered_as_it_says(place: Path) -> None:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         assert json.loads(one.client.get("/health").body) == {"status": "ok"}
         assert one.end()[0] == 0
+
+
+def test_dropped_requests_are_a_failure(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        pytest.importorskip(package, reason="needs the extra serve")
+
+    class Ended:
+        """A server that was stopped before it answered."""
+
+        def __init__(self, service: http_service.Service, _: object) -> None:
+            self.service = service
+
+        def stop(self) -> None:
+            """Do nothing."""
+
+        def join(self) -> None:
+            self.service.num_dropped = 3
+
+    monkeypatch.setattr(http_service, "ServerThread", Ended)
+    said = failure(here("serve", "run", "--port", "0", cwd=place), 1)
+    assert said.endswith("within 60 s, but 3 were dropped. Send them again.")

@@ -8,7 +8,7 @@ from pairsim import __version__
 from pairsim.cli.arguments import Device, Run, load_model
 from pairsim.cli.output import expect, note
 from pairsim.cli.signals import at_next_step
-from pairsim.errors import printable
+from pairsim.errors import RunError, printable
 
 
 def serve(
@@ -24,7 +24,8 @@ def serve(
     """Serve the model over HTTP to other programs: compare, encode, and identify against a gallery.
 
     Concurrent requests are joined into batches. SIGTERM and Ctrl+C end the service when all requests that it has
-    accepted are answered. To try a model by hand in the browser, see pairsim app.
+    accepted are answered. What is not answered within 60 seconds is dropped, and counted in an error. To try a model by
+    hand in the browser, see pairsim app.
 
     Args:
         gallery: Saved gallery to identify in, enrol in and remove from; or a new folder.
@@ -34,7 +35,7 @@ def serve(
             environment variable PAIRSIM_TOKEN, if there is one.
     """
     from pairsim.integrations.service.access import VARIABLE, is_loopback, read_token
-    from pairsim.integrations.service.http_service import ServerThread, Service, listen
+    from pairsim.integrations.service.http_service import STOP_S, ServerThread, Service, listen
     from pairsim.search.gallery_files import is_gallery
 
     expect(0 <= port < 65536, f"--port from 0 to 65535, got {port}.")
@@ -46,7 +47,7 @@ def serve(
     )
     model = load_model(run, device)
     with listen(host, port) as listening:
-        service = Service(model, version=__version__, gallery=gallery, token=token)
+        service = Service(model, version=__version__, gallery=gallery, token=token, host=host)
         try:
             server = ServerThread(service, listening)
             at_next_step(server.stop)
@@ -57,4 +58,9 @@ def serve(
             server.join()
         finally:
             service.close()
+    if service.num_dropped:
+        raise RunError(
+            f"Expected to answer every request that was accepted within {STOP_S} s, but {service.num_dropped:,} were "
+            "dropped. Send them again."
+        )
     note("Stopped: every request that was accepted is answered.")

@@ -67,9 +67,11 @@ class Access:
 
     Args:
         token: That requests state as `Authorization: Bearer TOKEN`; `None` if the service is on a loopback address.
+        host: Address or name that the service listens on, if it is another one than the usual names of this machine.
     """
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, host: str = "") -> None:
+        self._local = _LOCAL | {host.lower()} - {""}
         self._token = None if token is None else token.encode("ascii")
 
     def refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
@@ -84,10 +86,10 @@ class Access:
                 return None
             return 401, "Expected the header 'Authorization: Bearer TOKEN' with the token of this service, got another."
         host = _name_of(headers.get(b"host", b""))
-        if host not in _LOCAL:
+        if host not in self._local:
             return 403, f"Expected a request for this machine, found one for {host!r}. Use 127.0.0.1, or set a token."
         origin = headers.get(b"origin")
-        if origin is not None and _name_of(origin.partition(b"://")[2]) not in _LOCAL:
+        if origin is not None and _name_of(origin.partition(b"://")[2]) not in self._local:
             return 403, "Expected a request of a program or page of this machine, found one of another site."
         return None
 

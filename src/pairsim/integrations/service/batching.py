@@ -1,7 +1,7 @@
 """Join the pictures of concurrent requests into batches for one model.
 
     event loop                threads that decode            thread of the model
-    submit(pictures)  ---->   one picture after another ---> all that are ready, in one forward
+    submit(pictures)  ---->   a picture of each in turn ---> all that are ready, in one forward
         ^                                                        |
         +---------------- one call for all of the batch ---------+
 
@@ -11,6 +11,7 @@ A request is answered when all of its pictures are embedded. Its error, such as 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -42,16 +43,18 @@ class Job:
         pictures: What is decoded.
         pixels: What was decoded, in the same order.
         flaws: What is poor about each picture, in the same order; `None` if this is not looked at.
+        begun: Pictures that a thread has taken to decode.
         missing: Pictures that are not decoded yet.
         answer: Gets the embeddings `[n, D]` on the CPU, or an exception.
     """
 
-    __slots__ = ("answer", "error", "flaws", "missing", "pictures", "pixels", "result")
+    __slots__ = ("answer", "begun", "error", "flaws", "missing", "pictures", "pixels", "result")
 
     def __init__(self, pictures: Sequence[PictureFile], answer: asyncio.Future[Tensor], *, measured: bool) -> None:
         self.pictures: Sequence[PictureFile] = pictures
         self.pixels: list[Tensor | None] = [None] * len(pictures)
         self.flaws: list[tuple[Flaw, ...]] | None = [()] * len(pictures) if measured else None
+        self.begun: int = 0
         self.missing: int = len(pictures)
         self.answer: asyncio.Future[Tensor] = answer
         self.error: Exception | None = None
@@ -81,7 +84,7 @@ class Batcher:
         self._batch_size = batch_size or default_batch_size(model.device, model.preprocessing.image_size)
         self._max_waiting, self._on_batch = max_waiting, on_batch
         self._lock = threading.Lock()
-        self._to_decode, self._some_to_decode = deque[tuple[Job, int]](), threading.Condition(self._lock)
+        self._to_decode, self._some_to_decode = deque[Job](), threading.Condition(self._lock)
         self._ready, self._some_ready = deque[Job](), threading.Condition(self._lock)
         self._stopping, self._decoding = False, 0
         count = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -119,12 +122,12 @@ class Batcher:
             if self._stopping or self.waiting + len(pictures) > self._max_waiting:
                 raise Full
             self.waiting += len(pictures)
-            self._to_decode.extend((job, index) for index in range(len(pictures)))
+            self._to_decode.append(job)
             self._some_to_decode.notify()
         return await job.answer, job.flaws or []
 
     def close(self) -> None:
-        """Finish what was accepted, and end the threads."""
+        """Finish what was accepted and is still waited for, and end the threads."""
         with self._lock:
             self._stopping = True
             self._some_to_decode.notify_all()
@@ -140,13 +143,18 @@ class Batcher:
                     self._some_to_decode.wait()
                 if not self._to_decode:
                     return
-                job, index = self._to_decode.popleft()
+                job = self._to_decode.popleft()
+                index, job.begun = job.begun, job.begun + 1
+                if job.begun < len(job.pictures):
+                    self._to_decode.append(job)  # in turn, so that one with many pictures does not hold up others
                 self._decoding += 1
                 if slow and self._to_decode:  # quick ones are mostly Python's own work, which threads do not share
                     self._some_to_decode.notify()
             began = time.thread_time()
             try:
-                if job.error is None and job.flaws is None:
+                if job.answer.cancelled():  # nobody waits for it any more
+                    pass
+                elif job.error is None and job.flaws is None:
                     job.pixels[index] = read_pixels(job.pictures[index], self.model.preprocessing)
                 elif job.error is None and job.flaws is not None:
                     job.pixels[index], quality = read_measured(job.pictures[index], self.model.preprocessing)
@@ -172,13 +180,15 @@ class Batcher:
                     count += len(jobs[-1].pictures)
             if not jobs:
                 return
-            readable = [job for job in jobs if job.error is None]
-            self._run(readable)
-            self._on_batch(sum(len(job.pictures) for job in readable))
+            readable = [job for job in jobs if job.error is None and all(one is not None for one in job.pixels)]
+            if readable:
+                self._run(readable)
+                self._on_batch(sum(len(job.pictures) for job in readable))
             with self._lock:
                 self.waiting -= count
             for loop in {job.answer.get_loop() for job in jobs}:
-                loop.call_soon_threadsafe(_give, [job for job in jobs if job.answer.get_loop() is loop])
+                with contextlib.suppress(RuntimeError):  # a loop that is closed has cancelled its jobs
+                    loop.call_soon_threadsafe(_give, [job for job in jobs if job.answer.get_loop() is loop])
 
     def _run(self, jobs: list[Job]) -> None:
         """Embed the pictures of jobs in one batch; if that fails, those of each job alone."""

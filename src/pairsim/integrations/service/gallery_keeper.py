@@ -260,7 +260,8 @@ def _give(task: _Query | _Change, found: object) -> None:
         else:
             task.answer.set_result(found)
 
-    task.answer.get_loop().call_soon_threadsafe(answer)
+    with contextlib.suppress(RuntimeError):  # a loop that is closed has cancelled its tasks
+        task.answer.get_loop().call_soon_threadsafe(answer)
 
 
 def _give_all(tasks: Sequence[_Query], error: Exception) -> None:

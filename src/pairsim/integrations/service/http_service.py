@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -26,6 +27,8 @@ _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
 """Longer than proxies keep their connections, so that they close them first."""
 _PUBLIC = "/health"
+_CLIENT_GONE = 499
+"""Counted for a client that disconnects while it sends; nginx logs the same."""
 
 
 class Service:
@@ -36,6 +39,7 @@ class Service:
         version: Of pairsim.
         gallery: Folder of a saved gallery, or a new one.
         token: That requests state; `None` only where this machine alone reaches the service.
+        host: Address or name that it listens on.
 
     Raises:
         DataError: If the model takes no pictures.
@@ -44,18 +48,23 @@ class Service:
         ValueError: If the model's weights are NaN.
     """
 
-    def __init__(self, model: SimilarityModel, *, version: str, gallery: Path | None, token: str | None) -> None:
+    def __init__(
+        self, model: SimilarityModel, *, version: str, gallery: Path | None, token: str | None, host: str = ""
+    ) -> None:
         require("uvicorn", extra="serve", purpose="The service")
         require("python_multipart.multipart", extra="serve", purpose="The service")
         self.model: SimilarityModel = model
         self.uploads: Uploads = Uploads()
-        self._access = Access(token)
+        self._access = Access(token, host)
+        self.num_dropped: int = 0
+        """Requests that were accepted and are not answered, as the service was stopped before."""
         _warm_up(model)
         self.metrics: ServiceMetrics = ServiceMetrics(
             waiting=lambda: self.batcher.waiting, gallery_size=self._gallery_size
         )
         self._app, self._posts = make_app(self, version)
-        self._request = require("starlette.requests", extra="serve", purpose="The service").Request
+        requests = require("starlette.requests", extra="serve", purpose="The service")
+        self._request, self._disconnect = requests.Request, requests.ClientDisconnect
         self._keeper = None if gallery is None else GalleryKeeper(gallery, model)
         self.batcher: Batcher = Batcher(model, on_batch=self.metrics.batch)
 
@@ -83,7 +92,7 @@ class Service:
         """Answer a request, if it is of somebody who may use the service."""
         if scope["type"] != "http":
             return
-        began, path, status = time.perf_counter(), scope["path"], 500
+        began, path, status = time.perf_counter(), scope["path"], 0
 
         async def note_status(message: Any) -> None:
             nonlocal status
@@ -100,8 +109,16 @@ class Service:
                 await response(scope, receive, note_status)
             else:
                 await self._app(scope, receive, note_status)
+        except self._disconnect:
+            status = _CLIENT_GONE
+        except asyncio.CancelledError:  # after STOP_S
+            self.num_dropped += 1
+            if not status:
+                await _refuse(
+                    note_status, 503, f"Expected to answer within {STOP_S} s of the stop. Send it again later."
+                )
         finally:
-            self.metrics.answered(path if path in PATHS else "other", status, time.perf_counter() - began)
+            self.metrics.answered(path if path in PATHS else "other", status or 500, time.perf_counter() - began)
 
     def _gallery_size(self) -> int:
         return 0 if self._keeper is None else len(self._keeper)

@@ -69,6 +69,16 @@ def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
     assert compared == [(b"x", TOKEN.encode())]
 
 
+def test_the_address_that_it_listens_on_is_of_this_machine() -> None:
+    for host, known in (("127.0.0.2", b"127.0.0.2:8000"), ("IP6-localhost", b"ip6-localhost"), ("::1", b"[::1]:80")):
+        assert Access(None, host).refusal({b"host": known, b"origin": b"http://" + known}) is None
+        assert Access(None, host).refusal({b"host": b"localhost:1"}) is None
+        found = Access(None, host).refusal({b"host": b"127.0.0.3"})
+        assert found is not None
+        assert found[0] == 403
+    assert Access(None).refusal({b"host": b""}) is not None
+
+
 def test_without_a_token_pages_of_other_sites_are_refused() -> None:
     access = Access(None)
     for host in (b"127.0.0.1:8000", b"localhost", b"LOCALHOST:1", b"[::1]:8000"):

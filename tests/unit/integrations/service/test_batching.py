@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor
 from pairsim import SimilarityModel
 from pairsim.errors import ImageReadError
 from pairsim.images import Flaw, PictureFile
+from pairsim.integrations.service import batching
 from pairsim.integrations.service.batching import Batcher, Full
+from pairsim.models.inputs import read_pixels
 
 FILES = [PictureFile(png(number), f"{number}.png") for number in range(24)]
 
@@ -197,3 +200,51 @@ def test_a_client_that_has_gone_changes_nothing_for_others() -> None:
             await wait_until(lambda: batcher.waiting == 0)
 
     asyncio.run(run())
+
+
+def slowly_read(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str | None], threading.Event]:
+    """Let one thread decode, and only when the event is set; the names of what it decodes are noted."""
+    read, names, gate = read_pixels, list[str | None](), threading.Event()
+
+    def noted(picture: PictureFile, *rest: Any) -> Tensor:
+        names.append(picture.name)
+        assert gate.wait(60)
+        return read(picture, *rest)
+
+    monkeypatch.setattr(batching, "_MAX_THREADS", 1)
+    monkeypatch.setattr(batching, "read_pixels", noted)
+    return names, gate
+
+
+def test_a_request_with_many_pictures_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, gate = slowly_read(monkeypatch)
+
+    async def run() -> None:
+        with closing(Batcher(small_model())) as batcher:
+            tasks = [asyncio.create_task(batcher.embed(part)) for part in (FILES[:4], FILES[4:6], FILES[6:7])]
+            await wait_until(lambda: batcher.waiting == 7)
+            await wait_until(lambda: names)
+            gate.set()
+            expected = small_model().encode(FILES[:7])
+            torch.testing.assert_close(torch.cat(await asyncio.gather(*tasks)), expected, rtol=0, atol=1e-6)
+
+    asyncio.run(run())
+    assert [str(name).split(".")[0] for name in names] == ["0", *"4615", "2", "3"]
+
+
+def test_what_nobody_waits_for_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, gate = slowly_read(monkeypatch)
+    batches: list[int] = []
+
+    async def run(batcher: Batcher) -> None:
+        gone = asyncio.create_task(batcher.embed(FILES[:20]))
+        await wait_until(lambda: names)
+        gone.cancel()
+        await asyncio.sleep(0)
+
+    batcher = Batcher(small_model(), on_batch=batches.append)
+    asyncio.run(run(batcher))  # its loop is closed when the threads go on
+    gate.set()
+    batcher.close()
+    assert (names, batches, batcher.waiting) == (["0.png"], [], 0)
+    assert not any(thread.is_alive() for thread in batcher._threads)

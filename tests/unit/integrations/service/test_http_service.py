@@ -6,19 +6,22 @@ import http.client
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from http_clients import Client, served_here
 from http_forms import CONTENT_TYPE, form, pictures, png
 from small_models import small_model
-from torch import nn
+from torch import Tensor, nn
 
 from pairsim import EmbeddingNet, SimilarityModel
 from pairsim.errors import DataError, RunError
 from pairsim.images import PictureFile
-from pairsim.integrations.service import http_service
+from pairsim.integrations.service import batching, http_service
 from pairsim.integrations.service.http_service import Service, listen
+from pairsim.models.inputs import read_pixels
 
 for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
     pytest.importorskip(package, reason="needs the extra serve")
@@ -74,6 +77,41 @@ def test_what_is_counted() -> None:
         "pairsim_gallery_pictures 0.0",
     ):
         assert f"\n{line}\n" in text
+
+
+def test_a_client_that_disconnects_is_no_failure_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    with served_here(MODEL) as (client, _, _):
+        connection = socket.create_connection(("127.0.0.1", client.port))
+        connection.sendall(b"POST /encode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n")
+        connection.sendall(f"Content-Type: {CONTENT_TYPE}\r\n\r\n--".encode())
+        wait_until(lambda: client.get("/health").status == 200)
+        connection.close()
+        counted = 'pairsim_requests_total{route="/encode",status="499"} 1.0'
+        wait_until(lambda: counted in client.get("/metrics").body.decode())
+    assert caplog.text == ""
+
+
+def test_what_is_not_answered_in_time_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "STOP_S", 1)
+    gate, read = threading.Event(), read_pixels
+
+    def held(*given: Any) -> Tensor:
+        assert gate.wait(60)
+        return read(*given)
+
+    monkeypatch.setattr(batching, "read_pixels", held)
+    with served_here(MODEL) as (client, service, server), ThreadPoolExecutor() as pool:
+        asked = pool.submit(client.post, "/encode", pictures(*[png()] * 40))
+        wait_until(lambda: service.batcher.waiting == 40)
+        server.stop()
+        answer = asked.result()
+        assert (answer.status, answer.problem) == (
+            503, "Expected to answer within 1 s of the stop. Send it again later.",
+        )  # fmt: skip
+        server.join()
+        gate.set()
+        service.close()
+        assert service.num_dropped == 1
 
 
 def test_a_large_body_is_answered_while_it_is_sent() -> None:
