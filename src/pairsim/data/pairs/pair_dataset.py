@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pairsim._common.arrays import as_array
 from pairsim._common.choices import Negatives, OnError
 from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
-from pairsim.data.items import image_of
+from pairsim.data.items import check_map_style, image_of
 from pairsim.data.pairs.pair_files import read_picture_pairs
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
@@ -125,13 +126,17 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
         Raises:
             DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, a kind or group
                 is empty, or an image is paired with itself.
+            TypeError: If the dataset is not map-style.
         """
-        texts = (None if values is None else np.asarray(values) for values in (kind, group))
-        given = PairList(np.asarray(first), np.asarray(second), np.asarray(target), None, *texts)
-        for name, numbers in (("first", given.first), ("second", given.second)):
-            if numbers.max() >= len(dataset):
+        check_map_style(dataset)
+        # as objects, since numpy turns a missing value among texts into the text "nan"
+        texts = (None if values is None else np.asarray(values, dtype=object) for values in (kind, group))
+        numbers = as_array(first, "first"), as_array(second, "second"), as_array(target, "target")
+        given = PairList(*numbers, None, *texts)
+        for name, column in (("first", given.first), ("second", given.second)):
+            if column.max() >= len(dataset):
                 raise DataError(
-                    f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}, found {numbers.max()}."
+                    f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}, found {column.max()}."
                 )
         pairs = cls.__new__(cls)
         pairs.labels = pairs.sampler = None

@@ -55,7 +55,11 @@ class PairList:
     group: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        columns = {name: np.asarray(values) for name, values in vars(self).items() if values is not None}
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.asarray(values, dtype=object if name in ("kind", "group") else None)
+            for name, values in vars(self).items()
+            if values is not None
+        }
         shapes = {name: list(column.shape) for name, column in columns.items()}
         target = columns["target"]
         if any(column.shape != target.shape for column in columns.values()) or target.ndim != 1:
