@@ -115,6 +115,7 @@ def load_judged(
     )
     note(images.account)
     note(images.warning)
+    note(images.trained)
     return images
 
 

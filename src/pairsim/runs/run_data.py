@@ -29,6 +29,7 @@ from pairsim.runs.run_pairs import (
     read_picture_list,
     validation_pairs_of,
 )
+from pairsim.runs.trained_pictures import warning_of_trained
 from pairsim.verification import VerificationReport
 from pairsim.verification.report_parts import Overlap
 
@@ -49,6 +50,7 @@ class Judged:
         account: One line on what was read from a folder and what was left out; empty for other data.
         left_out: What was left out.
         warning: One line where the threshold was chosen on classes of training, and these are others; else empty.
+        trained: One line where the model was trained on some of it; else empty.
         folds: Fold of each given pair; `None` if their file has none.
         skipped: What was left out of the given pairs.
         groups: Groups to report on; `None` if none were asked for.
@@ -62,6 +64,7 @@ class Judged:
     account: str = ""
     left_out: tuple[LeftOut, ...] = ()
     warning: str = ""
+    trained: str = ""
     folds: Sequence[int] | None = None
     skipped: SkippedPairs | None = None
     groups: GroupNames | None = None
@@ -104,7 +107,9 @@ def load_evaluation_data(
     level and `on_error` are by default those of the run. `groups` are groups to report on (see `find_group_names`).
     """
     record = recorded_data(run)
-    if pairs is None and "pairs" in record:
+    of_pairs = record.get("pairs", {})
+    is_same_file = pairs is not None and Path(of_pairs.get("file", "")).resolve() == pairs.resolve()
+    if pairs is None and of_pairs:
         if split == "val":
             pairs, split = validation_pairs_of(run), "train"
         elif not lists_numbers(data) and Path(data).resolve() == Path(str(record.get("data"))).resolve():
@@ -124,27 +129,31 @@ def load_evaluation_data(
             listed,
             pictures.source,
             account=account,
+            trained=warning_of_trained(record, listed, is_training_data=is_same_file),
             folds=folds,
             skipped=skipped,
             groups=named,
         )
     loaded = load_labelled(run, model, data, split, data_dir=data_dir, class_level=class_level, on_error=on_error)
+    is_trained = split == "train" and loaded.source == record.get("source") and (is_same_file or not of_pairs)
     if pairs is not None:
         listed = read_numbered_list(pairs, loaded)
         named = None if groups is None else find_group_names(listed, data, groups)
         source = f"{pairs.name}, {loaded.source}"
-        return Judged(listed, source, folds=read_folds(pairs), groups=named)
+        trained = warning_of_trained(record, listed, is_training_data=is_trained)
+        return Judged(listed, source, trained=trained, folds=read_folds(pairs), groups=named)
     known = loaded.account
     inside = known is not None and split == "val" and "val" not in known.splits  # validation images are among train
     used: Split = "train" if inside else split
     account, left_out = ("", ()) if known is None else (known.line(used), known.left_out_of(used))
-    trained = set(map(str, record.get("class_names", ())))
-    of_val = set(map(str, record.get("class_split", {}).get("val", ()) or record.get("val_class_names", ()))) or trained
-    unseen = len(set(loaded.class_names) - trained) if trained else None
+    known_classes = set(map(str, record.get("class_names", ())))
+    of_val = set(map(str, record.get("class_split", {}).get("val", ()) or record.get("val_class_names", ())))
+    of_val = of_val or known_classes
+    unseen = len(set(loaded.class_names) - known_classes) if known_classes else None
     here = set(known.classes.get("test", ())) if split == "val" and known is not None else set(loaded.class_names)
     point = model.operating_point
     on_val = split == "val" or point is None or point.source.startswith("validation ")
-    warns = bool(trained) and of_val <= trained and bool(here - trained) and on_val
+    warns = bool(known_classes) and of_val <= known_classes and bool(here - known_classes) and on_val
     level = int(record.get("class_level", 1)) if class_level is None else class_level
     chosen_on = calibration_classes(run, model, record)
     return Judged(
@@ -155,6 +164,7 @@ def load_evaluation_data(
         account,
         left_out,
         SEEN_THRESHOLD if warns else "",
+        warning_of_trained(record, loaded, is_training_data=is_trained),
         groups=None if groups is None else find_group_names(loaded, data, groups, level),
         shared_classes=len(chosen_on & set(loaded.class_names)) if chosen_on else None,
     )

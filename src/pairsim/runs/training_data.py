@@ -89,11 +89,12 @@ class RunImages:
         num_test = numbers.get("test", 0)
         if self.data in NAMES and self.classes is None:
             num_test = len(load_data(self.data, "test", data_dir=self.reading["data_dir"]))
+        unseen = sorted(set(self._own_classes("test") or ()) - set(self.train.class_names))
         return {
             "num_train": len(self.train) - (0 if split is None else held),
             "num_val": held,
             "num_test": num_test,
-            "unseen_classes": [] if self.classes is None else list(self.classes.test),
+            "unseen_classes": unseen if self.classes is None else list(self.classes.test),
             "left_out": () if account is None else account.left_out_of(*self._used),
         }
 

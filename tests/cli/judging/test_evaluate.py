@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
+from picture_files import folder_of_classes
 from run_command import failure, here
 from sealed_files import edit
 
@@ -88,3 +90,26 @@ def test_figures_are_printed_though_they_cannot_be_kept(run: Path) -> None:
     assert done.status == 0, done.err
     assert set(done.json) >= EVALUATE_KEYS
     assert "Not kept in the run: Could not write" in done.err
+
+
+def test_pictures_that_the_run_was_trained_on_are_counted(tmp_path: Path) -> None:
+    folder_of_classes(tmp_path / "data", "ab", number=20)
+    options = ("--epochs", "1", "--val-fraction", "0.5", "--no-report", "--no-progress")
+    done = here("train", "data", "--out", "run", *options, cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "the model was trained on" not in here("evaluate", "run", "data", cwd=tmp_path).err
+    assert "the model was trained on" not in here("evaluate", "run", "data", "--split", "val", cwd=tmp_path).err
+    said = "Warning: the model was trained on 16 of these 32 pictures. Expect more errors on others.\n"
+    assert said in here("evaluate", "run", "data", "--split", "train", cwd=tmp_path).err
+    for path in list((tmp_path / "data").rglob("*.png")):  # other names, by which the folder is split
+        path.rename(path.with_stem(f"photo {99 - int(path.stem)}"))
+    report = ("report", "run", "data", "--out", "page.html")
+    for command in (("evaluate", "run", "data"), report, ("calibrate", "run", "data")):
+        said = here(*command, cwd=tmp_path).err
+        assert re.search(r"Warning: the model was trained on [0-9]+ of these [0-9]+ pictures\.", said)
+
+
+def test_images_of_a_named_dataset_that_the_run_was_trained_on(run: Path) -> None:
+    for split, warns in (("test", False), ("train", True)):
+        done = here("evaluate", run, "digits", "--split", split, cwd=run.parent)
+        assert ("Warning: the model was trained on these images." in done.err) == warns

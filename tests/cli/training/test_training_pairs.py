@@ -77,6 +77,14 @@ def test_commands_use_the_validation_pairs_of_the_run(run: Path) -> None:
     assert "60 given pairs of 14 images" in (place / "val.html").read_text()
 
 
+@pytest.mark.parametrize(("pairs", "num"), [(("--pairs", "train.csv"), 42), (("--split", "val"), 0)])
+@pytest.mark.filterwarnings("ignore:12 repeated pairs count")
+def test_pairs_of_pictures_that_the_run_was_trained_on(run: Path, pairs: tuple[str, ...], num: int) -> None:
+    said = here("evaluate", "run", "pics", *pairs, cwd=run.parent).err
+    assert ("Warning: the model was trained on " in said) == bool(num)
+    assert not num or f"on {num} of these 56 pictures. Expect more errors on others." in said
+
+
 def test_a_split_that_the_run_does_not_have(run: Path) -> None:
     said = failure(here("evaluate", "run", "pics", cwd=run.parent), 1)
     assert "Expected --pairs FILE or --split val for run, which was trained on pairs of pictures in pics" in said
@@ -140,6 +148,9 @@ def test_numbered_pairs_of_a_named_dataset(tmp_path: Path) -> None:
     done = here("evaluate", "run", "digits", "--split", "val", "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert done.json["num_pairs"] == json.loads((tmp_path / "run" / "data.json").read_text())["pairs"]["num_val_pairs"]
+    assert "the model was trained on" not in done.err
+    done = here("evaluate", "run", "digits", "--pairs", "pairs.csv", "--split", "train", cwd=tmp_path)
+    assert "Warning: the model was trained on these images." in done.err
 
 
 def test_pairs_of_missing_and_broken_pictures_are_skipped_and_counted(place: Path, run: Path) -> None:

@@ -67,6 +67,7 @@ def test_splits_of_a_folder(tmp_path: Path, test: str, val: str, warns: bool) ->
     assert images.record.get("val_class_names") == (list(val) if val else None)
     counts = images.counts(split)
     assert counts["num_train"] + counts["num_val"] + counts["num_test"] == 4 * (2 + len(val) + len(test))
+    assert counts["unseen_classes"] == sorted(set(test) - set("ab"))
 
 
 def test_named_data() -> None:

@@ -40,8 +40,9 @@ class CommandRecords(Callback):
     Prints one line for each epoch to stderr, and the notes of the run.
     """
 
-    def __init__(self, data: str, loaded: LabelledData, **more: Any) -> None:
+    def __init__(self, data: str, loaded: LabelledData, given: PairDataset | None = None, **more: Any) -> None:
         self._loaded: LabelledData = loaded
+        self._trained_on: LabelledData | PairDataset = loaded if given is None else given
         self._record: dict[str, Any] = {
             "data": data,
             "source": loaded.source,
@@ -57,9 +58,13 @@ class CommandRecords(Callback):
         """Write `data.json` before the first epoch, so that an interrupted run has it too."""
         from pairsim._common import json_files, storage
         from pairsim.runs.class_splits import held_classes
+        from pairsim.runs.trained_pictures import describe_trained, paths_of
 
         assert trainer.config.out is not None, "commands write a run"
-        record = {**self._record, **held_classes(self._loaded, trainer.data.split)}
+        split = trainer.data.split
+        held = set() if split is None else set(split.held_out.tolist())
+        trained = (path for number, path in enumerate(paths_of(self._trained_on)) if number not in held)
+        record = {**self._record, **held_classes(self._loaded, split), **describe_trained(trained)}
         storage.write_file(trainer.config.out / "data.json", json_files.sealed(record))
         self._print_notes(trainer.history)
 
@@ -149,7 +154,10 @@ def fit_model(
     loaded = images.train
     given = images if isinstance(images, TrainingPairs) else None
     val: Any = images.validation(model.preprocessing)
-    callbacks: list[Callback] = [EndAtStep(), CommandRecords(data, loaded, **images.record, **net.record)]
+    callbacks: list[Callback] = [
+        EndAtStep(),
+        CommandRecords(data, loaded, None if given is None else given.pairs, **images.record, **net.record),
+    ]
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
         callbacks.append(TensorBoardLog(images=loaded))
