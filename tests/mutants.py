@@ -198,7 +198,7 @@ MUTANTS = (
     Mutant(
         "service-host",
         "integrations/service/access.py",
-        "if host not in _LOCAL:",
+        "if host not in self._local:",
         "if False:",
         ("tests/unit/integrations/service/test_access.py::test_without_a_token_pages_of_other_sites_are_refused",),
     ),

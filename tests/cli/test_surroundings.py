@@ -71,6 +71,8 @@ def _page_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsim.cli.pictures.serve_app.wait_for_signal", lambda: None)
 
     class Server:
+        num_dropped = 0
+
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
