@@ -41,13 +41,16 @@ class ModelSettings(PlainNamesModule):
         calibration: Maps similarities to probabilities; `None` for the projection.
 
     Raises:
-        TypeError: If `embedding_net` is not a module.
+        TypeError: If `embedding_net` is not a module, or `preprocessing` no `Preprocessing`.
+        ValueError: If `preprocessing` has other channels than the net's `in_channels`.
     """
 
     def __init__(self, embedding_net: nn.Module, preprocessing: Preprocessing | None) -> None:
         super().__init__()
         if not isinstance(embedding_net, nn.Module):
             raise TypeError(f"Expected embedding_net to be a torch.nn.Module, got {type(embedding_net).__name__}.")
+        if preprocessing is not None:
+            _check_preprocessing(preprocessing, embedding_net)
         self.embedding_net: nn.Module = embedding_net
         self.operating_point: OperatingPoint | None = None
         self.calibration: Calibration | None = None
@@ -67,6 +70,10 @@ class ModelSettings(PlainNamesModule):
 
     @preprocessing.setter
     def preprocessing(self, preprocessing: Preprocessing) -> None:
+        _check_preprocessing(preprocessing, self.embedding_net)
+        self._set_preprocessing(preprocessing)
+
+    def _set_preprocessing(self, preprocessing: Preprocessing) -> None:
         net, self._came_without_settings, self._warned = unwrapped(self.embedding_net), False, False
         if isinstance(net, EmbeddingNet):
             net.preprocessing, self._preprocessing = preprocessing, None
@@ -89,7 +96,8 @@ class ModelSettings(PlainNamesModule):
         self.operating_point = None if point is None else OperatingPoint.from_dict(point)
         self.calibration = None if calibration is None else Calibration.from_dict(calibration)
         if settings is not None:
-            self.preprocessing = Preprocessing.from_dict(settings["preprocessing"])
+            # not compared with the net: images in floating point do not need its channels
+            self._set_preprocessing(Preprocessing.from_dict(settings["preprocessing"]))
 
     def get_extra_state(self) -> Tensor:
         """Return the settings for the state dict, uint8 `[bytes]`; PyTorch calls it."""
@@ -184,6 +192,20 @@ class ModelSettings(PlainNamesModule):
     def _warn(self, text: str) -> None:
         self._warned = True  # once for each model
         warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def _check_preprocessing(preprocessing: Preprocessing, net: nn.Module) -> None:
+    if not isinstance(preprocessing, Preprocessing):
+        raise TypeError(
+            f"Expected preprocessing as a Preprocessing, got {type(preprocessing).__name__}. Give "
+            "Preprocessing(image_size=(height, width), channels=...)."
+        )
+    channels = getattr(unwrapped(net), "in_channels", None)
+    if isinstance(channels, int) and channels != preprocessing.channels:
+        raise ValueError(
+            f"Expected preprocessing with channels={channels}, as the net takes, got {preprocessing.channels}. Set it, "
+            f"or build the net with in_channels={preprocessing.channels}."
+        )
 
 
 def _decoded(settings: Tensor) -> Any:

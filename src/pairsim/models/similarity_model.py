@@ -49,7 +49,8 @@ class SimilarityModel(ModelSettings):
             to [0, 1]. If no mean and standard deviation are given or known, training on uint8 images sets theirs.
 
     Raises:
-        TypeError: If `embedding_net` is not a module.
+        TypeError: If `embedding_net` is not a module, or `preprocessing` no `Preprocessing`.
+        ValueError: If `preprocessing` has other channels than the net's `in_channels`.
 
     Example:
         >>> model = SimilarityModel(EmbeddingNet()).eval()

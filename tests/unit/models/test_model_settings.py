@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -439,3 +440,36 @@ def test_images_that_were_cut_give_no_warning() -> None:
     similarity_saliency(model, first, second, method="gradient")
     model.preprocessing = dataclasses.replace(model.preprocessing, float_range=(0.0, 1.0))  # trained on floats, whole
     model.encode(torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "error", "said"),
+    [
+        ("x", TypeError, r"^Expected preprocessing as a Preprocessing, got str\. Give Preprocessing\("),
+        (
+            Preprocessing(image_size=(28, 28), channels=3),
+            ValueError,
+            "^Expected preprocessing with channels=1, as the net takes, got 3. .* in_channels=3",
+        ),
+    ],
+)
+def test_preprocessing_that_does_not_fit_is_rejected(preprocessing: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        SimilarityModel(EmbeddingNet(), preprocessing=preprocessing)
+    model = SimilarityModel(nn.DataParallel(EmbeddingNet()))
+    before = model.preprocessing
+    with pytest.raises(error, match=said):
+        model.preprocessing = preprocessing
+    with pytest.raises(TypeError, match="got NoneType"):
+        model.preprocessing = None  # type: ignore[assignment]
+    assert model.preprocessing == before
+
+
+def test_a_saved_model_with_other_channels_is_still_loaded(tmp_path: Path) -> None:
+    model = SimilarityModel(EmbeddingNet()).eval()
+    model._set_preprocessing(Preprocessing(image_size=(28, 28), channels=3))  # as earlier versions let one do
+    model.save_pretrained(tmp_path)
+    loaded, images = SimilarityModel.from_pretrained(tmp_path), torch.rand(2, 1, 28, 28)
+    assert loaded.preprocessing == model.preprocessing
+    assert torch.equal(loaded.encode(images), model.encode(images))
+    SimilarityModel(EmbeddingNet()).load_state_dict(model.state_dict())
