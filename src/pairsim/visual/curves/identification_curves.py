@@ -11,7 +11,7 @@ import numpy as np
 from pairsim._common.numbers import counted
 from pairsim.search import IdentificationReport
 from pairsim.visual.curves.pair_input import MAX_MODELS
-from pairsim.visual.page.plot import LINES, MARKERS, Plot, Style, show_percent
+from pairsim.visual.page.plot import LINES, MARKERS, POINT_MARKERS, Plot, Style, show_percent
 from pairsim.visual.page.text_styles import format_rate, format_signed, name_of, shorten_names
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def draw_fpir_fnir(
     """Draw the FNIR against the FPIR at every threshold, as a DET curve on logarithmic axes; lower left is better.
 
     The rates hold for galleries of the size that is stated below the title. The band encloses, at each threshold, the
-    95 % intervals of both rates together. A diamond marks the threshold of the report with both intervals, at the edge
+    95 % intervals of both rates together. A marker for each report shows its threshold with both intervals, at the edge
     of the axes if a rate is 0, which is outside.
 
     Args:
@@ -94,7 +94,8 @@ def draw_fpir_fnir(
     sizes = {name: _size(report) for name, report in named.items()}
     subtitle = next(iter(sizes.values())) if len(set(sizes.values())) == 1 else ""
     band_label = "95 % intervals of both rates"
-    for (name, report), color, line in zip(named.items(), palette.series, LINES, strict=False):
+    looks = zip(named.items(), palette.series, LINES, POINT_MARKERS, strict=False)
+    for (name, report), color, line, point in looks:
         fpir, fnir = curves[name]
         across, up = np.maximum(report.band, 1e-9).T  # zero is at infinity on these axes
         axes.fill(across, up, color=color, alpha=0.18, linewidth=0, zorder=2, label=band_label)
@@ -103,7 +104,7 @@ def draw_fpir_fnir(
         label = ": ".join(filter(None, (name, "" if subtitle else sizes[name]))) or "all thresholds"
         axes.plot(fpir, fnir, color=color, linestyle=line, linewidth=1.8, marker=marker, label=label, zorder=3)
         if not math.isnan(report.threshold):
-            _mark_threshold(plot, name, report, color)
+            _mark_threshold(plot, name, report, {"marker": point, "markerfacecolor": color})
     visible = [bool((curve > 0).all(axis=0).any()) for curve in curves.values()]
     if not all(visible):
         names = ", ".join(name for name, seen in zip(named, visible, strict=True) if not seen)
@@ -189,7 +190,9 @@ def _named(reports: IdentificationReport | Mapping[str, IdentificationReport]) -
     """Return reports by the name in the legend, which is empty for a single one."""
     given = dict(reports) if isinstance(reports, Mapping) else {"": reports}
     if not 1 <= len(given) <= MAX_MODELS:
-        raise ValueError(f"Expected 1 to {MAX_MODELS} reports, got {len(given)}. Draw more in further figures.")
+        raise ValueError(
+            f"Expected 1 to {MAX_MODELS} reports, got {len(given)}. Give at least one; draw more in further figures."
+        )
     for report in given.values():
         if not isinstance(report, IdentificationReport):
             raise TypeError(
@@ -206,7 +209,7 @@ def _size(report: IdentificationReport, *, all_searches: bool = True) -> str:
     return f"{counted(report.num_enrolled, 'identity', 'identities')} enrolled; {searches} searches"
 
 
-def _mark_threshold(plot: Plot, name: str, report: IdentificationReport, color: str) -> None:
+def _mark_threshold(plot: Plot, name: str, report: IdentificationReport, look: dict[str, Any]) -> None:
     """Mark the operating point with the intervals of both rates."""
     axes, ink = plot.panels[0], plot.palette.ink
     x, y = max(report.fpir, axes.get_xlim()[0]), max(report.fnir, axes.get_ylim()[0])
@@ -216,5 +219,5 @@ def _mark_threshold(plot: Plot, name: str, report: IdentificationReport, color: 
             axes.plot(across, up, color=ink, linewidth=1.2, zorder=4)
     point = ", ".join(filter(None, (name, f"threshold {format_signed(report.threshold, 3)}")))
     label = f"{point}: FPIR {format_rate(report.fpir)}, FNIR {format_rate(report.fnir)}"
-    look: dict[str, Any] = {"markersize": 7, "markerfacecolor": color, "markeredgecolor": ink}
-    axes.plot([x], [y], "D", **look, linestyle="none", zorder=6, clip_on=False, label=label)
+    look = look | {"markersize": 7, "markeredgecolor": ink}
+    axes.plot([x], [y], **look, linestyle="none", zorder=6, clip_on=False, label=label)

@@ -95,7 +95,9 @@ def read_models(
     elif targets is not None:
         raise ValueError("Expected no targets beside several models. Give {name: (scores, targets), ...}.")
     elif not 1 <= len(scores) <= MAX_MODELS:
-        raise ValueError(f"Expected 1 to {MAX_MODELS} models, got {len(scores)}. Draw more in further figures.")
+        raise ValueError(
+            f"Expected 1 to {MAX_MODELS} models, got {len(scores)}. Give at least one; draw more in further figures."
+        )
     else:
         for name, given in scores.items():
             if isinstance(given, PairFigures):

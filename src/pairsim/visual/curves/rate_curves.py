@@ -14,8 +14,8 @@ from pairsim._common.numbers import truth_value
 from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import JoinedCurve, join_points
 from pairsim.visual.curves.pair_input import Intervals, RatedModel, ScoredPairs, read_models
-from pairsim.visual.page.plot import LINES, Plot, Style, show_percent
-from pairsim.visual.page.text_styles import SMALL_BOLD, format_rate, format_signed, shorten_names
+from pairsim.visual.page.plot import LINES, POINT_MARKERS, Plot, Style, show_percent
+from pairsim.visual.page.text_styles import SMALL, SMALL_BOLD, format_rate, format_signed, shorten_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def draw_roc(
     """
     truth_value(log_fmr, "log_fmr")
     models = read_models(scores, targets, threshold, intervals)
-    plot = Plot(ax, style, size=(5.6, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
+    plot = Plot(ax, style, size=_size(models, 5.2), xlabel=_FMR, ylabels=["true match rate, 1 − FNMR (%)"])
     axes = plot.panels[0]
     bottom, chance = 0.0, np.array([0.0, 1.0])
     if log_fmr:
@@ -126,7 +126,7 @@ def draw_det(
 
     Scores that are normal for both kinds of pairs give a straight line; lower left is better. Between two points the
     curve is straight in rates, and so bent on these axes. Rates of 0 and 1 are outside the axes. A square marks the
-    equal error rate; a diamond marks the operating point, at the edge of the axes if a rate is outside.
+    equal error rate, and a marker for each model its operating point, at the edge of the axes if a rate is outside.
 
     Args:
         scores: As for `draw_roc`.
@@ -154,7 +154,7 @@ def draw_det(
         A. Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
     """
     models = read_models(scores, targets, threshold, intervals)
-    plot = Plot(ax, style, size=(5.6, 5.8), xlabel=_FMR, ylabels=["false non-match rate, FNMR (%)"])
+    plot = Plot(ax, style, size=_size(models, 6.2), xlabel=_FMR, ylabels=["false non-match rate, FNMR (%)"])
     axes = plot.panels[0]
     rates = [model.pairs.equal_error_rate() for model in models]
     high = 0.6 if max(rates) < 0.2 else 0.95
@@ -186,6 +186,12 @@ def draw_det(
         text = f"{names}:\n{_OUTSIDE}" if names else _OUTSIDE
         plot.annotate(text, (0.5, 0.55), horizontalalignment="center", verticalalignment="center")
     return plot.finish(title or ("DET curve" if len(models) == 1 else "DET curves"))
+
+
+def _size(models: list[RatedModel], height: float) -> tuple[float, float]:
+    """Return the size of a figure for the legend of models, with a height that is for one of them."""
+    lines = len(models) + sum(model.threshold is not None for model in models)
+    return 5.6, height + max(0, lines - 2) * SMALL.height()
 
 
 def _eer_text(rate: float, intervals: Intervals) -> str:
@@ -246,7 +252,7 @@ def _draw_curves(
                 axes.fill_between(fmr, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
             axes.vlines(fmr, low, high, color=color, linewidth=4, alpha=0.45, zorder=2, label=interval_label)
             interval_label = ""  # once in the legend
-    for model, color in zip(models, colors, strict=False):
+    for model, color, marker in zip(models, colors, POINT_MARKERS, strict=False):
         if model.threshold is not None:
             fmr, fnmr = model.pairs.fmr_fnmr(model.threshold)
             x = float(np.clip(fmr, *axes.get_xlim()))
@@ -259,7 +265,7 @@ def _draw_curves(
             point = ", ".join(filter(None, (model.name, f"threshold {format_signed(model.threshold, 3)}")))
             label = f"{point}: FMR {format_rate(fmr)}, FNMR {format_rate(fnmr)}"
             look = {"markersize": 7, "markerfacecolor": color, "markeredgecolor": plot.palette.ink}
-            axes.plot([x], [y], "D", **look, zorder=6, clip_on=False, label=label)
+            axes.plot([x], [y], marker, **look, zorder=6, clip_on=False, label=label)
     if len(models) > 1:
         _name_curves(plot, models, curves, to_y, above=name_above)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairsim._common.arrays import Values, check_count, check_probabilities, vector
-from pairsim._common.numbers import truth_value
+from pairsim._common.numbers import counted, truth_value
 from pairsim.evaluation import PairFigures
 from pairsim.evaluation.curve_data import reliability, reliability_intervals, score_histogram
 from pairsim.evaluation.pairs.ranked import ToProbability
@@ -79,12 +79,12 @@ def draw_score_histogram(
     kinds: list[tuple[Any, str, str, str, Any]] = [
         (
             histogram.negative_share,
-            f"different class ({pairs.num_negative:,} pairs)",
+            f"different class ({counted(pairs.num_negative, 'pair')})",
             series[1],
             "\\\\\\\\",
             (0, (4, 1.5)),
         ),
-        (histogram.positive_share, f"same class ({pairs.num_positive:,} pairs)", series[0], "////", "-"),
+        (histogram.positive_share, f"same class ({counted(pairs.num_positive, 'pair')})", series[0], "////", "-"),
     ]
     for share, label, color, hatch, line in kinds:
         heights = np.maximum(share, floor)

@@ -80,7 +80,8 @@ def draw_class_similarity(
     """Draw the mean similarity of every two classes, and within each class on the diagonal (see `class_similarity`).
 
     The similarities of up to 12 classes are also written as numbers. Of more than `max_classes` classes, those with the
-    highest similarity to another class are drawn; the subtitle then gives the total.
+    highest similarity to another class are drawn; the subtitle then gives the total. Where there is no room for all
+    names, one of two, three or more classes has its name.
 
     Args:
         embeddings: Embeddings `[N, D]` of length 1, any float dtype and device.
@@ -128,8 +129,14 @@ def draw_class_similarity(
     low = min(0.0, float(np.floor(4 * np.nanmin(part)) / 4))
     image = axes.imshow(part, cmap=cmap, vmin=low, vmax=1.0, interpolation="nearest", aspect="equal", origin="upper")
     look = SMALL.colored(palette.ink).properties()
-    axes.set_xticks(range(len(shown)), texts, rotation=90 if max(map(len, texts)) > 3 else 0, **look)
-    axes.set_yticks(range(len(shown)), texts, **look)
+    # As many names as there is room for, one above the other.
+    room = int(min(plot.inches.width, plot.inches.height) / SMALL.height())
+    step = -(-len(shown) // max(room, 1))
+    ticks, rotation = range(0, len(shown), step), 90 if max(map(len, texts)) > 3 else 0
+    axes.set_xticks(ticks, texts[::step], rotation=rotation, **look)
+    axes.set_yticks(ticks, texts[::step], **look)
+    if step > 1:
+        subtitle += f"\none of {step} classes has its name on the axes"
     if len(shown) <= MAX_NUMBERED:
         colors = image.to_rgba(part)[..., :3]
         linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)

@@ -55,6 +55,9 @@ THRESHOLD_LINE = (0, (8, 2, 2, 2))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 """Markers. Their number and that of the colours have no common factor, so that both together identify 77 classes."""
 
+POINT_MARKERS = ("D", "o", "^", "v", "P", "X", "p")
+"""Markers of operating points, one for each line style."""
+
 _LEGEND: dict[str, Any] = {"frameon": False, "borderaxespad": 0.3, "borderpad": 0.0, "labelspacing": 0.3}
 _GAP = 4.0
 """Points between legend, subtitle and title."""
@@ -168,7 +171,7 @@ class Plot:
         width = max(self.inches.width, 3.0)
         if ax.get_legend_handles_labels()[0]:
             font = {"family": font_families(), "size": SMALL.size}
-            look: dict[str, Any] = {"labelcolor": palette.ink, "prop": font, "handlelength": 1.0 if narrow else 2.6}
+            look: dict[str, Any] = {"labelcolor": palette.ink, "prop": font, "handlelength": 1.0 if narrow else 3.4}
             legend = ax.legend(
                 loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, columnspacing=1.2, **_LEGEND | look
             )

@@ -52,7 +52,7 @@ def pair_table(
         count: Pairs to show, at least 1; all if there are fewer.
         similarity: Similarity of each pair in [-1, 1], `[P]`, or of each pair that is shown.
         probability: Probability that they show the same thing, in [0, 1], likewise.
-        threshold: Threshold of similarity; with it the table marks each pair as right or wrong.
+        threshold: Threshold of similarity; with it the table marks each pair as correct or wrong.
         names: Names to write instead of labels, by label (`names[label]`).
         preprocessing: Preprocessing of floating-point images, which is undone; or reads items that are pictures.
 
@@ -74,7 +74,7 @@ def pair_table(
         >>> images = ImageTensors(torch.zeros(3, 28, 28, dtype=torch.uint8), [0, 0, 1])
         >>> table = pair_table((images, [0, 0], [1, 2], [1, 0]), similarity=[0.9, 0.2], threshold=0.5, names=["a", "b"])
         >>> table.data[["first class", "second class", "target", "judged"]].values.tolist()
-        [['a', 'a', 'same (1)', '✓ right'], ['a', 'b', 'different (0)', '✓ right']]
+        [['a', 'a', 'same (1)', '✓ correct'], ['a', 'b', 'different (0)', '✓ correct']]
     """
     pandas = require("pandas", extra="table", purpose="pair_table()")
     check_count(count, "count", 1, 10)
@@ -102,7 +102,7 @@ def pair_table(
         if values is not None:
             table[name] = values
     if matches is not None:
-        table["judged"] = np.where(matches == (drawn.target == 1), "✓ right", "✗ wrong")
+        table["judged"] = np.where(matches == (drawn.target == 1), "✓ correct", "✗ wrong")
     caption = f"The first {shown:,} of {total:,} pairs" if shown < total else f"{total:,} pairs"
     if threshold is not None:
         caption += f"; match at similarity ≥ {format_signed(threshold, 3)}"

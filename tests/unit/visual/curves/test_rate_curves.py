@@ -18,6 +18,7 @@ from pairsim.evaluation import (
     roc_curve,
 )
 from pairsim.visual import draw_det, draw_roc
+from pairsim.visual.page.plot import LINES
 
 
 def key(figure: Figure) -> list[str]:
@@ -192,6 +193,22 @@ def test_models_differ_in_line_name_and_key(draw: Any, count: int) -> None:
     assert not off_place(figure)
 
 
+@pytest.mark.parametrize("draw", [draw_roc, draw_det])
+def test_operating_points_of_seven_models_differ_in_marker_and_fit(draw: Any) -> None:
+    models = {f"model {k}": scored_pairs(seed=k, gap=0.3 + 0.08 * k) for k in range(7)}
+    figure, alone = draw(models, threshold=0.3), draw(scored_pairs()[0], scored_pairs()[1], threshold=0.3)
+    points = [line(panels(figure)[0], f"model {k}, threshold") for k in range(7)]
+    assert len({point.get_marker() for point in points}) == 7
+    assert not off_place(figure)
+    assert not off_place(alone)
+    widths = [panels(drawn)[0].get_window_extent().width for drawn in (figure, alone)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.01)
+    legend = panels(figure)[0].get_legend()
+    for handle, dashes in zip(legend.get_lines(), LINES, strict=False):
+        period = 0 if isinstance(dashes, str) else 1.8 * sum(dashes[1])
+        assert legend.handlelength * 8 > period * 1.2, handle  # more than one dash
+
+
 def test_intervals_are_those_that_are_given() -> None:
     scores, targets = scored_pairs()
     rng = np.random.default_rng(0)
@@ -221,7 +238,7 @@ def test_many_intervals_are_joined_to_a_band() -> None:
 @pytest.mark.parametrize(
     ("scores", "options", "kind", "message"),
     [
-        ({}, {}, ValueError, "Expected 1 to 7 models, got 0"),
+        ({}, {}, ValueError, "Expected 1 to 7 models, got 0. Give at least one"),
         ({str(k): ([0.1, 0.2], [0, 1]) for k in range(8)}, {}, ValueError, "Expected 1 to 7 models, got 8"),
         ({"a": [0.1, 0.2]}, {}, TypeError, r"Expected \(scores, targets\) or PairFigures for a, got list"),
         ({"a": ([0.1, 0.2], [1, 1])}, {}, ValueError, "Expected pairs of both kinds, got 2 positive"),

@@ -250,3 +250,9 @@ def test_a_reliability_that_cannot_be_drawn_is_said(arguments: Any, options: dic
     with pytest.raises(ValueError, match=message) as caught:
         draw_reliability(*arguments, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_one_pair_is_written_in_the_singular() -> None:
+    legend = panels(draw_score_histogram([0.9, 0.2, 0.1], [1, 0, 0]))[0].get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["different class (2 pairs)", "same class (1 pair)"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -120,3 +121,16 @@ def test_what_cannot_be_drawn_is_said(
     with pytest.raises(kind, match=message) as caught:
         draw_class_similarity(vectors, labels, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_many_classes_are_thinned_out() -> None:
+    vectors, labels = labelled_embeddings(120, each=2)
+    figure = draw_class_similarity(vectors, labels, max_classes=120, names=[f"class number {k}" for k in range(120)])
+    assert not off_place(figure)
+    axes = panels(figure)[0]
+    for ticks, start, end in ((axes.get_xticklabels(), "x0", "x1"), (axes.get_yticklabels(), "y0", "y1")):
+        boxes = sorted((getattr(box, start), getattr(box, end)) for box in (text.get_window_extent() for text in ticks))
+        assert len(boxes) >= 20
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(boxes))
+        assert [text.get_text() for text in ticks] == [f"class number {tick}" for tick in axes.get_xticks()]
+    assert any("one of 3 classes has its name" in text.get_text() for text in axes.texts)

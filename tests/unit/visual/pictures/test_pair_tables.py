@@ -62,7 +62,7 @@ def test_right_and_wrong_are_told_at_the_threshold_itself() -> None:
         probability=torch.tensor([0.75, 0.5, 0.25, 0.0]),
         threshold=0.5,
     )
-    assert table.data["judged"].tolist() == ["✓ right", "✗ wrong", "✗ wrong", "✓ right"]
+    assert table.data["judged"].tolist() == ["✓ correct", "✗ wrong", "✗ wrong", "✓ correct"]
     text = table.to_html()
     assert "−0.250" in text
     assert "0.750" in text
