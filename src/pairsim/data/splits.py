@@ -48,7 +48,8 @@ def stratified_split(
             removing an image moves at most one other image of its class to the other side.
         groups: The group of each image `[N]`, text or whole numbers. Groups are then held out whole, in the order of a
             hash of their names, until every class has its share, but for groups that hold all images of a class that
-            are left. A class may get more than its share, or less.
+            are left, and for those that would make it twice the share of all classes, unless a class would
+            then have none. A class may get more than its share, or less.
 
     Returns:
         Image numbers kept and held out, each ascending.
@@ -89,13 +90,21 @@ def _held_groups(index: ClassIndex, share: Int64Array, groups: npt.NDArray[Any],
     parts, sizes = np.unique(numbers * index.num_classes + index.codes.astype(np.int64), return_counts=True)
     starts = np.searchsorted(parts, np.arange(len(names) + 1) * index.num_classes)
     missing, left, held = share.copy(), index.counts.copy(), np.zeros(len(names), dtype=bool)
-    for group in np.argsort(_name_keys(names.tolist(), seed), kind="stable").tolist():
-        part = slice(starts[group], starts[group + 1])
-        classes, size = parts[part] % index.num_classes, sizes[part]
-        if (missing[classes] > 0).any() and (left[classes] > size).all():
-            held[group] = True
-            missing[classes] -= size
-            left[classes] -= size
+    order = np.argsort(_name_keys(names.tolist(), seed), kind="stable").tolist()
+    for passes_over in (True, False):  # first those that fit, then others for classes that have none
+        for group in order:
+            part = slice(starts[group], starts[group + 1])
+            classes, size = parts[part] % index.num_classes, sizes[part]
+            wanted = missing[classes] > 0
+            if passes_over:
+                fits = (index.counts - left).sum() + size.sum() < 2 * share.sum()
+            else:
+                wanted &= missing[classes] == share[classes]
+                fits = not held[group]
+            if fits and wanted.any() and (left[classes] > size).all():
+                held[group] = True
+                missing[classes] -= size
+                left[classes] -= size
     return held[numbers]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sealed_files import content_of
 
 from pairsim._common.json_files import sealed
-from pairsim.data import ClassIndex, PairDataset, stratified_split
+from pairsim.data import ClassIndex, PairDataset, splits, stratified_split
 from pairsim.data.splits import ValidationSplit, read_split, split_by_class, write_split
 from pairsim.errors import RunError
 
@@ -94,13 +94,17 @@ def test_groups_are_held_out_whole(images: list[tuple[int, int]], seed: int) -> 
     turn = np.random.default_rng(0).permutation(len(images))
     _, turned = stratified_split(ClassIndex.from_labels(labels[turn]), 0.25, seed=seed, groups=groups[turn])
     assert sorted(turn[turned].tolist()) == held.tolist()
-    for label in set(labels.tolist()):
-        share = min(int((labels == label).sum() * 0.25 + 0.5), int((labels == label).sum()) - 1)
-        missing = share - int((labels[held] == label).sum())
-        if missing > 0:  # then every other group would take all images of a class that are left
+    counts = {label: int((labels == label).sum()) for label in set(labels.tolist())}
+    shares = {label: min(int(number * 0.25 + 0.5), number - 1) for label, number in counts.items()}
+    for label, share in shares.items():
+        own = int((labels[held] == label).sum())
+        if own < share:  # then every other group is too large, or would take all images of a class that are left
             for group in set(groups[kept][labels[kept] == label].tolist()):
                 inside = labels[groups == group]
-                assert any((labels[kept] == one).sum() <= (inside == one).sum() for one in set(inside.tolist()))
+                too_large = own > 0 and len(held) + len(inside) >= 2 * sum(shares.values())
+                assert too_large or any(
+                    (labels[kept] == one).sum() <= (inside == one).sum() for one in set(inside.tolist())
+                )
 
 
 @settings(deadline=None)
@@ -122,6 +126,49 @@ def test_class_split_is_disjoint_whole_and_seeded(labels: list[int], share: floa
     # the same classes, in another order and with other numbers of images
     turned = array[::-1].repeat(2)
     assert set(turned[split_by_class(ClassIndex.from_labels(turned), unseen=share, seed=seed)[1]]) == set(array[unseen])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_group_is_passed_over_where_small_ones_are_left(seed: int) -> None:
+    index = ClassIndex.from_labels(np.repeat(np.arange(8), 8))
+    groups = np.array([f"picture {number}" if number % 2 else "large" for number in range(64)])
+    _, held = stratified_split(index, 0.2, seed=seed, groups=groups)
+    assert not (groups[held] == "large").any()
+    assert np.bincount(index.codes[held], minlength=8).tolist() == [2] * 8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_has_a_group_held_out_though_all_are_large(seed: int) -> None:
+    index = ClassIndex.from_labels(np.repeat(np.arange(30), 20))
+    groups = np.arange(600) // 10  # two in each class, of which a tenth is wanted
+    _, held = stratified_split(index, 0.1, seed=seed, groups=groups)
+    assert np.bincount(index.codes[held], minlength=30).tolist() == [10] * 30
+
+
+def held_without_limit(labels: list[int], groups: list[int], share: float, order: list[int]) -> set[int]:
+    """Hold out groups in an order until each class has its share, one image at a time; a class keeps some."""
+    held = set[int]()
+
+    def number(label: int, inside: set[int]) -> int:
+        return sum(one == label and group in inside for one, group in zip(labels, groups, strict=True))
+
+    wanted = {label: min(int(labels.count(label) * share + 0.5), labels.count(label) - 1) for label in labels}
+    for group in order:
+        classes = {label for label, one in zip(labels, groups, strict=True) if one == group}
+        missing = any(number(label, held) < wanted[label] for label in classes)
+        if missing and all(number(label, held | {group}) < labels.count(label) for label in classes):
+            held.add(group)
+    return held
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=12, max_size=60), st.integers(0, 9))
+def test_groups_that_fit_are_held_out_as_without_a_limit(images: list[tuple[int, int]], seed: int) -> None:
+    labels = [label for label, _ in images]
+    groups = [10 * label + number // 2 for number, (label, _) in enumerate(sorted(images))]
+    labels.sort()
+    _, held = stratified_split(ClassIndex.from_labels(np.array(labels)), 0.5, seed=seed, groups=np.array(groups))
+    order = sorted(set(groups), key=lambda group: splits._name_keys([group], seed)[0])
+    assert {groups[number] for number in held} == held_without_limit(labels, groups, 0.5, order)
 
 
 def test_class_split_follows_the_seed() -> None:
