@@ -80,3 +80,10 @@ def test_identities_that_are_whole_numbers_are_known_by_their_text(shop_place: P
     assert added.out.splitlines()[-1] == "12 pictures of 3 identities"
     assert set(loaded(shop_place, place).identities) == {0, 1, 2}
     assert here("gallery", "remove", place, "1", *of, cwd=shop_place).out.startswith("4 pictures removed")
+
+
+def test_an_identity_without_a_name_is_refused(shop_place: Path, tmp_path: Path) -> None:
+    command = ("gallery", "add", tmp_path / "g", "single", "--run", "run", "--identity", "")
+    said = failure(here(*command, cwd=shop_place), 2)
+    assert "Expected --identity with a name, got none. Give one, or leave it out." in said
+    assert not (tmp_path / "g").exists()

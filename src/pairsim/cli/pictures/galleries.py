@@ -54,7 +54,8 @@ def add(
     Args:
         pictures: Picture files, and folders of them with all sub-folders.
         identity: What all of these pictures show.
-        replace: Replace pictures that are enrolled under the same path; otherwise they are an error.
+        replace: Replace pictures that are enrolled with the same id; otherwise they are an error. The id is the path
+            within the given folder, or the name of a given file, after --identity and a slash if that is given.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out and counts it.
         quality: "warn" names pictures that are too small, too dark, without contrast or blurred; "refuse" also leaves
             them out, with --replace also where they were enrolled before, and counts them as failed to enrol; "off"
@@ -66,6 +67,7 @@ def add(
     from pairsim.search.stored_gallery import open_stored
     from pairsim.training.checkpointing.run_lock import locked_folder
 
+    expect(identity != "", "--identity with a name, got none. Give one, or leave it out.")
     check_writable(gallery, "a folder")
     with locked_folder(gallery):
         expect_no_other_files(gallery, "a folder")

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pairsim._common import unit_similarity
+from pairsim._common import storage, unit_similarity
 from pairsim._common.numbers import similarity_threshold
 from pairsim.errors import ImageReadError, is_out_of_memory, printable, require
 from pairsim.images import PictureFile
@@ -36,6 +36,7 @@ _TEXTS = {"type": "array", "items": _TEXT, "minItems": 1}
 _ALWAYS = (401, 403)
 _OF_FORMS = (400, 408, 413, 415, 422, 503)
 _AGAIN_S = "1"
+_Name = TypeVar("_Name", str, str | int | None)
 
 
 def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[[Any], Awaitable[Any]]]]:
@@ -64,6 +65,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         description="Similarity of pictures: compare two, embed, and identify against a gallery.",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a proxy's scheme and name are not known here
     )
 
     def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Any:
@@ -125,7 +127,8 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
             embeddings = await service.batcher.embed(form.pictures("pictures"))
             found = await keeper.identify(embeddings, threshold)
             names = [one.name for one in fields(Identified)]
-            return Identifications([Identified(**{name: getattr(one, name) for name in names}) for one in found])
+            values = ({name: getattr(one, name) for name in names} for one in found)
+            return Identifications([Identified(**{**one, "id": _as_utf_8(one["id"])}) for one in values])
 
         return await with_form(request, work)
 
@@ -154,7 +157,7 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
                 raise Rejected(422, "Expected one parameter, id, once, got more. Send a request for each.")
             keeper = service.gallery()
             removed = await keeper.remove([id])
-            return answer(Changed(removed, len(keeper)))
+            return answer(Changed([*map(_as_utf_8, removed)], len(keeper)))
         except Rejected as error:
             return problem(error.status, error.detail)
         except Full:
@@ -191,7 +194,14 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         response_model=Changed,
         responses=_problems(*_ALWAYS, 404, 409, 422, 503),
     )
-    app.add_api_route("/health", health, methods=["GET"], response_model=Health, responses=_problems(503))
+    app.add_api_route(
+        "/health",
+        health,
+        methods=["GET"],
+        response_model=Health,
+        responses=_problems(503),
+        openapi_extra={"security": []},
+    )
     app.add_api_route(
         "/metrics",
         metrics,
@@ -206,13 +216,30 @@ def make_app(service: "Service", version: str) -> tuple[Any, dict[str, Callable[
         return problem(422, f"Expected a valid value for {place}, but: {first['msg']}.")
 
     async def wrong_path(request: Any, error: Any) -> Any:
-        text = f"Expected one of the paths {', '.join(PATHS)} with its method, found {request.method} of another."
+        if error.status_code == 405:
+            allowed = error.headers["Allow"]
+            text = f"Expected {allowed} of {request.url.path}, found {request.method}. Send {allowed}."
+        else:
+            text = f"Expected one of the paths {', '.join(PATHS)}, found another. See /openapi.json."
         found = answer(Problem(text), error.status_code, error.headers)
         return found
 
+    def schema() -> Any:
+        found = FastAPI.openapi(app)
+        if service.has_token:
+            found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}]
+        return found
+
+    app.openapi = schema  # type: ignore[method-assign]
     app.add_exception_handler(RequestValidationError, wrong_request)
     app.add_exception_handler(HTTPException, wrong_path)
     return app, {f"/{endpoint.__name__}": endpoint for endpoint in forms}
+
+
+def _as_utf_8(name: _Name) -> _Name:
+    r"""Return an id with bytes that are not UTF-8, as a file's name may have, as escapes, such as `\\udce9`."""
+    return storage.encoded(name).decode() if isinstance(name, str) else name
 
 
 def _form_schema(properties: dict[str, Any], required: Sequence[str]) -> dict[str, Any]:

@@ -184,8 +184,16 @@ class GalleryKeeper:
         """Search for several requests in one go."""
         try:
             found = self._gallery.identify_embeddings(torch.cat([query.embeddings for query in queries]), threshold)
-        except ValueError as error:  # the gallery is empty, or there is no threshold
-            _give_all(queries, Rejected(409, str(error)))
+        except ValueError as error:
+            reason = str(error)
+            if not len(self._gallery):
+                reason = "Expected a gallery with pictures, found it empty. Enrol some first: POST /enrol."
+            elif threshold is None and self._gallery.calibration is None:
+                reason = (
+                    "Expected a threshold or a gallery with a calibration, got neither. Send the field threshold, or "
+                    "stop the service and choose one with: pairsim gallery calibrate"
+                )
+            _give_all(queries, Rejected(409, reason))
             return
         except Exception as error:
             _give_all(queries, error)

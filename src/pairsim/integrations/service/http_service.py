@@ -54,6 +54,7 @@ class Service:
         require("uvicorn", extra="serve", purpose="The service")
         require("python_multipart.multipart", extra="serve", purpose="The service")
         self.model: SimilarityModel = model
+        self.has_token: bool = token is not None
         self.uploads: Uploads = Uploads()
         self._access = Access(token, host)
         self.num_dropped: int = 0

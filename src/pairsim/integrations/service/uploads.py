@@ -231,7 +231,9 @@ def _text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Rejected(422, f"Expected names and values in UTF-8, got {content[:_MAX_NAME]!r}. Encode it.") from error
+        raise Rejected(
+            422, f"Expected names and values in UTF-8, got {content[:_MAX_NAME]!r}. Encode it, or send it as a file."
+        ) from error
 
 
 def _damaged(why: object) -> Rejected:
@@ -249,8 +251,9 @@ def known_fields(form: Form, files: Sequence[str], values: Sequence[str]) -> Non
     for found, known in given:
         for name in found:
             if name not in known:
-                what = "a file" if found is form.files else "text"
+                what, other = ("a file", "text") if found is form.files else ("text", "a file")
                 fields = ", ".join([*files, *values])
+                advice = f"Send it as {other}" if name in (*files, *values) else "Leave it out"
                 raise Rejected(
-                    422, f"Expected the fields {fields}, got {printable(name[:_MAX_NAME])!r} with {what}. Leave it out."
+                    422, f"Expected the fields {fields}, got {printable(name[:_MAX_NAME])!r} with {what}. {advice}."
                 )

@@ -12,7 +12,7 @@ from http_clients import Client, served_here
 from http_forms import pictures, png
 from small_models import small_model
 
-from pairsim import SimilarityModel
+from pairsim import Gallery, SimilarityModel
 from pairsim.images import PictureFile
 
 for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
@@ -225,3 +225,43 @@ def test_all_pictures_that_are_removed_are_named(client: Client) -> None:
     fields = [*pictures(png(1), png(2)), ("ids", "a"), ("ids", "b"), ("identity", "ada")]
     assert client.post("/enrol", fields).status == 200
     assert client.remove("ada").json == {"ids": ["a", "b"], "num_images": 0}
+
+
+def test_paths_and_methods_that_are_wrong(plain: Client) -> None:
+    answer = plain.post("/compare/", both(png(1), png(2)))
+    assert (answer.status, answer.problem.split(", found")[1]) == (404, " another. See /openapi.json.")
+    assert plain.get("/compare").problem == "Expected POST of /compare, found GET. Send POST."
+
+
+def test_a_picture_as_text_and_a_text_as_a_file(plain: Client) -> None:
+    answer = plain.post("/encode", [("pictures", "digits")])
+    assert (answer.status, answer.problem) == (
+        422, "Expected the fields pictures, got 'pictures' with text. Send it as a file.",
+    )  # fmt: skip
+    answer = plain.post("/compare", [*both(png(1), png(2)), ("threshold", b"0.5", "threshold.txt")])
+    assert answer.problem.endswith("got 'threshold' with a file. Send it as text.")
+
+
+def test_advice_is_for_http_clients(client: Client) -> None:
+    answer = client.post("/identify", [*pictures(png(1)), ("threshold", "0.5")])
+    assert answer.problem == "Expected a gallery with pictures, found it empty. Enrol some first: POST /enrol."
+    assert client.post("/enrol", [*pictures(png(1)), ("ids", "a")]).status == 200
+    assert "Send the field threshold, or stop the service" in client.post("/identify", pictures(png(1))).problem
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    gallery, name = Gallery(MODEL), "caf\udce9"
+    gallery.add([PictureFile(png(1)), PictureFile(png(2))], [f"{name}/1.png", "b"], identities=[name, "b"])
+    gallery.save(tmp_path / "gallery")
+    with served_here(MODEL, tmp_path / "gallery") as (client, _, _):
+        answer = client.post("/identify", [*pictures(png(1), png(2)), ("threshold", "0.999")])
+        assert [one["id"] for one in answer.json["results"]] == ["caf\\udce9", "b"]
+
+
+def test_the_schema_says_where_a_token_is_needed(plain: Client) -> None:
+    assert "security" not in plain.get("/openapi.json").json
+    with served_here(MODEL, token="0123456789abcdef-secret") as (client, _, _):
+        schema = client.get("/openapi.json").json
+    assert schema["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert schema["security"] == [{"token": []}]
+    assert schema["paths"]["/health"]["get"]["security"] == []
