@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairsim._common.arrays import as_array
 from pairsim._common.choices import Negatives, OnError
 from pairsim._common.numbers import whole_number
 from pairsim.data.image_sets import ImageFiles, LabelledImages, images_of
-from pairsim.data.items import check_map_style, image_of
+from pairsim.data.items import image_of
 from pairsim.data.pairs.pair_files import read_picture_pairs
 from pairsim.data.pairs.pair_lists import PairList
 from pairsim.data.pairs.pair_sampler import PairIndices, PairSampler
@@ -87,7 +86,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             num_pairs = whole_number(num_pairs, "num_pairs", 1)
         self.labels = images.targets
         self.sampler = PairSampler(images.index, positive_fraction=positive_fraction, seed=seed, negatives=negatives)
-        self._set(images, seed=seed, num_pairs=num_pairs if num_pairs is not None else len(images))
+        self._set(images, seed=self.sampler.seed, num_pairs=num_pairs if num_pairs is not None else len(images))
 
     def _set(self, dataset: Any, *, num_pairs: int, seed: int = 0, given: PairList | None = None) -> None:
         self.dataset: Any = images_of(dataset)
@@ -125,18 +124,15 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
 
         Raises:
             DataError: If lengths differ, a number is outside the dataset, a target is neither 0 nor 1, a kind or group
-                is empty, or an image is paired with itself.
-            TypeError: If the dataset is not map-style.
+                is empty or no text, or an image is paired with itself.
+            TypeError: If the dataset is not map-style, or numbers have no regular shape.
         """
-        check_map_style(dataset)
-        # as objects, since numpy turns a missing value among texts into the text "nan"
-        texts = (None if values is None else np.asarray(values, dtype=object) for values in (kind, group))
-        numbers = as_array(first, "first"), as_array(second, "second"), as_array(target, "target")
-        given = PairList(*numbers, None, *texts)
-        for name, column in (("first", given.first), ("second", given.second)):
-            if column.max() >= len(dataset):
+        dataset = images_of(dataset)
+        given = PairList(first, second, target, None, kind, group)  # type: ignore[arg-type]  # it converts them
+        for name, numbers in (("first", given.first), ("second", given.second)):
+            if numbers.max() >= len(dataset):
                 raise DataError(
-                    f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}, found {column.max()}."
+                    f"Expected {name} to hold image numbers from 0 to {len(dataset) - 1}, found {numbers.max()}."
                 )
         pairs = cls.__new__(cls)
         pairs.labels = pairs.sampler = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pairsim._common.arrays import as_array
 from pairsim._common.numbers import truth_value
 from pairsim.data.pairs.pair_files import pairs_sha256, read_table, write_pair_file
 from pairsim.data.random import Int64Array, random_bits, stream_key
@@ -16,6 +17,9 @@ from pairsim.errors import DataError
 
 if TYPE_CHECKING:
     from pairsim.data.pairs.pair_dataset import PairDataset
+
+_TEXTS = ("kind", "group")
+"""Columns of text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +40,8 @@ class PairList:
 
     Raises:
         DataError: If there is no pair, lengths differ, a number is not a whole number from 0, a target is neither 0
-            nor 1, a group or the kind of a negative pair is empty, or an image is paired with itself.
+            nor 1, a group or the kind of a negative pair is empty or no text, or an image is paired with itself.
+        TypeError: If numbers have no regular shape.
 
     Example:
         >>> import tempfile
@@ -55,8 +60,9 @@ class PairList:
     group: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        columns: dict[str, npt.NDArray[Any]] = {
-            name: np.asarray(values, dtype=object if name in ("kind", "group") else None)
+        columns = {
+            # text stays as it is: NumPy would make text of a number or NaN beside it
+            name: np.asarray(values, dtype=object) if name in _TEXTS else as_array(values, name)
             for name, values in vars(self).items()
             if values is not None
         }
@@ -70,7 +76,7 @@ class PairList:
             found = target[~np.isin(target, (0, 1))][:1].tolist()
             raise DataError(f"Expected every target to be 1 (same class) or 0 (different), got {found[0]!r}.")
         for name, column in columns.items():
-            if name in ("kind", "group"):
+            if name in _TEXTS:
                 self._set_text(name, column)
                 continue
             if name != "target" and (column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= 2**63):

@@ -115,6 +115,34 @@ def test_given_pairs() -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        torch.tensor([1.0, 0.0], requires_grad=True),
+        torch.tensor([1, 0], dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        (1.0, 0.0),
+    ],
+)
+def test_targets_of_any_dtype(target: Any) -> None:
+    pairs = PairDataset.from_pairs(numbered(), torch.tensor([0, 1]), np.array([3, 2]), target)
+    assert pairs.all_pairs().target.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dataset", [None, iter([1, 2])])
+def test_given_pairs_need_a_map_style_dataset(dataset: Any) -> None:
+    with pytest.raises(TypeError, match="Expected a map-style dataset with a length, got "):
+        PairDataset.from_pairs(dataset, [0], [1], [1])
+
+
+@pytest.mark.parametrize("column", ["group", "kind"])
+@pytest.mark.parametrize("value", [float("nan"), None, 3])
+def test_texts_are_texts(column: str, value: Any) -> None:
+    columns: dict[str, Any] = {column: ["a", value]}
+    with pytest.raises(DataError, match=f"Expected {column} to hold a text for every .*, got others or empty ones"):
+        PairDataset.from_pairs(numbered(), [0, 1], [3, 2], [1, 0], **columns)
+
+
+@pytest.mark.parametrize(
     ("columns", "said"),
     [
         (([0], [1, 2], [1]), r"Expected one value per pair in every column, \[P\], got shapes .*'second': \[2\]"),
@@ -131,29 +159,9 @@ def test_bad_pairs(columns: Any, said: str) -> None:
         PairDataset.from_pairs(numbered(), *columns)
 
 
-def test_pairs_of_tensors_with_gradients_and_in_16_bits() -> None:
-    target = torch.tensor([1.0, 0.0])
-    for given in (target.clone().requires_grad_(), target.bfloat16()):
-        pairs = PairDataset.from_pairs(numbered(), [0, 1], [3, 2], given)
-        assert pairs.all_pairs().target.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("missing", [float("nan"), None, 3])
-def test_a_missing_group_is_no_text(missing: Any) -> None:
-    with pytest.raises(DataError, match="Expected group to hold a text for every pair, got others or empty ones"):
-        PairDataset.from_pairs(numbered(), [0, 1], [3, 2], [1, 0], group=["a", missing])
-
-
-@pytest.mark.parametrize("dataset", [None, iter([1, 2])])
-def test_what_is_no_dataset(dataset: Any) -> None:
-    with pytest.raises(TypeError, match="Expected a map-style dataset with a length, got"):
-        PairDataset.from_pairs(dataset, [0], [1], [1])
-
-
-@pytest.mark.parametrize("fraction", [np.float32(0.25), np.float16(0.25), torch.tensor(0.25)])
-def test_shares_of_other_number_formats(fraction: Any) -> None:
-    pairs = PairDataset(numbered(), 40, labels=list("abcabcabcabc"), positive_fraction=fraction)
-    assert int(pairs.all_pairs().target.sum()) == 10
+def test_numbers_of_no_regular_shape() -> None:
+    with pytest.raises(TypeError, match=r"Expected first to be an array, .*got list"):
+        PairDataset.from_pairs(numbered(), [[0], [1, 2]], [1], [1])  # type: ignore[list-item]
 
 
 def test_dataframe() -> None:
