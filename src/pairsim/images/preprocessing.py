@@ -43,7 +43,7 @@ class Preprocessing:
         central_fraction: Share of height and width that the net sees, in the centre of the image, in (0, 1].
 
     Raises:
-        TypeError: If `channels` is not a whole number, or `central_fraction` no number.
+        TypeError: If `channels` is not a whole number, or `central_fraction`, `mean` or `std` no number.
         ValueError: If a size is not positive, `mean` or `std` does not have one number per channel, there is no such
             `fit` or `interpolation`, `white` is less than 1, or `central_fraction` is not in (0, 1].
 
@@ -65,7 +65,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
-        whole_number(self.channels, "channels", 1)
+        height, width = (whole_number(side, "image_size", 1) for side in self.image_size)
+        self._set(image_size=(height, width), channels=whole_number(self.channels, "channels", 1))
         if (self.mean is None) != (self.std is None):
             raise ValueError("Expected mean and std together, or neither.")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -73,14 +74,21 @@ class Preprocessing:
                 raise ValueError(
                     f"Expected {name} to have one number for each of {self.channels} channels, got {values}."
                 )
+            if values is not None:
+                self._set(**{name: tuple(real_number(value, name) for value in values)})
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"Expected std to be positive, got {self.std}.")
         check_resizing(self.fit, self.interpolation)
         check_white(self.white)
-        if not 0.0 < real_number(self.central_fraction, "central_fraction") <= 1.0:  # also catches NaN
-            raise ValueError(
-                f"Expected central_fraction to be in (0, 1], got {self.central_fraction}. Use 1 for whole images."
-            )
+        fraction = real_number(self.central_fraction, "central_fraction")
+        if not 0.0 < fraction <= 1.0:  # also catches NaN
+            raise ValueError(f"Expected central_fraction to be in (0, 1], got {fraction}. Use 1 for whole images.")
+        self._set(central_fraction=fraction, white=None if self.white is None else int(self.white))
+
+    def _set(self, **values: Any) -> None:
+        """Keep numbers of NumPy as those of Python, which JSON has."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch.

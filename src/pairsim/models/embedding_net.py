@@ -135,9 +135,10 @@ class EmbeddingNet(PlainNamesModule):
         if head not in HEAD_NAMES:
             raise ValueError(f"Expected head to be one of {', '.join(HEAD_NAMES)}, got {head!r}.")
         size = _height_and_width(image_size, 4 if backbone is None else 1)
-        for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim)):
-            if value is not None:
-                whole_number(value, name, 1)
+        in_channels, embedding_dim = (
+            None if value is None else whole_number(value, name, 1)
+            for name, value in (("in_channels", in_channels), ("embedding_dim", embedding_dim))
+        )
         values = math.prod(size or ()) * (in_channels or 1)
         if values > _MAX_VALUES or (embedding_dim or 1) > _MAX_DIM:
             raise ValueError(

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from pairsim._common.choices import CalibrationMethod
-from pairsim._common.numbers import truth_value
+from pairsim._common.numbers import real_number, truth_value
 from pairsim._common.unit_similarity import MATCH_TOLERANCE, lowest_match
 from pairsim.evaluation import fit_isotonic, fit_platt, threshold_for_cost, threshold_for_fmr
 from pairsim.evaluation.probabilities.priors import log_odds
@@ -115,7 +115,7 @@ def fit_calibration(
 ) -> Calibration:
     """Fit probabilities to scored pairs, without an operating point. See `calibrate`."""
     pairs = scored.pairs
-    share = pairs.num_positive / max(1, pairs.num_pairs) if prior is None else prior
+    share = pairs.num_positive / max(1, pairs.num_pairs) if prior is None else real_number(prior, "prior")
     if method == "isotonic":
         curve = fit_isotonic(pairs, prior=prior)
         fitted = Calibration(

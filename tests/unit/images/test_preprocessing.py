@@ -147,3 +147,18 @@ def test_constants_are_sent_to_a_device_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_images_of_one_pixel_are_vectors() -> None:
     assert Preprocessing(image_size=(1, 1), channels=512).of_vectors
     assert not Preprocessing(image_size=(1, 2), channels=512).of_vectors
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    whole: Any = np.int64(8)
+    real: Any = np.float32(0.5)
+    one, deviations = whole // 8, real * np.array([0.5])
+    size = (whole, 8)
+    numpy = Preprocessing(
+        image_size=size, channels=one, mean=(real,), std=deviations, white=whole, central_fraction=real
+    )
+    plain = Preprocessing(image_size=(8, 8), channels=1, mean=(0.5,), std=(0.25,), white=8, central_fraction=0.5)
+    assert numpy == plain
+    assert json.dumps(numpy.to_dict()) == json.dumps(plain.to_dict())
+    pixels = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(numpy(pixels), plain(pixels))

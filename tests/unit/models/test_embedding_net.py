@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -101,6 +103,12 @@ def test_bad_sizes(settings: dict[str, Any]) -> None:
 def test_bad_arguments(settings: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         EmbeddingNet(**settings)
+
+
+def test_sizes_may_be_numbers_of_numpy(tmp_path: Path) -> None:
+    net = EmbeddingNet(in_channels=np.int64(1), image_size=np.int64(8), embedding_dim=np.int64(4))  # type: ignore[arg-type]
+    SimilarityModel(net).save_pretrained(tmp_path)
+    assert SimilarityModel.from_pretrained(tmp_path).encode(torch.rand(3, 1, 8, 8)).shape == (3, 4)
 
 
 def test_without_normalisation() -> None:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from pairsim import PairDataset, SimilarityModel, TrainConfig, Trainer, calibrate, evaluate
+from pairsim._common.choices import CalibrationMethod
 from pairsim._common.unit_similarity import MATCH_TOLERANCE
 from pairsim.data import ImageTensors
 from pairsim.data.image_sets import subset
@@ -69,6 +71,16 @@ def test_given_pairs_and_a_prior(model: SimilarityModel, splits: tuple[ImageTens
     similarity = torch.linspace(0, 1, 50)
     assert (rare.probability(similarity) < half.probability(similarity)).all()
     assert evaluate(model, splits[2]).prior == 0.01
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_numbers_may_be_of_numpy(
+    model: SimilarityModel, splits: tuple[ImageTensors, ...], tmp_path: Path, method: CalibrationMethod
+) -> None:
+    calibration = calibrate(model, splits[1], method=method, prior=np.float32(0.25), target_fmr=np.float32(0.125))  # type: ignore[arg-type]
+    model.save_pretrained(tmp_path)
+    assert SimilarityModel.from_pretrained(tmp_path).calibration == calibration
+    assert (calibration.prior, type(calibration.prior)) == (0.25, float)
 
 
 def test_a_rare_prior_leaves_other_choices_of_the_threshold(

@@ -74,7 +74,8 @@ class PairSampler:
         self, index: ClassIndex, *, positive_fraction: float = 0.5, seed: int = 0, negatives: Negatives = "class"
     ) -> None:
         check_index(index)
-        if not 0.0 <= real_number(positive_fraction, "positive_fraction") <= 1.0:  # also catches NaN
+        positive_fraction = real_number(positive_fraction, "positive_fraction")
+        if not 0.0 <= positive_fraction <= 1.0:  # also catches NaN
             raise ValueError(f"Expected positive_fraction to be in [0, 1], got {positive_fraction}.")
         if negatives not in NEGATIVES:
             raise ValueError(f'Expected negatives to be "class" or "instance", got {negatives!r}.')

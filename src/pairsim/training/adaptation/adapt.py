@@ -121,7 +121,7 @@ def adapt(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
     if embedding_dim is not None:
-        whole_number(embedding_dim, "embedding_dim", 1)
+        embedding_dim = whole_number(embedding_dim, "embedding_dim", 1)
     settings = config or TrainConfig()
     with locked(settings.out):
         return _adapt(

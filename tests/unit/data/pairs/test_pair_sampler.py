@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pairsim.data import ClassIndex, PairSampler
 from pairsim.errors import DataError
@@ -42,6 +44,13 @@ def test_positions_and_seeds_beyond_64_bits_of_nothing() -> None:
 @pytest.mark.parametrize(("fraction", "positives"), [(0.0, 0), (1.0, 100), (0.5, 50), (0.25, 25), (0.29, 29)])
 def test_fractions(fraction: float, positives: int) -> None:
     assert sampler(positive_fraction=fraction).draw(0, np.arange(100)).target.sum() == positives
+
+
+@pytest.mark.parametrize("fraction", [np.float32(0.3), np.float16(0.3), torch.tensor(0.3), Fraction(3, 10)])
+def test_a_fraction_may_be_any_number(fraction: Any) -> None:
+    found, expected = (sampler(positive_fraction=one, seed=3) for one in (fraction, 0.3))
+    assert isinstance(found.positive_fraction, float)
+    assert found.draw(0, np.arange(50)).hash() == expected.draw(0, np.arange(50)).hash()
 
 
 def test_every_slot_of_a_group_is_positive_as_often() -> None:

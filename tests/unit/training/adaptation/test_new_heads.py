@@ -66,5 +66,7 @@ def test_after_an_adaptation_that_failed_the_head_is_still_not_computed() -> Non
         adapt(model, config(freeze="absent"), train=make_images(), head="whiten")
     with pytest.raises(ValueError, match=r'^Expected head "whiten" to be computed'):
         model.encode(make_images().images)
-    adapt(model, config(freeze="backbone"), train=make_images(), head="whiten")
+    adapt(model, config(freeze="backbone"), train=make_images(), head="whiten", embedding_dim=np.int64(9))  # type: ignore[arg-type]
+    assert isinstance(model.embedding_net, EmbeddingNet)
+    assert type(model.embedding_net.embedding_dim) is int
     assert len(model.encode(make_images().images)) == 60
