@@ -17,6 +17,7 @@ from pairsim.export.graphs import INPUTS, OUTPUTS, largest_difference, quiet, tr
 from pairsim.export.onnx_models import OnnxModel, first_line
 from pairsim.models import SimilarityModel
 from pairsim.models.backbones.onnx_nets import open_onnx
+from pairsim.models.given_model import check_model
 
 OPSET = 18
 """Opset version of exported files: of 2022, so that older runtimes can read them."""
@@ -34,8 +35,8 @@ class OnnxExport:
         description: The properties in the file.
         opset: Its opset version.
         num_bytes: Its size.
-        max_difference: Largest absolute difference to the model, of a component of an embedding, or of a similarity
-            or probability; `None` if onnxruntime is not installed.
+        max_difference: Largest absolute difference to the model with its weights in float32, of a component of an
+            embedding, or of a similarity or probability; `None` if onnxruntime is not installed.
     """
 
     path: Path
@@ -52,7 +53,7 @@ class OnnxExport:
             "opset": self.opset,
             "num_bytes": self.num_bytes,
             "max_difference": self.max_difference,
-            "threshold": self.description.threshold,
+            "threshold": self.description.to_dict()["threshold"],
             "model_sha256": self.description.model_sha256,
         }
 
@@ -63,7 +64,7 @@ class OnnxExport:
         compared = (
             "Not compared with the model: install onnxruntime for that."
             if self.max_difference is None
-            else f"Largest difference to the model, on random images: {self.max_difference:.1e}."
+            else f"Largest difference to the model in float32, on random images: {self.max_difference:.1e}."
         )
         return (
             f"{self.path}: {self.num_bytes / 1e6:.2f} MB, opset {self.opset}; {' and '.join(inputs)} as {dtype} "
@@ -82,7 +83,8 @@ def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: E
     pixels.
 
     Before the file is written, onnxruntime runs the graph on random images in batches of 1, 2 and 5, and the outputs
-    are compared with the model's.
+    are compared with the model's. The file computes in float32, and is compared with the model in float32: one in
+    another format, as after `half()`, differs from the file by the rounding of that format.
 
     Args:
         model: The model; it is not changed.
@@ -97,8 +99,10 @@ def export_onnx(model: SimilarityModel, path: str | os.PathLike[str], *, kind: E
             more than 1e-4. An existing file at `path` stays.
         MissingExtraError: If onnx or onnxscript is not installed.
         RunError: If the file cannot be written.
+        TypeError: If `model` is not a `SimilarityModel`.
         ValueError: If the kind is unknown.
     """
+    check_model(model)
     for module in ("onnx", "onnxscript"):
         require(module, extra="onnx", purpose="Exporting to ONNX")
     traced = trace(model, kind)

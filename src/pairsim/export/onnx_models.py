@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pairsim._common.storage import open_file
 from pairsim.errors import RunError
@@ -33,56 +34,61 @@ class OnnxModel:
         self.session = session
         self.description = description
 
-    def embed(self, images: Pixels) -> Float32Array:
+    def embed(self, images: Pixels | Tensor) -> Float32Array:
         """Embed images with a file of kind `"embed"`.
 
         Args:
-            images: uint8 `[N, C, H, W]` of the model's size, N at least 1.
+            images: uint8 `[N, C, H, W]` of the model's size, N at least 1; an array or a tensor.
 
         Returns:
             Unit-length `[N, D]`.
 
         Raises:
+            TypeError: If images are neither an array nor a tensor.
             ValueError: If the file is of another kind, or the images are of another shape or type.
         """
         self._check_kind("embed")
         return self.run(images)[0]
 
-    def compare(self, first: Pixels, second: Pixels) -> tuple[Float32Array, Float32Array]:
+    def compare(self, first: Pixels | Tensor, second: Pixels | Tensor) -> tuple[Float32Array, Float32Array]:
         """Compute similarity and probability of pairs with a file of kind `"pair"`.
 
         Args:
-            first: uint8 `[N, C, H, W]` of the model's size, N at least 1.
+            first: uint8 `[N, C, H, W]` of the model's size, N at least 1; an array or a tensor.
             second: The same number of images.
 
         Returns:
             Similarities in [-1, 1] and probabilities in [0, 1], both `[N]`.
 
         Raises:
+            TypeError: If images are neither an array nor a tensor.
             ValueError: If the file is of another kind, or the images are of another shape or type.
         """
+        first, second = _as_array(first), _as_array(second)
         if len(first) != len(second):
             raise ValueError(f"Expected as many first as second images, got {len(first)} and {len(second)}.")
         self._check_kind("pair")
         similarity, probability = self.run(first, second)
         return similarity, probability
 
-    def run(self, *images: Pixels) -> list[Float32Array]:
+    def run(self, *images: Pixels | Tensor) -> list[Float32Array]:
         """Run the graph.
 
         Args:
-            images: uint8 `[N, C, H, W]` of the model's size, N at least 1, for each input in order.
+            images: uint8 `[N, C, H, W]` of the model's size, N at least 1, for each input in order; arrays or tensors.
 
         Returns:
             Each output in order, see `Description.kind`.
 
         Raises:
+            TypeError: If images are neither arrays nor tensors.
             ValueError: If the images are of another shape or type.
         """
-        for batch in images:
+        arrays = [_as_array(batch) for batch in images]
+        for batch in arrays:
             check_pixels(batch, self.description)
         names = [value.name for value in self.session.get_inputs()]
-        outputs: list[Float32Array] = self.session.run(None, dict(zip(names, images, strict=True)))
+        outputs: list[Float32Array] = self.session.run(None, dict(zip(names, arrays, strict=True)))
         return outputs
 
     def _check_kind(self, kind: str) -> None:
@@ -104,8 +110,18 @@ def check_pixels(images: Pixels, description: Description) -> None:
     if images.dtype != dtype or images.shape[1:] != shape or len(images) == 0:
         raise ValueError(
             f"Expected images as {dtype} [N, {', '.join(map(str, shape))}], N at least 1, got {images.dtype} "
-            f"{list(images.shape)}. Resize them; the file scales and normalises them itself."
+            f"{list(images.shape)}. {'Resize' if images.dtype == dtype else 'Convert'} them; the file scales and "
+            "normalises them itself."
         )
+
+
+def _as_array(images: Pixels | Tensor) -> Pixels:
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()
+        images = (images.float() if images.is_floating_point() else images).numpy()
+    if not isinstance(images, np.ndarray) or images.ndim == 0:
+        raise TypeError(f"Expected images as an array or tensor [N, C, H, W], got {type(images).__name__}. Stack them.")
+    return images
 
 
 def load_onnx(path: str | os.PathLike[str], *, threads: int | None = None, providers: Sequence[str] = CPU) -> OnnxModel:

@@ -53,7 +53,7 @@ def test_text(place: Path) -> None:
     done = here("export", "run", "--out", "deep/embed.onnx", cwd=place)
     assert (done.status, done.err) == (0, "")
     assert "opset 18; images as uint8 [N, 1, 16, 16] to embeddings" in done.out
-    assert "Largest difference to the model, on random images: " in done.out
+    assert "Largest difference to the model in float32, on random images: " in done.out
 
 
 @pytest.mark.parametrize("folder", [pytest.param("run", marks=pytest.mark.slow), "model"])

@@ -53,6 +53,20 @@ def test_embeddings(model: SimilarityModel, embed: OnnxExport, number: int) -> N
     assert embed.max_difference < 1e-5
 
 
+def test_a_model_in_another_format_is_compared_in_float32(folder: Path) -> None:
+    half = small_model().half()
+    with torch.no_grad():
+        half.projection.weight.fill_(-1.0)  # without a threshold
+    made = export_onnx(half, folder / "half.onnx")
+    assert "difference to the model in float32" in str(made)
+    assert made.to_dict()["threshold"] is None
+    assert made.max_difference is not None
+    found = load_onnx(made.path).embed(pixels(5))
+    in_float32 = small_model().half().float().encode(pixels(5)).numpy()
+    assert np.abs(found - in_float32).max() < 1e-5
+    assert made.max_difference < 1e-5 < np.abs(found - half.encode(pixels(5)).numpy()).max()
+
+
 @pytest.mark.parametrize("number", [1, 2, 7])
 def test_pairs(model: SimilarityModel, pair: OnnxExport, number: int) -> None:
     first, second = pixels(number), pixels(number, seed=1)

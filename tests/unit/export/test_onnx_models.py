@@ -66,6 +66,27 @@ def test_wrong_images() -> None:
     check_pixels(good, model("embed").description)
 
 
+def test_tensors_are_taken_too() -> None:
+    first, second = pixels(3), pixels(3, seed=1)
+    assert np.array_equal(model("embed").embed(first), model("embed").embed(first.numpy()))
+    expected = model("pair").compare(first.numpy(), second.numpy())
+    for found, value in zip(model("pair").compare(first, second), expected, strict=True):
+        assert np.array_equal(found, value)
+    with pytest.raises(ValueError, match=r"got float32 \[3, 3, 12, 10\]\. Convert them"):
+        model("embed").embed(first.to(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"got uint8 \[3, 3, 6, 10\]\. Resize them"):
+        model("embed").embed(first[:, :, ::2])
+
+
+@pytest.mark.parametrize("bad", [[pixels(1)[0]], None, np.uint8(3), "a"])
+def test_images_that_are_no_array(bad: Any) -> None:
+    said = rf"Expected images as an array or tensor \[N, C, H, W\], got {type(bad).__name__}\. Stack them"
+    with pytest.raises(TypeError, match=said):
+        model("embed").embed(bad)
+    with pytest.raises(TypeError, match=said):
+        model("pair").compare(pixels(1), bad)
+
+
 def test_a_file_of_the_other_kind() -> None:
     good = pixels(2).numpy()
     with pytest.raises(ValueError, match=r'kind "pair", this one is of kind "embed". Use embed\(images\)'):

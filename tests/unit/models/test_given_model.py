@@ -23,6 +23,7 @@ from pairsim import (
     verify_pairs,
 )
 from pairsim.data import ImageTensors
+from pairsim.export import export_onnx
 
 LABELS = torch.arange(12) % 2
 IMAGES = ImageTensors((torch.arange(256).view(1, 1, 16, 16) * (1 + 2 * LABELS[:, None, None, None])).byte(), LABELS)
@@ -39,6 +40,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "verify_pairs": lambda model: verify_pairs(model, []),
     "Trainer": lambda model: Trainer(model, train=IMAGES),
     "saliency": lambda model: similarity_saliency(model, IMAGES.images[0], IMAGES.images[1]),
+    "export_onnx": lambda model: export_onnx(model, "model.onnx"),
     "audit_labels": lambda model: audit_labels(IMAGES, model=model),
 }
 
