@@ -288,6 +288,19 @@ def test_reembed(shop_place: Path, shop: Path, tmp_path: Path) -> None:
     assert "which has one. Choose another folder." in said
 
 
+def test_search_saves_the_identities_of_gallery_add(shop_place: Path, shop: Path, tmp_path: Path) -> None:
+    for folder in ("enrolled", "single"):
+        place = tmp_path / folder
+        done = here("search", "run", folder, "single/one.png", "--save", place, cwd=shop_place)
+        assert done.status == 0, done.err
+        expected = shop
+        if folder == "single":
+            expected = tmp_path / "added"
+            here("gallery", "add", expected, folder, "--run", "run", cwd=shop_place)
+        kept, added = loaded(shop_place, place), loaded(shop_place, expected)
+        assert (kept.ids, kept.identities) == (added.ids, added.identities)
+
+
 def test_search_never_replaces_a_gallery(shop_place: Path, shop: Path) -> None:
     before = json.loads((shop / "gallery.json").read_text())
     said = failure(here("search", "run", "single", "single/one.png", "--save", shop, cwd=shop_place), 2)

@@ -37,12 +37,14 @@ def search(
             embeddings, for a run that was trained on one.
         query: One or more picture files to look up; or files of embeddings.
         top: Pictures to show for each query.
-        save: New folder to keep the gallery in, so that the next search need not read the pictures.
+        save: New folder to keep the gallery in, so that the next search need not read the pictures; with the same
+            identities as by pairsim gallery add.
         on_error: "raise" stops at a picture or folder that cannot be read; "skip" leaves it out.
     """
     from pairsim._common.storage import check_writable
     from pairsim._common.unit_similarity import lowest_match
     from pairsim.cli.pictures.galleries import expect_no_other_files
+    from pairsim.data.named.folder_labels import label_pictures
     from pairsim.data.unreadable import unreadable, unreadable_error
     from pairsim.images.folders import scan
     from pairsim.search.gallery_files import is_gallery
@@ -65,9 +67,12 @@ def search(
     skipped: tuple[pairsim.Skipped, ...] = ()
     if scanned is not None:
         note(str(scanned))
-        gallery, paths = pairsim.Gallery(model), scanned.pictures
+        gallery, paths, shown = pairsim.Gallery(model), scanned.pictures, None
+        if save is not None:
+            labels = {picture.name: picture.label for picture in label_pictures(scanned, 1, alone=True).pictures}
+            shown = [labels.get(name, name) for name in scanned.names]
         try:
-            skipped = gallery.add(paths, scanned.names, on_error=on_error, batch_size=batch_size)
+            skipped = gallery.add(paths, scanned.names, identities=shown, on_error=on_error, batch_size=batch_size)
         except ImageReadError as error:
             damaged = unreadable(paths, model.preprocessing.white)
             raise (unreadable_error(paths, damaged) if damaged else error) from error
