@@ -154,9 +154,10 @@ def _named(folder: Path, sought: set[Id], shard: Shard) -> tuple[list[Id], list[
     path = folder / shard.ids_file
     content = gallery_files.read_checked(path, shard.ids_sha256)
     # without escapes, each text is in the bytes as it is, between quotes
-    readable = len(sought) <= _MAX_SOUGHT and b"\\" not in content
-    if readable and not any(token in content for name in sought for token in _tokens(name)):
-        return [], []
+    if len(sought) <= _MAX_SOUGHT and b"\\" not in content:
+        tokens = (token for name in sought for token in _tokens(name))
+        if not any(token in content for token in tokens):
+            return [], []
     names, shown = gallery_files.parsed_ids(content, shard, path)
     mask = shard.kept().tolist()
     return list(itertools.compress(names, mask)), list(itertools.compress(names if shown is None else shown, mask))
