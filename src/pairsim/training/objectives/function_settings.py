@@ -21,8 +21,8 @@ def function_settings(function: Any) -> dict[str, Any]:
     """Return the numbers and strings, and tuples and lists of them, that a function's results depend on.
 
     They are the attributes of an object and of its parts, the arguments of a `functools.partial`, and of a function its
-    code, defaults, closure and the globals of its module that it names. `None` is left out: some losses fill such
-    attributes in while they train.
+    code, defaults, closure and the globals of its module that it names. Left out are `None`, as some losses fill such
+    attributes in while they train, and whole numbers that are attributes, as these may count calls.
 
     Args:
         function: A function, module or other object that can be called.
@@ -66,7 +66,7 @@ def _parts(value: Any) -> dict[str, Any]:
         return _parts_of_function(value)
     from torch import nn
 
-    attributes = dict(getattr(value, "__dict__", {}))
+    attributes = {name: part for name, part in getattr(value, "__dict__", {}).items() if type(part) is not int}
     if not isinstance(value, nn.Module):
         return attributes
     own = vars(nn.Module())

@@ -18,7 +18,7 @@ from pairsim.training.objectives.function_settings import function_settings
 
 
 class Distance(nn.Module):
-    def __init__(self, p: int) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
@@ -26,7 +26,7 @@ class Distance(nn.Module):
 class Loss(nn.Module):
     """Its representation does not have its settings."""
 
-    def __init__(self, temperature: Any, *, p: int = 2, classes: int = 3) -> None:
+    def __init__(self, temperature: Any, *, p: float = 2.0, classes: int = 3) -> None:
         super().__init__()
         self.temperature, self.margins, self.filled_in = temperature, (0.1, "a"), None
         self.distance, self.proxies = Distance(p), nn.Parameter(torch.zeros(classes))
@@ -76,7 +76,7 @@ def through_a_helper(value: float) -> Callable[[Tensor, Tensor], Tensor]:
     [
         (Loss, "temperature"),
         (lambda value: Loss(np.float32(value)), "temperature"),
-        (lambda value: Loss(1.0, p=int(2 * value)), "distance.p"),
+        (lambda value: Loss(1.0, p=2 * value), "distance.p"),
         (lambda value: nn.Sequential(Loss(value)), "0.temperature"),
         (lambda value: nn.TripletMarginLoss(margin=value), "margin"),
         (Callback, "rate"),
@@ -95,7 +95,7 @@ def test_settings_are_found_by_their_path(make: Callable[[float], Any], path: st
     found, again, other = (function_settings(make(value)) for value in (0.5, 0.5, 1.5))
     assert json.loads(json.dumps(found, allow_nan=False)) == found == again
     assert {name for name in found if found[name] != other[name]} == {path}
-    assert (found[path], other[path]) in ((0.5, 1.5), (1, 3))
+    assert (found[path], other[path]) in ((0.5, 1.5), (1.0, 3.0))
 
 
 def code_of(function: Callable[..., Any]) -> Any:
@@ -116,14 +116,16 @@ def test_code_is_compared_without_its_place() -> None:
 def test_what_is_trained_or_filled_in_is_not_a_setting() -> None:
     loss = Loss(math.inf)
     before = function_settings(loss)
-    assert before == {"temperature": "inf", "margins": [0.1, "a"], "distance.p": 2}
+    assert before == {"temperature": "inf", "margins": [0.1, "a"], "distance.p": 2.0}
     with torch.no_grad():
         loss.proxies.fill_(3.0)
     loss.eval().requires_grad_(False)
     loss.register_forward_hook(lambda *_: None)
     assert function_settings(loss) == before
-    loss.filled_in = 4  # type: ignore[assignment]
-    assert function_settings(loss) == {**before, "filled_in": 4}
+    loss.filled_in = 4  # type: ignore[assignment]  # such as a number of calls
+    assert function_settings(loss) == before
+    loss.filled_in = 0.5  # type: ignore[assignment]
+    assert function_settings(loss) == {**before, "filled_in": 0.5}
 
 
 def test_cycles_and_long_lists_end() -> None:
