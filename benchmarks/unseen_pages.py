@@ -153,8 +153,8 @@ def winners(results: Results) -> list[str]:
     return [
         "### Who wins where",
         "",
-        "Classes that training had not. Mean of the splits or seeds, lowest to highest in parentheses. The equal error "
-        "rate (EER) is better if lower, accuracy if higher.",
+        "Classes that are not in training. Mean of the splits or seeds, lowest to highest in parentheses. The equal "
+        "error rate (EER) is better if lower, accuracy if higher.",
         "",
         *aligned_table(["", *ARMS, PUBLISHED], [contest.cells(results) for contest in CONTESTS]),
         "- Bold: the best mean, and what is as good in at least one split. Nothing is bold without a competitor.",

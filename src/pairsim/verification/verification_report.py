@@ -217,7 +217,7 @@ class VerificationReport:
 
 
 _MAX_MATRIX = 8
-_NEEDED = "two groups or more, all above 0% and below 100%,"
+_NEEDED = "at least two groups, all with rates above 0% and below 100%"
 
 
 def group_lines(report: GroupReport) -> list[str]:
@@ -240,10 +240,7 @@ def group_lines(report: GroupReport) -> list[str]:
             lines.append(f"  {'':<{width}}  {label:<4} {shown}{interval(row.intervals, name)}  ({errors_of})")
     for label, worst in (("FMR", report.worst_fmr), ("FNMR", report.worst_fnmr)):
         if math.isnan(worst.ratio):
-            lines.append(
-                f"  {label} of the worst group over the geometric mean: not measurable, as rates of {_NEEDED} "
-                "are needed"
-            )
+            lines.append(f"  {label} of the worst group over the geometric mean: not measurable without {_NEEDED}")
         else:
             low, high = worst.interval
             lines.append(
