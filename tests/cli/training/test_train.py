@@ -106,6 +106,13 @@ def test_what_cannot_be(place: Path, arguments: tuple[str, ...], status: int, ex
     assert not (place / "run").exists()
 
 
+@pytest.mark.parametrize("out", ["data/run", "data", "run/../data/a/run"])
+def test_a_run_is_not_written_among_the_classes(place: Path, out: str) -> None:
+    said = failure(here("train", "data", "--out", out, cwd=place), 2)
+    assert f"Expected --out outside data, got {Path(out)}. Choose another" in said
+    assert not (place / "data" / "run").exists()
+
+
 def test_json_has_the_baseline_also_where_no_image_shows_it(tmp_path: Path) -> None:
     for number in range(18):  # a tenth of them, which validates, is one of each class
         file = tmp_path / "data" / f"class {number % 3}" / f"{number}.png"

@@ -7,6 +7,7 @@ import posixpath
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from pairsim._common.choices import Split
@@ -100,6 +101,7 @@ def label_pictures(
             f"with the columns {FILE} and {LABEL}, found {', '.join(map(str, labels.left_out))}. "
             + " ".join(f"{note}." for note in notes)
         )
+    labels.notes += _case_notes(labels.pictures)
     order = {name: number for number, name in enumerate(found.names)}
     labels.pictures.sort(key=lambda picture: order[picture.name])
     used = {""}
@@ -111,6 +113,23 @@ def label_pictures(
     empty = [name for name in found.folders if name not in used and posixpath.dirname(name) in used]
     _leave_out(labels, "folders without pictures", empty, folders=True)
     return labels
+
+
+def _case_notes(pictures: Sequence[LabelledPicture]) -> list[str]:
+    """Return a sentence on classes of no common split whose names differ only in case; in one split they are meant."""
+    splits: dict[str, set[Split | None]] = {}
+    for picture in pictures:
+        splits.setdefault(picture.label, set()).add(picture.split)
+    alike: dict[str, list[str]] = {}
+    for label in sorted(splits):
+        alike.setdefault(label.casefold(), []).append(label)
+    pairs = [
+        pair for names in alike.values() for pair in pairwise(names) if splits[pair[0]].isdisjoint(splits[pair[1]])
+    ]
+    if not pairs:
+        return []
+    some = " and ".join(map(printable, pairs[0]))
+    return [f"Classes of different splits differ only in case, such as {some}: rename one if they are the same"]
 
 
 def _leave_out(labels: FolderLabels, reason: str, names: Sequence[str], *, folders: bool = False) -> None:

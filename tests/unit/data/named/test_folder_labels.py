@@ -243,3 +243,13 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     table(tmp_path, "", "metadata.jsonl")
     with pytest.raises(DataError, match=r"Expected one metadata file in .*, found metadata\.csv and metadata\.jsonl"):
         labelled(tmp_path)
+
+
+def test_classes_of_different_splits_that_differ_only_in_case(tmp_path: Path) -> None:
+    touch(tmp_path, ["train/Lemon/1.png", "train/a/1.png", "train/A/1.png", "test/lemon/1.png", "test/a/1.png"])
+    if len(list((tmp_path / "train").iterdir())) < 3:
+        pytest.skip("this file system does not tell case")
+    labels = labelled(tmp_path)
+    assert labels.notes == [
+        "Classes of different splits differ only in case, such as Lemon and lemon: rename one if they are the same"
+    ]
