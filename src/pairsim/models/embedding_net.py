@@ -185,7 +185,7 @@ class EmbeddingNet(PlainNamesModule):
                 nn.ReLU(),
             )
         else:
-            self.num_features = _feature_size(self.backbone, self.in_channels, self.image_size)
+            self.num_features = _feature_size(self.backbone, self.in_channels, self.image_size, head)
             self.embedding_dim = embedding_dim_of(head, self.num_features, embedding_dim)
             self.head_is_fitted = head not in CLOSED_FORM
             self.head: nn.Module = make_head(head, self.num_features, self.embedding_dim)
@@ -198,7 +198,13 @@ class EmbeddingNet(PlainNamesModule):
 
         Returns:
             Embeddings `[N, D]`, float32 and of unit length if `normalize`.
+
+        Raises:
+            ValueError: If the images are pixels, not `[N, C, H, W]`, or of other channels or size than the net's.
         """
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if isinstance(images, Tensor) and not traced:
+            check_images(images, self, None)
         embeddings = self.fc(self.conv(images)) if self.backbone is None else self.head(pooled(self.backbone(images)))
         return unit_length(embeddings) if self.normalize else embeddings
 
@@ -317,13 +323,13 @@ def pooled(features: Tensor) -> Tensor:
     return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
-def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -> None:
+def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing | None) -> None:
     """Reject what a net cannot embed.
 
     Args:
         images: What was given as images.
         net: If it has `in_channels`, images need as many; if it `takes_one_size`, images have `image_size`.
-        preprocessing: It converts grey and colour pixels to the channels that the net takes.
+        preprocessing: It converts grey and colour pixels to the channels that the net takes; `None` if none are taken.
 
     Raises:
         TypeError: If it is not a tensor.
@@ -339,14 +345,15 @@ def check_images(images: Tensor, net: nn.Module, preprocessing: Preprocessing) -
         }.get(images.ndim, "")
         raise ValueError(f"Expected images to have shape [N, C, H, W], got {list(images.shape)}.{advice}")
     net = unwrapped(net)
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(
-            f"Expected images as uint8 pixels or floating point, got {images.dtype}. "
-            "Convert pixels from 0 to 255 with images.to(torch.uint8)."
-        )
+    if not images.is_floating_point() and (images.dtype != torch.uint8 or preprocessing is None):
+        kinds, advice = "uint8 pixels or floating point", "Convert pixels from 0 to 255 with images.to(torch.uint8)."
+        if preprocessing is None:
+            kinds, advice = "preprocessed floating point", "Give pixels, as uint8, to a SimilarityModel of the net."
+        raise ValueError(f"Expected images as {kinds}, got {images.dtype}. {advice}")
     channels = getattr(net, "in_channels", images.shape[1])
-    converted = images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
-    if images.shape[1] != channels and not (converted and preprocessing.channels == channels):
+    converts = preprocessing is not None and preprocessing.channels == channels
+    converted = converts and images.dtype == torch.uint8 and {images.shape[1], channels} == {1, 3}
+    if images.shape[1] != channels and not converted:
         raise ValueError(
             f"Expected images with {channels} channel{'s' if channels != 1 else ''} [N, {channels}, H, W], "
             f"got {list(images.shape)}. Convert them, or build EmbeddingNet(in_channels={images.shape[1]})."
@@ -369,7 +376,7 @@ def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
     ]
 
 
-def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, int]) -> int:
+def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, int], head: HeadName) -> int:
     """Return the feature size of a backbone, found with two blank images and without changing its state."""
     parameter = next(backbone.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
@@ -385,4 +392,9 @@ def _feature_size(backbone: nn.Module, in_channels: int, image_size: tuple[int, 
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or features.shape[0] != 2:
         given = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"Expected the backbone to give features [N, F] or [N, F, h, w], got {given}.")
+    dtype = torch.get_default_dtype()
+    if not features.is_floating_point() or (head != "none" and features.dtype != dtype):
+        raise ValueError(
+            f"Expected the backbone to give features in {dtype}, got {features.dtype}. Convert them at its end."
+        )
     return int(features.shape[1])

@@ -82,6 +82,51 @@ def test_backbone_that_does_not_fit() -> None:
         EmbeddingNet(nn.Flatten(1, 2))
 
 
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (
+            torch.rand(28, 28),
+            r"shape \[N, C, H, W\], got \[28, 28\]\. Add batch and channel dimensions: x\[None, None\]\.$",
+        ),
+        (torch.rand(1, 28, 28), r"shape \[N, C, H, W\], got \[1, 28, 28\]\. Add a batch dimension"),
+        (torch.rand(2, 3, 28, 28), r"with 1 channel \[N, 1, H, W\], got \[2, 3, 28, 28\]\."),
+        (torch.rand(2, 1, 32, 32), r"of 28 x 28 pixels, got \[2, 1, 32, 32\]\."),
+        (
+            torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
+            r"as preprocessed floating point, got torch\.uint8\. Give",
+        ),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.int64), r"as preprocessed floating point, got torch\.int64\."),
+    ],
+)
+def test_images_that_the_net_alone_does_not_take(images: Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^Expected images (to have )?{said}"):
+        EmbeddingNet().eval()(images)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+def test_the_check_of_images_is_not_traced() -> None:
+    net, images = EmbeddingNet().eval(), torch.rand(2, 1, 28, 28)
+    more = torch.rand(3, 1, 28, 28)
+    program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for traced in (program.module(), torch.compile(net, backend="eager", fullgraph=True), torch.jit.trace(net, images)):
+        torch.testing.assert_close(traced(more), net(more))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64, torch.complex64])
+def test_features_of_another_format_are_named_at_once(dtype: torch.dtype) -> None:
+    class Converting(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).to(dtype)
+
+    said = rf"^Expected the backbone to give features in torch\.float32, got {dtype}\. Convert them at its end\.$"
+    with pytest.raises(ValueError, match=said):
+        EmbeddingNet(Converting(1, 4, 3))
+    if dtype.is_floating_point:
+        net = EmbeddingNet(Converting(1, 4, 3), head="none")
+        assert net(torch.rand(2, 1, 28, 28)).shape == (2, 4)
+
+
 @pytest.mark.parametrize("settings", [{"image_size": 3}, {"in_channels": 0}, {"embedding_dim": 0}])
 def test_bad_sizes(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"Expected .* to be at least"):
