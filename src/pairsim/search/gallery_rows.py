@@ -28,6 +28,7 @@ from pairsim.search.gallery_results import Enrolment
 from pairsim.search.gallery_shards import SavedState
 from pairsim.search.growing_rows import GrowingRows
 from pairsim.search.identification.gallery_calibration import GalleryCalibration
+from pairsim.training.checkpointing.run_lock import locked_folder
 
 
 class GalleryRows:
@@ -252,8 +253,9 @@ class GalleryRows:
             replace: Whether to replace another gallery that is there.
 
         Raises:
-            RunError: If it cannot be written, or holds another gallery than this one was loaded from or saved to last,
-                such as one that another process has changed since, and not `replace`; what was there stays whole.
+            RunError: If it cannot be written, another process, such as a service, has locked it, or it holds another
+                gallery than this one was loaded from or saved to last, such as one that another process has changed
+                since, and not `replace`; what was there stays whole.
             ValueError: If the model's weights changed since the first image was added.
         """
         truth_value(replace, "replace")
@@ -264,18 +266,19 @@ class GalleryRows:
                 f"({short(current)}). Make a new gallery and add the images again."
             )
         path = Path(folder)
-        if not replace:
-            gallery_files.check_ours(path, self._saved)
         calibration = None if self.calibration is None else self.calibration.to_dict()
-        self._saved = gallery_files.save(
-            path,
-            self._rows.all,
-            self._table,
-            current,
-            self._saved,
-            calibration=calibration,
-            failed=self.failed_to_enrol,
-        )
+        with locked_folder(path):
+            if not replace:
+                gallery_files.check_ours(path, self._saved)
+            self._saved = gallery_files.save(
+                path,
+                self._rows.all,
+                self._table,
+                current,
+                self._saved,
+                calibration=calibration,
+                failed=self.failed_to_enrol,
+            )
 
     def _forget(self) -> None:
         """Forget what was computed from rows that have changed; called after all changes but additions."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from held_folders import held
 from small_models import small_model
 from torch import Tensor
 
@@ -179,6 +180,19 @@ def test_a_calibration_knows_what_is_left_of_it(tmp_path: Path) -> None:
     gallery.remove(gallery.ids)
     gallery.add_embeddings(rows[3:], identities=[number // 3 for number in range(3, 60)])
     assert left() == (0, 0)
+
+
+def test_a_folder_that_another_process_has_locked_is_not_saved_to(images: Tensor, tmp_path: Path) -> None:
+    gallery = Gallery(MODEL)
+    gallery.add(images[:2], ["p", "q"])
+    gallery.save(tmp_path / "g")
+    gallery.add(images[2:3], ["r"])
+    with held(tmp_path / "g"), pytest.raises(RunError, match="to be free, but process 123 on far"):
+        gallery.save(tmp_path / "g")
+    assert Gallery.load(tmp_path / "g", MODEL).ids == ["p", "q"]
+    gallery.save(tmp_path / "g")
+    assert Gallery.load(tmp_path / "g", MODEL).ids == ["p", "q", "r"]
+    assert [path.name for path in (tmp_path / "g").iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_gallery_without_identities_stays_readable_for_earlier_versions(tmp_path: Path) -> None:
