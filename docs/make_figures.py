@@ -3,7 +3,8 @@
     python docs/make_figures.py --run runs/all-pairs-2 --curves-run runs/pairs-30 --data mnist --out docs/images
 
 `--run` is evaluated on the test images of `--data`. Figures with a style are made twice, as `NAME-light.png` and
-`NAME-dark.png`. The screenshot of the report needs Chromium and playwright; without them it is left out with a note.
+`NAME-dark.png`. The screenshots of a table and of the report need Chromium and playwright; without them they are left
+out with a note.
 """
 
 # ruff: noqa: T201 (prints the files that it writes)
@@ -40,10 +41,13 @@ from pairsim.visual import (
     draw_score_histogram,
     draw_similarity_model,
     draw_training_curves,
+    pair_table,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pairsim.data import LabelledData
 
 MAX_BYTES, MAX_TOTAL_BYTES = 150_000, 2_500_000
 Styled = Callable[..., "Figure"]
@@ -98,7 +102,6 @@ def figures(
 
     plain = {
         "pairs": draw_pairs(first[:8], second[:8], drawn.target[:8], title="Pairs and their targets"),
-        "pair-table": pair_table(first[:6], second[:6], drawn.target[:6].tolist()),
         "embedding-net": draw_embedding_net(model.embedding_net),
         "similarity-model": draw_similarity_model(model, first[0], second[0]),
         "class-ranking-1": ranking(15),
@@ -124,27 +127,6 @@ def figures(
     return plain, styled
 
 
-def pair_table(first: torch.Tensor, second: torch.Tensor, target: list[int]) -> Figure:
-    """Draw pairs as a table: their number, both images, and the target in digits and words."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 0.45 * (len(target) + 1)), layout="constrained")
-    grid = figure.subplots(len(target) + 1, 4, gridspec_kw={"width_ratios": [1, 1, 1, 2]})
-    headings = [["pair", "first", "second", "target"]]
-    rows = [
-        [str(number), "", "", f"{int(value)}  ({'same' if value else 'different'} class)"]
-        for number, value in enumerate(target)
-    ]
-    for row, texts in enumerate(headings + rows):
-        for axes, text in zip(grid[row], texts, strict=True):
-            axes.set_axis_off()
-            axes.text(0.5, 0.5, text, ha="center", va="center", weight="bold" if row == 0 else "normal")
-    for row, images in enumerate(zip(first, second, strict=True), start=1):
-        for axes, image in zip(grid[row, 1:3], images, strict=True):
-            axes.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
-    return figure
-
-
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG with a palette of 256 colours, which halves the file without a visible difference."""
     from PIL import Image
@@ -165,7 +147,7 @@ def paletted(picture: Any) -> bytes:
 
 
 def screenshots(run: Path, data: str, data_dir: Path | None) -> dict[str, bytes]:
-    """Return the first screen of the report of a run, light and dark."""
+    """Return a table of pairs, and the first screen of the report of a run, light and dark."""
     from PIL import Image
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -174,7 +156,7 @@ def screenshots(run: Path, data: str, data_dir: Path | None) -> dict[str, bytes]
     except ImportError:
         chromium = None
     if chromium is None:
-        print("report: left out, as it needs Chromium and playwright", file=sys.stderr)
+        print("pair-table and report: left out, as they need Chromium and playwright", file=sys.stderr)
         return {}
     test = load_data(data, "test", data_dir=data_dir)
     pictures = {}
@@ -187,9 +169,19 @@ def screenshots(run: Path, data: str, data_dir: Path | None) -> dict[str, bytes]
                 page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
                 page.goto(f"file://{os.fspath(page_file)}", wait_until="load")
                 pictures[f"report-{scheme}.png"] = paletted(Image.open(io.BytesIO(page.screenshot())))
+            pictures["pair-table.png"] = paletted(Image.open(io.BytesIO(table_of_pairs(browser, test))))
         finally:
             browser.close()
     return pictures
+
+
+def table_of_pairs(browser: Any, test: LabelledData) -> bytes:
+    """Return a screenshot of the table that a notebook shows of six pairs."""
+    table = pair_table(PairDataset(test.dataset, num_pairs=1000, seed=0), count=6, names=test.class_names)
+    page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
+    page.set_content(f'<body style="font: 14px sans-serif">{table.to_html()}</body>')
+    picture: bytes = page.locator("table").screenshot()
+    return picture
 
 
 if __name__ == "__main__":
