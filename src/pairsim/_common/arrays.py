@@ -162,7 +162,10 @@ def labelled_embeddings(
         raise TypeError(f"Expected {kind}embeddings of a float dtype, got {vectors.dtype}. Convert them to float32.")
     classes = as_array(labels, f"{kind}labels")
     if classes.size and classes.dtype.kind not in "iub":
-        raise TypeError(f"Expected {kind}labels to be whole numbers, got dtype {classes.dtype}. Give class numbers.")
+        raise TypeError(
+            f"Expected {kind}labels to be whole numbers, got dtype {classes.dtype}. "
+            "Give class numbers: ClassIndex.from_labels(labels).codes."
+        )
     if classes.shape != vectors.shape[:1]:
         raise ValueError(
             f"Expected one {kind}label per {kind}embedding, shape [{len(vectors)}], got shape {list(classes.shape)}. "

@@ -64,7 +64,12 @@ def test_no_pairs(num_images: int) -> None:
         (torch.ones(2, 1).int(), [0, 1], TypeError, "Expected embeddings of a float dtype, got int32. Convert"),
         (torch.ones(2, 1), [0, 1, 1], ValueError, r"Expected one label per embedding, shape \[2\], got shape \[3\]"),
         (torch.ones(2, 1), [0.0, 1.0], TypeError, "Expected labels to be whole numbers, got dtype float64"),
-        (torch.ones(2, 1), ["a", "b"], TypeError, "Expected labels to be whole numbers, got dtype <U1"),
+        (
+            torch.ones(2, 1),
+            ["a", "b"],
+            TypeError,
+            r"Expected labels to be whole numbers, got dtype <U1\. Give class numbers: ClassIndex\.from_labels\(labels\)",
+        ),
         (
             torch.tensor([[1.0], [2.0], [3.0]]),
             [0, 1, 1],
