@@ -102,7 +102,7 @@ def test_wrong_usage(arguments: list[str], said: str, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["train", "mnits", "--out", "r"], "Did you mean mnist"),
-        (["train", ".", "--out", "../r"], "one sub-folder per class"),
+        (["train", ".", "--out", "r"], "one sub-folder per class"),
         (["evaluate", "absent", "digits"], "Expected a model or run folder at absent, found no such folder"),
         (["compare", ".", "a.png", "b.png"], "Expected a model or run folder"),
     ],

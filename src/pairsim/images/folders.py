@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from pairsim._common.choices import OnError
+from pairsim._common.storage import open_file
 from pairsim.errors import DataError, DatasetNotFoundError, ImageReadError, printable
 from pairsim.images.plug_ins import register_plug_ins
 
@@ -35,9 +36,13 @@ _HIDDEN = "hidden and system files"
 _BROKEN = "broken links"
 _THERE_ANYWAY = "links to what is there anyway or to a folder above"
 _SPECIAL = "special files"
+_RUNS = "files of pairsim runs"
 _LOCKED_FOLDERS = "folders that cannot be read"
 _LOCKED_FILES = "files that cannot be read"
-_REASONS = (_METADATA, _HIDDEN, _BROKEN, _THERE_ANYWAY, _SPECIAL, _LOCKED_FOLDERS, _LOCKED_FILES)
+_REASONS = (_METADATA, _HIDDEN, _BROKEN, _THERE_ANYWAY, _SPECIAL, _RUNS, _LOCKED_FOLDERS, _LOCKED_FILES)
+
+_RUN_FILE, _RUN_MARK = "run.json", b'"pairsim-run"'
+"""The file that a run folder has, and what its first bytes hold."""
 
 _MAX_ENDING = 13
 _MAX_ENDINGS = 8
@@ -100,7 +105,7 @@ def pictures_below(folder: str | os.PathLike[str]) -> list[Path]:
     These are the endings, in upper or lower case, of the formats that Pillow reads, of HEIC if pillow-heif is
     installed, and of plug-ins that are registered with Pillow. Formats that are no pictures, such as PDF, EPS and
     films, are left out. So are hidden files and folders, and those of systems and file servers, such as `Thumbs.db` and
-    `@eaDir`. Links are followed, but what several paths lead to is listed once.
+    `@eaDir`, and runs of pairsim. Links are followed, but what several paths lead to is listed once.
 
     Args:
         folder: Where to look.
@@ -230,6 +235,9 @@ class _Walk:
                 self.cannot_read(name, error, is_folder=True)
                 continue
             self.seen.add(identity)
+            if name and any(entry.name == _RUN_FILE for entry in entries) and _is_run(self.path(name)):
+                self.leave_out(_RUNS, name, files=self.count(self.path(name)))
+                continue
             self.folders.append(name)
             for entry in entries:
                 self.add(entry, f"{name}/{entry.name}" if name else entry.name, waiting)
@@ -306,6 +314,14 @@ class _Walk:
         raise ImageReadError(
             f"Expected to read {what}, but: {error.strerror or error}. Check the disk or the network{skip}."
         ) from error
+
+
+def _is_run(folder: str) -> bool:
+    try:
+        with open_file(os.path.join(folder, _RUN_FILE)) as file:
+            return _RUN_MARK in file.read(256)
+    except OSError:
+        return False
 
 
 def _identity(folder: str) -> object:

@@ -300,3 +300,15 @@ def test_links_do_not_bring_hidden_folders_back(tmp_path: Path) -> None:
         "hidden and system files": (1, 0, (".git",)),
         "links to what is there anyway or to a folder above": (0, 1, ("visible",)),
     }
+
+
+def test_runs_are_left_out(tmp_path: Path) -> None:
+    for name, content in (("run", '{"sha256": "0", "format": "pairsim-run"}'), ("other", '{"format": "my own"}')):
+        (tmp_path / name / "figures").mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(content)
+        for picture in ("curves.png", "figures/1.png"):
+            (tmp_path / name / picture).touch()
+    found = scan(tmp_path)
+    assert list(found.names) == ["other/curves.png", "other/figures/1.png"]
+    assert left_out(tmp_path)["files of pairsim runs"] == (3, 0, ("run",))
+    assert [Path(name).name for name in scan(tmp_path / "run").names] == ["curves.png", "1.png"]

@@ -111,8 +111,6 @@ def train(
         raise UsageError("Expected --out RUN, the folder to write the run to, found none.")
     out = options.out
     check_writable(out, "a folder")
-    inside = pairs is None and data not in NAMES and out.resolve().is_relative_to(Path(data).resolve())
-    expect(not inside, f"--out outside {data}, got {out}. Choose another: pictures in a run would be of a class.")
     expect(pairs is not None or val_pairs is None, "--pairs FILE together with --val-pairs, found none.")
     labels_only = (unseen, groups) == (None, None) and class_level == 1
     expect(pairs is None or labels_only, "--unseen, --groups and --class-level with labels, got --pairs as well.")
