@@ -15,7 +15,7 @@ from pairsim._common.numbers import truth_value, whole_number
 from pairsim.images import Preprocessing
 from pairsim.models.backbones import Backbone, channels_of, given_backbone, named_backbone
 from pairsim.models.backbones.onnx_nets import OnnxNet
-from pairsim.models.heads.head_modules import CLOSED_FORM, HEAD_NAMES, HeadName, embedding_dim_of, make_head
+from pairsim.models.heads.head_modules import CLOSED_FORM, HEAD_NAMES, HeadName, embedding_dim_of, is_neutral, make_head
 from pairsim.models.weight_names import PlainNamesModule, unwrapped
 
 _EPS = 1e-6
@@ -300,7 +300,7 @@ def check_head(net: nn.Module) -> None:
         ValueError: If it was not yet; names it.
     """
     net = unwrapped(net)
-    if isinstance(net, EmbeddingNet) and not net.head_is_fitted:
+    if isinstance(net, EmbeddingNet) and not net.head_is_fitted and is_neutral(net.head):
         raise ValueError(
             f'Expected head "{net.head_name}" to be computed, it has its initial weights. Call pairsim.adapt, train '
             "the model with a Trainer, or load its weights."

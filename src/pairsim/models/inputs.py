@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pairsim._common.ordered_map import ordered_map
+from pairsim.errors import DataError
 from pairsim.images import PictureFile, PictureLike, Preprocessing
 from pairsim.images.preprocessing import CUT
 
@@ -110,7 +111,8 @@ def check_finite(finite: Tensor, embeddings: Tensor) -> None:
         embeddings: `[N, D]`.
 
     Raises:
-        ValueError: If not; names the first image.
+        DataError: If embeddings are not; names the first image.
+        ValueError: If pixels are not; names the first image.
     """
     if bad := (~finite).nonzero().flatten().tolist():
         raise ValueError(
@@ -118,7 +120,7 @@ def check_finite(finite: Tensor, embeddings: Tensor) -> None:
             f"{f' and {len(bad) - 1:,} more' if bad[1:] else ''}. Check how images are scaled, or remove them."
         )
     if bad := (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist():
-        raise ValueError(
+        raise DataError(
             f"Expected finite embeddings, the net gives NaN for image {bad[0]}, of finite pixels and with finite "
             'weights. Use precision="fp32" and images of the scale of training.'
         )

@@ -93,6 +93,13 @@ def embedding_dim_of(name: HeadName, num_features: int, wanted: int | None) -> i
     return wanted or _LINEAR_DIM
 
 
+def is_neutral(head: nn.Module) -> bool:
+    """Return whether a head in closed form has the weights that it is made with."""
+    weight, bias = (getattr(head, name).detach().cpu().float() for name in ("weight", "bias"))
+    initial = torch.ones(len(weight)) if weight.ndim == 1 else torch.eye(*weight.shape)
+    return torch.equal(weight, initial) and not bias.any()
+
+
 def make_head(name: HeadName, num_features: int, embedding_dim: int) -> nn.Module:
     """Build a head, with random or, for those in closed form, neutral weights.
 

@@ -164,7 +164,7 @@ class RunFolder:
             The settings that the same model is saved with; `None` if the folder held another model, or none.
         """
         saved = None if self._path is None else saved_config(self._path)
-        if saved is not None and is_saved(saved, model):
+        if self._path is not None and saved is not None and is_saved(self._path, saved, model):
             return {name: saved.get(name) for name in model.settings()}
         if saved is None or replaces:
             self.write_best(model)

@@ -40,16 +40,26 @@ def saved_config(run: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_saved(config: dict[str, Any], model: SimilarityModel) -> bool:
+def is_saved(run: Path, config: dict[str, Any], model: SimilarityModel) -> bool:
     """Return whether a saved model has the weights and the preprocessing of another.
 
+    If so, a save that was interrupted before the new weights got their name is completed.
+
     Args:
+        run: The run folder.
         config: From `saved_config`.
         model: The other one.
     """
+    weights = serialize(model.weights())
     if Preprocessing.from_dict(config["preprocessing"]) != model.preprocessing:
         return False
-    return bool(config["weights_sha256"] == storage.sha256(serialize(model.weights())))
+    if config["weights_sha256"] != storage.sha256(weights):
+        return False
+    if storage.is_file(run / MODEL / pretrained.NEW_WEIGHTS):
+        storage.write_file(run / MODEL / pretrained.WEIGHTS, weights)
+        storage.remove(run / MODEL / pretrained.NEW_WEIGHTS)
+    storage.remove_leftovers(run / MODEL)
+    return True
 
 
 def check_same_net(run: Path, config: dict[str, Any] | None, model: SimilarityModel, *, has_epochs: bool) -> None:

@@ -43,12 +43,12 @@ def test_the_saved_model_is_known_by_weights_and_preprocessing(tmp_path: Path) -
     model = fit(easy_images(), out=tmp_path, epochs=1).model
     config = saved_config(tmp_path)
     assert config is not None
-    assert is_saved(config, model)
+    assert is_saved(tmp_path, config, model)
     check_same_net(tmp_path, config, model, has_epochs=False)
-    assert not is_saved(config, reference_model())
+    assert not is_saved(tmp_path, config, reference_model())
     with torch.no_grad():
         model.projection.weight += 1
-    assert not is_saved(config, model)
+    assert not is_saved(tmp_path, config, model)
     (tmp_path / "model" / "model.safetensors").write_bytes(b"")
     assert saved_config(tmp_path) is None
 
