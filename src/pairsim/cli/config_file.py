@@ -43,9 +43,10 @@ def read_config(path: Path, command: str) -> dict[str, Any]:
         values = parsed_json(content) if is_json else tomllib.loads(content.decode("utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError(f"it holds {type(values).__name__}")
-        other = [key for key in values if key != command] or [f"no [{command}]"] * (command not in values)
-        if other or not isinstance(values[command], dict):
-            found = printable(other[0]) if other else f"a value named {command}"
+        found = next((printable(key) for key in values if key != command), None)
+        if found is None and not isinstance(values.get(command), dict):
+            found = f"a value named {command}" if values else f"no [{command}]"
+        if found is not None:
             raise ValueError(f"it has {found}, and options are read below [{command}] only")
         if "config" in values[command]:
             raise ValueError("it names another file as config, which is not read")

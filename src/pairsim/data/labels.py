@@ -125,16 +125,16 @@ def subset_indices(dataset: Subset[Any]) -> npt.NDArray[np.int64]:
 
 def _are_of_items(labels: npt.NDArray[Any], dataset: Any) -> bool:
     """Return whether some items of a wrapper have these labels, or other names of the same classes."""
-    names: set[tuple[Any, Any]] = set()
+    seen: set[tuple[Any, Any]] = set()
     for index in np.unique(np.linspace(0, len(labels) - 1, min(_ITEMS_COMPARED, len(labels))).astype(int)).tolist():
         try:
             found = as_labels([label_of(dataset[index])])[0]
         except Exception:  # such items cannot tell; what fails here fails again where the image is needed
             return True
-        names.add((labels[index].item(), found.item()))
-    if not names or isinstance(next(iter(names))[0], str) == isinstance(next(iter(names))[1], str):
-        return all(label == found for label, found in names)
-    return len(names) == len({label for label, _ in names}) == len({found for _, found in names})
+        seen.add((labels[index].item(), found.item()))
+    if all(isinstance(label, str) == isinstance(found, str) for label, found in seen):
+        return all(label == found for label, found in seen)
+    return len(seen) == len({label for label, _ in seen}) == len({found for _, found in seen})
 
 
 def _transformed(dataset: Any, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
