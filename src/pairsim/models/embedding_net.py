@@ -36,8 +36,7 @@ def unit_length(vectors: Tensor) -> Tensor:
     """
     vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    present = length > _EPS
-    return vectors / torch.where(present, length, torch.ones_like(length)) * present
+    return vectors / length.masked_fill(length <= _EPS, torch.inf)
 
 
 @contextlib.contextmanager

@@ -25,14 +25,28 @@ _HASH = np.dtype("<u8")
 """Of a million pictures two are taken for one with a probability of about 3e-8."""
 
 
-def describe_trained(paths: Iterable[str]) -> dict[str, str]:
-    """Return what `data.json` has of the pictures that a run is trained on: the hashes of their files, in base64.
+def describe_trained(trained: Iterable[str], validated: Iterable[str]) -> tuple[dict[str, str], str]:
+    """Describe the pictures that a run is trained on, and find those among the pictures that it is validated on.
+
+    Files that cannot be read are left out.
 
     Args:
-        paths: The files; those that cannot be read are left out.
+        trained: The files that it is trained on.
+        validated: The files that it is validated on.
+
+    Returns:
+        What `data.json` has of the first: the hashes of their files, in base64. One line on copies, empty without.
     """
-    hashes = np.array(sorted(_hashes(paths)), dtype=_HASH)
-    return {KEY: base64.b64encode(hashes.tobytes()).decode()} if len(hashes) else {}
+    hashes = np.array(sorted(_hashes(trained)), dtype=_HASH)
+    record = {KEY: base64.b64encode(hashes.tobytes()).decode()} if len(hashes) else {}
+    of_validation = list(_hashes(validated))
+    if not (common := int(np.isin(np.array(of_validation, dtype=_HASH), hashes).sum())):
+        return record, ""
+    are = "is also a training picture" if common == 1 else "are also training pictures"
+    return record, (
+        f"Warning: {common:,} of {counted(len(of_validation), 'validation picture')} {are}, in equal files. Expect "
+        "more errors on others. `pairsim duplicates` names them."
+    )
 
 
 def paths_of(dataset: Any) -> list[str]:

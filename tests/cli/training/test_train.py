@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_files import folder_of_classes
 from PIL import Image
 from run_command import failure, here, pairsim
 
@@ -247,3 +248,20 @@ def test_pictures_of_12_bits(tmp_path: Path) -> None:
 def test_named_data_are_read_as_they_are(given: str, tmp_path: Path) -> None:
     said = failure(here("train", "digits", "--out", "run", *given.split(), cwd=tmp_path), 2)
     assert "Expected a folder with --image-size or --channels, got digits, whose pictures are read as they are." in said
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("",)])
+def test_validation_pictures_that_are_training_pictures_are_noted(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    for split in splits:
+        folder_of_classes(tmp_path / "data" / split, "ab", number=20)  # the same random pixels in each split
+    if splits == ("",):  # all pictures of a class are equal, so that each of those split off is among those of training
+        for name in "ab":
+            first, *others = sorted((tmp_path / "data" / name).iterdir())
+            for path in others:
+                path.write_bytes(first.read_bytes())
+    done = here("train", "data", "--out", "run", "--json", "--no-report", *SMALL, cwd=tmp_path)
+    assert done.status == 0, done.err
+    number = 40 if splits == ("train", "val") else 4
+    expected = f"Warning: {number} of {number} validation pictures are also training pictures, in equal files."
+    assert expected in done.err
+    assert sum(note.startswith(expected) for note in json.loads(done.out)["notes"]) == 1

@@ -26,7 +26,8 @@ def warning(record: dict[str, Any], paths: list[str], *, same: bool = False) -> 
 
 def test_renamed_and_copied_pictures_are_known(tmp_path: Path) -> None:
     paths = some(tmp_path, 6)
-    record = describe_trained([*paths[:4], str(tmp_path / "absent.png")])
+    record, copies = describe_trained([*paths[:4], str(tmp_path / "absent.png")], paths[4:])
+    assert copies == ""
     assert warning(record, paths[4:]) == ""
     assert warning(record, paths) == (
         "Warning: the model was trained on 4 of these 6 pictures. Expect more errors on others."
@@ -42,10 +43,22 @@ def test_renamed_and_copied_pictures_are_known(tmp_path: Path) -> None:
 
 def test_images_without_files_and_runs_without_hashes(tmp_path: Path) -> None:
     tensors = ImageTensors(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), [0, 1])
-    assert describe_trained(paths_of(tensors)) == {}
+    assert describe_trained(paths_of(tensors), []) == ({}, "")
     for is_training_data, said in ((True, ALL), (False, "")):
         assert warning_of_trained({KEY: ""}, tensors, is_training_data=is_training_data) == said
         assert warning({}, some(tmp_path, 2), same=is_training_data) == said
+
+
+def test_training_pictures_among_those_of_validation_are_named(tmp_path: Path) -> None:
+    paths = some(tmp_path, 6)
+    absent = str(tmp_path / "absent.png")
+    for validated, said in (
+        ([paths[3], absent], "1 of 1 validation picture is also a training picture"),
+        (paths[2:], "2 of 4 validation pictures are also training pictures"),
+    ):
+        assert describe_trained(paths[:4], validated)[1] == (
+            f"Warning: {said}, in equal files. Expect more errors on others. `pairsim duplicates` names them."
+        )
 
 
 def test_the_pictures_of_pairs_are_those_that_pairs_have(tmp_path: Path) -> None:

@@ -40,9 +40,17 @@ class CommandRecords(Callback):
     Prints one line for each epoch to stderr, and the notes of the run.
     """
 
-    def __init__(self, data: str, loaded: LabelledData, given: PairDataset | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        data: str,
+        loaded: LabelledData,
+        given: PairDataset | None = None,
+        val: LabelledData | PairDataset | None = None,
+        **more: Any,
+    ) -> None:
         self._loaded: LabelledData = loaded
         self._trained_on: LabelledData | PairDataset = loaded if given is None else given
+        self._validated_on: LabelledData | PairDataset | None = val
         self._record: dict[str, Any] = {
             "data": data,
             "source": loaded.source,
@@ -55,16 +63,22 @@ class CommandRecords(Callback):
         self._printed: int = 0
 
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
-        """Write `data.json` before the first epoch, so that an interrupted run has it too."""
+        """Write `data.json` before the first epoch, so that an interrupted run has it too.
+
+        A note tells of training pictures among those of validation.
+        """
         from pairsim._common import json_files, storage
         from pairsim.runs.class_splits import held_classes
         from pairsim.runs.trained_pictures import describe_trained, paths_of
 
         assert trainer.config.out is not None, "commands write a run"
         split = trainer.data.split
-        held = set() if split is None else set(split.held_out.tolist())
-        trained = (path for number, path in enumerate(paths_of(self._trained_on)) if number not in held)
-        record = {**self._record, **held_classes(self._loaded, split), **describe_trained(trained)}
+        paths = dict(enumerate(paths_of(self._trained_on)))
+        held = [] if split is None else [paths.pop(number, "") for number in split.held_out.tolist()]
+        validated = held if self._validated_on is None else paths_of(self._validated_on)
+        trained, copies = describe_trained(paths.values(), filter(None, validated))
+        trainer.history.notes += [copies] if copies else []
+        record = {**self._record, **held_classes(self._loaded, split), **trained}
         storage.write_file(trainer.config.out / "data.json", json_files.sealed(record))
         self._print_notes(trainer.history)
 
@@ -156,7 +170,7 @@ def fit_model(
     val: Any = images.validation(model.preprocessing)
     callbacks: list[Callback] = [
         EndAtStep(),
-        CommandRecords(data, loaded, None if given is None else given.pairs, **images.record, **net.record),
+        CommandRecords(data, loaded, None if given is None else given.pairs, val, **images.record, **net.record),
     ]
     callbacks += [] if given is None else [ValidationPairs(given, data)]
     if tensorboard:
