@@ -44,7 +44,7 @@ def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
 
     Raises:
         TypeError: If it is not a whole number.
-        ValueError: If it is below `minimum`.
+        ValueError: If it is below `minimum`, or with a minimum beyond 64 bits.
 
     Example:
         >>> whole_number(5, "batch_size", 1)
@@ -59,6 +59,8 @@ def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
         raise TypeError(f"Expected {name} to be a whole number{bound}, got {value!r}.")
     if minimum is not None and number < minimum:
         raise ValueError(f"Expected {name} to be at least {minimum}, got {number}.")
+    if minimum is not None and number >= 2**63:
+        raise ValueError(f"Expected {name} to be below 2**63, got {number}. Choose a smaller one.")
     return number
 
 

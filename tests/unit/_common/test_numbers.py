@@ -43,6 +43,11 @@ def test_whole_numbers() -> None:
         whole_number(0.5, "seed")
     with pytest.raises(ValueError, match=r"Expected k to be at least 1, got 0\."):
         whole_number(0, "k", 1)
+    assert whole_number(2**63 - 1, "k", 1) == 2**63 - 1
+    for value in (2**63, 10**30):
+        with pytest.raises(ValueError, match=f"Expected k to be below 2.*63, got {value}. Choose a smaller one"):
+            whole_number(value, "k", 1)
+    assert whole_number(2**64, "seed") == 2**64  # seeds are hashed
 
 
 def test_a_number_with_its_noun() -> None:

@@ -212,10 +212,7 @@ class PairDataset(Dataset[tuple[Any, Any, Tensor]]):
             TypeError: If `epoch` is not a whole number.
             ValueError: If it is negative, or 2^63 or more.
         """
-        number = whole_number(epoch, "epoch", 0)
-        if number >= 2**63:
-            raise ValueError(f"Expected epoch to be below 2^63, got {number}.")
-        self._epoch.fill_(number)
+        self._epoch.fill_(whole_number(epoch, "epoch", 0))
 
     def pairs_at(self, positions: npt.NDArray[np.integer], *, epoch: int | None = None) -> PairIndices:
         """Return the image numbers and targets of pairs, without reading images.

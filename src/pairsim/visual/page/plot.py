@@ -96,6 +96,7 @@ class Plot:
         figure: The figure of the axes; a new one belongs to no window.
 
     Raises:
+        TypeError: If `ax` are no axes.
         ValueError: If the style is unknown.
         MissingExtraError: If matplotlib is not installed.
     """
@@ -112,6 +113,9 @@ class Plot:
     ) -> None:
         self.palette: Palette = palette_of(style)
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
+        if not isinstance(ax, require("matplotlib.axes", extra="viz", purpose="Drawing").Axes | None):
+            given = f"an array of {ax.size} axes, use one of them" if isinstance(ax, np.ndarray) else type(ax).__name__
+            raise TypeError(f"Expected ax to be axes of matplotlib, got {given}.")
         if ax is None:
             figure = module.Figure(figsize=size, dpi=DPI, facecolor=self.palette.page, layout="constrained")
             figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)

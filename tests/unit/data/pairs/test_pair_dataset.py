@@ -50,7 +50,7 @@ def test_epochs() -> None:
     assert pairs.all_pairs().hash() == before
     with pytest.raises(ValueError, match="Expected epoch to be at least 0, got -1"):
         pairs.set_epoch(-1)
-    with pytest.raises(ValueError, match=r"Expected epoch to be below 2\^63, got 1000"):
+    with pytest.raises(ValueError, match=r"Expected epoch to be below 2\*\*63, got 1000"):
         pairs.set_epoch(10**20)
 
 
