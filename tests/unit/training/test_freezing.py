@@ -116,3 +116,37 @@ def test_the_normalisation_of_a_backbone_does_not_change() -> None:
     Trainer(model, TrainConfig(epochs=1, batch_size=8, freeze="backbone"), train=grey).fit()
     assert model.preprocessing == known
     assert known.mean == (0.485, 0.456, 0.406)
+
+
+class TiedWeights(nn.Module):
+    """Two layers that share a weight, whose second name is in no list of distinct parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3 * 16 * 16, 4)
+        self.second = nn.Linear(3 * 16 * 16, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(1)
+        return torch.relu(self.first(pixels)) + torch.as_tensor(self.second(pixels))
+
+
+@pytest.mark.parametrize(
+    ("freeze", "kept"),
+    [
+        ("first", {"first.weight", "first.bias"}),
+        ("second", {"second.weight", "second.bias"}),
+        ("second.weight", {"second.weight"}),
+    ],
+)
+def test_a_tied_weight_is_frozen_by_each_of_its_names(freeze: str, kept: set[str]) -> None:
+    model = SimilarityModel(EmbeddingNet(TiedWeights(), in_channels=3, image_size=16))
+    before = copied(model)
+    trained(model, freeze=freeze)
+    names = {f"{part}.{name}" for part in ("first", "second") for name in ("weight", "bias")}
+    expected = kept | {"first.weight", "second.weight"}
+    assert changed(model, before) & {f"embedding_net.backbone.{name}" for name in names} == {
+        f"embedding_net.backbone.{name}" for name in names - expected
+    }
+    assert all(parameter.requires_grad for parameter in model.parameters())

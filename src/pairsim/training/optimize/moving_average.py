@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -27,14 +27,18 @@ class MovingAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__(model, use_buffers=True)
         self._decay = decay
+        self._has_mean = [value.is_floating_point() and bool(value.isfinite().all()) for value in _state(self.module)]
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Average with the state of the model; the first update copies it, and whole numbers always are copied."""
-        states = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
-        pairs = list(zip(*states, strict=True))
+        """Average with the state of the model; the first update copies it.
+
+        Whole numbers, and what was infinite at the start, as masks of minus infinity are, are always copied.
+        """
+        pairs = list(zip(_state(self.module), _state(model), strict=True))
         is_first = int(self.n_averaged) == 0  # on the CPU
-        copied = [pair for pair in pairs if is_first or not pair[0].is_floating_point()]
-        averaged = [pair for pair in pairs if not is_first and pair[0].is_floating_point()]
+        means = [has_mean and not is_first for has_mean in self._has_mean]
+        copied = [pair for pair, is_mean in zip(pairs, means, strict=True) if not is_mean]
+        averaged = [pair for pair, is_mean in zip(pairs, means, strict=True) if is_mean]
         with torch.no_grad():
             for average, value in copied:
                 average.copy_(value)
@@ -42,3 +46,7 @@ class MovingAverage(AveragedModel):
                 averages, values = zip(*averaged, strict=True)
                 torch._foreach_lerp_(averages, values, 1 - self._decay)
         self.n_averaged.add_(1)
+
+
+def _state(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

@@ -60,7 +60,7 @@ class FrozenParts:
                 *([name for name in norms if name.startswith(inside)] if BATCH_NORM in parts else []),
             )
             for name in named:
-                if not any(_is_inside(parameter, name) for parameter, _ in model.named_parameters()):
+                if not any(_is_inside(parameter, name) for parameter, _ in _all_named(model)):
                     raise ValueError(
                         f"Expected freeze to name parts of the {'net' if prefix is None else 'backbone'}, "
                         f'"none", "backbone" or "{BATCH_NORM}", got {name.removeprefix(inside)!r}. '
@@ -71,6 +71,10 @@ class FrozenParts:
         """Whether the module or parameter of this name in the model is frozen."""
         return any(_is_inside(name, part) for part in self._names)
 
+    def parameters(self, model: nn.Module) -> set[nn.Parameter]:
+        """Return the frozen parameters: of one that has several names, as tied weights have, any name freezes it."""
+        return {value for name, value in _all_named(model) if self.holds(name)}
+
     def set_eval(self, model: nn.Module) -> None:
         """Put frozen modules in eval mode: no dropout, and running statistics do not change."""
         for name in self._names:
@@ -80,7 +84,7 @@ class FrozenParts:
     @contextlib.contextmanager
     def without_gradients(self, model: nn.Module) -> Iterator[None]:
         """Turn off gradients of frozen parameters for the duration of the context."""
-        frozen = [value for name, value in model.named_parameters() if value.requires_grad and self.holds(name)]
+        frozen = [value for value in self.parameters(model) if value.requires_grad]
         for value in frozen:
             value.requires_grad_(False)
         try:
@@ -92,6 +96,10 @@ class FrozenParts:
 
 def _is_inside(name: str, part: str) -> bool:
     return name == part or name.startswith(f"{part}.")
+
+
+def _all_named(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return model.named_parameters(remove_duplicate=False)
 
 
 def _children(model: nn.Module, inside: str) -> str:
@@ -118,8 +126,8 @@ def make_optimizer(
         ValueError: If no parameter needs gradients, or there is no backbone for `backbone_learning_rate`.
         TypeError: If a factory does not return an optimizer.
     """
-    frozen, prefix = FrozenParts(model, config.freeze), backbone_prefix(model)
-    named = {n: value for n, value in model.named_parameters() if value.requires_grad and not frozen.holds(n)}
+    frozen, prefix = FrozenParts(model, config.freeze).parameters(model), backbone_prefix(model)
+    named = {n: value for n, value in model.named_parameters() if value.requires_grad and value not in frozen}
     if not named:
         raise ValueError("Expected a model with parameters that need gradients, found none. Unfreeze some.")
     of_state = [] if state is None else [(n, value) for n, value in state.named_parameters() if value.requires_grad]

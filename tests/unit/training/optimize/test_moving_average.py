@@ -50,10 +50,24 @@ def test_an_update_copies_nothing_to_the_device() -> None:
                 self.found += [str(function) for value in tensors if value.device.type == "meta"]
             return function(*args, **(kwargs or {}))
 
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to("meta")
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     average = MovingAverage(model, 0.8)
+    for part in (model, average.module):
+        part.to("meta")
     with Copies() as copies:
         average.update_parameters(model)
         average.update_parameters(model)
     assert copies.found == []
     assert average.n_averaged.device.type == "cpu"
+
+
+def test_infinite_buffers_stay_infinite() -> None:
+    """The mean of two infinities would be NaN."""
+    model = nn.Linear(2, 1)
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    average = MovingAverage(model, 0.5)
+    for value in (1.0, 3.0):
+        nn.init.constant_(model.weight, value)
+        average.update_parameters(model)
+    assert average.module.get_buffer("mask").tolist() == [0.0, -torch.inf]
+    assert average.module.get_parameter("weight").tolist() == [[2.0, 2.0]]
