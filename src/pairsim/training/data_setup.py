@@ -99,7 +99,8 @@ def set_up_data(
         world: The processes that train together.
 
     Raises:
-        DataError: If the data cannot be trained on, or given validation pairs are all positive or all negative.
+        DataError: If the data cannot be trained on, there is one validation image, or given validation pairs are all
+            positive or all negative.
         TypeError: If `train` is a `PairDataset`, and the objective or turns need labelled images.
     """
     if isinstance(val, PairDataset):
@@ -163,6 +164,11 @@ def set_up_data(
         return TrainingData(train_loader, None, fingerprint, notes, split)
     if not isinstance(val, PairDataset):
         val = LabelledImages.of(val)
+        if len(val) == 1:
+            raise DataError(
+                "Expected at least two validation images, found one, which makes no pair. Add images, or leave val out "
+                "to split some off."
+            )
         share = None if split is None else config.val_fraction
         notes += _missing_kind(val, share)
     images, indices, similarities = _validation_pairs(val, config, placement)

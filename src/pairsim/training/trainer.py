@@ -119,6 +119,8 @@ class Trainer:
         self.scheduler: Scheduler | None = self._state.scheduler
         self._run = RunFolder(self.config.out if self.is_main else None)
         self._interrupted = False
+        self._within_batches = False  # weights and `_state.next` are of different steps
+        self._trainable = {value for value in model.parameters() if value.requires_grad}
 
     def stop(self) -> None:
         """End training after the current epoch; for callbacks."""
@@ -147,7 +149,10 @@ class Trainer:
         Raises:
             RunError: If the run folder cannot be used or written, or another training uses it.
             KeyboardInterrupt: After `interrupt`.
-            TrainingError: If the loss, the weights or the state of the optimizer are not finite.
+            TrainingError: If the loss, the weights or the state of the optimizer are not finite; if the model has other
+                parameters than when the trainer was made; or if an error ended an earlier `fit` within an epoch, and
+                there is no checkpoint.
+            ValueError: If `resume` is unknown, or "never" after steps of this trainer: a new one starts again.
         """
         for _ in self.epochs(resume):
             pass
@@ -231,6 +236,16 @@ class Trainer:
             resume: As for `fit`.
             result: The model of a run without epochs.
         """
+        if resume == "never" and self._state.step:
+            raise ValueError(
+                'Expected resume="auto" of a Trainer that has trained, got "never". To start again, make a new Trainer '
+                "with a new model."
+            )
+        if any(value.requires_grad and value not in self._trainable for value in self.model.parameters()):
+            raise TrainingError(
+                "Expected the parameters to train that the model had when the Trainer was made, found others, which "
+                "its optimizer does not have. Change the model first, then make a new Trainer."
+            )
         description = self._setup.description()
         saved = self.world.call_on_main(
             lambda: self._run.start(
@@ -242,8 +257,14 @@ class Trainer:
                 result=result,
             )
         )
+        if saved is None and self._within_batches:
+            raise TrainingError(
+                f"Expected a Trainer between two epochs or a checkpoint, found one that an error ended within epoch "
+                f"{self._state.next[0] + 1}. Make a new Trainer with a new model."
+            )
         if saved is not None:
             self._state.load_state_dict(saved)
+            self._within_batches = False
             self.history.notes += saved["problems"]
             self.history.notes.append(f"Resumed in epoch {self._state.next[0] + 1} at step {self._state.step:,}.")
             self._run.write_log(self.history)
@@ -264,6 +285,7 @@ class Trainer:
         self._setup.frozen.set_eval(self.model)
         batches = TimedBatches(self.data.loader.epoch(epoch, start=first_batch))
         for number, (images, targets) in enumerate(batches, start=first_batch):
+            self._within_batches = True
             # Dropout and other random layers depend on the step only, so that a resumed run draws the same numbers.
             seed_generators(stream_key("step", self.config.seed, epoch, number), self.device)
             is_last = number + 1 == num_batches
@@ -277,7 +299,7 @@ class Trainer:
                 if is_last or saves or state.step % _CHECK_EVERY == 0:
                     self._check_finite(epoch, number)
                 if saves and not is_last:
-                    state.next = (epoch, number + 1)
+                    state.next, self._within_batches = (epoch, number + 1), False
                     self._save_checkpoint()
                     if ends:
                         self._end_here()
@@ -292,7 +314,7 @@ class Trainer:
         state.records.append(record)
         state.seconds.append(max(round(seconds, 3), 0.001))  # as the log has them, from which a resume reads them
         state.waiting.append(round(batches.seconds / seconds, 4))
-        state.next = (epoch + 1, 0)
+        state.next, self._within_batches = (epoch + 1, 0), False
         state.loss_sum.zero_()
         state.skipped = 0
         patience, best = self.config.early_stopping, self.history.best

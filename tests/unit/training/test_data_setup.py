@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from picture_files import write_pictures
-from small_runs import easy_images, fit, random_images
+from small_runs import easy_images, fit, random_images, reference_model
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -429,3 +429,9 @@ def test_given_validation_pairs_have_no_labelled_images() -> None:
     validation = trainer_of(random_images(), PairDataset(random_images(), 20)).data.validation
     assert validation is not None
     assert validation.images is None
+
+
+def test_one_validation_image_is_refused() -> None:
+    one = ImageTensors(torch.zeros(1, 8, 8, dtype=torch.uint8), [0])
+    with pytest.raises(DataError, match="at least two validation images, found one, which makes no pair"):
+        Trainer(reference_model(), TrainConfig(epochs=1), train=easy_images(), val=one)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import easy_images, fit, reference_model
+from small_runs import CutOff, CutOffError, easy_images, fit, reference_model
 from states import assert_same
 from torch import Tensor, nn
 
@@ -315,3 +315,51 @@ def test_without_skipped_steps_nothing_is_said() -> None:
     history = fit(easy_images(), epochs=1).history
     assert not any("skipped" in note for note in history.notes)
     assert "skipped_steps" not in history.to_dict()["epochs"][0]
+
+
+def test_a_trainer_that_has_trained_does_not_start_again(tmp_path: Path) -> None:
+    """Its model and optimizer are not those of the start, and the run would be removed for nothing."""
+    trainer = fit(easy_images(), epochs=1, out=tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match='"auto" of a Trainer that has trained, got "never"'):
+        trainer.fit(resume="never")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert len(trainer.fit()) == 1
+
+
+@pytest.mark.parametrize("out", [None, "run"])
+def test_a_trainer_that_failed_within_an_epoch_does_not_go_on_with_half_of_its_state(
+    tmp_path: Path, out: str | None
+) -> None:
+    config = TrainConfig(epochs=2, batch_size=16, out=None if out is None else tmp_path / out)
+    trainer = Trainer(reference_model(), config, train=easy_images(), callbacks=[CutOff(2)])
+    with pytest.raises(CutOffError):
+        trainer.fit()
+    trainer.callbacks = ()
+    with pytest.raises(TrainingError, match="an error ended within epoch 1"):
+        trainer.fit()
+
+
+def test_a_trainer_that_failed_after_a_checkpoint_goes_on_from_it(tmp_path: Path) -> None:
+    whole = fit(easy_images(), epochs=2, out=tmp_path / "whole")
+    config = TrainConfig(epochs=2, batch_size=16, precision="fp32", out=tmp_path / "cut")
+    trainer = Trainer(reference_model(), config, train=easy_images(), callbacks=[CutOff(whole._state.step - 1)])
+    with pytest.raises(CutOffError):
+        trainer.fit()
+    trainer.callbacks = ()
+    assert trainer.fit().records == whole.history.records
+    assert_same(trainer.model.state_dict(), whole.model.state_dict())
+
+
+@pytest.mark.parametrize("change", ["another net", "unfrozen"])
+def test_parameters_that_the_optimizer_does_not_have_are_refused(change: str) -> None:
+    model = reference_model()
+    first = next(model.embedding_net.parameters())
+    first.requires_grad_(False)
+    trainer = Trainer(model, TrainConfig(epochs=1, batch_size=16), train=easy_images())
+    if change == "unfrozen":
+        first.requires_grad_(True)
+    else:
+        model.embedding_net = EmbeddingNet(image_size=8, embedding_dim=8)
+    with pytest.raises(TrainingError, match="the parameters to train that the model had"):
+        trainer.fit()
