@@ -28,8 +28,11 @@ _LABELS = (
     {"y"},
 )
 """Names of a column of labels: of any, of labels whose 1 means the same, and `y`, which may be an image beside `x`."""
-_REVERSED = {"different", "isdifferent", "differ", "dissimilar", "impostor", "isimpostor", "negative", "nonmatch"}
-_SCORES = {"similarity", "score", "scores", "probability", "distance", "threshold", "confidence", "weight"}
+_REVERSED = {f"{be}{word}" for word in (*_WORDS[-1], "differ", "forged", "forgery", "fake") for be in ("", "is")}
+_SCORES = {
+    *("similarity", "dissimilarity", "distance", "dist", "score", "scores", "probability", "confidence"),
+    *("threshold", "weight"),
+}
 _FOLDS = {"fold", "folds", "foldnumber", "foldid"}
 _KINDS, _GROUPS = {"kind"}, {"group"}
 _FILE_NOUNS, _IMAGE_NOUNS = ("path", "file"), ("image", "img", "im", "picture", "pic", "photo", "face")

@@ -118,6 +118,20 @@ def test_lists_that_are_not_understood(tmp_path: Path, rows: Sequence[str], said
         read(tmp_path, *rows)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["is_different", "is_diff", "not_same", "No-Match", "mismatch", "is_negative", "forged", "is_forgery", "Fake"],
+)
+def test_labels_whose_one_means_different_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"{name!r}, whose 1 means different. Swap the labels"):
+        read(tmp_path, f"path1,path2,{name}", "a.png,b.png,1", "c.png,d.png,0")
+
+
+@pytest.mark.parametrize("name", ["distance", "dist", "dissimilarity"])
+def test_distances_of_one_and_zero_are_no_labels(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, f"path1,path2,{name}", "a.png,b.png,1", "c.png,d.png,0")[1] is None
+
+
 def test_long_names_of_columns_take_no_time() -> None:
     assert header_columns([["filename" * 5000 + "!", "image" * 5000 + "!", "label!"]]) is None
 
