@@ -113,9 +113,10 @@ class Plot:
     ) -> None:
         self.palette: Palette = palette_of(style)
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
-        if not isinstance(ax, require("matplotlib.axes", extra="viz", purpose="Drawing").Axes | None):
-            given = f"an array of {ax.size} axes, use one of them" if isinstance(ax, np.ndarray) else type(ax).__name__
-            raise TypeError(f"Expected ax to be axes of matplotlib, got {given}.")
+        given: Any = ax
+        if not (given is None or hasattr(given, "get_figure")):
+            found = f"an array of {given.size}, use one of them" if isinstance(given, np.ndarray) else type(given).__name__
+            raise TypeError(f"Expected ax to be axes of matplotlib, got {found}.")
         if ax is None:
             figure = module.Figure(figsize=size, dpi=DPI, facecolor=self.palette.page, layout="constrained")
             figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)

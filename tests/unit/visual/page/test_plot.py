@@ -220,7 +220,7 @@ def test_an_unknown_style_is_refused(draw: Draw) -> None:
         draw(style="sepia")
 
 
-@pytest.mark.parametrize(("ax", "given"), [(3, "int"), (np.zeros((1, 2)), "an array of 2 axes, use one of them")])
+@pytest.mark.parametrize(("ax", "given"), [(3, "int"), (np.zeros((1, 2)), "an array of 2, use one of them")])
 def test_axes_that_are_none(ax: Any, given: str) -> None:
     with pytest.raises(TypeError, match=f"Expected ax to be axes of matplotlib, got {given}"):
         draw_roc(*scored_pairs(), ax=ax)
