@@ -115,7 +115,8 @@ class Plot:
         module = require("matplotlib.figure", extra="viz", purpose="Drawing")
         given: Any = ax
         if not (given is None or hasattr(given, "get_figure")):
-            found = f"an array of {given.size}, use one of them" if isinstance(given, np.ndarray) else type(given).__name__
+            several = isinstance(given, np.ndarray)
+            found = f"an array of {given.size}, use one of them" if several else type(given).__name__
             raise TypeError(f"Expected ax to be axes of matplotlib, got {found}.")
         if ax is None:
             figure = module.Figure(figsize=size, dpi=DPI, facecolor=self.palette.page, layout="constrained")
