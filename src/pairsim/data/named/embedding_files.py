@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ _LARGE, _MAX_RATIO = 2**28, 50
 """Arrays in an archive of more bytes, and of more than this for each that is stored, are not unpacked."""
 _NAMES = {"embeddings": "embedding", "labels": "label", "ids": "id"}
 """The arrays of an .npz file, and the columns of a table."""
+_OF_TABLE = {name: column for name, column in _NAMES.items() if name != "embeddings"}
+"""The columns of the table beside an .npy file."""
+_SHOWN = 60
+"""Characters of a first line in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +169,7 @@ def _read_npz(file: Path) -> dict[str, Any]:
             for part in arrays.zip.infolist():
                 if part.file_size > _LARGE and part.file_size > _MAX_RATIO * part.compress_size:
                     raise ValueError(f"{part.filename} would have {part.file_size:,} bytes, far more than the file")
+            _check_names(list(arrays), _NAMES)
             columns = {name: arrays[name] if name in _NAMES else None for name in arrays}
             for name, column in columns.items():
                 if isinstance(column, bytes):  # as NumPy returns what has no header of an array
@@ -188,14 +193,16 @@ def _read_npy(file: Path) -> dict[str, Any]:
             text = read_table_file(table).decode("utf-8-sig")
             lines = csv.reader(io.StringIO(text, newline=""), strict=True)
             head = [name.strip().lower() for name in next(lines, [])]
+            _check_names(head, _OF_TABLE.values())
+            if not set(head) & set(_OF_TABLE.values()):
+                raise ValueError(f"its first line is {','.join(head)[:_SHOWN]!r}")
             rows = [dict(zip(head, (value.strip() for value in line), strict=False)) for line in lines if line]
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(
-                f"Expected a table with the columns label and id at {table}, but: {error}. Save it as CSV in UTF-8."
+                f"Expected a table with the columns label and id at {table}, but: {error}. Save it as CSV in UTF-8, "
+                "with commas."
             ) from error
-        for name, column in _NAMES.items():
-            if rows and column in rows[0]:
-                columns[name] = [row.get(column, "") for row in rows]
+        columns |= {name: [row.get(column, "") for row in rows] for name, column in _OF_TABLE.items() if column in head}
     return columns
 
 
@@ -204,6 +211,7 @@ def _read_parquet(file: Path) -> dict[str, Any]:
     try:
         with open_file(file) as content:
             table = parquet.read_table(content)
+        _check_names(table.column_names, _NAMES.values())
         names = {column: name for name, column in _NAMES.items()}
         columns: dict[str, Any] = {
             names.get(column, column): table[column].to_pylist() if column in names else None
@@ -217,6 +225,18 @@ def _read_parquet(file: Path) -> dict[str, Any]:
 
 
 _READERS: Mapping[str, Any] = {".npz": _read_npz, ".npy": _read_npy, ".parquet": _read_parquet}
+
+
+def _check_names(found: Sequence[str], expected: Iterable[str]) -> None:
+    """Check that no name is there twice, or in another spelling, which would leave it out without a word.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in expected:
+        alike = [other for other in found if other.strip().lower().rstrip("s") == name.rstrip("s")]
+        if alike not in ([], [name]):
+            raise ValueError(f"it has {' and '.join(map(repr, alike))} for {name!r}")
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:

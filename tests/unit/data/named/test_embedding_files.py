@@ -160,6 +160,31 @@ def test_npy_with_a_table_beside_it(tmp_path: Path) -> None:
         read_embeddings(tmp_path / "b.npy")
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("id;label", "its first line is 'id;label'. Save it as CSV in UTF-8, with commas"),
+        ("x0,a", "its first line is 'x0,a'"),
+        ("", "its first line is ''"),
+        ("ids,label", "it has 'ids' for 'id'"),
+        ("label,label", "it has 'label' and 'label' for 'label'"),
+    ],
+)
+def test_tables_whose_columns_would_be_left_out_without_a_word(tmp_path: Path, header: str, said: str) -> None:
+    np.save(tmp_path / "a.npy", VECTORS)
+    (tmp_path / "a.csv").write_text("\n".join([header, *(f"x{number},{label}" for number, label in enumerate(LABELS))]))
+    with pytest.raises(DataError, match=f"the columns label and id at .*, but: {said}"):
+        read_embeddings(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["label", "Labels", "id", "IDs"])
+def test_arrays_that_would_be_left_out_without_a_word(tmp_path: Path, name: str) -> None:
+    arrays: dict[str, Any] = {"embeddings": VECTORS, name: LABELS}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=f"it has '{name}' for '{name.lower().rstrip('s')}s'"):
+        read_embeddings(tmp_path / "a.npz")
+
+
 def test_parquet(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {"embedding": VECTORS.tolist(), "label": LABELS.tolist(), "id": list(range(40)), "more": [1] * 40}
