@@ -1,7 +1,7 @@
 """Compute the features of a backbone, once for each image, and keep them on disk.
 
-A folder of features has one sub-folder for each set of images, named by a SHA-256 of the weights of the backbone, the
-preprocessing and the images. It holds the features and a checksum, which is checked when they are read.
+A folder of features has one sub-folder for each set of images, named by a SHA-256 of the layers and weights of the
+backbone, the preprocessing and the images. It holds the features and a checksum, which is checked when they are read.
 """
 
 from __future__ import annotations
@@ -147,5 +147,8 @@ def _content(images: Any) -> str | None:
 
 def _key(backbone: nn.Module, model: SimilarityModel, content: str, dtype: str) -> str:
     weights = serialize(backbone.state_dict())
-    settings = storage.to_json({"preprocessing": model.preprocessing.to_dict(), "images": content, "dtype": dtype})
+    layers = repr(backbone)  # has strides, activations and so on, which no weight shows
+    settings = storage.to_json(
+        {"preprocessing": model.preprocessing.to_dict(), "images": content, "dtype": dtype, "layers": layers}
+    )
     return storage.sha256(weights + settings)[:16]

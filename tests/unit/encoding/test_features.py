@@ -49,6 +49,17 @@ def test_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(written(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("layers", [(nn.Conv2d(1, 6, 3), nn.Tanh()), (nn.Conv2d(1, 6, 3, stride=2), nn.ReLU())])
+def test_of_other_layers_with_the_same_weights_are_others(tmp_path: Path, layers: tuple[nn.Module, ...]) -> None:
+    plain = SimilarityModel(EmbeddingNet(nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU()), in_channels=1, image_size=10))
+    other = SimilarityModel(EmbeddingNet(nn.Sequential(*layers), in_channels=1, image_size=10))
+    layers[0].load_state_dict(next(iter(net_of(plain).backbone.children())).state_dict())  # type: ignore[union-attr]
+    backbone_features(plain, make_images(), folder=tmp_path)
+    torch.testing.assert_close(
+        backbone_features(other, make_images(), folder=tmp_path), backbone_features(other, make_images())
+    )
+
+
 def test_of_other_weights_images_or_preprocessing_are_others(tmp_path: Path) -> None:
     backbone_features(make_model(), make_images(), folder=tmp_path)
     backbone_features(make_model(seed=1), make_images(), folder=tmp_path)
