@@ -28,6 +28,7 @@ from pairsim.models import EmbeddingNet, SimilarityModel
 from pairsim.models.embedding_net import unit_length
 from pairsim.models.given_model import check_model
 from pairsim.models.heads.closed_form import SHRINKAGE
+from pairsim.models.heads.head_modules import HEAD_NAMES
 from pairsim.models.weight_names import unwrapped
 from pairsim.training.adaptation.adaptation_result import Adaptation, lines_of
 from pairsim.training.adaptation.class_figures import ClassFigures, class_figures, judged_images
@@ -104,8 +105,8 @@ def adapt(
         DataError: If there are too few classes or images.
         RunError: If the run folder cannot be used or written, or another training uses it.
         TypeError: If `embedding_dim` is not a whole number.
-        ValueError: If the model has no backbone, the head cannot have `embedding_dim`, or `adapt` runs in one of
-            several processes.
+        ValueError: If the model has no backbone, the head is unknown or cannot have `embedding_dim`, or `adapt` runs in
+            one of several processes.
 
     Example:
         >>> from pairsim.data import ImageTensors
@@ -122,6 +123,8 @@ def adapt(
         raise ValueError("Expected one process for adapt, got several. Use Trainer, or start it without torchrun.")
     if embedding_dim is not None:
         embedding_dim = whole_number(embedding_dim, "embedding_dim", 1)
+    if head not in ("auto", *HEAD_NAMES):
+        raise ValueError(f"Expected head to be one of auto, {', '.join(HEAD_NAMES)}, got {head!r}.")
     settings = config or TrainConfig()
     with locked(settings.out):
         return _adapt(
@@ -299,14 +302,14 @@ def _fit_projection_to(model: SimilarityModel, features: Tensor, codes: Tensor) 
     net, kept = unwrapped(model.embedding_net), judged_images(codes)
     assert isinstance(net, EmbeddingNet), "it was checked"
     with torch.no_grad():
-        embeddings = unit_length(net.head(features[kept].to(model.device)))
+        embeddings = unit_length(net.head(features[kept].to(model.device, model.weights_dtype)))
         fit_projection(model, all_pairs(embeddings, codes[kept]))
 
 
 def _set_head(model: SimilarityModel, head: Head, module: nn.Module, dim: int) -> None:
     net = unwrapped(model.embedding_net)
     assert isinstance(net, EmbeddingNet), "it was checked"
-    net.set_head(head.name, module.to(model.device), dim)
+    net.set_head(head.name, module.to(model.device, model.weights_dtype), dim)
 
 
 def _best_head(
@@ -331,7 +334,7 @@ def _best_head(
 def _with_head(head: nn.Module, features: Tensor, codes: Tensor) -> ClassFigures:
     parameter = next(head.parameters(), features)
     with torch.no_grad():
-        return class_figures([(head(features.to(parameter.device)).cpu(), codes)])
+        return class_figures([(head(features.to(parameter)).cpu(), codes)])
 
 
 def _gentle(config: TrainConfig, backbone: nn.Module, images: LabelledImages) -> TrainConfig:

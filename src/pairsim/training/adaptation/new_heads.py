@@ -45,5 +45,5 @@ def fit_new_head(model: SimilarityModel, train: Any, data: TrainingData, *, prec
         codes = np.delete(codes, data.split.held_out)
     labels, features = torch.from_numpy(codes), backbone_features(model, data.loader.dataset, precision=precision)
     head, dim = computed_head(name, features, labels, net.embedding_dim)
-    net.set_head(name, head.to(model.device), dim)
+    net.set_head(name, head.to(model.device, model.weights_dtype), dim)
     return f"Head {name}, computed from the features of {len(labels):,} training images."

@@ -426,6 +426,20 @@ def test_early_parts_of_mobilenet() -> None:
     assert early_parts(backbone) == [f"features.{number}" for number in range(8)]
 
 
+def test_an_unknown_head_is_refused_before_anything_is_done() -> None:
+    head: Any = "whitening"
+    with pytest.raises(ValueError, match=r"head to be one of auto, none, .*, mlp, got 'whitening'"):
+        adapt(make_model(), frozen(), train=make_images(), head=head)
+
+
+@pytest.mark.parametrize("head", ["whiten", "linear"])
+def test_a_net_in_double_precision_gets_a_head_in_double_precision(head: Any) -> None:
+    model = make_model().double()
+    adapt(model, frozen(), train=make_images(), head=head)
+    assert {weight.dtype for weight in net_of(model).parameters()} == {torch.float64}
+    assert net_of(model).head_name == head
+
+
 def test_needs_a_backbone() -> None:
     with pytest.raises(ValueError, match="Expected a model with a backbone, found none"):
         adapt(SimilarityModel(), train=make_images())
