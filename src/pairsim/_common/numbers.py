@@ -44,7 +44,7 @@ def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
 
     Raises:
         TypeError: If it is not a whole number.
-        ValueError: If it is below `minimum`, or with a minimum beyond 64 bits.
+        ValueError: If `minimum` is given, and the number is below it or 2**63 or more.
 
     Example:
         >>> whole_number(5, "batch_size", 1)

@@ -65,7 +65,7 @@ class CommandRecords(Callback):
     def on_fit_start(self, trainer: pairsim.Trainer) -> None:
         """Write `data.json` before the first epoch, so that an interrupted run has it too.
 
-        A note tells of training pictures among those of validation.
+        Adds a note if validation pictures are also training pictures.
         """
         from pairsim._common import json_files, storage
         from pairsim.runs.class_splits import held_classes

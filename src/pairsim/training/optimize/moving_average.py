@@ -32,7 +32,7 @@ class MovingAverage(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Average with the state of the model; the first update copies it.
 
-        Whole numbers, and what was infinite at the start, as masks of minus infinity are, are always copied.
+        Whole numbers are always copied, and so are tensors with infinite values at the start, such as masks.
         """
         pairs = list(zip(_state(self.module), _state(model), strict=True))
         is_first = int(self.n_averaged) == 0  # on the CPU

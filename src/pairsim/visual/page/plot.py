@@ -96,7 +96,7 @@ class Plot:
         figure: The figure of the axes; a new one belongs to no window.
 
     Raises:
-        TypeError: If `ax` are no axes.
+        TypeError: If `ax` is not a matplotlib Axes.
         ValueError: If the style is unknown.
         MissingExtraError: If matplotlib is not installed.
     """
@@ -117,7 +117,7 @@ class Plot:
         if not (given is None or hasattr(given, "get_figure")):
             several = isinstance(given, np.ndarray)
             found = f"an array of {given.size}, use one of them" if several else type(given).__name__
-            raise TypeError(f"Expected ax to be axes of matplotlib, got {found}.")
+            raise TypeError(f"Expected ax to be a matplotlib Axes, got {found}.")
         if ax is None:
             figure = module.Figure(figsize=size, dpi=DPI, facecolor=self.palette.page, layout="constrained")
             figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)

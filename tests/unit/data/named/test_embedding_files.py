@@ -197,6 +197,9 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"vector": columns["embedding"]}), file)
     with pytest.raises(DataError, match=r"Expected embeddings in .*, found vector"):
         read_embeddings(file)
+    parquet.write_table(arrow.table({"embedding": columns["embedding"], "labels": columns["label"]}), file)
+    with pytest.raises(DataError, match="it has 'labels' for 'label'"):
+        read_embeddings(file)
     parquet.write_table(arrow.table({"embedding": [[1.0], [1.0, 2.0]]}), file)
     with pytest.raises(DataError, match=r"Expected embeddings in .*a\.parquet, but"):
         read_embeddings(file)

@@ -221,6 +221,6 @@ def test_an_unknown_style_is_refused(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(("ax", "given"), [(3, "int"), (np.zeros((1, 2)), "an array of 2, use one of them")])
-def test_axes_that_are_none(ax: Any, given: str) -> None:
-    with pytest.raises(TypeError, match=f"Expected ax to be axes of matplotlib, got {given}"):
+def test_ax_that_is_no_axes_object(ax: Any, given: str) -> None:
+    with pytest.raises(TypeError, match=f"Expected ax to be a matplotlib Axes, got {given}"):
         draw_roc(*scored_pairs(), ax=ax)
